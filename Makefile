@@ -1,0 +1,36 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install test lint types demo numerics peers clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all,dev]"
+	touch $@
+
+test: lint types
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=10
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+demo: install
+	$(BIN)/python examples/demo.py
+
+# Writes docs/numerics.md anew from measurements; the peers are installed in an environment of their own.
+numerics: install .venv-peers/installed
+	.venv-peers/bin/python benchmarks/numerics.py
+
+.venv-peers/installed: constraints.txt benchmarks/requirements.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt --requirement benchmarks/requirements.txt --editable .
+	touch $@
+
+clean:
+	rm -rf .venv .venv-peers out .pytest_cache .mypy_cache .ruff_cache .hypothesis

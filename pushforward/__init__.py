@@ -1,0 +1,16 @@
+"""pushforward: normalizing flows on PyTorch."""
+
+from pushforward import bijectors, distributions, flows
+from pushforward.core import Base, Bijector, Kernel, Net, TransformModule
+from pushforward.describe import Description
+from pushforward.flow import ConditionedFlow, Flow, load
+from pushforward.flows import IAF, MAF, NICE, NSF, RealNVP
+from pushforward.spec import PlanError, Spec
+from pushforward.train.fit import History, fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "IAF", "MAF", "NICE", "NSF", "Base", "Bijector", "ConditionedFlow", "Description", "Flow", "History", "Kernel", "Net", "PlanError",
+    "RealNVP", "Spec", "TransformModule", "bijectors", "distributions", "fit", "flows", "load",
+]  # fmt: skip

@@ -1,0 +1,234 @@
+"""Base distributions: what a flow pushes forward."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, constraints, transform_to
+
+from pushforward import numerics, supports
+from pushforward.core import Base, BaseModule, NetLike, Parameters, Shape, expect_net, flat_context
+from pushforward.kernels.affine import Affine
+from pushforward.spec import PlanError
+
+
+def _standard_normal(event_shape: Shape, z: Tensor) -> Tensor:
+    axes = tuple(range(-len(event_shape), 0))
+    log_density = -0.5 * (z * z + math.log(2 * math.pi))
+    return log_density.sum(axes) if axes else log_density
+
+
+@dataclass(frozen=True, repr=False)
+class StandardNormal(Base):
+    r"""Independent standard normals, :math:`\mathcal{N}(0, I)`, on events of any shape.
+
+    >>> StandardNormal().build((2,)).log_prob(torch.zeros(2))
+    tensor(-1.8379)
+    """
+
+    def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
+        return DiagonalModule(self, event_shape, context_shape, None, None)
+
+
+@dataclass(frozen=True, repr=False)
+class DiagNormal(Base):
+    r"""Independent normals, :math:`\mathcal{N}(\mu, \sigma^2)`, whose parameters are learned: free, or a function of the context.
+
+    Args:
+        net: The network from context to mu and log-sigma (None: free parameters). It starts as the standard normal.
+        bound: The largest absolute log-sigma, as in `Affine`.
+
+    >>> sorted(name for name, _ in DiagNormal().build((2,)).named_parameters())
+    ['parameters_of.offset']
+    """
+
+    net: NetLike | None = None
+    bound: float = 3.0
+
+    def check(self) -> None:
+        expect_net(self, self.net, optional=True)
+        Affine(self.bound)
+
+    def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
+        if self.net is not None and context_shape is None:
+            raise PlanError(f"{self!r}: expected a context for its net, got none; give context_shape, or leave out net")
+        return DiagonalModule(self, event_shape, context_shape, Affine(self.bound), self.net)
+
+
+class DiagonalModule(BaseModule):
+    """A normal with independent sites: standard, or moved by an affine kernel."""
+
+    anchor: Tensor
+
+    def __init__(
+        self, plan: Base, event_shape: Shape, context_shape: Shape | None, kernel: Affine | None, net: NetLike | None
+    ) -> None:
+        super().__init__(plan, event_shape, context_shape)
+        self.kernel = kernel
+        self.register_buffer("anchor", torch.zeros(()), persistent=False)  # says where and how precisely to draw
+        context = 0 if net is None or context_shape is None else math.prod(context_shape)
+        self.parameters_of = Parameters(kernel.init((math.prod(event_shape),)), net, 0, context) if kernel else None
+        self.uses_context = context > 0
+
+    def _parameters(self, context: Tensor | None) -> dict[str, Tensor]:
+        assert self.parameters_of is not None
+        theta: dict[str, Tensor] = self.parameters_of(None, flat_context(context, self.context_shape) if self.uses_context else None)
+        return {name: value.unflatten(-1, self.event_shape) for name, value in theta.items()}
+
+    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        z = numerics.working(value)
+        if self.kernel is None:
+            return _standard_normal(self.event_shape, z)
+        z, ladj = self.kernel.inverse(z, **self._parameters(context))
+        axes = tuple(range(-len(self.event_shape), 0))
+        return _standard_normal(self.event_shape, z) + (ladj.sum(axes) if axes else ladj)
+
+    def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        dtype = numerics.working(self.anchor).dtype
+        z = torch.randn(*batch, *self.event_shape, dtype=dtype, device=self.anchor.device, generator=generator)
+        if self.kernel is not None:
+            z = self.kernel.forward(z, **self._parameters(context))[0]
+        return z
+
+
+@dataclass(frozen=True, repr=False)
+class Wrapped(Base):
+    """Any distribution of `torch.distributions` as a plan: its class by name, its arguments as numbers.
+
+    Args:
+        name: The class, such as ``"Normal"``; looked up in `torch.distributions` alone.
+        arguments: Pairs of argument and value: a number, nested tuples (a tensor), or another `Wrapped`.
+        learnable: Make the tensors parameters, each kept inside the constraint that the class declares for it.
+
+    >>> wrap(torch.distributions.Normal(0.0, 1.0)).build(()).log_prob(torch.tensor(0.0))
+    tensor(-0.9189)
+    """
+
+    name: str
+    arguments: tuple[tuple[str, Any], ...] = field(default=())
+    learnable: bool = False
+
+    def check(self) -> None:
+        cls = getattr(torch.distributions, str(self.name), None)
+        if not (inspect.isclass(cls) and issubclass(cls, Distribution)):
+            raise PlanError(f"Wrapped: expected the name of a class of torch.distributions, got {self.name!r}")
+
+    def build(self, event_shape: Shape | None = None, context_shape: Shape | None = None) -> BaseModule:
+        return WrappedModule(self, context_shape, event_shape)
+
+
+def wrap(distribution: Distribution, learnable: bool = False) -> Wrapped:
+    """Return the plan of a torch distribution; its tensors become buffers of the flow, or parameters if ``learnable``.
+
+    >>> wrap(torch.distributions.Normal(0.0, 2.0)).arguments
+    (('loc', 0.0), ('scale', 2.0))
+    """
+    cls = next((c for c in type(distribution).__mro__ if c.__module__.startswith("torch.distributions.")), None)
+    if cls is None or getattr(torch.distributions, cls.__name__, None) is not cls or cls is Distribution:
+        raise PlanError(f"base: expected a distribution of torch.distributions, or a Base plan, got {type(distribution).__name__}")
+    arguments: list[tuple[str, Any]] = []
+    names = [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "validate_args")]
+    given = vars(distribution)
+    # Of alternatives such as covariance_matrix and scale_tril, torch keeps what it was given as a plain attribute.
+    alternatives = [name for name in names if name in cls.arg_constraints and name not in given and not isinstance(getattr(cls, name, None), property)]
+    for name in names:
+        if name in alternatives and any(other in given for other in names if other != "loc"):
+            continue
+        try:
+            value = getattr(distribution, name)
+        except AttributeError as error:
+            raise PlanError(f"base: {cls.__name__} keeps no attribute {name!r}, so it cannot be rebuilt; write a Base plan for it") from error
+        arguments.append((name, _frozen(cls.__name__, name, value, learnable)))
+    return Wrapped(cls.__name__, tuple(arguments), learnable)
+
+
+def _frozen(owner: str, name: str, value: Any, learnable: bool) -> Any:
+    if isinstance(value, Distribution):
+        return wrap(value, learnable)
+    if isinstance(value, Tensor):
+        return value.detach().tolist()
+    if value is None or isinstance(value, bool | int | float | str | torch.Size):
+        return tuple(value) if isinstance(value, torch.Size) else value
+    raise PlanError(f"base: expected {owner}'s {name} to be a tensor, a number or a distribution, got {type(value).__name__}; write a Base plan")
+
+
+class _Holder(nn.Module):
+    """The tensors of one distribution, and of those inside it."""
+
+    def __init__(self, plan: Wrapped) -> None:
+        super().__init__()
+        self.cls: Any = getattr(torch.distributions, plan.name)
+        self.constants: dict[str, Any] = {}
+        self.constraints: dict[str, Any] = {}
+        for name, value in plan.arguments:
+            limit = self.cls.arg_constraints.get(name) if isinstance(self.cls.arg_constraints, dict) else None
+            if isinstance(value, Wrapped):
+                self.add_module(name, _Holder(value))
+            elif isinstance(value, bool | str | int) or value is None or limit is None:
+                self.constants[name] = value
+            else:
+                tensor = torch.as_tensor(value, dtype=torch.get_default_dtype())
+                if plan.learnable and not constraints.is_dependent(limit):
+                    self.constraints[name] = transform_to(limit)
+                    self.register_parameter(name, nn.Parameter(transform_to(limit).inv(tensor)))
+                else:
+                    self.register_buffer(name, tensor)
+
+    def distribution(self) -> Distribution:
+        arguments = dict(self.constants)
+        for name, module in self.named_children():
+            assert isinstance(module, _Holder)
+            arguments[name] = module.distribution()
+        arguments.update({name: numerics.working(buffer) for name, buffer in self.named_buffers(recurse=False)})
+        for name, parameter in self.named_parameters(recurse=False):
+            arguments[name] = self.constraints[name](numerics.working(parameter))
+        made: Distribution = self.cls(**arguments, validate_args=False)
+        return made
+
+
+class WrappedModule(BaseModule):
+    """A torch distribution, made anew from its tensors whenever it is used."""
+
+    def __init__(self, plan: Wrapped, context_shape: Shape | None, event_shape: Shape | None = None) -> None:
+        holder = _Holder(plan)
+        made = holder.distribution()
+        # What the flow needs more event axes for comes out of the base's batch axes, as in TransformedDistribution.
+        own = tuple(made.event_shape)
+        self.extra = 0 if event_shape is None else max(len(event_shape) - len(own), 0)
+        shape = (*made.batch_shape, *own)
+        split = len(made.batch_shape) - self.extra
+        if split < 0 or (event_shape is not None and shape[split:] != tuple(event_shape)):
+            raise PlanError(f"base: expected an event_shape {event_shape}, got a {plan.name} of batch {tuple(made.batch_shape)}, event {own}")
+        super().__init__(plan, shape[split:], context_shape)
+        self.holder = holder
+        self.batch_shape = torch.Size(shape[:split])
+        self.has_rsample = made.has_rsample
+        self.support = made.support  # type: ignore[assignment]
+
+    def _distribution(self) -> Distribution:
+        made = self.holder.distribution()
+        return Independent(made, self.extra, validate_args=False) if self.extra else made
+
+    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        made = self._distribution()
+        # torch checks the support only where validation is on; ours holds always, and no formula meets what is outside.
+        values, outside = supports.enter(numerics.working(value), self.support, closed=True)
+        log_density = made.log_prob(values)
+        if outside is None:
+            return log_density
+        rank = len(self.event_shape)
+        return torch.where(outside.flatten(outside.dim() - rank).any(-1) if rank else outside, -math.inf, log_density)
+
+    def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        if generator is not None:
+            raise ValueError(
+                f"base {self.plan!r}: torch.distributions draws from torch's global generator only; leave out generator=, or use "
+                "StandardNormal() or DiagNormal() as the base"
+            )
+        made = self._distribution().expand(batch)
+        return made.rsample() if self.has_rsample else made.sample()

@@ -1,0 +1,209 @@
+"""Description: what a flow is made of, layer by layer, and what training it takes. Reads attributes only."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+@dataclass(frozen=True)
+class LayerDescription:
+    """One layer of a `Description`."""
+
+    name: str
+    formula: str
+    shape_in: tuple[int, ...]
+    shape_out: tuple[int, ...]
+    sees: str
+    network: str
+    parameters: int
+    passes_to_sample: int
+    passes_to_score: int
+    training_bytes: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a plan or a flow is made of; printing it gives the text, the fields are for programs.
+
+    ``training_bytes`` is the peak of one training step (values, gradients, Adam's two moments, activations) at ``batch`` rows.
+    """
+
+    title: str
+    layers: tuple[LayerDescription, ...]
+    batch: int
+    parameters: int
+    training_bytes: int
+
+    def __str__(self) -> str:
+        lines = [self.title, ""]
+        for index, layer in enumerate(self.layers):
+            lines += [
+                f"{index:>2}  {layer.name}",
+                f"      formula     {layer.formula}",
+                f"      shape       {layer.shape_in} → {layer.shape_out}",
+                f"      sees        {layer.sees}",
+                f"      network     {layer.network}",
+                f"      parameters  {layer.parameters:,}",
+                f"      passes      {layer.passes_to_sample} to sample, {layer.passes_to_score} to score",
+                f"      memory      {_bytes(layer.training_bytes)} in training at batch {self.batch:,}",
+            ]
+        to_sample = sum(layer.passes_to_sample for layer in self.layers)
+        to_score = sum(layer.passes_to_score for layer in self.layers)
+        lines += [
+            "",
+            f"total: {self.parameters:,} parameters; {to_sample} passes to sample, {to_score} to score; "
+            f"peak of a training step at batch {self.batch:,}: {_bytes(self.training_bytes)}",
+            "layers run in this order from the base to the data (sampling) and back (scoring); input and output have the same size.",
+            "trained by maximum likelihood: loss = -mean log p(x), log p(x) = log p_base(z) + sum of log|det dz/dx|, z = inverse(x);",
+            "gradients are those of automatic differentiation through the formulas above, networks included.",
+        ]
+        return "\n".join(lines)
+
+
+def describe(module: nn.Module, base: nn.Module | None = None, title: str = "", batch: int = 1000) -> Description:
+    """Describe a built bijection, and the base under it.
+
+    Memory is not estimated by a formula: one training step is run on the meta device, which allocates nothing, and every tensor
+    that it would allocate is followed from birth to death.
+
+    Args:
+        module: What a plan built.
+        base: The built base distribution.
+        title: The first line.
+        batch: Rows of a training step, at least 1.
+    """
+    if not isinstance(batch, int) or batch < 1:
+        raise ValueError(f"describe: expected batch to be a whole number of at least 1, got {batch!r}")
+    layers = []
+    for layer in _leaves(module):
+        parameters = _count(layer)
+        held = _step_bytes(layer, None, batch).held
+        layers.append(
+            LayerDescription(
+                name=repr(layer.plan),
+                formula=_formula(layer.plan),
+                shape_in=tuple(layer.event_shape),
+                shape_out=tuple(layer.out_shape),
+                sees=layer.sees,
+                network=_network(layer),
+                parameters=parameters,
+                passes_to_sample=layer.passes[0],
+                passes_to_score=layer.passes[1],
+                training_bytes=_state_bytes(layer) + held,
+            )
+        )
+    total = _count(module) + (0 if base is None else _count(base))
+    # Adam holds two moments; values and gradients are followed by the run itself.
+    peak = _step_bytes(module, base, batch).peak
+    return Description(title or repr(getattr(module, "plan", module)), tuple(layers), batch, total, peak)
+
+
+def _leaves(module: Any) -> Iterator[Any]:
+    if hasattr(module, "layers"):
+        for layer in module.layers:
+            yield from _leaves(layer)
+    else:
+        yield module
+
+
+def _formula(plan: Any) -> str:
+    inner = getattr(plan, "bijector", None)
+    if inner is not None:
+        return ("inverse of: " if type(plan).__name__ == "Inverse" else "") + _formula(inner)
+    kernel = getattr(plan, "kernel", None)
+    return str(_formula(kernel) if kernel is not None else getattr(plan, "formula", "") or repr(plan))
+
+
+def _network(layer: Any) -> str:
+    summaries = [m.summary for m in layer.modules() if hasattr(m, "summary") and isinstance(m.summary, str)]
+    return "; ".join(summaries) or "none"
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _state_bytes(module: nn.Module) -> int:
+    """Return the bytes of values, gradients and Adam's two moments."""
+    return sum(4 * p.numel() * p.element_size() for p in module.parameters()) + sum(b.numel() * b.element_size() for b in module.buffers())
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
+
+
+class _Allocations(TorchDispatchMode):
+    """Follows the storages that operators make: bytes alive now, and the most at any time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive, self.peak = 0, 0
+        self.known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def follow(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage in self.known:
+            return
+        size = storage.nbytes()
+        self.known.add(storage)
+        self.alive += size
+        self.peak = max(self.peak, self.alive)
+        weakref.finalize(storage, self._release, size)
+
+    def _release(self, size: int) -> None:
+        self.alive -= size
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for item in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(item, Tensor):
+                self.follow(item)
+        return out
+
+
+@dataclass(frozen=True)
+class _Step:
+    held: int
+    peak: int
+
+
+def _step_bytes(module: Any, base: Any, batch: int) -> _Step:
+    """Return the bytes that the graph of one training step holds, and the step's peak, from a run on the meta device."""
+    module, base = copy.deepcopy(module).to("meta"), None if base is None else copy.deepcopy(base).to("meta")
+    parts = [module] if base is None else [module, base]
+    parameters = [p for part in parts for p in part.parameters()]
+    dtype = next((p.dtype for p in parameters), torch.get_default_dtype())
+    y = torch.empty(batch, *module.out_shape, device="meta", dtype=dtype)
+    needed = module.uses_context or (base is not None and base.uses_context)
+    context = torch.empty(batch, *module.context_shape, device="meta", dtype=dtype) if needed else None
+    tracker = _Allocations()
+    with tracker:
+        for tensor in (*parameters, y, *(() if context is None else (context,))):
+            tracker.follow(tensor)
+        for tensor in parameters:  # Adam's two moments
+            tracker.alive += 2 * tensor.numel() * tensor.element_size()
+        before = tracker.alive
+        x, ladj = module.inverse(y, context)
+        loss = ladj if base is None else ladj + base.log_prob(x, context)
+        total = -(loss.mean() + (0 if base is not None else 0 * x.sum()))
+        del x, ladj, loss
+        held = tracker.alive - before
+        if total.requires_grad:
+            gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+            del gradients
+    return _Step(held, tracker.peak)
+
+

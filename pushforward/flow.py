@@ -1,0 +1,422 @@
+"""Flow: a base distribution pushed through a bijection; a module and a distribution."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, constraints
+
+from pushforward import io, numerics, supports
+from pushforward.bases import Wrapped, wrap
+from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, TransformModule, as_shape
+from pushforward.describe import Description, describe
+from pushforward.spec import PlanError, Spec
+from pushforward.structures.standardize import Standardize
+
+Sizes = torch.Size | Sequence[int]
+
+
+class Flow(nn.Module, Distribution):  # type: ignore[misc]
+    r"""The distribution of :math:`y = g(x)`, x from the base: :math:`\log p(y) = \log p_{base}(x) - \log|\det dg/dx|`.
+
+    It is an `nn.Module` (parameters, ``.to()``, ``state_dict``) and a `torch.distributions.Distribution`. A conditional flow
+    takes a ``context`` in every call, or ``flow.condition(c)`` (also written ``flow(c)``) gives the distribution for it.
+
+    Args:
+        base: A torch distribution, or a plan such as ``StandardNormal()``.
+        bijector: The plan from base to data, or a list of plans.
+        event_shape: Shape of one event; needed for a plan as base, taken from a distribution.
+        context_shape: Shape of one context (None: the flow is not conditional).
+        validate_args: True raises ValueError for values outside the support; otherwise their log-density is -inf.
+
+    Raises:
+        PlanError: Plan, base and shapes do not fit; the message names the layer.
+
+    >>> from pushforward.bijectors import Affine, SplineCoupling
+    >>> flow = Flow(torch.distributions.Normal(torch.zeros(3), 1.0), [SplineCoupling(), Affine()])
+    >>> flow.log_prob(flow.sample((5,))).shape, flow.event_shape
+    (torch.Size([5]), torch.Size([3]))
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (torch's interface)
+
+    def __init__(
+        self,
+        base: Base | Distribution,
+        bijector: Bijector | Sequence[Bijector],
+        event_shape: int | Sequence[int] | None = None,
+        context_shape: int | Sequence[int] | None = None,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        nn.Module.__init__(self)
+        self.plan = _as_plan(bijector)
+        self.context_shape = None if context_shape is None else as_shape(context_shape, "context_shape")
+        self._validate_args = bool(validate_args)
+        self.base = _build_base(base, self.plan, event_shape, self.context_shape)
+        self.transform = self.plan.build(self.base.event_shape, self.context_shape)
+        self._check()
+        #: Names of the features and of the context, when the flow was fitted to a table.
+        self.columns: tuple[str, ...] | None = None
+        self.context_columns: tuple[str, ...] | None = None
+        # Contexts in the user's units: measured by `calibrate`, the identity until then.
+        self.context_units: TransformModule | None = None
+        if self.context_shape is not None:
+            self.context_units = Standardize().build(self.context_shape)
+        if isinstance(base, Distribution):
+            dtypes = [t.dtype for t in _tensors(base) if t.is_floating_point()]
+            if dtypes and dtypes[0] != torch.get_default_dtype():
+                self.to(dtypes[0])
+
+    def _check(self) -> None:
+        """Check what only base and bijection together can tell: the domains, and that a context is used."""
+        self._support = supports.independent(self.transform.image(self.base.support), len(self.transform.out_shape))
+        if self.context_shape is not None and not (self.transform.uses_context or self.base.uses_context):
+            raise PlanError(
+                f"Flow: expected a layer or a base that uses the context of shape {self.context_shape}, got none in {self.plan!r}; "
+                "give a layer a net, or leave out context_shape"
+            )
+
+    # What torch.distributions asks for
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """Shape of one event."""
+        return torch.Size(self.transform.out_shape)
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Shape of the base's batch."""
+        return self.base.batch_shape
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The set of values that the flow can give."""
+        return self._support
+
+    @property
+    def has_rsample(self) -> bool:  # type: ignore[override]
+        """Whether samples carry gradients: whether the base's do."""
+        return self.base.has_rsample
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the parameters."""
+        return next((t.dtype for t in (*self.parameters(), *self.buffers()) if t.is_floating_point()), torch.get_default_dtype())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next((t.device for t in (*self.parameters(), *self.buffers())), torch.device("cpu"))
+
+    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log-density of ``value``.
+
+        Args:
+            value: ``(*batch, *event)``, of the flow's dtype.
+            context: ``(*batch, *context)``, whose batch broadcasts against that of ``value``.
+
+        Returns:
+            ``(*batch)``, in nats, at least float32; -inf outside the support, NaN for a row that has a NaN.
+        """
+        self._check_value(value)
+        context = self._enter(context)
+        _broadcast(value.shape[: value.dim() - len(self.event_shape)], self.batch_of(context), "log_prob: the batch of the value")
+        if self._validate_args and not torch.compiler.is_compiling():
+            self._require_support(value)
+        # Whatever the parameters' precision, the values between layers are at least float32.
+        x, ladj = self.transform.inverse(numerics.working(value), context)
+        return self.base.log_prob(x, context) + ladj
+
+    def rsample(
+        self, sample_shape: Sizes = (), context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw ``(*sample_shape, *batch, *event)`` with gradients to the parameters."""
+        return self._draw(sample_shape, context, generator, None)[0]
+
+    def sample(
+        self, sample_shape: Sizes = (), context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw ``(*sample_shape, *batch, *event)`` without gradients."""
+        with torch.no_grad():
+            return self._draw(sample_shape, context, generator, None, reparametrised=False)[0]
+
+    def rsample_and_log_prob(
+        self, sample_shape: Sizes = (), context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw and score in one pass: ``(*sample_shape, *batch, *event)`` and ``(*sample_shape, *batch)``."""
+        y, x, ladj, context = self._draw(sample_shape, context, generator, None)
+        return y, self.base.log_prob(x, context) - ladj
+
+    def forward(self, context: Tensor | None = None) -> ConditionedFlow:
+        """Return the distribution for a context: ``flow(c)`` is ``flow.condition(c)``."""
+        return self.condition(context)
+
+    def condition(self, context: Tensor | None = None) -> ConditionedFlow:
+        """Return the distribution for a context, as a view: the flow itself is not changed.
+
+        >>> from pushforward.flows import NSF
+        >>> NSF(2, context=3).condition(torch.zeros(7, 3)).sample((5,)).shape
+        torch.Size([5, 7, 2])
+        """
+        return ConditionedFlow(self, context)
+
+    def expand(self, batch_shape: Sizes, _instance: Any = None) -> ConditionedFlow:  # type: ignore[override]
+        """Return the same distribution with a larger batch shape, as a view."""
+        return ConditionedFlow(self, None, torch.Size(batch_shape))
+
+    def __repr__(self) -> str:
+        context = "" if self.context_shape is None else f", context_shape={self.context_shape}"
+        return f"Flow({self.base.plan!r}, {self.plan!r}, event_shape={tuple(self.event_shape)}{context})"
+
+    # Beyond a distribution: data, files, description
+
+    def calibrate(self, value: Tensor, context: Tensor | None = None) -> None:
+        """Measure what layers take from data (`Standardize`) from rows of data and context."""
+        self._check_value(value)
+        with torch.no_grad():
+            if self.context_units is not None and context is not None:
+                self.context_units.calibrate(context)
+            self.transform.calibrate(value, self._enter(context))
+
+    def standardize(self, value: Tensor, context: Tensor | None = None) -> None:
+        """Put a `Standardize` layer next to the data, before the maps that bound the values, if there is none; then `calibrate`.
+
+        Densities stay in the units of the data, since the layer is part of the flow and of its plan.
+        """
+        parts = list(self.plan.bijectors) if isinstance(self.plan, Compose) else [self.plan]
+        if not any(isinstance(part, Standardize) for part in parts):
+            layers = list(self.transform.layers) if isinstance(self.plan, Compose) else [self.transform]  # type: ignore[arg-type]
+            place = len(parts)
+            while place and not supports.same(layers[place - 1].codomain, constraints.real):
+                place -= 1
+            plan = Compose((*parts[:place], Standardize(), *parts[place:]))
+            transform = plan.build(self.base.event_shape, self.context_shape).to(self.device, self.dtype)
+            kept = transform.layers  # type: ignore[assignment]
+            for index, layer in enumerate(layers):
+                kept[index + (index >= place)] = layer  # type: ignore[operator,index]
+            self.plan, self.transform = plan, transform
+            self._check()
+        self.calibrate(value, context)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one safetensors file: the tensors, and in its header the plan. `pushforward.load` reads it, without pickle."""
+        header = {
+            "base": self.base.plan.to_dict(),
+            "bijector": self.plan.to_dict(),
+            "event_shape": list(self.base.event_shape),
+            "context_shape": None if self.context_shape is None else list(self.context_shape),
+            "dtype": io.dtype_name(self.dtype),
+            "columns": self.columns,
+            "context_columns": self.context_columns,
+        }
+        io.write(path, header, self.state_dict())
+
+    def describe(self, batch: int = 1000) -> Description:
+        """Tell what the flow is made of, layer by layer, with the memory that training takes at ``batch`` rows."""
+        base = self.base.plan
+        title = f"Flow of {tuple(self.event_shape)} from {base!r}" + (f" given {self.context_shape}" if self.context_shape else "")
+        return describe(self.transform, self.base, title, batch)
+
+    # Internals shared with the conditioned view
+
+    def batch_of(self, context: Tensor | None) -> torch.Size:
+        """Return the batch shape for a context: that of the context broadcast with that of the base."""
+        if context is None or self.context_shape is None:
+            return self.base.batch_shape
+        return _broadcast(context.shape[: context.dim() - len(self.context_shape)], self.base.batch_shape, "the batch of the context")
+
+    def _check_value(self, value: Tensor) -> None:
+        _check_tensor("value", value, self.event_shape, self.dtype, self.device)
+
+    def _enter(self, context: Tensor | None) -> Tensor | None:
+        """Return a checked context in the flow's own units."""
+        if self.context_shape is None:
+            if context is not None:
+                raise ValueError("Flow: expected no context, since the flow was built without context_shape, got one")
+            return None
+        if context is None:
+            raise ValueError(f"Flow: expected a context of shape (*batch, {', '.join(map(str, self.context_shape))}), got none")
+        _check_tensor("context", context, self.context_shape, self.dtype, self.device)
+        assert self.context_units is not None
+        inner: Tensor = self.context_units.inverse(context)[0]
+        return inner
+
+    def _require_support(self, value: Tensor) -> None:
+        inside = self.support.check(value) | torch.isnan(value).flatten(value.dim() - len(self.event_shape)).any(-1)
+        if not bool(inside.all()):
+            rows = (~inside).nonzero()[:5].squeeze(-1).tolist()
+            raise ValueError(f"Flow: expected values in {supports.name(self.support)}, got others in rows {rows}")
+
+    def _draw(
+        self,
+        sample_shape: Sizes,
+        context: Tensor | None,
+        generator: torch.Generator | None,
+        batch_shape: torch.Size | None,
+        reparametrised: bool = True,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Return the sample, the base sample before it, the ladj between them, and the context in the flow's units."""
+        if reparametrised and not self.has_rsample:
+            raise NotImplementedError(f"rsample: the base {self.base.plan!r} has no reparametrised samples; use sample")
+        shape = _sizes(sample_shape)
+        context = self._enter(context)
+        batch = self.batch_of(context) if batch_shape is None else batch_shape
+        x = self.base.rsample(torch.Size(shape + batch), context, generator)
+        y, ladj = self.transform(x, context)
+        return y.to(self.dtype), x, ladj, context
+
+
+class ConditionedFlow(Distribution):
+    """A flow for a given context, or with a larger batch shape: a `torch.distributions.Distribution` that looks at the flow.
+
+    >>> from pushforward.flows import MAF
+    >>> MAF(2, context=3)(torch.zeros(7, 3)).log_prob(torch.zeros(7, 2)).shape
+    torch.Size([7])
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (torch's interface)
+
+    def __init__(self, flow: Flow, context: Tensor | None, batch_shape: torch.Size | None = None) -> None:
+        own = flow.batch_of(flow._enter(context))
+        if batch_shape is not None and _broadcast(own, batch_shape, "expand: the batch") != batch_shape:
+            raise ValueError(f"expand: expected a batch shape that {tuple(own)} broadcasts to, got {tuple(batch_shape)}")
+        self.flow, self.context = flow, context
+        super().__init__(own if batch_shape is None else batch_shape, flow.event_shape, validate_args=False)
+        self._validate_args = flow._validate_args
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The set of values that the flow can give."""
+        return self.flow.support
+
+    @property
+    def has_rsample(self) -> bool:  # type: ignore[override]
+        """Whether samples carry gradients."""
+        return self.flow.has_rsample
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-density of ``(*batch, *event)`` as ``(*batch)``."""
+        result = self.flow.log_prob(value, self.context)
+        return result.expand(_broadcast(result.shape, self.batch_shape, "log_prob: the batch of the value"))
+
+    def rsample(self, sample_shape: Sizes = (), *, generator: torch.Generator | None = None) -> Tensor:
+        """Draw ``(*sample_shape, *batch, *event)`` with gradients."""
+        return self.flow._draw(sample_shape, self.context, generator, self.batch_shape)[0]
+
+    def sample(self, sample_shape: Sizes = (), *, generator: torch.Generator | None = None) -> Tensor:
+        """Draw ``(*sample_shape, *batch, *event)`` without gradients."""
+        with torch.no_grad():
+            return self.flow._draw(sample_shape, self.context, generator, self.batch_shape, reparametrised=False)[0]
+
+    def rsample_and_log_prob(
+        self, sample_shape: Sizes = (), *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw and score in one pass."""
+        y, x, ladj, context = self.flow._draw(sample_shape, self.context, generator, self.batch_shape)
+        return y, self.flow.base.log_prob(x, context) - ladj
+
+    def expand(self, batch_shape: Sizes, _instance: Any = None) -> ConditionedFlow:
+        """Return the same distribution with a larger batch shape."""
+        return ConditionedFlow(self.flow, self.context, torch.Size(batch_shape))
+
+    def __repr__(self) -> str:
+        given = "" if self.context is None else f", given a context of shape {tuple(self.context.shape)}"
+        return f"{self.flow!r}{given}"
+
+
+def load(path: str | os.PathLike[str]) -> Flow:
+    """Read a flow that `Flow.save` wrote: bit for bit the same. Names are looked up among known plans; nothing is unpickled.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no flow of this library, is cut off, or is of a newer format.
+        PlanError: The plan names something unknown here: import the module that defines it first.
+    """
+    header, tensors = io.read(path)
+    try:
+        base, plan = Spec.from_dict(header["base"]), Spec.from_dict(header["bijector"])
+        event_shape, context_shape, dtype = header["event_shape"], header["context_shape"], getattr(torch, header["dtype"])
+    except KeyError as error:
+        raise ValueError(f"load: the header of {os.fspath(path)!r} lacks {error}") from error
+    if not isinstance(base, Base) or not isinstance(plan, Bijector):
+        raise ValueError(f"load: expected a base and a bijector in {os.fspath(path)!r}, got {base!r} and {plan!r}")
+    flow = Flow(base, plan, event_shape, context_shape).to(dtype)
+    io.check_state(path, flow.state_dict(), tensors)
+    flow.load_state_dict(tensors)
+    for name in ("columns", "context_columns"):
+        if header.get(name) is not None:
+            setattr(flow, name, tuple(header[name]))
+    return flow
+
+
+def _as_plan(bijector: Any) -> Bijector:
+    if isinstance(bijector, Bijector):
+        return bijector
+    if isinstance(bijector, Sequence) and not isinstance(bijector, str):
+        return Compose(bijector)
+    if isinstance(bijector, TransformModule):
+        raise PlanError(f"Flow: expected a plan, got the module that {bijector.plan!r} built; give the plan itself")
+    hint = f"; write {bijector.__name__}()" if isinstance(bijector, type) else ""
+    raise PlanError(f"Flow: expected a bijector or a list of bijectors, got {bijector!r}{hint}")
+
+
+def _build_base(base: Any, plan: Bijector, event_shape: Any, context_shape: Shape | None) -> BaseModule:
+    event = None if event_shape is None else as_shape(event_shape, "event_shape")
+    if isinstance(base, Distribution):
+        if event is None:
+            own = (*base.batch_shape, *base.event_shape)
+            needed = max(plan.event_dim, len(base.event_shape))
+            if needed > len(own):
+                raise PlanError(f"Flow: expected a base with at least {needed} axes for {plan!r}, got {type(base).__name__} of shape {own}")
+            event = own[len(own) - needed :]
+        base = wrap(base)
+    elif not isinstance(base, Base):
+        raise PlanError(f"Flow: expected base to be a torch distribution or a plan such as StandardNormal(), got {base!r}")
+    if event is None and not isinstance(base, Wrapped):
+        raise PlanError(f"Flow: expected event_shape, the shape of one event, since {base!r} has none of its own")
+    return base.build(event, context_shape)  # type: ignore[arg-type]
+
+
+def _tensors(distribution: Distribution) -> list[Tensor]:
+    found: list[Tensor] = []
+    for value in vars(distribution).values():
+        found += [value] if isinstance(value, Tensor) else _tensors(value) if isinstance(value, Distribution) else []
+    return found
+
+
+def _check_tensor(what: str, value: Any, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"Flow: expected {what} to be a torch.Tensor, got {type(value).__name__}; use torch.as_tensor")
+    rank = len(shape)
+    if value.dim() < rank or tuple(value.shape[value.dim() - rank :]) != tuple(shape):
+        wanted = ", ".join(["*batch", *map(str, shape)])
+        raise ValueError(f"Flow: expected {what} of shape ({wanted}), got {tuple(value.shape)}")
+    low = dtype in (torch.bfloat16, torch.float16)
+    if value.dtype != dtype and not (low and value.dtype == torch.float32):
+        raise TypeError(f"Flow: expected {what} of {dtype}, got {value.dtype}; convert it with .to({dtype}), or the flow with flow.to({value.dtype})")
+    if value.device != device:
+        raise ValueError(f"Flow: expected {what} on {device}, got {value.device}; move it with .to(), or the flow with flow.to()")
+
+
+def _broadcast(a: Sequence[int], b: Sequence[int], what: str) -> torch.Size:
+    try:
+        return torch.broadcast_shapes(a, b)
+    except RuntimeError:
+        raise ValueError(f"{what}: expected a shape that broadcasts with {tuple(b)}, got {tuple(a)}") from None
+
+
+def _sizes(shape: Any) -> torch.Size:
+    if isinstance(shape, int) and not isinstance(shape, bool):
+        shape = (shape,)
+    try:
+        sizes = torch.Size(shape)
+    except TypeError:
+        raise TypeError(f"sample: expected sample_shape to be a number or a tuple of numbers, got {shape!r}") from None
+    if any(n < 0 for n in sizes):
+        raise ValueError(f"sample: expected sample_shape without negative numbers, got {tuple(sizes)}")
+    return sizes

@@ -1,0 +1,1 @@
+"""Kernels: the pure maths of each bijection, one idea a file."""

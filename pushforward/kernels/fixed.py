@@ -1,0 +1,202 @@
+"""Fixed maps: bijections of numbers without parameters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import constraints
+
+from pushforward.core import Kernel
+from pushforward.spec import PlanError
+
+
+@dataclass(frozen=True, repr=False)
+class Exp(Kernel):
+    r"""Exponential, :math:`y = e^x`, from all real values to the positive ones.
+
+    >>> Exp().build(())(torch.tensor(0.0))
+    (tensor(1.), tensor(0.))
+    """
+
+    formula = "y = exp(x)"
+    codomain = constraints.positive
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.exp(x), x
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        x = torch.log(y)
+        return x, -x
+
+
+@dataclass(frozen=True, repr=False)
+class Sigmoid(Kernel):
+    r"""Logistic function, :math:`y = 1 / (1 + e^{-x})`, from all real values to (0, 1).
+
+    >>> Sigmoid().build(())(torch.tensor(0.0))[0]
+    tensor(0.5000)
+    """
+
+    formula = "y = 1 / (1 + exp(-x))"
+    codomain = constraints.unit_interval
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.sigmoid(x), F.logsigmoid(x) + F.logsigmoid(-x)
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        log_y, log_rest = torch.log(y), torch.log1p(-y)
+        return log_y - log_rest, -log_y - log_rest
+
+
+@dataclass(frozen=True, repr=False)
+class Tanh(Kernel):
+    r"""Hyperbolic tangent, :math:`y = \tanh x`, from all real values to (-1, 1).
+
+    >>> Tanh().build(())(torch.tensor(0.0))
+    (tensor(0.), tensor(0.))
+    """
+
+    formula = "y = tanh(x)"
+    codomain = constraints.interval(-1.0, 1.0)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        # log(1 - tanh²x) loses everything once tanh rounds to 1; this form is exact for all x.
+        return torch.tanh(x), 2 * (math.log(2) - torch.abs(x) - F.softplus(-2 * torch.abs(x)))
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.atanh(y), -torch.log1p(-y) - torch.log1p(y)
+
+
+@dataclass(frozen=True, repr=False)
+class Softplus(Kernel):
+    r"""Softplus, :math:`y = \log(1 + e^x)`, from all real values to the positive ones.
+
+    >>> Softplus().inv.build(())(torch.tensor(30.0))[0]
+    tensor(30.)
+    """
+
+    formula = "y = log(1 + exp(x))"
+    codomain = constraints.positive
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.logaddexp(x, torch.zeros_like(x)), F.logsigmoid(x)
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        log_slope = torch.log(-torch.expm1(-y))
+        return y + log_slope, -log_slope
+
+
+@dataclass(frozen=True, repr=False)
+class ELU(Kernel):
+    r"""Exponential linear unit, :math:`y = x` for :math:`x \ge 0`, else :math:`e^x - 1`; from all real values to (-1, inf).
+
+    >>> ELU().build(())(torch.tensor(2.0))
+    (tensor(2.), tensor(0.))
+    """
+
+    formula = "y = x if x >= 0 else exp(x) - 1"
+    codomain = constraints.greater_than(-1.0)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        below = torch.clamp(x, max=0)
+        return torch.where(x > 0, x, torch.expm1(below)), below
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        below = torch.log1p(torch.clamp(y, max=0))
+        return torch.where(y > 0, y, below), -below
+
+
+@dataclass(frozen=True, repr=False)
+class LeakyReLU(Kernel):
+    r"""Leaky rectifier, :math:`y = x` for :math:`x \ge 0`, else :math:`s x`; all real values to all real values.
+
+    Args:
+        slope: s > 0, the slope below zero.
+
+    >>> LeakyReLU(slope=0.5).build(())(torch.tensor(-2.0))[0]
+    tensor(-1.)
+    """
+
+    slope: float = 0.01
+
+    formula = "y = x if x >= 0 else slope x"
+
+    def check(self) -> None:
+        if not self.slope > 0:
+            raise PlanError(f"LeakyReLU: expected slope > 0, got {self.slope}")
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.where(x >= 0, x, self.slope * x), torch.where(x >= 0, 0.0, math.log(self.slope)).to(x.dtype)
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.where(y >= 0, y, y / self.slope), torch.where(y >= 0, 0.0, -math.log(self.slope)).to(y.dtype)
+
+
+@dataclass(frozen=True, repr=False)
+class Power(Kernel):
+    r"""Power, :math:`y = x^p`, positive values to positive values.
+
+    Args:
+        exponent: p, not zero.
+
+    >>> Power(2.0).build(())(torch.tensor(3.0))[0]
+    tensor(9.)
+    """
+
+    exponent: float = 2.0
+
+    formula = "y = x^exponent"
+    domain = constraints.positive
+    codomain = constraints.positive
+
+    def check(self) -> None:
+        if not (math.isfinite(self.exponent) and self.exponent != 0):
+            raise PlanError(f"Power: expected an exponent other than zero, got {self.exponent}")
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.pow(x, self.exponent), math.log(abs(self.exponent)) + (self.exponent - 1) * torch.log(x)
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.pow(y, 1 / self.exponent), (1 / self.exponent - 1) * torch.log(y) - math.log(abs(self.exponent))
+
+
+@dataclass(frozen=True, repr=False)
+class AffineFixed(Kernel):
+    r"""Affine map with given numbers, :math:`y = \mathrm{loc} + \mathrm{scale}\, x`; all real values to all real values.
+
+    Args:
+        loc: Location, a number or one per site.
+        scale: Scale, not zero, a number or one per site.
+
+    >>> AffineFixed(loc=1.0, scale=2.0).build((2,))(torch.ones(2))[0]
+    tensor([3., 3.])
+    """
+
+    loc: float | tuple[float, ...] = 0.0
+    scale: float | tuple[float, ...] = 1.0
+
+    formula = "y = loc + scale x"
+
+    def check(self) -> None:
+        for value in self.scale if isinstance(self.scale, tuple) else (self.scale,):
+            if not (math.isfinite(value) and value != 0):
+                raise PlanError(f"AffineFixed: expected scales other than zero, got {self.scale}")
+
+    def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        for name in ("loc", "scale"):
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) != shape[-1]:
+                raise PlanError(f"{self!r}: expected {name} to be a number or {shape[-1]} numbers, one per site, got {len(value)}")
+        return {}
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        loc, scale = x.new_tensor(self.loc), x.new_tensor(self.scale)
+        return loc + scale * x, torch.log(torch.abs(scale)).expand(x.shape)
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        loc, scale = y.new_tensor(self.loc), y.new_tensor(self.scale)
+        return (y - loc) / scale, -torch.log(torch.abs(scale)).expand(y.shape)

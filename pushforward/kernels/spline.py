@@ -1,0 +1,175 @@
+"""Monotone rational splines: quadratic and linear order, linear tails of slope 1."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pushforward.core import Kernel
+from pushforward.numerics import soft_clamp
+from pushforward.spec import PlanError
+
+
+@dataclass(frozen=True, repr=False)
+class Spline(Kernel):
+    r"""Monotone rational spline: K bins on the box [-B, B], the identity outside, slope exactly 1 where they meet.
+
+    Bin widths and heights are softmaxes of bounded logits, knot slopes are exponentials of bounded logits; all zero is the identity.
+    Within a bin with slope :math:`s = h / w`, end slopes :math:`d_0, d_1` and :math:`\theta \in [0, 1]` across it, the ``quadratic`` order is
+
+    .. math:: y = y_0 + h \frac{s\theta^2 + d_0\theta(1-\theta)}{s(\theta^2 + (1-\theta)^2) + (d_0 + d_1)\theta(1-\theta)}
+
+    and the ``linear`` order joins two linear rational pieces at a point that a further parameter :math:`\lambda` sets.
+    :math:`3K - 1` parameters a site (quadratic) or :math:`4K - 1` (linear); all real values to all real values.
+    Source: Neural Spline Flows (Durkan et al., 2019); Invertible Generative Modeling using Linear Rational Splines (Dolatabadi et al., 2020).
+
+    Args:
+        bins: K >= 2.
+        bound: B > 0, half the width of the box.
+        order: ``"quadratic"`` or ``"linear"``.
+
+    >>> Spline(bins=4).build((2,))(torch.tensor([0.5, 9.0]))[0]
+    tensor([0.5000, 9.0000])
+    """
+
+    bins: int = 8
+    bound: float = 5.0
+    order: str = "quadratic"
+
+    formula = "y = monotone rational spline on [-bound, bound], y = x outside"
+
+    def check(self) -> None:
+        if not (isinstance(self.bins, int) and self.bins >= 2):
+            raise PlanError(f"Spline: expected bins to be a whole number of at least 2, got {self.bins!r}")
+        if not (math.isfinite(self.bound) and self.bound > 0):
+            raise PlanError(f"Spline: expected bound > 0, got {self.bound!r}")
+        if self.order not in ("quadratic", "linear"):
+            raise PlanError(f"Spline: expected order to be 'quadratic' or 'linear', got {self.order!r}")
+
+    def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        rows = {"widths": self.bins, "heights": self.bins, "slopes": self.bins - 1}
+        if self.order == "linear":
+            rows["middles"] = self.bins
+        return {name: torch.zeros(count, *shape) for name, count in rows.items()}
+
+    def forward(
+        self, x: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, middles: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        table = self._table(widths, heights, slopes, middles)
+        inside, clamped = torch.abs(x) < self.bound, torch.clamp(x, -self.bound, self.bound)
+        x0, w, y0, h, d0, d1, *middle = _bin(table, clamped, 0)
+        theta = torch.clamp((clamped - x0) / w, 0, 1)
+        piece = _linear_forward if middle else _quadratic_forward
+        u, log_slope = piece(theta, h / w, d0, d1, *middle)
+        return torch.where(inside, y0 + h * u, x), torch.where(inside, log_slope, 0.0)
+
+    def inverse(
+        self, y: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, middles: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        table = self._table(widths, heights, slopes, middles)
+        inside, clamped = torch.abs(y) < self.bound, torch.clamp(y, -self.bound, self.bound)
+        x0, w, y0, h, d0, d1, *middle = _bin(table, clamped, 2)
+        u = torch.clamp((clamped - y0) / h, 0, 1)
+        piece = _linear_inverse if middle else _quadratic_inverse
+        theta, log_slope = piece(u, h / w, d0, d1, *middle)
+        return torch.where(inside, x0 + w * theta, y), torch.where(inside, -log_slope, 0.0)
+
+    def _table(self, widths: Tensor, heights: Tensor, slopes: Tensor, middles: Tensor | None) -> Tensor:
+        """Return what each bin needs, ``(*batch, 6 or 7, K, sites)``: x0, width, y0, height, slope left, slope right, middle."""
+        widths = soft_clamp(widths, WIDTH_BOUND)
+        x0, w = self._knots(widths)
+        y0, h = self._knots(widths + soft_clamp(heights, HEIGHT_BOUND))
+        d = F.pad(torch.exp(soft_clamp(slopes, SLOPE_BOUND)), (0, 0, 1, 1), value=1.0)
+        rows = [x0, w, y0, h, d[..., :-1, :], d[..., 1:, :]]
+        if middles is not None:
+            rows.append(0.5 + soft_clamp(middles / 4, MIDDLE_BOUND))
+        return torch.stack(torch.broadcast_tensors(*rows), -3)
+
+    def _knots(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return left knots and bin sizes ``(*batch, K, sites)`` that fill the box exactly."""
+        share = torch.softmax(logits, -2)
+        inner = self.bound * (2 * torch.cumsum(share[..., :-1, :], -2) - 1)
+        knots = F.pad(F.pad(inner, (0, 0, 1, 0), value=-self.bound), (0, 0, 0, 1), value=self.bound)
+        return knots[..., :-1, :], knots[..., 1:, :] - knots[..., :-1, :]
+
+
+# Bounds of the logits: the slope of one layer stays within what float32 can undo to 1e-5 over the box.
+WIDTH_BOUND = 2.0
+HEIGHT_BOUND = 1.5
+SLOPE_BOUND = 1.5
+MIDDLE_BOUND = 0.45
+
+
+def _bin(table: Tensor, value: Tensor, row: int) -> tuple[Tensor, ...]:
+    """Return the columns of the table for the bin that holds each value; ``row`` says which row the knots are."""
+    # A comparison-sum instead of searchsorted: it vmaps, compiles and exports.
+    knots = table[..., row, 1:, :]
+    index = (value.unsqueeze(-2) >= knots).sum(-2, keepdim=True).unsqueeze(-3)
+    batch = torch.broadcast_shapes(table.shape[:-3], index.shape[:-3])
+    rows = table.shape[-3]
+    chosen = torch.gather(table.expand(*batch, -1, -1, -1), -2, index.expand(*batch, rows, -1, -1))
+    return chosen.squeeze(-2).unbind(-2)
+
+
+def _quadratic_forward(theta: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor]:
+    # Durkan et al. (2019), eqs. 4 and 5, in sums of positive terms only: nothing cancels.
+    rest, cross = 1 - theta, theta * (1 - theta)
+    denominator = s * (theta * theta + rest * rest) + (d0 + d1) * cross
+    u = theta * (s * theta + d0 * rest) / denominator
+    return u, _quadratic_log_slope(theta, rest, s, d0, d1, denominator)
+
+
+def _quadratic_log_slope(theta: Tensor, rest: Tensor, s: Tensor, d0: Tensor, d1: Tensor, denominator: Tensor) -> Tensor:
+    numerator = d1 * theta * theta + 2 * s * theta * rest + d0 * rest * rest
+    return 2 * torch.log(s / denominator) + torch.log(numerator)
+
+
+def _quadratic_inverse(u: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor]:
+    # The discriminant of eq. 7 is (d0(1-u) - d1 u)² + 4s²u(1-u): a sum of squares, never negative. With m = d0(1-u) - d1 u
+    # and R its root, theta : 1-theta = 2su : m+R, where m+R is taken as 4s²u(1-u) / (R-m) when m < 0.
+    difference = d0 * (1 - u) - d1 * u
+    product = 4 * s * s * u * (1 - u)
+    radius = torch.sqrt(difference * difference + product)
+    far = torch.where(difference >= 0, radius + difference, product / (radius + torch.abs(difference)))
+    near = 2 * s * u
+    theta, rest = near / (near + far), far / (near + far)
+    denominator = s * (theta * theta + rest * rest) + (d0 + d1) * theta * rest
+    return theta, _quadratic_log_slope(theta, rest, s, d0, d1, denominator)
+
+
+def _linear_weights(s: Tensor, d0: Tensor, d1: Tensor, middle: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    # Dolatabadi et al. (2020), algorithm 1, with weights divided so that only ratios remain: left weight 1, right weight r.
+    right = torch.sqrt(d0 / d1)
+    joint = (middle * d0 + (1 - middle) * right * d1) / s
+    height = middle * right / ((1 - middle) + middle * right)
+    return right, joint, height
+
+
+def _linear_forward(theta: Tensor, s: Tensor, d0: Tensor, d1: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
+    right, joint, height = _linear_weights(s, d0, d1, middle)
+    left_side = theta <= middle
+    # Each half is measured from its own outer end, so both are v = V joint t / (a (T - t) + joint t) without cancellation.
+    t, length = torch.where(left_side, theta, 1 - theta), torch.where(left_side, middle, 1 - middle)
+    t = torch.minimum(t, length)
+    outer, reach = torch.where(left_side, torch.ones_like(right), right), torch.where(left_side, height, 1 - height)
+    denominator = outer * (length - t) + joint * t
+    v = reach * joint * t / denominator
+    log_slope = torch.log(outer * joint * length * reach) - 2 * torch.log(denominator)
+    return torch.where(left_side, v, 1 - v), log_slope + torch.log(s)
+
+
+def _linear_inverse(u: Tensor, s: Tensor, d0: Tensor, d1: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
+    right, joint, height = _linear_weights(s, d0, d1, middle)
+    left_side = u <= height
+    v, reach = torch.where(left_side, u, 1 - u), torch.where(left_side, height, 1 - height)
+    v = torch.minimum(v, reach)
+    outer, length = torch.where(left_side, torch.ones_like(right), right), torch.where(left_side, middle, 1 - middle)
+    denominator = joint * (reach - v) + outer * v
+    t = length * outer * v / denominator
+    # With t known, outer (length - t) + joint t = outer length joint reach / denominator: the slope needs no second formula.
+    log_slope = 2 * torch.log(denominator) - torch.log(outer * joint * length * reach)
+    return torch.where(left_side, t, 1 - t), log_slope + torch.log(s)

@@ -1,0 +1,212 @@
+"""Hypernetworks: multilayer perceptrons, plain, masked and residual, with the context joined in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pushforward.core import Mask, Net
+from pushforward.spec import PlanError
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "leaky_relu": F.leaky_relu,
+    "elu": F.elu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "softplus": F.softplus,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
+
+
+@dataclass(frozen=True, repr=False)
+class MLP(Net):
+    """Multilayer perceptron; masked (MADE) where each output may see only some inputs.
+
+    The context enters the first layer beside the inputs. The last layer starts with zero weights.
+    Source of the masks: MADE: Masked Autoencoder for Distribution Estimation (Germain et al., 2015).
+
+    Args:
+        widths: Width of each hidden layer.
+        activation: One of ``relu, leaky_relu, elu, gelu, silu, softplus, tanh, sigmoid``.
+
+    >>> net = MLP((32,)).build(inputs=2, outputs=3, context=4)
+    >>> net(torch.zeros(5, 2), torch.zeros(4)).shape
+    torch.Size([5, 3])
+    """
+
+    widths: Sequence[int] = (64, 64)
+    activation: str = "relu"
+
+    def check(self) -> None:
+        if not isinstance(self.widths, tuple):
+            raise PlanError(f"MLP: expected widths to be a list of whole numbers, got {self.widths!r}")
+        _check_sizes("MLP", self.widths, self.activation)
+
+    def build(
+        self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None
+    ) -> nn.Module:
+        masks = _masks(sees, self.widths, context)
+        sizes = (*self.widths, outputs)
+        layers: list[nn.Module] = [Entrance(inputs, context, sizes[0], masks[0])]
+        layers += [Dense(a, b, mask) for a, b, mask in zip(sizes, sizes[1:], masks[1:], strict=False)]
+        return Perceptron(layers, self.activation, start)
+
+    def summary(self, inputs: int, outputs: int, context: int) -> str:
+        return _summary("MLP", inputs, context, self.widths, outputs, self.activation)
+
+
+@dataclass(frozen=True, repr=False)
+class ResidualMLP(Net):
+    """Residual perceptron: blocks ``h + W2 a(W1 a(h))`` of one width; masked where each output may see only some inputs.
+
+    Source: Deep Residual Learning for Image Recognition (He et al., 2016), as used in Neural Spline Flows (Durkan et al., 2019).
+
+    Args:
+        width: Width of every hidden layer.
+        blocks: Number of residual blocks.
+        activation: As in `MLP`.
+
+    >>> ResidualMLP(width=32).build(inputs=2, outputs=3)(torch.zeros(5, 2), None).shape
+    torch.Size([5, 3])
+    """
+
+    width: int = 64
+    blocks: int = 2
+    activation: str = "relu"
+
+    def check(self) -> None:
+        _check_sizes("ResidualMLP", (self.width, self.blocks), self.activation)
+
+    def build(
+        self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None
+    ) -> nn.Module:
+        enter, hidden, leave = _masks(sees, (self.width, self.width), context)
+        layers: list[nn.Module] = [Entrance(inputs, context, self.width, enter)]
+        layers += [Block(self.width, hidden, self.activation) for _ in range(self.blocks)]
+        layers.append(Dense(self.width, outputs, leave))
+        return Perceptron(layers, self.activation, start)
+
+    def summary(self, inputs: int, outputs: int, context: int) -> str:
+        return _summary("ResidualMLP", inputs, context, (f"{self.blocks} blocks of {self.width}",), outputs, self.activation)
+
+
+def _check_sizes(name: str, sizes: Sequence[int], activation: str) -> None:
+    if not sizes or not all(isinstance(n, int) and n > 0 for n in sizes):
+        raise PlanError(f"{name}: expected positive whole numbers, got {sizes!r}")
+    if activation not in ACTIVATIONS:
+        raise PlanError(f"{name}: expected activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+
+
+def _summary(name: str, inputs: int, context: int, hidden: Sequence[object], outputs: int, activation: str) -> str:
+    entrance = str(inputs) if not context else f"({inputs} + {context} context)"
+    return f"{name} {' → '.join(map(str, (entrance, *hidden, outputs)))}, {activation}"
+
+
+class Dense(nn.Linear):
+    """A linear layer whose weights may be masked: ``mask`` is ``(outputs, inputs)``, None for all ones."""
+
+    mask: Tensor | None
+
+    def __init__(self, inputs: int, outputs: int, mask: Mask | None = None, bias: bool = True, fan_in: int | None = None) -> None:
+        super().__init__(inputs, outputs, bias)
+        self.register_buffer("mask", None if mask is None else torch.tensor(mask, dtype=self.weight.dtype), persistent=False)
+        # As nn.Linear, but counting what a unit really receives: its unmasked inputs and those of a layer beside this one.
+        fan = np.full(outputs, fan_in or inputs) if mask is None else mask.sum(1) + ((fan_in or inputs) - inputs)
+        bound = torch.tensor(1 / np.sqrt(np.maximum(fan, 1)), dtype=self.weight.dtype)
+        with torch.no_grad():
+            self.weight.uniform_(-1, 1).mul_(bound[:, None])
+            if mask is not None:
+                self.weight.mul_(self.mask)
+            if self.bias is not None:
+                self.bias.uniform_(-1, 1).mul_(bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight if self.mask is None else self.weight * self.mask
+        return F.linear(x.to(weight.dtype), weight, self.bias)
+
+
+class Entrance(nn.Module):
+    """The first layer: inputs and context side by side, so that the context is multiplied once, not once a sample."""
+
+    def __init__(self, inputs: int, context: int, outputs: int, mask: Mask | None) -> None:
+        super().__init__()
+        fan = inputs + context
+        self.x = Dense(inputs, outputs, mask, fan_in=fan) if inputs else None
+        self.c = Dense(context, outputs, bias=not inputs, fan_in=fan) if context else None
+
+    def forward(self, x: Tensor | None, context: Tensor | None) -> Tensor:
+        if self.x is None or x is None:
+            out: Tensor = self.c(context)  # type: ignore[misc]
+        elif self.c is None:
+            out = self.x(x)
+        else:
+            out = self.x(x) + self.c(context)
+        return out
+
+
+class Block(nn.Module):
+    """A residual block before its activation."""
+
+    def __init__(self, width: int, mask: Mask | None, activation: str) -> None:
+        super().__init__()
+        self.inner, self.outer = Dense(width, width, mask), Dense(width, width, mask)
+        self.activation = activation
+
+    def forward(self, h: Tensor) -> Tensor:
+        activate = ACTIVATIONS[self.activation]
+        out: Tensor = h + self.outer(activate(self.inner(activate(h))))
+        return out
+
+
+class Perceptron(nn.Module):
+    """Layers with an activation before each but the first and each residual block; the last starts as a constant."""
+
+    def __init__(self, layers: Sequence[nn.Module], activation: str, start: Tensor | None) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.activation = activation
+        last = layers[-1]
+        assert isinstance(last, Dense)
+        with torch.no_grad():
+            last.weight.zero_()
+            last.bias.zero_() if start is None else last.bias.copy_(start)
+
+    def forward(self, x: Tensor | None, context: Tensor | None = None) -> Tensor:
+        h: Tensor = self.layers[0](x, context)
+        for layer in self.layers[1:]:
+            h = layer(h if isinstance(layer, Block) else ACTIVATIONS[self.activation](h))
+        return h
+
+
+def _masks(sees: Mask | None, widths: Sequence[int], context: int) -> list[Mask | None]:
+    """Return a mask for each layer: input to hidden, hidden to hidden, hidden to output.
+
+    Each hidden unit is given one of the sets that outputs may see, sorted by size; a connection is allowed where the
+    earlier set is part of the later one. For a chain of features this is MADE, for any other graph it is as exact.
+    """
+    if sees is None:
+        return [None] * (len(widths) + 1)
+    sets = np.unique(sees, axis=0)
+    sets = sets[np.lexsort((*sets.T, sets.sum(1)))]
+    if not context and len(sets) > 1:
+        sets = sets[sets.any(1)]  # a unit that sees nothing is a constant, unless there is a context
+    nested = all(_within(a[None], b[None]).item() for a, b in zip(sets, sets[1:], strict=False))
+    if not nested and min(widths) < len(sets):
+        raise PlanError(f"MLP: expected hidden widths of at least {len(sets)}, one unit for each set of parents, got {tuple(widths)}")
+    hidden = [sets[[unit * len(sets) // width for unit in range(width)]] for width in widths]
+    between = [_within(early, late) for early, late in zip(hidden, hidden[1:], strict=False)]
+    return [hidden[0], *between, _within(hidden[-1], sees)]
+
+
+def _within(early: Mask, late: Mask) -> Mask:
+    """Return ``(late, early)``: where the early set is part of the late one."""
+    missing = early.astype(np.float32) @ (~late).astype(np.float32).T
+    return np.asarray(missing.T < 0.5)

@@ -1,0 +1,1 @@
+"""Structures: what the parameters of a kernel may see, and how features are moved."""

@@ -1,0 +1,129 @@
+"""Coupling: one part passes through and sets the parameters of the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pushforward import numerics
+from pushforward.core import (
+    Bijector,
+    Kernel,
+    NetLike,
+    Parameters,
+    Shape,
+    TransformModule,
+    expect_kernel,
+    expect_net,
+    flat_context,
+)
+from pushforward.nets import MLP
+from pushforward.spec import PlanError
+from pushforward.structures.rearrange import Selection
+
+
+@dataclass(frozen=True, repr=False)
+class Coupling(Bijector):
+    r"""Coupling layer: :math:`y_a = x_a`, :math:`y_b = k(x_b; \theta(x_a, c))`. One pass to sample, one to score.
+
+    It splits the first event axis. With a single feature nothing passes through and the parameters see the context alone.
+    Source: NICE (Dinh et al., 2014); Density Estimation using Real NVP (Dinh et al., 2017).
+
+    Args:
+        kernel: The maths of the transformed part, on numbers.
+        mask: Which features pass through: ``"halves"`` (the first half), ``"alternating"`` (0, 2, 4, ...) or their indices.
+        flip: Let the others pass through instead.
+        net: The network from what passes through, and the context, to the parameters.
+
+    >>> from pushforward.bijectors import Spline
+    >>> Coupling(Spline(), mask="alternating").build(5)(torch.zeros(7, 5))[1].shape
+    torch.Size([7])
+    """
+
+    kernel: Kernel
+    mask: str | Sequence[int] = "halves"
+    flip: bool = False
+    net: NetLike = MLP()
+
+    event_dim = 1
+
+    def check(self) -> None:
+        expect_kernel(self, self.kernel)
+        expect_net(self, self.net)
+        if self.kernel.event_dim != 0:
+            raise PlanError(f"Coupling: expected a kernel on numbers, got {self.kernel!r}, which acts on vectors")
+        named = self.mask in ("halves", "alternating")
+        listed = isinstance(self.mask, tuple) and all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in self.mask)
+        if not (named or listed):
+            raise PlanError(f"Coupling: expected mask to be 'halves', 'alternating' or a list of feature indices, got {self.mask!r}")
+
+    def passing(self, features: int) -> tuple[int, ...]:
+        """Return the features that pass through."""
+        if features == 1 and isinstance(self.mask, str):
+            return ()
+        if self.mask == "halves":
+            chosen = set(range(features // 2))
+        elif self.mask == "alternating":
+            chosen = set(range(0, features, 2))
+        else:
+            chosen = {int(i) for i in self.mask}
+            if chosen and max(chosen) >= features:
+                raise PlanError(f"Coupling: expected mask indices below {features}, the number of features, got {self.mask}")
+        passing = tuple(i for i in range(features) if (i in chosen) != self.flip)
+        if len(passing) == features:
+            raise PlanError(f"Coupling: expected a mask that leaves a feature to transform, got {self.mask!r} for {features} features")
+        return passing
+
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+        return CouplingModule(self, event_shape, context_shape)
+
+
+class CouplingModule(TransformModule):
+    """A built coupling layer; the event is flat inside, so a feature may itself have axes."""
+
+    def __init__(self, plan: Coupling, event_shape: Shape, context_shape: Shape | None) -> None:
+        super().__init__(plan, event_shape, context_shape)
+        features, rest = event_shape[0], math.prod(event_shape[1:])
+        passing = plan.passing(features)
+        moving = tuple(i for i in range(features) if i not in passing)
+        self.kernel = plan.kernel
+        self.rank = len(event_shape)
+        context = 0 if context_shape is None else math.prod(context_shape)
+        init = plan.kernel.init((len(moving) * rest,))
+        if not init:
+            raise PlanError(f"{plan!r}: expected a kernel with parameters for the net to set, got {plan.kernel!r}")
+        self.parameters_of = Parameters(init, plan.net, len(passing) * rest, context)
+        self.uses_context = context > 0
+        self.selection = Selection(passing, moving, rest)
+        seen = [f"features {_ranges(passing)}"] if passing else []
+        self.sees = " and ".join(seen + ["the context"] * self.uses_context) or "nothing"
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._apply_kernel(self.kernel.forward, x, context)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._apply_kernel(self.kernel.inverse, y, context)
+
+    def _apply_kernel(self, function: Callable[..., tuple[Tensor, Tensor]], x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        flat = x if self.rank == 1 else x.flatten(x.dim() - self.rank)
+        still, moving = self.selection.split(numerics.working(flat))
+        parameters = self.parameters_of(still if still.shape[-1] else None, flat_context(context, self.context_shape))
+        moved, ladj = function(moving, **parameters)
+        y = self.selection.merge(still.expand(*moved.shape[:-1], -1), moved)
+        y = y if self.rank == 1 else y.unflatten(-1, self.event_shape)
+        return y.to(x.dtype), ladj.sum(-1).expand(moved.shape[:-1])
+
+
+def _ranges(indices: Sequence[int]) -> str:
+    """Return indices in words, runs joined: ``0-3, 7``."""
+    runs: list[list[int]] = []
+    for i in indices:
+        if runs and i == runs[-1][1] + 1:
+            runs[-1][1] = i
+        else:
+            runs.append([i, i])
+    words = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
+    return ", ".join(words if len(words) <= 6 else [*words[:4], "...", words[-1]])

@@ -1,0 +1,205 @@
+"""Rearrangement: permutations of features, moved axes, and the selections that structures make."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.core import Bijector, Compose, Inverse, Shape, TransformModule
+from pushforward.spec import PlanError
+
+
+class Index(nn.Module):
+    """A fixed choice of sites on the last axis. The plan holds it, so it is no part of the state."""
+
+    index: Tensor
+
+    def __init__(self, sites: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("index", torch.tensor(list(sites), dtype=torch.long), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.index_select(x, -1, self.index) if x.dim() else x
+
+
+def expand_sites(features: Sequence[int], rest: int) -> list[int]:
+    """Return the sites of features, each of which has ``rest`` of them."""
+    return [feature * rest + j for feature in features for j in range(rest)]
+
+
+class Selection(nn.Module):
+    """Two parts of the sites on the last axis: ``split`` takes them apart, ``merge`` puts them together again."""
+
+    def __init__(self, first: Sequence[int], second: Sequence[int], rest: int = 1) -> None:
+        super().__init__()
+        one, two = expand_sites(first, rest), expand_sites(second, rest)
+        joined = [*one, *two]
+        self.sizes = [len(one), len(two)]
+        contiguous = joined == list(range(len(joined)))
+        self.take = None if contiguous else Index(joined)
+        self.give = None if contiguous else Index(sorted(range(len(joined)), key=joined.__getitem__))
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the two parts of ``(*batch, sites)``."""
+        first, second = torch.split(x if self.take is None else self.take(x), self.sizes, -1)
+        return first, second
+
+    def merge(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return ``(*batch, sites)`` from its two parts."""
+        x = torch.cat([first, second], -1)
+        return x if self.give is None else self.give(x)
+
+
+class PermuteModule(TransformModule):
+    """A permutation of the first event axis."""
+
+    order: Tensor
+    back: Tensor
+
+    def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None, order: Sequence[int]) -> None:
+        super().__init__(plan, event_shape, context_shape)
+        self.register_buffer("order", torch.tensor(list(order), dtype=torch.long), persistent=False)
+        back = sorted(range(len(order)), key=order.__getitem__)
+        self.register_buffer("back", torch.tensor(back, dtype=torch.long), persistent=False)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._move(x, self.order)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._move(y, self.back)
+
+    def _move(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        batch = x.shape[: x.dim() - len(self.event_shape)]
+        zero = torch.zeros((), device=x.device, dtype=torch.promote_types(x.dtype, torch.float32))
+        return torch.index_select(x, len(batch), index), zero.expand(batch)
+
+    def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
+        return ends
+
+
+@dataclass(frozen=True, repr=False)
+class Permute(Bijector):
+    """Put features into another order: feature ``i`` of y is feature ``order[i]`` of x. Acts on the first event axis.
+
+    Args:
+        order: Every index once.
+
+    >>> Permute([2, 0, 1]).build(3)(torch.tensor([10.0, 11.0, 12.0]))[0]
+    tensor([12., 10., 11.])
+    """
+
+    order: Sequence[int]
+
+    event_dim = 1
+    formula = "y_i = x_order(i)"
+
+    def check(self) -> None:
+        if not isinstance(self.order, tuple) or sorted(self.order) != list(range(len(self.order))):
+            raise PlanError(f"Permute: expected every index from 0 once, got {self.order!r}")
+
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+        if len(self.order) != event_shape[0]:
+            raise PlanError(f"{self!r}: expected {len(self.order)} features, got {event_shape[0]} (event_shape {event_shape})")
+        return PermuteModule(self, event_shape, context_shape, self.order)
+
+
+@dataclass(frozen=True, repr=False)
+class Reverse(Bijector):
+    """Turn the order of the features round. Acts on the first event axis.
+
+    >>> Reverse().build(3)(torch.tensor([10.0, 11.0, 12.0]))[0]
+    tensor([12., 11., 10.])
+    """
+
+    event_dim = 1
+    formula = "y_i = x_(D-1-i)"
+
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+        return PermuteModule(self, event_shape, context_shape, range(event_shape[0] - 1, -1, -1))
+
+
+@dataclass(frozen=True, repr=False)
+class Shuffle(Bijector):
+    """Put features into a random order, which the seed fixes, so that a saved plan is the same flow. Acts on the first event axis.
+
+    Args:
+        seed: A whole number; another seed, another order.
+
+    >>> Shuffle(seed=1).build(4)(torch.arange(4.0))[0].sort().values
+    tensor([0., 1., 2., 3.])
+    """
+
+    seed: int = 0
+
+    event_dim = 1
+    formula = "y_i = x_shuffled(i)"
+
+    def check(self) -> None:
+        if not isinstance(self.seed, int):
+            raise PlanError(f"Shuffle: expected seed to be a whole number, got {self.seed!r}")
+
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+        draw = random.Random(self.seed)  # its stream for a seed is promised to stay the same
+        keys = [draw.random() for _ in range(event_shape[0])]
+        return PermuteModule(self, event_shape, context_shape, sorted(range(event_shape[0]), key=keys.__getitem__))
+
+
+@dataclass(frozen=True, repr=False)
+class OnAxis(Bijector):
+    """Let a bijection act on another event axis than its own (the first for structures, the last for vectors).
+
+    Args:
+        bijector: A single layer.
+        axis: The event axis, counted from 0, or from -1 backwards.
+
+    >>> from pushforward.bijectors import Linear
+    >>> OnAxis(Linear(), 0).build((3, 8, 8))(torch.zeros(5, 3, 8, 8))[1].shape
+    torch.Size([5])
+    """
+
+    bijector: Bijector
+    axis: int = 0  # type: ignore[misc]
+
+    event_dim = 1
+
+    def check(self) -> None:
+        inner = self.bijector.bijector if isinstance(self.bijector, Inverse) else self.bijector
+        if not isinstance(inner, Bijector) or isinstance(inner, Compose):
+            raise PlanError(f"OnAxis: expected a single layer, got {self.bijector!r}; wrap the layers one by one")
+        if not isinstance(self.axis, int):
+            raise PlanError(f"OnAxis: expected axis to be a whole number, got {self.axis!r}")
+
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+        if not -len(event_shape) <= self.axis < len(event_shape):
+            raise PlanError(f"{self!r}: expected an axis of the event, got axis {self.axis} for event_shape {event_shape}")
+        return OnAxisModule(self, event_shape, context_shape)
+
+
+class OnAxisModule(TransformModule):
+    """A built bijection that sees the event with one axis moved."""
+
+    def __init__(self, plan: OnAxis, event_shape: Shape, context_shape: Shape | None) -> None:
+        super().__init__(plan, event_shape, context_shape)
+        rank = len(event_shape)
+        own = plan.bijector.axis % rank
+        self.source, self.target = plan.axis % rank - rank, own - rank
+        moved = list(event_shape)
+        moved.insert(own, moved.pop(plan.axis % rank))
+        self.module = plan.bijector.build(tuple(moved), context_shape)
+        self.uses_context, self.sees, self.passes = self.module.uses_context, self.module.sees, self.module.passes
+        self.domain, self.codomain = self.module.domain, self.module.codomain
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, ladj = self.module(x.movedim(self.source, self.target), context)
+        return y.movedim(self.target, self.source), ladj
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x, ladj = self.module.inverse(y.movedim(self.source, self.target), context)
+        return x.movedim(self.target, self.source), ladj
+
+    def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
+        return self.module.map_ends(ends, inverse)
