@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, constraints, transform_to
+from torch.distributions import Distribution, constraints, transform_to
 
 from pushforward import numerics, supports
 from pushforward.core import Base, BaseModule, NetLike, Parameters, Shape, expect_net, flat_context
@@ -75,7 +75,7 @@ class DiagonalModule(BaseModule):
         self.parameters_of = Parameters(kernel.init((math.prod(event_shape),)), net, 0, context) if kernel else None
         self.uses_context = context > 0
 
-    def _parameters(self, context: Tensor | None) -> dict[str, Tensor]:
+    def _theta(self, context: Tensor | None) -> dict[str, Tensor]:
         assert self.parameters_of is not None
         theta: dict[str, Tensor] = self.parameters_of(None, flat_context(context, self.context_shape) if self.uses_context else None)
         return {name: value.unflatten(-1, self.event_shape) for name, value in theta.items()}
@@ -84,7 +84,7 @@ class DiagonalModule(BaseModule):
         z = numerics.working(value)
         if self.kernel is None:
             return _standard_normal(self.event_shape, z)
-        z, ladj = self.kernel.inverse(z, **self._parameters(context))
+        z, ladj = self.kernel.inverse(z, **self._theta(context))
         axes = tuple(range(-len(self.event_shape), 0))
         return _standard_normal(self.event_shape, z) + (ladj.sum(axes) if axes else ladj)
 
@@ -92,7 +92,7 @@ class DiagonalModule(BaseModule):
         dtype = numerics.working(self.anchor).dtype
         z = torch.randn(*batch, *self.event_shape, dtype=dtype, device=self.anchor.device, generator=generator)
         if self.kernel is not None:
-            z = self.kernel.forward(z, **self._parameters(context))[0]
+            z = self.kernel.forward(z, **self._theta(context))[0]
         return z
 
 
@@ -122,6 +122,9 @@ class Wrapped(Base):
         return WrappedModule(self, context_shape, event_shape)
 
 
+ALTERNATIVES = (("probs", "logits"), ("scale_tril", "covariance_matrix", "precision_matrix"))
+
+
 def wrap(distribution: Distribution, learnable: bool = False) -> Wrapped:
     """Return the plan of a torch distribution; its tensors become buffers of the flow, or parameters if ``learnable``.
 
@@ -132,15 +135,13 @@ def wrap(distribution: Distribution, learnable: bool = False) -> Wrapped:
     if cls is None or getattr(torch.distributions, cls.__name__, None) is not cls or cls is Distribution:
         raise PlanError(f"base: expected a distribution of torch.distributions, or a Base plan, got {type(distribution).__name__}")
     arguments: list[tuple[str, Any]] = []
-    names = [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "validate_args")]
-    given = vars(distribution)
-    # Of alternatives such as covariance_matrix and scale_tril, torch keeps what it was given as a plain attribute.
-    alternatives = [name for name in names if name in cls.arg_constraints and name not in given and not isinstance(getattr(cls, name, None), property)]
-    for name in names:
-        if name in alternatives and any(other in given for other in names if other != "loc"):
+    for name in inspect.signature(cls.__init__).parameters:
+        group = next((group for group in ALTERNATIVES if name in group), (name,))
+        # Of alternatives torch keeps what it was given as a plain attribute and derives the others when asked.
+        if name in ("self", "validate_args") or name != next((n for n in group if n in vars(distribution)), group[0]):
             continue
         try:
-            value = getattr(distribution, name)
+            value = getattr(distribution, "base_dist" if name == "base_distribution" else name)
         except AttributeError as error:
             raise PlanError(f"base: {cls.__name__} keeps no attribute {name!r}, so it cannot be rebuilt; write a Base plan for it") from error
         arguments.append((name, _frozen(cls.__name__, name, value, learnable)))
@@ -157,6 +158,12 @@ def _frozen(owner: str, name: str, value: Any, learnable: bool) -> Any:
     raise PlanError(f"base: expected {owner}'s {name} to be a tensor, a number or a distribution, got {type(value).__name__}; write a Base plan")
 
 
+def _constraint(cls: Any, name: str) -> Any:
+    """Return the constraint of an argument; a class whose constraints depend on its values (Uniform) leaves it real."""
+    declared = cls.arg_constraints
+    return declared.get(name) if isinstance(declared, dict) else constraints.real
+
+
 class _Holder(nn.Module):
     """The tensors of one distribution, and of those inside it."""
 
@@ -166,7 +173,7 @@ class _Holder(nn.Module):
         self.constants: dict[str, Any] = {}
         self.constraints: dict[str, Any] = {}
         for name, value in plan.arguments:
-            limit = self.cls.arg_constraints.get(name) if isinstance(self.cls.arg_constraints, dict) else None
+            limit = _constraint(self.cls, name)
             if isinstance(value, Wrapped):
                 self.add_module(name, _Holder(value))
             elif isinstance(value, bool | str | int) or value is None or limit is None:
@@ -195,40 +202,41 @@ class WrappedModule(BaseModule):
     """A torch distribution, made anew from its tensors whenever it is used."""
 
     def __init__(self, plan: Wrapped, context_shape: Shape | None, event_shape: Shape | None = None) -> None:
-        holder = _Holder(plan)
+        inner, reinterpreted = plan, 0
+        while inner.name == "Independent":  # torch's own sum over the reinterpreted axes fails on an empty batch
+            content = dict(inner.arguments)
+            inner, reinterpreted = content["base_distribution"], reinterpreted + content["reinterpreted_batch_ndims"]
+        holder = _Holder(inner)
         made = holder.distribution()
         # What the flow needs more event axes for comes out of the base's batch axes, as in TransformedDistribution.
-        own = tuple(made.event_shape)
-        self.extra = 0 if event_shape is None else max(len(event_shape) - len(own), 0)
-        shape = (*made.batch_shape, *own)
-        split = len(made.batch_shape) - self.extra
+        own = len(made.event_shape)
+        extra = reinterpreted if event_shape is None else max(len(event_shape) - own, reinterpreted)
+        shape = (*made.batch_shape, *made.event_shape)
+        split = len(made.batch_shape) - extra
         if split < 0 or (event_shape is not None and shape[split:] != tuple(event_shape)):
-            raise PlanError(f"base: expected an event_shape {event_shape}, got a {plan.name} of batch {tuple(made.batch_shape)}, event {own}")
+            raise PlanError(f"base: expected an event_shape that fits {plan.name} of shape {shape}, got {event_shape}")
         super().__init__(plan, shape[split:], context_shape)
-        self.holder = holder
+        self.holder, self.extra = holder, extra
         self.batch_shape = torch.Size(shape[:split])
         self.has_rsample = made.has_rsample
         self.support = made.support  # type: ignore[assignment]
-
-    def _distribution(self) -> Distribution:
-        made = self.holder.distribution()
-        return Independent(made, self.extra, validate_args=False) if self.extra else made
+        self.ends = None if made.support is None else supports.bounds(self.support)
 
     def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
-        made = self._distribution()
         # torch checks the support only where validation is on; ours holds always, and no formula meets what is outside.
-        values, outside = supports.enter(numerics.working(value), self.support, closed=True)
-        log_density = made.log_prob(values)
+        values, outside = supports.enter(numerics.working(value), self.ends, closed=True)
+        log_density = self.holder.distribution().log_prob(values)
+        if self.extra:
+            log_density = log_density.sum(tuple(range(-self.extra, 0)))
         if outside is None:
             return log_density
-        rank = len(self.event_shape)
-        return torch.where(outside.flatten(outside.dim() - rank).any(-1) if rank else outside, -math.inf, log_density)
+        return torch.where(supports.any_site(outside, len(self.event_shape)), -math.inf, log_density)
 
     def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         if generator is not None:
             raise ValueError(
-                f"base {self.plan!r}: torch.distributions draws from torch's global generator only; leave out generator=, or use "
-                "StandardNormal() or DiagNormal() as the base"
+                f"base {self.plan!r}: expected no generator, since torch.distributions draws from torch's global one only, got one; "
+                "leave it out, or use StandardNormal() or DiagNormal() as the base"
             )
-        made = self._distribution().expand(batch)
+        made = self.holder.distribution().expand(batch + self.event_shape[: self.extra])
         return made.rsample() if self.has_rsample else made.sample()

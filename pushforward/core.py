@@ -270,7 +270,7 @@ def flat_context(context: Tensor | None, shape: Shape | None) -> Tensor | None:
     """Return a context ``(*batch, *context)`` with its event axes joined to one."""
     if context is None or shape is None or len(shape) == 1:
         return context
-    return context.reshape(*context.shape[: context.dim() - len(shape)], math.prod(shape))
+    return context.reshape((*context.shape[: context.dim() - len(shape)], math.prod(shape)))
 
 
 class KernelModule(TransformModule):
@@ -284,6 +284,7 @@ class KernelModule(TransformModule):
             raise PlanError(f"{kernel!r}: the numerical inverse expects a domain of all real values; write inverse in closed form")
         self.kernel = kernel
         self.domain, self.codomain = kernel.domain, kernel.codomain
+        self.ends = supports.bounds(kernel.domain), supports.bounds(kernel.codomain)
         self.rank = len(event_shape)
         if kernel.event_dim == 0:
             self.sites, lead = (math.prod(event_shape),), 0
@@ -295,23 +296,21 @@ class KernelModule(TransformModule):
         self.sees = "the context" if self.uses_context else "nothing"
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._apply_kernel(self.kernel.forward, x, context, self.domain, self.codomain)
+        return self._apply_kernel(self.kernel.forward, x, context, *self.ends)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._apply_kernel(self.kernel.inverse, y, context, self.codomain, self.domain)
+        return self._apply_kernel(self.kernel.inverse, y, context, *reversed(self.ends))
 
     def _apply_kernel(
-        self, function: Callable[..., tuple[Tensor, Tensor]], x: Tensor, context: Tensor | None, source: Constraint, target: Constraint
+        self, function: Callable[..., tuple[Tensor, Tensor]], x: Tensor, context: Tensor | None, source: supports.Ends, target: supports.Ends
     ) -> tuple[Tensor, Tensor]:
         parameters = self.parameters_of(None, flat_context(context, self.context_shape) if self.uses_context else None)
-        values = numerics.working(x)
-        values, outside = supports.enter(values, source)
+        values, outside = supports.enter(numerics.working(x), source)
         if self.kernel.event_dim == 0:
-            batch = x.shape[: x.dim() - self.rank]
-            y, ladj = function(values.reshape(*batch, *self.sites), **parameters)
+            y, ladj = function(values.reshape((*x.shape[: x.dim() - self.rank], *self.sites)), **parameters)
             batch = y.shape[:-1]
             if outside is not None:
-                ladj = torch.where(outside.reshape(*outside.shape[: outside.dim() - self.rank], *self.sites), -math.inf, ladj)
+                ladj = torch.where(outside.reshape(values.shape[: values.dim() - self.rank] + self.sites), -math.inf, ladj)
             # Summed before it is broadcast: a scale that no input changes is summed once, not once a row.
             ladj = ladj.sum(-1)
         else:
@@ -319,13 +318,13 @@ class KernelModule(TransformModule):
             batch = y.shape[: y.dim() - self.rank]
             if self.rank > 1:
                 ladj = ladj.expand(y.shape[:-1]).flatten(len(batch)).sum(-1)
-        return supports.leave(y.reshape(*batch, *self.event_shape).to(x.dtype), target), ladj.expand(batch)
+        return supports.leave(y.reshape(batch + self.event_shape).to(x.dtype), target), ladj.expand(batch)
 
     def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
         if self.parameters_of.size or self.kernel.event_dim:
             return None
         function = self.kernel.inverse if inverse else self.kernel.forward
-        low, high = function(torch.tensor(ends, dtype=torch.float64)[:, None].expand(2, *self.sites))[0]
+        low, high = function(torch.tensor(ends, dtype=torch.float64, device="cpu")[:, None].expand(2, *self.sites))[0]
         same = bool((low == low[0]).all() and (high == high[0]).all())
         return (float(low[0]), float(high[0])) if same else None
 
@@ -461,32 +460,44 @@ class ComposeModule(TransformModule):
         super().__init__(plan, event_shape, context_shape)
         layers: list[TransformModule] = []
         shape = event_shape
+        held: list[Constraint] = []
         for index, part in enumerate(plan.bijectors):
             try:
                 layers.append(part.build(shape, context_shape))
+                held = held or [layers[0].domain]
+                held.append(layers[-1].image(held[-1]))
             except PlanError as error:
-                raise PlanError(f"layer {index}: {error}") from error
+                raise PlanError(f"layer {index}: {part!r}: {error}") from error
             shape = layers[-1].out_shape
         self.layers = nn.ModuleList(layers)
         self.out_shape = shape
+        if held:
+            self.domain, self.codomain = held[0], held[-1]
+        # Between layers values may reach only a part of what the next layer takes; there the ends are kept here.
+        self.between = [supports.bounds(support) for support in held] or [supports.REAL]
         self.uses_context = any(layer.uses_context for layer in layers)
         self.sees = "; ".join(dict.fromkeys(layer.sees for layer in layers))
         self.passes = (sum(layer.passes[0] for layer in layers), sum(layer.passes[1] for layer in layers))
 
-    def _chain(self, steps: list[Callable[..., tuple[Tensor, Tensor]]], x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _chain(
+        self, steps: list[Callable[..., tuple[Tensor, Tensor]]], ends: list[supports.Ends], x: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         # Between layers values stay in the working precision, so that half formats round once, at the end.
-        value = numerics.working(x)
+        value, outside = supports.enter(numerics.working(x), ends[0])
         total = value.new_zeros(())
-        for step in steps:
+        for step, limits in zip(steps, ends[1:], strict=True):
             value, ladj = step(value, context)
-            total = total + ladj
-        return value.to(x.dtype), total.expand(value.shape[: value.dim() - len(self.out_shape)])
+            value, total = supports.leave(value, limits), total + ladj
+        batch = value.shape[: value.dim() - len(self.out_shape)]
+        if outside is not None:
+            total = torch.where(supports.any_site(outside, len(self.event_shape)), -math.inf, total)
+        return supports.leave(value.to(x.dtype), ends[-1]), total.expand(batch)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._chain([layer for layer in self.layers], x, context)
+        return self._chain([layer for layer in self.layers], self.between, x, context)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._chain([layer.inverse for layer in reversed(self.layers)], y, context)  # type: ignore[misc]
+        return self._chain([layer.inverse for layer in reversed(self.layers)], self.between[::-1], y, context)  # type: ignore[misc]
 
     def image(self, support: Constraint) -> Constraint:
         for index, layer in enumerate(self.layers):

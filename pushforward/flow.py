@@ -74,7 +74,8 @@ class Flow(nn.Module, Distribution):  # type: ignore[misc]
 
     def _check(self) -> None:
         """Check what only base and bijection together can tell: the domains, and that a context is used."""
-        self._support = supports.independent(self.transform.image(self.base.support), len(self.transform.out_shape))
+        image = self.transform.image(self.base.support)
+        self._support, self._ends = supports.independent(image, len(self.transform.out_shape)), supports.bounds(image)
         if self.context_shape is not None and not (self.transform.uses_context or self.base.uses_context):
             raise PlanError(
                 f"Flow: expected a layer or a base that uses the context of shape {self.context_shape}, got none in {self.plan!r}; "
@@ -247,7 +248,7 @@ class Flow(nn.Module, Distribution):  # type: ignore[misc]
         return inner
 
     def _require_support(self, value: Tensor) -> None:
-        inside = self.support.check(value) | torch.isnan(value).flatten(value.dim() - len(self.event_shape)).any(-1)
+        inside = self.support.check(value) | supports.any_site(torch.isnan(value), len(self.event_shape))
         if not bool(inside.all()):
             rows = (~inside).nonzero()[:5].squeeze(-1).tolist()
             raise ValueError(f"Flow: expected values in {supports.name(self.support)}, got others in rows {rows}")
@@ -268,7 +269,7 @@ class Flow(nn.Module, Distribution):  # type: ignore[misc]
         batch = self.batch_of(context) if batch_shape is None else batch_shape
         x = self.base.rsample(torch.Size(shape + batch), context, generator)
         y, ladj = self.transform(x, context)
-        return y.to(self.dtype), x, ladj, context
+        return supports.leave(y.to(self.dtype), self._ends), x, ladj, context
 
 
 class ConditionedFlow(Distribution):

@@ -10,24 +10,31 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 
-def bounds(constraint: Constraint) -> tuple[float, float] | None:
+Ends = tuple[float, float] | None
+REAL: Ends = (-math.inf, math.inf)
+
+
+def bounds(constraint: Constraint) -> Ends:
     """Return the ends of an interval constraint, or None for a support that is no interval of the real line.
 
     >>> bounds(constraints.positive)
     (0.0, inf)
     """
-    while isinstance(constraint, constraints.independent):
+    while hasattr(constraint, "base_constraint"):
         constraint = constraint.base_constraint
-    if constraint is constraints.real:
+    if isinstance(constraint, type(constraints.real)):  # a copied or unpickled flow has constraints of its own
         return -math.inf, math.inf
-    lower = getattr(constraint, "lower_bound", -math.inf)
-    upper = getattr(constraint, "upper_bound", math.inf)
-    if constraint.is_discrete or (lower == -math.inf and upper == math.inf):
+    lower, upper = (getattr(constraint, name, None) for name in ("lower_bound", "upper_bound"))
+    if constraint.is_discrete or (lower is None and upper is None):
         return None
-    if any(isinstance(end, Tensor) and bool((end != end.flatten()[0]).any()) for end in (lower, upper)):
-        return None  # another interval for each site
-    first, last = (end.flatten()[0] if isinstance(end, Tensor) else end for end in (lower, upper))
-    return float(first), float(last)
+    ends = []
+    for end, default in ((lower, -math.inf), (upper, math.inf)):
+        if isinstance(end, Tensor):
+            if bool((end != end.flatten()[0]).any()):
+                return None  # another interval for each site
+            end = end.flatten()[0]
+        ends.append(default if end is None else float(end))
+    return ends[0], ends[1]
 
 
 def interval(lower: float, upper: float) -> Constraint:
@@ -62,22 +69,20 @@ def name(constraint: Constraint) -> str:
     return str(constraint) if ends is None else f"({ends[0]:g}, {ends[1]:g})"
 
 
-def enter(value: Tensor, support: Constraint, closed: bool = False) -> tuple[Tensor, Tensor | None]:
+def enter(value: Tensor, ends: Ends, closed: bool = False) -> tuple[Tensor, Tensor | None]:
     """Return values that are all inside an interval (its ends too if ``closed``), and where they were not (None for the real line).
 
     What is outside becomes an inner point, so that no formula and no gradient meets it; NaN is left as it is.
     """
-    ends = bounds(support)
-    if ends is None or ends == (-math.inf, math.inf):
+    if ends is None or ends == REAL:
         return value, None
     outside = (value < ends[0]) | (value > ends[1]) if closed else (value <= ends[0]) | (value >= ends[1])
     return torch.where(outside, inner_point(*ends), value), outside
 
 
-def leave(value: Tensor, support: Constraint) -> Tensor:
+def leave(value: Tensor, ends: Ends) -> Tensor:
     """Return values moved off the ends of an open interval onto which rounding may have put them."""
-    ends = bounds(support)
-    if ends is None or ends == (-math.inf, math.inf):
+    if ends is None or ends == REAL:
         return value
     return torch.clamp(value, _after(ends[0], 1, value.dtype), _after(ends[1], -1, value.dtype))
 
@@ -91,8 +96,8 @@ def inner_point(lower: float, upper: float) -> float:
 
 def _after(end: float, direction: int, dtype: torch.dtype) -> float:
     info = torch.finfo(dtype)
-    if math.isinf(end):
-        return math.copysign(info.max, end)
+    if abs(end) == math.inf:
+        return info.max if end > 0 else info.min
     # The next number but one: torch.nextafter knows no half formats.
     return end + direction * (2 * info.tiny if end == 0 else info.eps * abs(end))
 
@@ -102,3 +107,8 @@ def independent(constraint: Constraint, rank: int) -> Constraint:
     extra = rank - constraint.event_dim
     made: Constraint = constraints.independent(constraint, extra) if extra > 0 else constraint
     return made
+
+
+def any_site(mask: Tensor, rank: int) -> Tensor:
+    """Return which events of ``rank`` axes are marked at some site."""
+    return mask.flatten(mask.dim() - rank).any(-1) if rank else mask

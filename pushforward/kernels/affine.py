@@ -11,6 +11,9 @@ from pushforward.core import Kernel
 from pushforward.numerics import soft_clamp
 from pushforward.spec import PlanError
 
+# No further: in an autoregressive layer each location feeds the next one, and a chain of huge ones would leave float32.
+LOC_BOUND = 1e8
+
 
 @dataclass(frozen=True, repr=False)
 class Affine(Kernel):
@@ -40,11 +43,11 @@ class Affine(Kernel):
 
     def forward(self, x: Tensor, loc: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         log_scale = soft_clamp(log_scale, self.bound)
-        return loc + torch.exp(log_scale) * x, log_scale
+        return torch.clamp(loc, -LOC_BOUND, LOC_BOUND) + torch.exp(log_scale) * x, log_scale
 
     def inverse(self, y: Tensor, loc: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         log_scale = soft_clamp(log_scale, self.bound)
-        return (y - loc) * torch.exp(-log_scale), -log_scale
+        return (y - torch.clamp(loc, -LOC_BOUND, LOC_BOUND)) * torch.exp(-log_scale), -log_scale
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,7 +66,7 @@ class Additive(Kernel):
         return {"loc": torch.zeros(shape)}
 
     def forward(self, x: Tensor, loc: Tensor) -> tuple[Tensor, Tensor]:
-        return x + loc, torch.zeros_like(loc)
+        return x + torch.clamp(loc, -LOC_BOUND, LOC_BOUND), torch.zeros_like(loc)
 
     def inverse(self, y: Tensor, loc: Tensor) -> tuple[Tensor, Tensor]:
-        return y - loc, torch.zeros_like(loc)
+        return y - torch.clamp(loc, -LOC_BOUND, LOC_BOUND), torch.zeros_like(loc)

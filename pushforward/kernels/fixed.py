@@ -26,7 +26,8 @@ class Exp(Kernel):
     codomain = constraints.positive
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.exp(x), x
+        # Beyond this exp is infinite and its gradient NaN; the result stays the largest number.
+        return torch.exp(torch.clamp(x, max=math.log(torch.finfo(x.dtype).max))), x
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         x = torch.log(y)
@@ -130,10 +131,17 @@ class LeakyReLU(Kernel):
             raise PlanError(f"LeakyReLU: expected slope > 0, got {self.slope}")
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.where(x >= 0, x, self.slope * x), torch.where(x >= 0, 0.0, math.log(self.slope)).to(x.dtype)
+        return torch.where(x >= 0, x, self.slope * x), math.log(self.slope) * (x < 0).to(x.dtype)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.where(y >= 0, y, y / self.slope), torch.where(y >= 0, 0.0, -math.log(self.slope)).to(y.dtype)
+        return torch.where(y >= 0, y, y / self.slope), -math.log(self.slope) * (y < 0).to(y.dtype)
+
+
+def _power(x: Tensor, exponent: float) -> Tensor:
+    """Return a power that stays finite and above zero, with its gradient, for every positive number."""
+    info = torch.finfo(x.dtype)
+    reach = math.exp(0.99 * min(-math.log(info.tiny), math.log(info.max)) / max(abs(exponent), 1.0))
+    return torch.pow(torch.clamp(x, 1 / reach, reach), exponent)
 
 
 @dataclass(frozen=True, repr=False)
@@ -158,10 +166,10 @@ class Power(Kernel):
             raise PlanError(f"Power: expected an exponent other than zero, got {self.exponent}")
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.pow(x, self.exponent), math.log(abs(self.exponent)) + (self.exponent - 1) * torch.log(x)
+        return _power(x, self.exponent), math.log(abs(self.exponent)) + (self.exponent - 1) * torch.log(x)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.pow(y, 1 / self.exponent), (1 / self.exponent - 1) * torch.log(y) - math.log(abs(self.exponent))
+        return _power(y, 1 / self.exponent), (1 / self.exponent - 1) * torch.log(y) - math.log(abs(self.exponent))
 
 
 @dataclass(frozen=True, repr=False)

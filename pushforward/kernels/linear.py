@@ -12,22 +12,25 @@ from pushforward.numerics import soft_clamp
 from pushforward.spec import PlanError
 
 
-def _triangle(entries: Tensor, diagonal: Tensor, lower: bool) -> Tensor:
-    """Return a triangular matrix ``(*, D, D)`` from its off-diagonal entries, row by row, and its diagonal ``(*, D)``."""
-    size = diagonal.shape[-1]
+# Bound of the factors' entries: a product of unbounded triangular factors can be singular to working precision.
+ENTRY_BOUND = 2.0
+
+
+def _unit_triangle(entries: Tensor, size: int, lower: bool) -> Tensor:
+    """Return a triangular matrix ``(*, D, D)`` with ones on its diagonal from its other entries, row by row."""
     index = torch.tril_indices(size, size, -1, device=entries.device)
     row, column = index if lower else index.flip(0)
-    flat = entries.new_zeros(*entries.shape[:-1], size * size)
-    matrix = flat.index_copy(-1, row * size + column, entries).unflatten(-1, (size, size))
-    return matrix + torch.diag_embed(diagonal)
+    flat = entries.new_zeros((*entries.shape[:-1], size * size))
+    matrix = flat.index_copy(-1, row * size + column, soft_clamp(entries, ENTRY_BOUND)).unflatten(-1, (size, size))
+    return matrix + torch.eye(size, dtype=entries.dtype, device=entries.device)
 
 
 @dataclass(frozen=True, repr=False)
 class Linear(Kernel):
-    r"""Linear map of vectors, :math:`y = L U x + b`, with L unit lower and U upper triangular.
+    r"""Linear map of vectors, :math:`y = L D U x + b`, with L and U unit triangular and D diagonal.
 
-    The diagonal of U is :math:`e^{s(\alpha)}`, bounded smoothly as in `Affine`, so the matrix always has an inverse and
-    :math:`\log|\det| = \sum s(\alpha)`. :math:`D^2 + D` parameters (:math:`D^2` without bias); acts on the last event axis.
+    The diagonal is :math:`e^{s(\alpha)}`, bounded smoothly as in `Affine`, and so are the entries of the factors; the matrix always
+    has an inverse and :math:`\log|\det| = \sum s(\alpha)`. :math:`D^2 + D` parameters (:math:`D^2` without bias); acts on the last event axis.
     Source: Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma, Dhariwal, 2018); Neural Spline Flows (Durkan et al., 2019).
 
     Args:
@@ -42,7 +45,7 @@ class Linear(Kernel):
     bound: float = 3.0
 
     event_dim = 1
-    formula = "y = L U x + b"
+    formula = "y = L D U x + b"
 
     def check(self) -> None:
         if not self.bound > 0:
@@ -55,26 +58,33 @@ class Linear(Kernel):
         return parameters | {"loc": torch.zeros(size)} if self.bias else parameters
 
     def _factors(self, lower: Tensor, upper: Tensor, log_diagonal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        log_diagonal = soft_clamp(log_diagonal, self.bound)
-        left = _triangle(lower, torch.ones_like(log_diagonal), lower=True)
-        return left, _triangle(upper, torch.exp(log_diagonal), lower=False), log_diagonal.sum(-1)
+        size = log_diagonal.shape[-1]
+        return _unit_triangle(lower, size, lower=True), _unit_triangle(upper, size, lower=False), soft_clamp(log_diagonal, self.bound)
 
     def forward(
         self, x: Tensor, lower: Tensor, upper: Tensor, log_diagonal: Tensor, loc: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        left, right, ladj = self._factors(lower, upper, log_diagonal)
+        left, right, log_diagonal = self._factors(lower, upper, log_diagonal)
         # Factor by factor, as the inverse solves: the product of the factors would round once more.
-        y = (left @ (right @ x.unsqueeze(-1))).squeeze(-1) if left.dim() > 2 else x @ right.mT @ left.mT
-        return (y if loc is None else y + loc), ladj
+        y = _apply(left, torch.exp(log_diagonal) * _apply(right, x))
+        return (y if loc is None else y + loc), log_diagonal.sum(-1)
 
     def inverse(
         self, y: Tensor, lower: Tensor, upper: Tensor, log_diagonal: Tensor, loc: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        left, right, ladj = self._factors(lower, upper, log_diagonal)
-        column = (y if loc is None else y - loc).unsqueeze(-1)
-        if left.dim() == 2:  # one matrix for all rows: one solve with the rows as columns
-            column = column.squeeze(-1).flatten(0, -2).mT if y.dim() > 1 else column
-        column = torch.linalg.solve_triangular(left, column, upper=False, unitriangular=True)
-        column = torch.linalg.solve_triangular(right, column, upper=True)
-        x = column.mT.reshape(y.shape) if left.dim() == 2 else column.squeeze(-1)
-        return x, -ladj
+        left, right, log_diagonal = self._factors(lower, upper, log_diagonal)
+        x = _solve(left, y if loc is None else y - loc, upper=False) * torch.exp(-log_diagonal)
+        return _solve(right, x, upper=True), -log_diagonal.sum(-1)
+
+
+def _apply(matrix: Tensor, x: Tensor) -> Tensor:
+    """Return matrices times vectors; one matrix for all rows is one product."""
+    return x @ matrix.mT if matrix.dim() == 2 else (matrix @ x.unsqueeze(-1)).squeeze(-1)
+
+
+def _solve(matrix: Tensor, y: Tensor, upper: bool) -> Tensor:
+    """Return unit triangular matrices solved for vectors; one matrix for all rows is one solve with the rows as columns."""
+    if matrix.dim() > 2:
+        return torch.linalg.solve_triangular(matrix, y.unsqueeze(-1), upper=upper, unitriangular=True).squeeze(-1)
+    rows = y.reshape(-1, y.shape[-1])
+    return torch.linalg.solve_triangular(matrix.mT, rows, upper=not upper, left=False, unitriangular=True).reshape(y.shape)

@@ -61,22 +61,22 @@ class Spline(Kernel):
     ) -> tuple[Tensor, Tensor]:
         table = self._table(widths, heights, slopes, middles)
         inside, clamped = torch.abs(x) < self.bound, torch.clamp(x, -self.bound, self.bound)
-        x0, w, y0, h, d0, d1, *middle = _bin(table, clamped, 0)
+        clamped, x0, w, y0, h, d0, d1, *middle = _bin(table, clamped, 0)
         theta = torch.clamp((clamped - x0) / w, 0, 1)
         piece = _linear_forward if middle else _quadratic_forward
         u, log_slope = piece(theta, h / w, d0, d1, *middle)
-        return torch.where(inside, y0 + h * u, x), torch.where(inside, log_slope, 0.0)
+        return torch.where(inside, (y0 + h * u).to(x.dtype), x), torch.where(inside, log_slope.to(x.dtype), 0.0)
 
     def inverse(
         self, y: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, middles: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         table = self._table(widths, heights, slopes, middles)
         inside, clamped = torch.abs(y) < self.bound, torch.clamp(y, -self.bound, self.bound)
-        x0, w, y0, h, d0, d1, *middle = _bin(table, clamped, 2)
+        clamped, x0, w, y0, h, d0, d1, *middle = _bin(table, clamped, 2)
         u = torch.clamp((clamped - y0) / h, 0, 1)
         piece = _linear_inverse if middle else _quadratic_inverse
         theta, log_slope = piece(u, h / w, d0, d1, *middle)
-        return torch.where(inside, x0 + w * theta, y), torch.where(inside, -log_slope, 0.0)
+        return torch.where(inside, (x0 + w * theta).to(y.dtype), y), torch.where(inside, -log_slope.to(y.dtype), 0.0)
 
     def _table(self, widths: Tensor, heights: Tensor, slopes: Tensor, middles: Tensor | None) -> Tensor:
         """Return what each bin needs, ``(*batch, 6 or 7, K, sites)``: x0, width, y0, height, slope left, slope right, middle."""
@@ -105,14 +105,16 @@ MIDDLE_BOUND = 0.45
 
 
 def _bin(table: Tensor, value: Tensor, row: int) -> tuple[Tensor, ...]:
-    """Return the columns of the table for the bin that holds each value; ``row`` says which row the knots are."""
+    """Return each value with the columns of its bin, in float64; ``row`` says which row of the table the knots are."""
     # A comparison-sum instead of searchsorted: it vmaps, compiles and exports.
     knots = table[..., row, 1:, :]
     index = (value.unsqueeze(-2) >= knots).sum(-2, keepdim=True).unsqueeze(-3)
     batch = torch.broadcast_shapes(table.shape[:-3], index.shape[:-3])
     rows = table.shape[-3]
     chosen = torch.gather(table.expand(*batch, -1, -1, -1), -2, index.expand(*batch, rows, -1, -1))
-    return chosen.squeeze(-2).unbind(-2)
+    # One bin a site is little work beside all bins, and in float64 both directions round once, at the end (MPS has no float64).
+    fine = torch.float64 if value.device.type != "mps" else torch.float32
+    return value.to(fine), *chosen.squeeze(-2).to(fine).unbind(-2)
 
 
 def _quadratic_forward(theta: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,15 +31,17 @@ class Standardize(Bijector):
 
 
 class StandardizeModule(TransformModule):
-    """A built standardisation."""
+    """A built standardisation; its buffer ``calibrated`` tells whether it has met data."""
 
     loc: Tensor
     scale: Tensor
+    calibrated: Tensor
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
         self.register_buffer("loc", torch.zeros(event_shape))
         self.register_buffer("scale", torch.ones(event_shape))
+        self.register_buffer("calibrated", torch.tensor(False))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         loc, scale = numerics.working(self.loc), numerics.working(self.scale)
@@ -59,3 +61,4 @@ class StandardizeModule(TransformModule):
             raise ValueError("Standardize: expected finite values that vary at every site, got a constant or a non-finite one")
         self.loc.copy_(rows.mean(0))
         self.scale.copy_(scale)
+        self.calibrated.fill_(True)

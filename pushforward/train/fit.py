@@ -1,4 +1,184 @@
-"""Placeholder, being written."""
+"""fit: maximum likelihood on rows of data, with held-out rows that say when to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
-class History: ...
-def fit(*a: Any, **k: Any) -> History: raise NotImplementedError
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Optimizer
+from torch.utils.data import DataLoader
+
+from pushforward.flow import Flow
+from pushforward.structures.standardize import StandardizeModule
+from pushforward.train.checks import check_rows, check_spread
+from pushforward.train.data import read_rows
+from pushforward.train.history import History
+from pushforward.train.loop import Options, Training, precision
+from pushforward.train.rows import Rows, Stream
+
+__all__ = ["History", "fit"]
+
+RESIDENT = 2**30
+"""Bytes up to which all rows are moved to the flow's device at once; more are moved batch by batch."""
+
+
+def fit(
+    flow: Flow,
+    data: Any,
+    context: Any = None,
+    *,
+    validation: Any = 0.1,
+    epochs: int = 200,
+    batch_size: int = 512,
+    learning_rate: float = 5e-3,
+    schedule: str | None = "plateau",
+    patience: int | None = 20,
+    clip: float | None = 5.0,
+    weight_decay: float = 0.0,
+    standardize: bool | None = None,
+    columns: Sequence[str] | None = None,
+    context_columns: Sequence[str] | None = None,
+    weights: Any = None,
+    optimizer: Callable[[list[nn.Parameter]], Optimizer] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    callback: Callable[[History], object] | None = None,
+) -> History:
+    r"""Fit a flow to rows of data by maximum likelihood, and leave it with the weights that scored held-out rows best.
+
+    Location and scale of the data become part of the flow, so densities and losses are in the units of the data. The flow is changed
+    in place, on its own device and in its own precision; the user's random numbers are not touched.
+    Source of the optimiser: Decoupled Weight Decay Regularization (Loshchilov, Hutter, 2019).
+
+    Args:
+        flow: The flow to fit; fitting it again goes on from where it is.
+        data: Rows ``(n, *event)``: a tensor, an array or a list of any real type, a DataFrame, or a torch DataLoader of x or (x, context),
+            which is read anew in each epoch. One axis ``(n,)`` will do for a flow of one feature.
+        context: Rows ``(n, *context)`` for a conditional flow.
+        validation: Share of the rows to hold out at random; or rows, or (rows, context), or a DataLoader; or None: the training loss then
+            chooses the weights. A share cannot be held out of a DataLoader, so it is None there.
+        epochs: Times that all rows are used, at most.
+        batch_size: Rows in a step.
+        learning_rate: Learning rate of AdamW in the first epoch.
+        schedule: ``"plateau"`` halves the rate after 8 epochs without improvement, ``"cosine"`` takes it to 0 over all epochs.
+        patience: Epochs without improvement after which to stop (None: never).
+        clip: Largest norm of a step's gradient (None: no limit).
+        weight_decay: Weight decay of AdamW.
+        standardize: Measure location and scale from the training rows; None: only if the flow has not met data before.
+        columns: Columns of a DataFrame that are data; None: those of an earlier fit, else all that are not context.
+        context_columns: Columns of the same DataFrame that are context.
+        weights: Weight of each row, ``(n,)``, at least 0; only ratios matter.
+        optimizer: A function from parameters to an optimiser, instead of AdamW; its own learning rates hold.
+        seed: Seed of the split, the order of rows and what layers draw: the same seed gives the same bits.
+        progress: Show epochs and losses on stderr.
+        callback: Called with the history after each epoch; training ends when it returns True.
+
+    Returns:
+        The history. Ctrl-C ends training early, with ``history.interrupted``; the flow has its best weights then, too.
+
+    Raises:
+        ValueError: The data cannot be trained on: rows that are not finite or outside the support, constant columns, shapes that do
+            not fit, an option out of range. Raised before the first step; rows and columns are named.
+        TypeError: The data is not numbers.
+        FloatingPointError: No step of an epoch had a finite loss; the flow is left with its best weights.
+
+    >>> from pushforward.flows import MAF
+    >>> flow = MAF(2)
+    >>> history = fit(flow, torch.randn(200, 2), epochs=3, progress=False)
+    >>> len(history.train), history.stopped
+    (3, 'epochs')
+    """
+    options = Options(epochs, batch_size, learning_rate, schedule, patience, clip, weight_decay, progress)
+    if not any(p.requires_grad for p in flow.parameters()):
+        raise ValueError("fit: expected a flow with parameters that require a gradient, got none")
+    if flow.batch_shape:
+        raise ValueError(
+            f"fit: expected a flow without a batch shape, got {tuple(flow.batch_shape)}; wrap its base in torch.distributions.Independent"
+        )
+    with _own_randomness(flow.device, seed):
+        generator = torch.Generator().manual_seed(seed)
+        train, held = _split(flow, data, context, validation, columns, context_columns, weights, generator)
+        typical = train.typical(generator)
+        check_spread(typical if isinstance(train, Stream) else train, precision(flow))
+        if standardize or (standardize is None and not _calibrated(flow)):
+            some = typical.map(lambda t: t.to(flow.device, precision(flow)))
+            flow.standardize(some.x, some.context)
+        if train.columns is not None:
+            flow.columns, flow.context_columns = train.columns, train.context_columns
+        parameters = [p for p in flow.parameters() if p.requires_grad]
+        if optimizer is None:
+            fused = flow.device.type in ("cpu", "cuda")  # a step of many small tensors in one call
+            made: Optimizer = AdamW(parameters, learning_rate, weight_decay=weight_decay, fused=fused)
+        else:
+            made = optimizer(parameters)
+        return Training(flow, _resident(train, flow), held and _resident(held, flow), made, generator, options).run(callback)
+
+
+def _calibrated(flow: Flow) -> bool:
+    return any(bool(module.calibrated) for module in flow.modules() if isinstance(module, StandardizeModule))
+
+
+def _resident(rows: Rows | Stream, flow: Flow) -> Rows | Stream:
+    """Return rows on the flow's device and in its precision, if they are not too large for that."""
+    if isinstance(rows, Stream) or rows.x.numel() * precision(flow).itemsize > RESIDENT:
+        return rows
+    return rows.map(lambda t: t.to(flow.device, precision(flow)))
+
+
+@contextmanager
+def _own_randomness(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed the random numbers that layers and loaders draw, and give the user's generators back as they were."""
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def _split(
+    flow: Flow,
+    data: Any,
+    context: Any,
+    validation: Any,
+    columns: Sequence[str] | None,
+    context_columns: Sequence[str] | None,
+    weights: Any,
+    generator: torch.Generator,
+) -> tuple[Rows | Stream, Rows | Stream | None]:
+    """Return checked rows to train on and rows held out."""
+    share = validation if isinstance(validation, int | float) else None
+    if share is not None and not (0 < share < 1 and not isinstance(share, bool)):
+        raise ValueError(f"fit: expected validation to be a share between 0 and 1, rows, (rows, context) or None, got {validation!r}")
+    held: Rows | Stream | None = None
+    if share is None and validation is not None:
+        parts = validation if isinstance(validation, tuple) else (validation, None)
+        if len(parts) != 2:
+            raise ValueError(f"fit: expected validation to be (rows, context), got a tuple of {len(parts)}")
+        held = _read(flow, *parts, columns, context_columns, None)
+    rows = _read(flow, data, context, columns, context_columns, weights)
+    if isinstance(rows, Stream) or share is None:
+        return rows, held
+    count = max(1, round(share * len(rows)))
+    if len(rows) - count < 2:
+        raise ValueError(f"fit: expected at least 3 rows, {count} to hold out and 2 to train on, got {len(rows)}; see validation=None")
+    order = torch.randperm(len(rows), generator=generator)
+    return rows.take(order[count:]), rows.take(order[:count])
+
+
+def _read(flow: Flow, data: Any, context: Any, columns: Any, context_columns: Any, weights: Any) -> Rows | Stream:
+    if isinstance(data, DataLoader):
+        if context is not None or weights is not None or columns or context_columns:
+            raise ValueError("fit: expected a DataLoader without context, weights or columns: one that gives x or (x, context), got them")
+        return Stream(data, lambda seen, *parts: _checked(flow, read_rows(flow, *parts), seen))
+    rows = _checked(flow, read_rows(flow, data, context, columns, context_columns, weights))
+    return rows if rows.weights is None else rows.take((rows.weights > 0).nonzero().squeeze(-1))
+
+
+def _checked(flow: Flow, rows: Rows, first: int = 0) -> Rows:
+    check_rows(flow, rows, precision(flow), first)
+    return rows

@@ -1,0 +1,127 @@
+"""What the commands are told: lists of names, settings and files, checked before any work."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import typer
+
+from pushforward.flow import Flow
+from pushforward.tables import Table, check_target
+from pushforward.tables.reading import Array
+
+
+def split(names: str | None, option: str) -> tuple[str, ...]:
+    """Return the names of a list with commas; one with a comma in it stands in quotes, as in CSV."""
+    found = () if names is None else tuple(name.strip() for name in next(csv.reader([names], skipinitialspace=True), []))
+    if names is not None and (not found or not all(found)):
+        raise typer.BadParameter(f"{option}: expected names with commas between them, got {names!r}")
+    if twice := [name for name in found if found.count(name) > 1 and option != "--widths"]:
+        raise typer.BadParameter(f"{option}: expected each column once, got {twice[0]!r} twice")
+    return found
+
+
+def given_row(settings: Sequence[str], conditions: tuple[str, ...]) -> Array:
+    """Return ``COLUMN=VALUE`` settings as one row of contexts."""
+    values: dict[str, float] = {}
+    for setting in settings:
+        name, _, text = setting.rpartition("=")
+        if name not in conditions or name in values:
+            raise typer.BadParameter(f"--given {setting}: expected COLUMN=VALUE once for each of {', '.join(conditions)}")
+        try:
+            values[name] = float(text)
+        except ValueError:
+            raise typer.BadParameter(f"--given {setting}: expected a number, got {text!r}") from None
+        if not math.isfinite(values[name]):
+            raise typer.BadParameter(f"--given {setting}: expected a finite number")
+    if missing := [name for name in conditions if name not in values]:
+        raise typer.BadParameter(f"expected --given {missing[0]}=VALUE, since the model is conditional on {', '.join(conditions)}")
+    return np.array([[values[name] for name in conditions]])
+
+
+def plan_options(kind: str, transforms: int | None, widths: str | None, bins: int | None) -> dict[str, Any]:
+    """Return what was told of a flow's plan, as arguments of the function that makes it."""
+    options: dict[str, Any] = {} if transforms is None else {"transforms": transforms}
+    if bins is not None:
+        if not kind.startswith("NSF"):
+            raise typer.BadParameter(f"--bins: only NSF and NSF-AR have splines, got --flow {kind}")
+        options["bins"] = bins
+    if widths is not None:
+        parts = split(widths, "--widths")
+        if not all(part.isdecimal() and int(part) > 0 for part in parts):
+            raise typer.BadParameter(f"--widths: expected whole numbers such as 64,64, got {widths!r}")
+        options["widths"] = tuple(int(part) for part in parts)
+    return options
+
+
+def check_output(output: Path | None, inputs: Sequence[Path | None], ending: bool = True) -> None:
+    """Refuse, before any work, an output that cannot be written or that would replace an input."""
+    if output is None:
+        return
+    check_target(output, ending)
+    if any(path is not None and path.exists() and output.exists() and output.samefile(path) for path in inputs):
+        raise typer.BadParameter(f"{output} would replace the file that is read; write to another name")
+
+
+def names_of(flow: Flow, table: Table | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the flow's columns and of its context: those saved in the model, else those of the table, else numbers."""
+    event, given = tuple(flow.event_shape), flow.context_shape or (0,)
+    if len(event) != 1 or len(given) != 1:
+        raise ValueError(f"expected a model of the rows of a table, got one of events {event} given {given}")
+    if flow.columns is not None:
+        return flow.columns, flow.context_columns or ()
+    count = event[0] + given[0]
+    names = tuple(map(str, range(count))) if table is None else table.numeric
+    if len(names) != count:
+        raise ValueError(f"the model has no column names, so {count} numeric columns are expected in {table.path}, got {', '.join(names)}")  # type: ignore[union-attr]
+    return names[: event[0]], names[event[0] :]
+
+
+def complete(table: Table, rows: Array, drop: bool, hint: str = "") -> Array:
+    """Return the rows without missing values; they are dropped, with a word about it, or there must be none."""
+    whole = ~np.isnan(rows).any(axis=1)
+    missing = len(rows) - int(whole.sum())
+    if not missing:
+        return rows
+    if not drop:
+        raise ValueError(f"{table.path}: {missing} of {len(rows)} rows have missing values{hint}")
+    if missing == len(rows):
+        raise ValueError(f"{table.path}: every row has a missing value; choose other columns")
+    say(f"left out {missing} of {len(rows)} rows of {table.path}, which have missing values")
+    return rows[whole]
+
+
+def some_rows(table: Table, columns: tuple[str, ...], count: int, random: np.random.Generator) -> Array:
+    """Return at most ``count`` rows, each with the same chance, from a table of any length."""
+    kept, keys = np.empty((0, len(columns))), np.empty(0)
+    for rows in table.chunks(columns):
+        kept, keys = np.concatenate([kept, rows]), np.concatenate([keys, random.random(len(rows))])
+        lowest = np.sort(np.argsort(keys)[:count])
+        kept, keys = kept[lowest], keys[lowest]
+    return kept
+
+
+def generator_of(seed: int | None) -> torch.Generator:
+    """Return a source of random numbers; a fresh one for None."""
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+        return generator
+    return generator.manual_seed(seed)
+
+
+def dtype_of(flow: Flow) -> Any:
+    """Return the precision in which a flow's samples and scores are written."""
+    return np.float64 if flow.dtype == torch.float64 else np.float32
+
+
+def say(message: str) -> None:
+    """Write one line to standard error."""
+    sys.stderr.write(f"pushforward: {' '.join(message.split())}\n")

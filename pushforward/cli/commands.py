@@ -1,0 +1,263 @@
+"""The commands; each reads files, calls the library, and writes files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from tqdm import tqdm
+
+import pushforward
+from pushforward import plots
+from pushforward.cli.arguments import (
+    check_output,
+    complete,
+    dtype_of,
+    generator_of,
+    given_row,
+    names_of,
+    plan_options,
+    say,
+    some_rows,
+    split,
+)  # fmt: skip
+from pushforward.flows import IAF, MAF, NICE, NSF, RealNVP
+from pushforward.tables import ROWS, open_table, replacing, write_table
+from pushforward.tables.reading import Array
+from pushforward.train.data import dequantize as spread_grids
+
+app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help="Fit, sample and score densities of tables."
+)
+PICTURES = (".png", ".pdf", ".svg")
+
+
+class Kind(str, Enum):
+    """The kinds of flow, as the user names them."""
+
+    NSF = "NSF"
+    NSF_AR = "NSF-AR"
+    MAF = "MAF"
+    IAF = "IAF"
+    REALNVP = "RealNVP"
+    NICE = "NICE"
+
+
+FLOWS: dict[Kind, Callable[..., pushforward.Flow]] = {
+    Kind.NSF: NSF,
+    Kind.NSF_AR: partial(NSF, structure="autoregressive"),
+    Kind.MAF: MAF,
+    Kind.IAF: IAF,
+    Kind.REALNVP: RealNVP,
+    Kind.NICE: NICE,
+}
+
+TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="A table: .csv, .csv.gz, .tsv, .parquet or .npy.")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that fit wrote.")]
+Columns = Annotated[str | None, typer.Option(metavar="A,B,...", help="Columns; all numeric ones, or the model's, unless told.")]
+Context = Annotated[str | None, typer.Option(metavar="C,D,...", help="Columns that the density is conditioned on.")]
+Seed = Annotated[int | None, typer.Option(help="Random seed; a fresh one unless told.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="A table to write instead of CSV on standard output.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"pushforward {pushforward.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def fit(
+    table: TableFile,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The model to write, such as model.safetensors.")],
+    columns: Columns = None,
+    context: Context = None,
+    flow: Annotated[Kind, typer.Option(case_sensitive=False, help="The kind of flow.")] = Kind.NSF,
+    transforms: Annotated[int | None, typer.Option(min=1, help="Layers.")] = None,
+    widths: Annotated[str | None, typer.Option(metavar="64,64", help="Hidden widths of each network.")] = None,
+    bins: Annotated[int | None, typer.Option(min=2, help="Bins of each spline.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="The most passes over the rows.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows of one step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Step size at the start.")] = None,
+    validation: Annotated[float | None, typer.Option(help="Share of the rows that is held out, between 0 and 1.")] = None,
+    patience: Annotated[int | None, typer.Option(min=1, help="Epochs without a better held-out loss before it stops.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    dequantize: Annotated[bool, typer.Option(help="Spread columns that lie on a grid evenly between its points.")] = False,
+    drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+) -> None:
+    """Fit a flow to the columns of a table and write it as a model."""
+    check_output(output, [table], ending=False)
+    opened = open_table(table)
+    given = split(context, "--context")
+    names = split(columns, "--columns") or tuple(name for name in opened.numeric if name not in given)
+    if set(names) & set(given):
+        raise typer.BadParameter(f"a column is both in --columns and in --context: {', '.join(sorted(set(names) & set(given)))}")
+    if given and not names:
+        raise typer.BadParameter("no column is left to fit beside those of --context")
+    rows = complete(opened, opened.read(names + given) if names else opened.read(), drop_missing, "; leave them out with --drop-missing")
+    left_out = [name for name in opened.columns if name not in names + given]
+    if not quiet:
+        noted = "" if columns or not left_out else f"; left out: {', '.join(left_out)}"
+        say(f"{len(rows)} rows of {_titles(names, given)}{noted}")
+    x, c = rows[:, : len(names)], rows[:, len(names) :] if given else None
+    if dequantize:
+        x = spread_grids(x, generator_of(seed))[0]
+    # The first weights are drawn from the seed, too.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = FLOWS[flow](len(names), len(given), **plan_options(flow.value, transforms, widths, bins))
+    model.columns, model.context_columns = names, given or None
+    told = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation, "patience": patience}
+    options: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
+    history = pushforward.fit(model, x, c, seed=seed, progress=not quiet, **options)
+    if history.interrupted and not history.best_epoch:
+        raise KeyboardInterrupt
+    model.save(output)
+    if not quiet:
+        what, epoch = "held-out" if history.monitored == "validation" else "training", history.best_epoch
+        say(f"{what} log-density {-history.best_loss:.4f} nats a row after epoch {epoch} of {len(history.train)}; wrote {output}")
+    if history.interrupted:
+        raise KeyboardInterrupt
+
+
+@app.command()
+def sample(
+    model: ModelFile,
+    n: Annotated[int, typer.Option("-n", min=1, help="Rows to draw; of a context table, for each of its rows.")],
+    output: Output = None,
+    seed: Seed = None,
+    given: Annotated[list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="A context column's value; once for each.")] = None,
+    context_table: Annotated[Path | None, typer.Option(metavar="TABLE", help="Contexts, a row each.")] = None,
+) -> None:
+    """Draw rows from a model. Those of a conditional model start with its context columns."""
+    check_output(output, [model, context_table])
+    flow = pushforward.load(model)
+    names, conditions = names_of(flow)
+    if given and context_table:
+        raise typer.BadParameter("expected --given or --context-table, got both")
+    if not conditions and (given or context_table):
+        raise typer.BadParameter(f"the model {model} is not conditional: it takes neither --given nor --context-table")
+    if conditions and not (given or context_table):
+        raise typer.BadParameter(f"the model is conditional on {', '.join(conditions)}: expected --given or --context-table")
+    contexts: Iterable[Array]
+    if context_table is None:
+        contexts = [given_row(given or [], conditions)]
+    else:
+        opened = open_table(context_table)
+        contexts = (complete(opened, rows, drop=False) for rows in opened.chunks(conditions))
+    generator = generator_of(seed)
+    with write_table(output, conditions + names, dtype_of(flow)) as append, tqdm(unit=" rows", disable=output is None or None) as bar:
+        for rows in contexts:
+            for start in range(0, len(rows) * n, ROWS):
+                context = rows[np.arange(start, min(start + ROWS, len(rows) * n)) // n]
+                append(np.hstack([context, _sample(flow, context, generator)]))
+                bar.update(len(context))
+
+
+@app.command()
+def score(model: ModelFile, table: TableFile, output: Output = None) -> None:
+    """Score the rows of a table. Writes log-densities in nats, in order; nan for a row with a missing value."""
+    check_output(output, [model, table])
+    flow, opened = pushforward.load(model), open_table(table)
+    names, conditions = names_of(flow, opened)
+    scores = [0.0, 0.0, 0.0]  # rows, rows with a score, sum of scores
+    with write_table(output, ["log_prob"], dtype_of(flow)) as append, tqdm(unit=" rows", disable=output is None or None) as bar:
+        for rows in opened.chunks(names + conditions):
+            x = torch.as_tensor(rows, dtype=flow.dtype)
+            with torch.no_grad():
+                result = flow.log_prob(x[:, : len(names)], x[:, len(names) :] if conditions else None).numpy()
+            append(result[:, None])
+            bar.update(len(rows))
+            known = result[~np.isnan(result)]
+            scores = [scores[0] + len(rows), scores[1] + len(known), scores[2] + float(known.sum(dtype=np.float64))]
+    missing = f"; nan for {scores[0] - scores[1]:.0f} rows with missing values" if scores[1] < scores[0] else ""
+    mean = f"{scores[2] / scores[1]:.4f}" if scores[1] else "nan"
+    say(f"mean log-density {mean} nats a row over {scores[1]:.0f} rows{missing}")
+
+
+@app.command()
+def describe(
+    model: ModelFile,
+    batch: Annotated[int, typer.Option(min=1, help="Rows of a training step, for its memory.")] = 1000,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Tell what a model is made of, layer by layer."""
+    flow = pushforward.load(model)
+    description = flow.describe(batch=batch)
+    if as_json:
+        names = {"columns": flow.columns, "context_columns": flow.context_columns}
+        text = json.dumps({**names, **dataclasses.asdict(description)}, indent=2)
+    else:
+        text = str(description) + (f"\ncolumns: {_titles(flow.columns, flow.context_columns or ())}" if flow.columns else "")
+    sys.stdout.write(text + "\n")
+
+
+@app.command()
+def plot(
+    model: ModelFile,
+    table: TableFile,
+    output: Annotated[Path, typer.Option("-o", "--output", help="A picture (.png, .pdf, .svg), or a folder for one more of each column.")],
+    columns: Annotated[str | None, typer.Option(metavar="A,B,...", help="Columns to draw; all of the model's unless told.")] = None,
+    rows: Annotated[int, typer.Option(min=2, help="The most rows to draw, chosen at random; as many samples.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+) -> None:
+    """Draw a table against samples. A picture of all pairs of columns, and in a folder one of each column, too."""
+    flow, opened = pushforward.load(model), open_table(table)
+    names, conditions = names_of(flow, opened)
+    drawn = split(columns, "--columns") or names
+    if unknown := [name for name in drawn if name not in names]:
+        raise typer.BadParameter(f"--columns: the model has no column {unknown[0]!r}; it has {', '.join(names)}")
+    if output.suffix:
+        check_output(output, [model, table], ending=False)
+        if output.suffix not in PICTURES:
+            raise typer.BadParameter(f"{output}: expected a name that ends in {', '.join(PICTURES)}, or a folder")
+    elif output.exists() and not output.is_dir():
+        raise NotADirectoryError(f"{output} is a file, not a folder")
+    values = complete(opened, some_rows(opened, names + conditions, rows, np.random.default_rng(seed)), drop=True)
+    samples = _sample(flow, values[:, len(names) :], generator_of(seed))
+    chosen = [names.index(name) for name in drawn]
+    data, samples = values[:, chosen], samples[:, chosen]
+    if output.suffix:
+        _draw(output, plots.pairs(data, samples, columns=drawn))
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    _draw(output / "pairs.png", plots.pairs(data, samples, columns=drawn))
+    for index, name in enumerate(drawn):
+        safe = re.sub(r"[^\w.-]+", "_", name)
+        _draw(output / f"{index + 1:02d}_{safe}.png", plots.compare(data[:, index], samples[:, index], columns=[name]))
+
+
+def _titles(columns: tuple[str, ...], conditions: tuple[str, ...]) -> str:
+    return ", ".join(columns) + (f" given {', '.join(conditions)}" if conditions else "")
+
+
+def _draw(target: Path, figure: Any) -> None:
+    with replacing(target) as part:
+        figure.savefig(part, format=target.suffix[1:])
+    say(f"wrote {target}")
+
+
+def _sample(flow: pushforward.Flow, contexts: Array, generator: torch.Generator) -> Array:
+    """Draw one row for each row of contexts, which have no columns if the flow is not conditional."""
+    given = torch.as_tensor(contexts, dtype=flow.dtype)
+    drawn = flow.sample((), given, generator=generator) if flow.context_shape else flow.sample((len(given),), generator=generator)
+    values: Array = drawn.to(torch.float64).numpy()
+    return values

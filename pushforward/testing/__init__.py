@@ -1,0 +1,13 @@
+"""The laws that every layer and every flow keeps, for the library's own and for yours.
+
+>>> from pushforward.bijectors import Affine
+>>> figures = check_bijector(Affine(), (2,))
+>>> figures["round trip, float64"] < 1e-11
+True
+"""
+
+from pushforward.testing.case import Case, randomize
+from pushforward.testing.flow_laws import FLOW_LAWS, check_flow
+from pushforward.testing.laws import LAWS, Law, LawError, check_bijector
+
+__all__ = ["FLOW_LAWS", "LAWS", "Case", "Law", "LawError", "check_bijector", "check_flow", "randomize"]

@@ -1,0 +1,331 @@
+"""The laws of a flow: a distribution whose density, samples, files and errors agree."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from pushforward import supports
+from pushforward.flow import Flow, load
+from pushforward.testing.case import randomize
+from pushforward.testing.laws import Law, run_laws
+
+
+@dataclass(frozen=True)
+class FlowCase:
+    """A flow with its parameters moved off the identity, and contexts to try it on."""
+
+    flow: Flow
+    seed: int = 0
+
+    def build(self, dtype: torch.dtype = torch.float64) -> Flow:
+        """Return a copy in a given precision."""
+        return copy.deepcopy(self.flow).to(dtype)
+
+    def contexts(self, rows: int, dtype: torch.dtype = torch.float64) -> Tensor | None:
+        """Draw ``(rows, *context)``, or None."""
+        if self.flow.context_shape is None:
+            return None
+        draw = torch.Generator().manual_seed(self.seed + 2)
+        return torch.randn(rows, *self.flow.context_shape, generator=draw, dtype=torch.float64).to(dtype)
+
+    def samples(self, flow: Flow, rows: int, context: Tensor | None = None) -> Tensor:
+        """Draw rows of the flow's batch, leaving the global random state alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed + 3)
+            return flow.sample((rows,), context)
+
+
+def check_flow(flow: Flow, *, scale: float | None = 0.3, only: Iterable[str] | None = None, seed: int = 0) -> dict[str, float]:
+    """Check that a flow keeps the laws of a distribution; the flow itself is not changed.
+
+    Args:
+        flow: The flow.
+        scale: Standard deviation of the noise put on the parameters of a copy, since a new flow is the identity (None: as it is).
+        only: Names of laws to check (None: all of `FLOW_LAWS`).
+        seed: Seed of every draw.
+
+    Returns:
+        The worst figure of each law.
+
+    Raises:
+        LawError: Some law is broken; the message has them all.
+
+    >>> from pushforward.flows import MAF
+    >>> check_flow(MAF(2), only=["file and copies"])
+    {'file and copies': 0.0}
+    """
+    own = copy.deepcopy(flow)
+    if scale is not None:
+        randomize(own, scale, seed)
+    return run_laws(FLOW_LAWS, FlowCase(own, seed), repr(flow), only)
+
+
+def _one_pass(case: FlowCase) -> float:
+    """Return the difference of `rsample_and_log_prob` from `log_prob` of the same sample, in float64."""
+    flow = case.build()
+    context = case.contexts(5)
+    if not flow.has_rsample:
+        try:
+            flow.rsample_and_log_prob((1,), context)
+        except NotImplementedError as error:
+            return 0.0 if "use sample" in str(error) else math.inf
+        return math.inf
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(case.seed)
+        sample, log_prob = flow.rsample_and_log_prob((40,), context)
+    again = flow.log_prob(sample, context)
+    return float(((again - log_prob).abs() / (1 + log_prob.abs())).detach().max())
+
+
+def _integral(case: FlowCase) -> float:
+    """Return how far the density of a one-dimensional flow is from integrating to 1, on nodes where the flow puts its mass.
+
+    Flows of more dimensions are held to the law of samples and density, and their layers to autograd's Jacobian.
+    """
+    flow = case.build()
+    if math.prod(flow.event_shape) != 1 or flow.batch_shape:
+        return 0.0
+    context = case.contexts(1)
+    probability = torch.linspace(-14, 14, 40001, dtype=torch.float64).sigmoid()
+    drawn = case.samples(flow, 2000, context).reshape(-1)
+    # Quantiles of a wide logistic cover the tails; those of the samples give the density's own scale.
+    spread = torch.quantile(drawn, 0.75) - torch.quantile(drawn, 0.25)
+    wide = drawn.median() + 8 * spread * torch.logit(probability)
+    ends = supports.bounds(flow.support)
+    nodes = torch.cat([wide, torch.quantile(drawn, torch.linspace(0, 1, 2000, dtype=torch.float64))])
+    if ends is not None:
+        nodes = nodes[(nodes > ends[0]) & (nodes < ends[1])]
+        nodes = torch.cat([nodes, *(torch.tensor([supports.leave(torch.tensor(e, dtype=torch.float64), ends)]) for e in ends if math.isfinite(e))])
+    nodes = nodes.sort().values
+    density = flow.log_prob(nodes.reshape(-1, *flow.event_shape), context).exp()
+    return abs(float(torch.trapezoid(density, nodes).detach()) - 1)
+
+
+def _samples(case: FlowCase) -> float:
+    """Return the largest |z| of importance-weighted mass and moments, by the density, against samples (over several seeds).
+
+    The proposal is a mixture of kernels round other samples, so that weights stay bounded where the density does.
+    """
+    flow = case.build()
+    size = math.prod(flow.event_shape)
+    if flow.batch_shape or size > 6:
+        return 0.0
+    context = case.contexts(1)
+    worst = 0.0
+    for seed in range(3):
+        draw = torch.Generator().manual_seed(100 + seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(200 + seed)
+            drawn = flow.sample((4096,), context).reshape(4096, size)
+        centre, spread = drawn.median(0).values, drawn.std(0).clamp(min=1e-9)
+        centres = drawn[torch.randint(4096, (256,), generator=draw)]
+        width = 0.7 * spread
+        noise = torch.distributions.StudentT(4.0)
+        picked = centres[torch.randint(256, (8192,), generator=draw)]
+        # A Student t with 4 degrees of freedom as normal over chi: drawn from our own generator.
+        normal = torch.randn(8192, size, generator=draw, dtype=torch.float64)
+        chi = torch.randn(8192, size, 4, generator=draw, dtype=torch.float64).square().mean(-1).sqrt()
+        points = picked + width * normal / chi
+        proposal = torch.empty(8192, dtype=torch.float64)
+        for block in range(0, 8192, 1024):
+            scaled = (points[block : block + 1024, None] - centres) / width
+            proposal[block : block + 1024] = (noise.log_prob(scaled) - torch.log(width)).sum(-1).logsumexp(1) - math.log(256)
+        weights = torch.exp(flow.log_prob(points.reshape(8192, *flow.event_shape), context).reshape(-1) - proposal)
+        # Mass, and bounded functions of the samples, so that no tail makes the variance infinite.
+        for function in (torch.ones_like, lambda v: torch.tanh((v - centre) / spread), lambda v: torch.exp(-(((v - centre) / spread) ** 2))):
+            one = weights[:, None] * function(points)
+            other = function(drawn)
+            error = (one.var(0) / 8192 + other.var(0) / 4096).sqrt().clamp(min=1e-12)
+            worst = max(worst, float(((one.mean(0) - other.mean(0)) / error).detach().abs().max()))
+    return worst
+
+
+def _interface(case: FlowCase) -> float:
+    """Count what torch.distributions promises and the flow does not keep: shapes, expand, support, sample_shape."""
+    flow = case.build(torch.float32)
+    context = case.contexts(3, torch.float32)
+    batch = torch.Size([*torch.broadcast_shapes((3,) if context is not None else (), flow.batch_shape)])
+    bad = int(not isinstance(flow, Distribution)) + int(flow.has_rsample != flow.base.has_rsample)
+    given = flow if context is None else flow.condition(context)
+    bad += int(given.batch_shape != batch) + int(given.event_shape != flow.event_shape)
+    for shape in ((), (2,), (0,), (2, 3)):
+        with torch.random.fork_rng(devices=[]):
+            sample = given.sample(shape)
+        bad += int(sample.shape != (*shape, *batch, *flow.event_shape)) + int(sample.requires_grad)
+        bad += int(given.log_prob(sample).shape != (*shape, *batch))
+        bad += int(sample.numel() > 0 and not bool(given.support.check(sample).all()))
+    wide = given.expand((4, *batch))
+    with torch.random.fork_rng(devices=[]):
+        bad += int(wide.batch_shape != (4, *batch)) + int(wide.sample((2,)).shape != (2, 4, *batch, *flow.event_shape))
+        bad += int(wide.log_prob(wide.sample((0,))).shape != (0, 4, *batch))
+    bad += int(flow.condition(context).flow is not flow)
+    return float(bad)
+
+
+def _seeds(case: FlowCase) -> float:
+    """Count draws that a seed or a generator does not repeat, and calls that touch the random state without drawing."""
+    flow, bad = case.build(torch.float32), 0
+    context = case.contexts(3, torch.float32)
+    with torch.random.fork_rng(devices=[]):
+        draws = []
+        for _ in range(2):
+            torch.manual_seed(5)
+            draws.append(flow.sample((4,), context))
+        bad += int(not torch.equal(*draws))
+        state = torch.get_rng_state()
+        flow.log_prob(draws[0], context)
+        try:
+            own = [flow.sample((4,), context, generator=torch.Generator().manual_seed(9)) for _ in range(2)]
+            bad += int(not torch.equal(*own))
+        except ValueError as error:  # a base of torch.distributions says that it takes no generator
+            bad += int("generator" not in str(error))
+        bad += int(not torch.equal(state, torch.get_rng_state()))
+    return float(bad)
+
+
+def _files(case: FlowCase) -> float:
+    """Count copies whose log-densities are not the same bits: saved and loaded, pickled, deep-copied, by state_dict."""
+    flow = case.build(torch.float32)
+    context = case.contexts(4, torch.float32)
+    x = case.samples(flow, 4, None if context is None else context[0])
+    expected = flow.log_prob(x, context if not flow.batch_shape else None if context is None else context[0])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "flow.safetensors"
+        flow.save(path)
+        loaded = load(path)
+    state = {name: value.clone() for name, value in flow.state_dict().items()}
+    fresh = Flow(flow.base.plan, flow.plan, flow.base.event_shape, flow.context_shape)
+    fresh.load_state_dict(state)
+    copies = (loaded, pickle.loads(pickle.dumps(flow)), copy.deepcopy(flow), fresh)
+    given = context if not flow.batch_shape else None if context is None else context[0]
+    return float(sum(not torch.equal(c.log_prob(x, given), expected) for c in copies) + (loaded.plan != flow.plan))
+
+
+def _support(case: FlowCase) -> float:
+    """Count values outside the support that are not -inf, with torch's validation on and off, and NaN rows that are not NaN."""
+    flow = case.build(torch.float32)
+    context = case.contexts(1, torch.float32)
+    given = None if context is None else context[0]
+    bad = 0
+    x = case.samples(flow, 3, given)
+    ends = supports.bounds(flow.support)
+    outside = [e + d for e, d in zip(ends or (), (-1.0, 1.0), strict=False) if math.isfinite(e)]
+    before = Distribution._validate_args
+    for value in outside:
+        spoiled = x.clone()
+        spoiled[1] = value
+        for mode in (True, False):
+            Distribution.set_default_validate_args(mode)
+            try:
+                result = flow.log_prob(spoiled, given)
+            finally:
+                Distribution.set_default_validate_args(before)
+            bad += int((result[1] != -math.inf).any()) + int((~torch.isfinite(result[[0, 2]])).any())
+        strict = copy.deepcopy(flow)
+        strict._validate_args = True
+        try:
+            strict.log_prob(spoiled, given)
+            bad += 1
+        except ValueError as error:
+            bad += int("expected values in" not in str(error))
+    spoiled = x.clone()
+    spoiled[1] = math.nan
+    result = flow.log_prob(spoiled, given)
+    return float(bad + int((~torch.isnan(result[1])).any()) + int((~torch.isfinite(result[[0, 2]])).any()))
+
+
+def _doors(case: FlowCase) -> float:
+    """Count wrong calls that are not refused with a message of what was expected and what came."""
+    flow = case.build(torch.float32)
+    context = case.contexts(3, torch.float32)
+    x = torch.zeros(3, *flow.event_shape) + 0.5
+    one = None if context is None else context[0]
+    wrong: list[Callable[[], Any]] = [
+        lambda: flow.log_prob(torch.zeros(3, *flow.event_shape, 7) if not flow.event_shape else torch.zeros(3, *(n + 1 for n in flow.event_shape)), context),
+        lambda: flow.log_prob(x.double(), context),
+        lambda: flow.log_prob(x.long(), context),
+        lambda: flow.log_prob(x.numpy(), context),  # type: ignore[arg-type]
+        lambda: flow.sample((-1,), one),
+        lambda: flow.sample("two", one),  # type: ignore[arg-type]
+        lambda: flow.log_prob(x.to("meta"), context),
+    ]
+    if not flow.event_shape:
+        wrong.pop(0)  # every shape is a batch of numbers
+    if context is None:
+        wrong.append(lambda: flow.log_prob(x, torch.zeros(3, 2)))
+    else:
+        wide = torch.zeros(3, *(n + 1 for n in flow.context_shape or ()))
+        wrong += [lambda: flow.log_prob(x), lambda: flow.log_prob(x, wide), lambda: flow.sample(), lambda: flow.condition(wide)]
+        wrong.append(lambda: flow.log_prob(torch.zeros(2, *flow.event_shape), context))
+    bad = 0
+    for call in wrong:
+        try:
+            call()
+            bad += 1
+        except (TypeError, ValueError) as error:
+            bad += int("expected" not in str(error) or "got" not in str(error))
+    return float(bad)
+
+
+def _half(case: FlowCase) -> float:
+    """Return the worst difference of bfloat16 log-densities from float32, per unit of size; they come as float32."""
+    flow, low = case.build(torch.float32), case.build(torch.bfloat16)
+    context = case.contexts(1, torch.bfloat16)
+    given = None if context is None else context[0]
+    x = case.samples(low, 64, given)
+    if x.dtype != torch.bfloat16 or not bool(torch.isfinite(x).all()):
+        raise AssertionError(f"expected finite samples of torch.bfloat16, got {x.dtype}")
+    result = low.log_prob(x, given)
+    if result.dtype != torch.float32:
+        raise AssertionError(f"expected log-densities of torch.float32, got {result.dtype}")
+    exact = flow.log_prob(x.float(), None if given is None else given.float())
+    # The layers' weights are rounded too, so the typical row counts: a tail multiplies its own rounding.
+    return float(((result - exact).abs() / (1 + exact.abs())).detach().median())
+
+
+def _compiled(case: FlowCase) -> float:
+    """Count compiled results of log_prob and of sampling with log_prob that differ, both under ``fullgraph=True``."""
+    flow = case.build(torch.float32)
+    context = case.contexts(4, torch.float32)
+    x = case.samples(flow, 4, None if context is None else context[0])
+    given = context if not flow.batch_shape else None if context is None else context[0]
+    bad = 0
+    torch.compiler.reset()
+    compiled = torch.compile(flow.log_prob, fullgraph=True, backend="aot_eager")
+    bad += int(not torch.allclose(compiled(x, given), flow.log_prob(x, given), rtol=1e-4, atol=1e-4))
+    if not flow.has_rsample:
+        torch.compiler.reset()
+        return float(bad)
+    draw = torch.compile(flow.rsample_and_log_prob, fullgraph=True, backend="aot_eager")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(case.seed)
+        y, log_prob = draw((4,), context)
+    error = (flow.log_prob(y, context) - log_prob).abs() / (1 + log_prob.abs())
+    bad += int(float(error.detach().median()) > 1e-3)
+    torch.compiler.reset()
+    return float(bad)
+
+
+FLOW_LAWS: tuple[Law, ...] = (
+    Law("sample and score in one pass", 1e-9, _one_pass),
+    Law("density integrates to 1", 1e-4, _integral),
+    Law("samples against density, |z|", 4, _samples),
+    Law("torch.distributions interface", 0, _interface),
+    Law("seeds and generators", 0, _seeds),
+    Law("file and copies", 0, _files),
+    Law("outside the support", 0, _support),
+    Law("wrong calls refused", 0, _doors),
+    Law("bfloat16", 0.05, _half),
+    Law("one graph under torch.compile", 0, _compiled),
+)

@@ -1,0 +1,62 @@
+"""History: what happened while a flow was fitted."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(repr=False)
+class History:
+    """What happened while a flow was fitted; losses are mean negative log-densities in nats per row, in the units of the data.
+
+    Args:
+        train: Loss on the training rows, averaged over each epoch while the weights moved.
+        validation: Loss on the held-out rows after each epoch; empty when nothing was held out.
+        learning_rate: Learning rate in each epoch.
+        seconds: Duration of each epoch.
+        start: Loss on the held-out rows before the first step, already standardised; NaN when nothing was held out.
+        best_epoch: The epoch, counted from 1, after which the flow had the weights that were kept; 0 for those it came with.
+        best_loss: The loss of these weights, on the rows that ``monitored`` names.
+        monitored: ``"validation"`` or ``"training"``: the loss that chose the weights.
+        stopped: What ended the fit: ``"patience"``, ``"epochs"``, ``"callback"`` or ``"interrupted"`` (Ctrl-C).
+        skipped_steps: Steps left out because the loss or its gradient was not finite.
+
+    >>> History(train=[1.5], validation=[1.25], best_epoch=1, best_loss=1.25, monitored="validation")
+    History(epochs=1, best validation loss 1.25 nats after epoch 1, stopped by epochs)
+    """
+
+    train: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    start: float = math.nan
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    monitored: str = "training"
+    stopped: str = "epochs"
+    skipped_steps: int = 0
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the fit."""
+        return self.stopped == "interrupted"
+
+    def trim(self) -> None:
+        """Forget an epoch that was noted in part, when Ctrl-C came in between."""
+        whole = len(self.seconds)  # noted last
+        for values in (self.train, self.validation, self.learning_rate):
+            del values[whole:]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as numbers, strings and lists."""
+        return dataclasses.asdict(self)
+
+    def __repr__(self) -> str:
+        skipped = f", {self.skipped_steps} steps skipped" if self.skipped_steps else ""
+        return (
+            f"History(epochs={len(self.train)}, best {self.monitored} loss {self.best_loss:.6g} nats after epoch {self.best_epoch}, "
+            f"stopped by {self.stopped}{skipped})"
+        )

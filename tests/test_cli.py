@@ -1,0 +1,384 @@
+"""The command line: every command on every kind of table, what goes to which stream, and a line for every error."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.__main__ import main
+from pushforward.cli import commands
+from pushforward.tables import open_table, write_table
+
+ENDINGS = (".csv", ".csv.gz", ".tsv", ".parquet", ".npy")
+QUICK = ["--epochs", "1", "--transforms", "1", "--widths", "8", "--bins", "4", "-q"]
+
+
+def table(path, values, names=("a", "b", "c")):
+    with write_table(path, names[: values.shape[1]], values.dtype) as append:
+        append(values)
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Tables, a model of three columns, and a model of two columns given the third."""
+    folder = tmp_path_factory.mktemp("cli")
+    values = np.random.default_rng(0).normal(size=(200, 3)) * [1, 2, 3] + [0, 10, 100]
+    for ending in ENDINGS:
+        table(folder / f"t{ending}", values)
+    missing = values.copy()
+    missing[[3, 5], 1] = np.nan
+    table(folder / "missing.csv", missing)
+    table(folder / "nothing.csv", missing[[3, 5]])
+    table(folder / "two.csv", values[:, :2])
+    table(folder / "constant.csv", np.ones((50, 2)))
+    (folder / "text.csv").write_text("a,b,c\n1,2,x\n3,4,y\n")
+    (folder / "ragged.csv").write_text("a,b,c\n1,2,3\n4,5\n")
+    (folder / "header.csv").write_text("a,b,c\n")
+    (folder / "t.xls").write_text("")
+    (folder / "pictures.png").mkdir()
+    torch.manual_seed(0)
+    model = pf.NSF(3, transforms=2)
+    model.columns = ("a", "b", "c")
+    model.calibrate(torch.as_tensor(values, dtype=torch.float32))
+    model.save(folder / "m")
+    model.columns = None
+    model.save(folder / "nameless")
+    given = pf.MAF(2, context=1, transforms=2)
+    given.columns, given.context_columns = ("a", "b"), ("c",)
+    given.save(folder / "given")
+    pf.Flow(torch.distributions.Normal(torch.zeros(2, 3), 1.0), pf.bijectors.Affine(), (2, 3)).save(folder / "images")
+    return folder
+
+
+def lines(text):
+    return text.splitlines()
+
+
+# End to end
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_fit_describe_sample_score_and_plot(files, tmp_path, capsys, ending):
+    source, model = str(files / f"t{ending}"), str(tmp_path / "model.safetensors")
+    assert main(["fit", source, "-o", model, *QUICK[:-1]]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "held-out log-density -" in lines(err)[-1]
+    names = ["0", "1", "2"] if ending == ".npy" else ["a", "b", "c"]
+    assert main(["describe", model]) == 0
+    assert capsys.readouterr().out.endswith(f"columns: {', '.join(names)}\n")
+    drawn = str(tmp_path / f"samples{ending}")
+    assert main(["sample", model, "-n", "20", "-o", drawn, "--seed", "1"]) == 0
+    assert list(open_table(drawn).columns) == names
+    assert main(["score", model, drawn]) == 0
+    out, err = capsys.readouterr()
+    assert lines(out)[0] == "log_prob"
+    with torch.no_grad():
+        direct = pf.load(model).log_prob(torch.as_tensor(open_table(drawn).read(), dtype=torch.float32))
+    np.testing.assert_allclose([float(x) for x in lines(out)[1:]], direct, rtol=1e-5)
+    assert f"mean log-density {direct.mean():.4f} nats a row over 20 rows" in err
+    assert main(["plot", model, source, "-o", str(tmp_path / "one.png"), "--columns", names[0], "--rows", "50"]) == 0
+    assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_gets_a_picture_of_all_pairs_and_of_each_column(files, tmp_path):
+    assert main(["plot", str(files / "m"), str(files / "t.csv"), "-o", str(tmp_path / "new"), "--columns", "a,c"]) == 0
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["01_a.png", "02_c.png", "pairs.png"]
+
+
+def test_a_conditional_model_finds_its_columns_and_contexts(files, tmp_path, capsys):
+    model = str(tmp_path / "m")
+    assert (
+        main(["fit", str(files / "t.csv"), "-o", model, "--context", "b", "--columns", "c, a", "--flow", "maf", "--epochs", "1", "-q"]) == 0
+    )
+    flow = pf.load(model)
+    assert (flow.columns, flow.context_columns) == (("c", "a"), ("b",))
+    assert main(["score", model, str(files / "t.parquet"), "-o", str(tmp_path / "s.npy")]) == 0
+    rows = torch.as_tensor(open_table(files / "t.csv").read(["c", "a", "b"]), dtype=torch.float32)
+    with torch.no_grad():
+        np.testing.assert_allclose(np.load(tmp_path / "s.npy"), flow.log_prob(rows[:, :2], rows[:, 2:]), rtol=1e-5)
+    capsys.readouterr()
+    assert main(["sample", model, "-n", "3", "--given", "b=-1.5"]) == 0
+    out = lines(capsys.readouterr().out)
+    assert out[0] == "b,c,a"
+    assert [row.split(",")[0] for row in out[1:]] == ["-1.5"] * 3
+    assert main(["sample", model, "-n", "2", "--context-table", str(files / "t.csv"), "-o", str(tmp_path / "s.parquet")]) == 0
+    drawn = open_table(tmp_path / "s.parquet")
+    np.testing.assert_allclose(drawn.read(["b"]).ravel(), rows[:, 2].repeat_interleave(2), rtol=1e-6)
+    assert main(["score", model, str(tmp_path / "s.parquet"), "-o", str(tmp_path / "again.csv")]) == 0
+    assert main(["plot", model, str(files / "t.csv"), "-o", str(tmp_path / "p.svg"), "--columns", "a"]) == 0
+    assert (tmp_path / "p.svg").stat().st_size > 1000
+
+
+def test_all_numeric_columns_are_the_default_and_the_rest_is_named(tmp_path, capsys):
+    values = np.random.default_rng(0).normal(size=(60, 2))
+    (tmp_path / "t.csv").write_text("name,x,y\n" + "".join(f"n{i},{x},{y}\n" for i, (x, y) in enumerate(values)))
+    assert main(["fit", str(tmp_path / "t.csv"), "-o", str(tmp_path / "m"), *QUICK[:-1]]) == 0
+    assert "60 rows of x, y; left out: name" in capsys.readouterr().err
+    assert pf.load(tmp_path / "m").columns == ("x", "y")
+
+
+@pytest.mark.parametrize("kind", ["NSF", "NSF-AR", "MAF", "IAF", "RealNVP", "NICE"])
+def test_every_kind_of_flow_fits(files, tmp_path, kind):
+    assert main(["fit", str(files / "t.csv"), "-o", str(tmp_path / "m"), "--flow", kind, "--transforms", "1", "--epochs", "1", "-q"]) == 0
+    assert pf.load(tmp_path / "m").columns == ("a", "b", "c")
+
+
+def test_seeds_make_fits_and_samples_the_same(files, tmp_path, capsys):
+    for name in ("one", "two"):
+        assert main(["fit", str(files / "t.csv"), "-o", str(tmp_path / name), "--seed", "3", *QUICK]) == 0
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    texts = []
+    for seed in (["--seed", "1"], ["--seed", "1"], [], []):
+        assert main(["sample", str(files / "m"), "-n", "3", *seed]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
+    assert len(set(texts)) == 3
+
+
+def test_the_state_of_random_numbers_is_left_alone(files, tmp_path):
+    before = torch.get_rng_state()
+    assert main(["fit", str(files / "t.csv"), "-o", str(tmp_path / "m"), *QUICK]) == 0
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_missing_values(files, tmp_path, capsys):
+    model = str(tmp_path / "m")
+    assert main(["fit", str(files / "missing.csv"), "-o", model, "--drop-missing", *QUICK[:-1]]) == 0
+    assert "left out 2 of 200 rows" in capsys.readouterr().err
+    assert main(["score", model, str(files / "missing.csv")]) == 0
+    out, err = capsys.readouterr()
+    assert [i for i, text in enumerate(lines(out)[1:]) if text == "nan"] == [3, 5]
+    assert "over 198 rows; nan for 2 rows with missing values" in err
+
+
+def test_a_grid_is_spread_when_told(tmp_path):
+    values = np.random.default_rng(0).integers(0, 5, size=(100, 2)).astype(float)
+    source = str(table(tmp_path / "t.csv", values))
+    assert main(["fit", source, "-o", str(tmp_path / "m"), "--dequantize", *QUICK]) == 0
+    assert main(["score", str(tmp_path / "m"), source, "-o", str(tmp_path / "s.csv")]) == 0
+
+
+def test_scores_in_chunks_are_those_at_once(files, tmp_path, monkeypatch):
+    from pushforward.tables import reading
+
+    whole, parts = tmp_path / "whole.npy", tmp_path / "parts.npy"
+    assert main(["score", str(files / "m"), str(files / "t.csv"), "-o", str(whole)]) == 0
+    monkeypatch.setattr(reading.Table.chunks, "__defaults__", (None, 7))
+    assert main(["score", str(files / "m"), str(files / "t.csv"), "-o", str(parts)]) == 0
+    np.testing.assert_allclose(np.load(whole), np.load(parts), rtol=1e-6)
+    assert len(np.load(parts)) == 200
+
+
+def test_samples_in_chunks_have_the_number_asked_for(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "ROWS", 7)
+    assert main(["sample", str(files / "m"), "-n", "20", "-o", str(tmp_path / "s.npy")]) == 0
+    assert np.load(tmp_path / "s.npy").shape == (20, 3)
+
+
+def test_a_model_without_names_takes_the_numeric_columns_in_order(files, tmp_path, capsys):
+    assert main(["score", str(files / "nameless"), str(files / "t.csv")]) == 0
+    nameless = capsys.readouterr().out
+    assert main(["score", str(files / "m"), str(files / "t.csv")]) == 0
+    assert capsys.readouterr().out == nameless
+    assert main(["sample", str(files / "nameless"), "-n", "1"]) == 0
+    assert lines(capsys.readouterr().out)[0] == "0,1,2"
+
+
+def test_describe_as_json(files, capsys):
+    assert main(["describe", str(files / "given"), "--json", "--batch", "64"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["columns"] == ["a", "b"]
+    assert content["context_columns"] == ["c"]
+    assert content["batch"] == 64
+    assert content["parameters"] == sum(p.numel() for p in pf.load(files / "given").parameters())
+
+
+def test_version_and_help(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"pushforward {pf.__version__}\n"
+    for command in ([], ["fit"], ["sample"], ["score"], ["describe"], ["plot"]):
+        assert main([*command, "--help"]) == 0
+        out, err = capsys.readouterr()
+        assert "Usage: pushforward" in out
+        assert err == ""
+
+
+# What goes wrong
+
+F = ["fit", "t.csv", "-o", "new"]
+WRONG = [
+    ([], 2, "command"),
+    (["bend"], 2, "bend"),
+    (["--bogus"], 2, "--bogus"),
+    # fit
+    (["fit"], 2, "TABLE"),
+    (["fit", "t.csv"], 2, "output"),
+    (["fit", "none.csv", "-o", "new"], 1, "no file none.csv"),
+    (["fit", "t.xls", "-o", "new"], 1, "ends in .csv"),
+    (["fit", "text.csv", "-o", "new", "--columns", "a,c"], 1, "column 'c': expected numbers, got 'x' in row 1"),
+    (["fit", "ragged.csv", "-o", "new"], 1, "row 2: expected 3 values, got 2"),
+    (["fit", "header.csv", "-o", "new"], 1, "expected rows, got none"),
+    (["fit", "constant.csv", "-o", "new"], 1, "constant"),
+    (["fit", "missing.csv", "-o", "new"], 1, "2 of 200 rows have missing values; leave them out with --drop-missing"),
+    (["fit", "nothing.csv", "-o", "new", "--columns", "a,b", "--drop-missing"], 1, "every row has a missing value"),
+    (["fit", "t.csv", "-o", "t.csv"], 2, "would replace the file that is read"),
+    (["fit", "t.csv", "-o", "no/new"], 1, "no folder no"),
+    (["fit", "t.csv", "-o", "pictures.png"], 1, "got the folder"),
+    ([*F, "--columns", "a,x"], 1, "no column 'x'; there are 'a', 'b', 'c'"),
+    ([*F, "--columns", "a,a"], 2, "'a' twice"),
+    ([*F, "--columns", "a,,b"], 2, "expected names with commas"),
+    ([*F, "--columns", ""], 2, "expected names with commas"),
+    ([*F, "--columns", "a,b", "--context", "b"], 2, "both in --columns and in --context: b"),
+    ([*F, "--context", "a,b,c"], 2, "no column is left"),
+    ([*F, "--flow", "spline"], 2, "spline"),
+    ([*F, "--transforms", "0"], 2, "--transforms"),
+    ([*F, "--widths", "64,x"], 2, "whole numbers such as 64,64"),
+    ([*F, "--bins", "8", "--flow", "MAF"], 2, "only NSF and NSF-AR"),
+    ([*F, "--epochs", "0"], 2, "--epochs"),
+    ([*F, "--batch-size", "many"], 2, "--batch-size"),
+    ([*F, "--learning-rate", "0"], 1, "learning_rate"),
+    ([*F, "--validation", "1.5"], 1, "validation"),
+    # sample
+    (["sample", "m"], 2, "-n"),
+    (["sample", "m", "-n", "0"], 2, "-n"),
+    (["sample", "none", "-n", "1"], 1, "no file 'none'"),
+    (["sample", "t.csv", "-n", "1"], 1, "not a whole safetensors file"),
+    (["sample", "images", "-n", "1"], 1, "expected a model of the rows of a table"),
+    (["sample", "m", "-n", "1", "-o", "new.xls"], 1, "ends in .csv"),
+    (["sample", "m", "-n", "1", "-o", "no/new.csv"], 1, "no folder no"),
+    (["sample", "m", "-n", "1", "--given", "a=1"], 2, "not conditional"),
+    (["sample", "given", "-n", "1"], 2, "expected --given or --context-table"),
+    (["sample", "given", "-n", "1", "--given", "c"], 2, "COLUMN=VALUE"),
+    (["sample", "given", "-n", "1", "--given", "c=x"], 2, "expected a number, got 'x'"),
+    (["sample", "given", "-n", "1", "--given", "c=nan"], 2, "finite"),
+    (["sample", "given", "-n", "1", "--given", "d=1"], 2, "once for each of c"),
+    (["sample", "given", "-n", "1", "--given", "c=1", "--given", "c=2"], 2, "once for each of c"),
+    (["sample", "given", "-n", "1", "--given", "c=1", "--context-table", "t.csv"], 2, "got both"),
+    (["sample", "given", "-n", "1", "--context-table", "two.csv"], 1, "no column 'c'; there are 'a', 'b'"),
+    (["sample", "given", "-n", "1", "--context-table", "none.csv"], 1, "no file none.csv"),
+    (["sample", "given", "-n", "1", "--context-table", "t.csv", "-o", "t.csv"], 2, "would replace"),
+    # score
+    (["score", "m"], 2, "TABLE"),
+    (["score", "none", "t.csv"], 1, "no file 'none'"),
+    (["score", "m", "none.csv"], 1, "no file none.csv"),
+    (["score", "m", "two.csv"], 1, "no column 'c'; there are 'a', 'b'"),
+    (["score", "m", "text.csv"], 1, "column 'c': expected numbers, got 'x' in row 1"),
+    (["score", "nameless", "two.csv"], 1, "3 numeric columns are expected in two.csv, got a, b"),
+    (["score", "m", "t.csv", "-o", "t.csv"], 2, "would replace"),
+    # describe
+    (["describe"], 2, "MODEL"),
+    (["describe", "t.csv"], 1, "not a whole safetensors file"),
+    (["describe", "m", "--batch", "0"], 2, "--batch"),
+    # plot
+    (["plot", "m", "t.csv"], 2, "output"),
+    (["plot", "m", "t.csv", "-o", "new.bmp"], 2, ".png"),
+    (["plot", "m", "t.csv", "-o", "pictures.png"], 1, "got the folder"),
+    (["plot", "m", "t.csv", "-o", "new.png", "--columns", "a,x"], 2, "no column 'x'"),
+    (["plot", "m", "nothing.csv", "-o", "new.png"], 1, "every row has a missing value"),
+    (["plot", "m", "t.csv", "-o", "m"], 1, "not a folder"),
+]
+
+
+@pytest.mark.parametrize(("argv", "code", "words"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else None)
+def test_wrong_use_gets_one_line_and_an_exit_code(files, monkeypatch, capsys, argv, code, words):
+    monkeypatch.chdir(files)
+    before = {path.name: path.stat().st_mtime_ns for path in files.iterdir()}
+    assert main(argv) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    last = lines(err)[-1]
+    assert last.startswith("pushforward: error: ")
+    assert words in last
+    assert "Traceback" not in err
+    assert {path.name: path.stat().st_mtime_ns for path in files.iterdir()} == before
+
+
+def test_a_fit_that_fails_keeps_the_model_that_is_there(files, tmp_path, monkeypatch, capsys):
+    model = tmp_path / "m"
+    model.write_bytes((files / "m").read_bytes())
+
+    def fail(*_, **__):
+        raise RuntimeError("out of\nluck")
+
+    monkeypatch.setattr(pf, "fit", fail)
+    assert main(["fit", str(files / "t.csv"), "-o", str(model), "-q"]) == 1
+    assert capsys.readouterr().err == "pushforward: error: out of luck\n"
+    assert model.read_bytes() == (files / "m").read_bytes()
+
+
+def test_ctrl_c_before_the_first_epoch_keeps_the_old_model(files, tmp_path, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pf, "fit", interrupt)
+    assert main(["fit", str(files / "t.csv"), "-o", str(tmp_path / "m"), "-q"]) == 130
+    assert capsys.readouterr().err == "pushforward: error: interrupted\n"
+    assert not (tmp_path / "m").exists()
+
+
+def test_ctrl_c_later_writes_the_best_weights(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pf, "fit", lambda *_, **__: pf.History(train=[2.0], best_epoch=1, best_loss=2.0, stopped="interrupted"))
+    assert main(["fit", str(files / "t.csv"), "-o", str(tmp_path / "m")]) == 130
+    assert pf.load(tmp_path / "m").columns == ("a", "b", "c")
+    assert "wrote" in capsys.readouterr().err
+
+
+def test_a_library_warning_is_one_line(files, monkeypatch, capsys):
+    import warnings
+
+    def warn(*_, **__):
+        warnings.warn("two\nlines", UserWarning, stacklevel=1)
+        return torch.Generator()
+
+    monkeypatch.setattr(commands, "generator_of", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["sample", str(files / "m"), "-n", "1"]) == 0
+    assert capsys.readouterr().err == "pushforward: warning: two lines\n"
+
+
+def test_without_the_extra_the_command_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "typer", None)
+    assert main(["--help"]) == 1
+    assert 'pip install "pushforward[cli]"' in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_error(files, monkeypatch, capfd):
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream, os.fdopen(reading) as reader:
+        monkeypatch.setattr(sys, "stdout", stream)
+        threading.Thread(target=lambda: (reader.readline(), reader.close())).start()
+        assert main(["sample", str(files / "m"), "-n", "300000"]) == 141
+        monkeypatch.undo()
+    assert capfd.readouterr().err == ""
+
+
+def test_an_output_that_cannot_be_written_is_one_line(files, monkeypatch, capfd):
+    with open("/dev/full", "w") as stream:  # noqa: PTH123 (a device)
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["sample", str(files / "m"), "-n", "3"]) == 1
+        monkeypatch.undo()
+    assert capfd.readouterr().err == "pushforward: error: No space left on device\n"
+
+
+def test_the_installed_command_in_a_pipe(files):
+    """One real process: data on standard output, the summary on standard error, and a table that comes from the command itself."""
+    command = [sys.executable, "-m", "pushforward"]
+    run = subprocess.run([*command, "score", files / "m", files / "t.csv"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0
+    assert len(lines(run.stdout)) == 201
+    assert len(lines(run.stderr)) == 1
+    pipe = subprocess.Popen([*command, "sample", files / "m", "-n", "1000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert pipe.stdout.readline() == b"a,b,c\n"
+    pipe.stdout.close()
+    assert pipe.wait() == 141
+    assert pipe.stderr.read() == b""
+    pipe.stderr.close()

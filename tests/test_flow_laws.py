@@ -1,0 +1,46 @@
+"""Every law of a flow over named flows, bases and supports."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.distributions as td
+from cases import SMALL
+
+from pushforward import bijectors as bij
+from pushforward import flows
+from pushforward.distributions import DiagNormal, Flow, StandardNormal, wrap
+from pushforward.testing import FLOW_LAWS, check_flow
+
+W = (16, 16)
+FLOWS = {
+    "NICE": lambda: flows.NICE(3, widths=W, transforms=2),
+    "RealNVP given context": lambda: flows.RealNVP(3, 2, widths=W, transforms=2),
+    "MAF": lambda: flows.MAF(3, widths=W, transforms=2),
+    "MAF, one feature": lambda: flows.MAF(1, 2, widths=W, transforms=2),
+    "IAF": lambda: flows.IAF(2, 1, widths=W, transforms=2),
+    "NSF": lambda: flows.NSF(2, widths=W, transforms=2),
+    "NSF, one feature": lambda: flows.NSF(1, transforms=2),
+    "NSF, autoregressive": lambda: flows.NSF(2, 1, structure="autoregressive", order="linear", widths=W, transforms=2),
+    "positive": lambda: Flow(StandardNormal(), [bij.Spline(), bij.Softplus()], event_shape=1),
+    "bounded": lambda: Flow(StandardNormal(), [bij.Affine(), bij.Sigmoid(), bij.AffineFixed(-1.0, 4.0)], event_shape=2),
+    "scalar": lambda: Flow(td.Normal(0.0, 1.0), bij.Spline(order="linear")),
+    "base with a batch": lambda: Flow(td.Normal(torch.zeros(3), torch.ones(3)), bij.Affine()),
+    "learned base": lambda: Flow(DiagNormal(), bij.Coupling(bij.Spline(bins=4), net=SMALL), event_shape=2),
+    "conditional base": lambda: Flow(DiagNormal(net=SMALL), bij.Affine(), event_shape=2, context_shape=3),
+    "Laplace base": lambda: Flow(td.Independent(td.Laplace(torch.zeros(2), torch.ones(2)), 1), bij.Linear()),
+    "full covariance base": lambda: Flow(td.MultivariateNormal(torch.zeros(2), torch.tensor([[2.0, 0.5], [0.5, 1.0]])), bij.Spline()),
+    "mixture base": lambda: Flow(
+        td.MixtureSameFamily(td.Categorical(torch.ones(2)), td.Normal(torch.tensor([-1.0, 1.0]), torch.ones(2))), bij.Affine()
+    ),
+    "uniform base": lambda: Flow(td.Independent(td.Uniform(torch.zeros(2), torch.ones(2)), 1), bij.Compose([bij.Sigmoid().inv, bij.Affine()])),
+    "exponential base": lambda: Flow(td.Exponential(torch.ones(1)), bij.Power(2.0)),
+    "learnable torch base": lambda: Flow(wrap(td.Independent(td.Normal(torch.zeros(2), torch.ones(2)), 1), learnable=True), bij.Affine()),
+    "matrix events": lambda: Flow(StandardNormal(), bij.Autoregressive(bij.Affine(), net=SMALL), event_shape=(2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_flow_laws(name):
+    figures = check_flow(FLOWS[name]())
+    assert set(figures) == {law.name for law in FLOW_LAWS}

@@ -1,0 +1,33 @@
+"""Every law over every row of the table."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from cases import CASES
+
+from pushforward.core import Bijector
+from pushforward.spec import registry
+from pushforward.testing import LAWS, LawError, check_bijector
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_laws(name):
+    plan, event_shape, context_shape = CASES[name]
+    figures = check_bijector(plan, event_shape, context_shape)
+    assert set(figures) == {law.name for law in LAWS}
+
+
+def _parts(plan):
+    yield type(plan).__name__
+    for field in dataclasses.fields(plan):
+        value = getattr(plan, field.name)
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, Bijector):
+                yield from _parts(item)
+
+
+def test_every_plan_has_a_row():
+    ours = {name for name, cls in registry().items() if issubclass(cls, Bijector) and cls.__module__.startswith("pushforward.")}
+    assert ours <= {part for plan, _, _ in CASES.values() for part in _parts(plan)}

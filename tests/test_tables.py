@@ -1,0 +1,173 @@
+"""Tables: what is written is read again, chunk by chunk, and bad files are named."""
+
+import gzip
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pushforward.tables import TableError, check_target, open_table, write_table
+
+ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".npy")
+NAMES = ["a", "b c", 'd,"\t']
+
+
+def files(folder):
+    return [path.name for path in folder.iterdir()]
+
+
+def written(path, values, names=None, rows=3):
+    with write_table(path, names or NAMES[: values.shape[1]], values.dtype) as append:
+        for start in range(0, len(values), rows):
+            append(values[start : start + rows])
+    return open_table(path)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_is_written_is_read_again(tmp_path, ending, kind):
+    values = np.random.default_rng(0).normal(size=(10, 3)).astype(kind) * np.array([1e-30, 1, 1e30], kind)
+    table = written(tmp_path / f"t{ending}", values)
+    expected = ("0", "1", "2") if ending == ".npy" else tuple(NAMES)
+    assert table.columns == table.numeric == expected
+    np.testing.assert_array_equal(table.read().astype(kind), values)
+    assert files(tmp_path) == [f"t{ending}"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    values=hnp.arrays(np.float64, st.tuples(st.integers(1, 7), st.integers(1, 3)), elements=st.floats(allow_nan=False)),
+    rows=st.integers(1, 9),
+    ending=st.sampled_from(ENDINGS),
+)
+def test_any_number_survives_in_chunks_of_any_size(tmp_path_factory, values, rows, ending):
+    table = written(tmp_path_factory.mktemp("t") / f"t{ending}", values, rows=rows)
+    chunks = list(table.chunks(rows=rows))
+    assert all(len(chunk) == rows for chunk in chunks[:-1])
+    np.testing.assert_array_equal(np.concatenate(chunks), values)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_columns_come_in_the_order_asked_for(tmp_path, ending):
+    values = np.arange(12.0).reshape(4, 3)
+    table = written(tmp_path / f"t{ending}", values)
+    chosen = [table.columns[2], table.columns[0]]
+    np.testing.assert_array_equal(table.read(chosen), values[:, [2, 0]])
+
+
+def test_a_csv_longer_than_one_block_is_read_in_pieces(tmp_path, monkeypatch):
+    from pushforward.tables import reading
+
+    monkeypatch.setattr(reading, "_BLOCK", 64)
+    path = tmp_path / "long.csv"
+    path.write_text("a,b\n" + "".join(f"{i},{i / 2}\n" for i in range(100)) + "1,word\n")
+    table = open_table(path)
+    np.testing.assert_array_equal(table.read(["a"])[:100, 0], np.arange(100))
+    with pytest.raises(TableError, match=r"'b'.*'word' in row 101"):
+        table.read(["b"])
+
+
+def test_missing_values_are_nan(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text('a,b\n1,\nNA,2\n 3 ,"4"\nnan,-inf\n')
+    np.testing.assert_array_equal(open_table(path).read(), [[1, np.nan], [np.nan, 2], [3, 4], [np.nan, -np.inf]])
+    pq.write_table(pa.table({"a": pa.array([1, None, 3])}), tmp_path / "t.parquet")
+    np.testing.assert_array_equal(open_table(tmp_path / "t.parquet").read(), [[1], [np.nan], [3]])
+
+
+def test_only_columns_of_numbers_are_numeric(tmp_path):
+    (tmp_path / "t.csv").write_text(",name,day,x,empty,flag\n0,ann,2020-01-01,1.5,,true\n1,bob,2020-01-02,2,,false\n")
+    table = open_table(tmp_path / "t.csv")
+    assert table.columns == ("", "name", "day", "x", "empty", "flag")
+    assert table.numeric == ("x",)
+    pq.write_table(pa.table({"name": ["ann"], "n": [1], "x": [1.5], "flag": [True]}), tmp_path / "t.parquet")
+    assert open_table(tmp_path / "t.parquet").numeric == ("n", "x")
+
+
+def test_an_array_of_one_axis_is_one_column(tmp_path):
+    np.save(tmp_path / "t.npy", np.arange(5, dtype=">i2"))
+    np.testing.assert_array_equal(open_table(tmp_path / "t.npy").read(), np.arange(5.0)[:, None])
+    written(tmp_path / "u.npy", np.arange(5.0)[:, None])
+    assert np.load(tmp_path / "u.npy").shape == (5,)
+
+
+def npy(array, cut=None):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()[:cut]
+
+
+def parquet(**columns):
+    stream = io.BytesIO()
+    pq.write_table(pa.table(columns), stream)
+    return stream.getvalue()
+
+
+WRONG = [
+    ("t.txt", b"a\n1\n", None, "ends in .csv"),
+    ("t.csv", b"", None, "not a table"),
+    ("t.csv", b"a,b\n", None, "expected rows, got none"),
+    ("t.csv", b"a,b\n1,2\n3\n4,5\n", None, "row 2: expected 2 values, got 1: '3'"),
+    ("t.csv", b"a,b\n1,2\n3,4,5\n", None, "row 2: expected 2 values, got 3"),
+    ("t.csv", b"a,b\n1,2\n", ["a", "x"], "no column 'x'; there are 'a', 'b'"),
+    ("t.csv", b"a,b\n1,2\n3,four\n5,six\n", ["b"], "column 'b': expected numbers, got 'four' in row 2"),
+    ("t.csv", b"a,b\nx,y\n", None, "expected a column of numbers, got 'a', 'b'"),
+    ("t.csv", b"a,a\n1,2\n", None, "'a' more than once"),
+    ("t.csv", b"1.5,2.5\n3,4\n", None, "expected column names in the first row"),
+    ("t.csv.gz", b"a\n1\n", None, "not a table"),
+    ("t.csv.gz", gzip.compress(b"a\n" + b"1\n" * 99)[:-12], None, "not a table"),
+    ("t.parquet", b"PAR1", None, "not a Parquet file"),
+    ("t.parquet", parquet(a=[1.0], b=["x"]), ["b"], "column 'b': expected numbers, got string: 'x' in row 1"),
+    ("t.parquet", parquet(a=[1.0]), ["b"], "no column 'b'; there are 'a'"),
+    ("t.parquet", parquet(a=pa.array([], pa.float64())), None, "expected rows, got none"),
+    ("t.npy", b"", None, "not an array"),
+    ("t.npy", npy(np.zeros((50, 2)), 300), None, "not an array"),
+    ("t.npy", npy(np.zeros((2, 2, 2))), None, "(2, 2, 2)"),
+    ("t.npy", npy(np.array(["x"])), None, "expected an array of real numbers"),
+    ("t.npy", npy(np.zeros(2, complex)), None, "expected an array of real numbers"),
+    ("t.npy", npy(np.array([{}])), None, "not an array"),
+    ("t.npy", npy(np.zeros((0, 2))), None, "expected rows, got none"),
+    ("t.npy", npy(np.zeros((2, 2))), ["2"], "no column '2'; there are '0', '1'"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "columns", "words"), WRONG)
+def test_a_bad_table_is_named_with_what_is_wrong(tmp_path, name, content, columns, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TableError) as caught:
+        open_table(tmp_path / name).read(columns)
+    assert words in str(caught.value)
+    assert name in str(caught.value)
+
+
+def test_files_that_are_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no file"):
+        open_table(tmp_path / "t.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(FileNotFoundError, match="is a folder"):
+        open_table(tmp_path / "folder.csv")
+    for target, error in (("no/t.csv", FileNotFoundError), ("folder.csv", IsADirectoryError), ("t.xls", TableError)):
+        with pytest.raises(error), write_table(tmp_path / target, ["a"]):
+            raise AssertionError("not reached")
+    assert check_target(Path(tmp_path) / "any", ending=False).name == "any"
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_table_that_is_not_finished_leaves_the_old_one(tmp_path, ending):
+    path = tmp_path / f"t{ending}"
+    old = written(path, np.ones((4, 2))).read()
+    with pytest.raises(IndexError), write_table(path, ["a", "b"]) as append:
+        append(np.zeros((2, 2))[[0, 5]])
+    np.testing.assert_array_equal(open_table(path).read(), old)
+    assert files(tmp_path) == [path.name]
+
+
+def test_chunks_have_at_least_one_row(tmp_path):
+    with pytest.raises(ValueError, match="at least 1 row"):
+        next(written(tmp_path / "t.csv", np.ones((4, 2))).chunks(rows=0))
