@@ -1,6 +1,6 @@
 """pushforward: normalizing flows on PyTorch."""
 
-from pushforward import bijectors, distributions, flows
+from pushforward import bijectors, distributions, flows, plots, testing
 from pushforward.core import Base, Bijector, Kernel, Net, TransformModule
 from pushforward.describe import Description
 from pushforward.flow import ConditionedFlow, Flow, load
@@ -12,5 +12,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "IAF", "MAF", "NICE", "NSF", "Base", "Bijector", "ConditionedFlow", "Description", "Flow", "History", "Kernel", "Net", "PlanError",
-    "RealNVP", "Spec", "TransformModule", "bijectors", "distributions", "fit", "flows", "load",
+    "RealNVP", "Spec", "TransformModule", "bijectors", "distributions", "fit", "flows", "load", "plots",
+    "testing",
 ]  # fmt: skip

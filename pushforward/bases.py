@@ -65,9 +65,7 @@ class DiagonalModule(BaseModule):
 
     anchor: Tensor
 
-    def __init__(
-        self, plan: Base, event_shape: Shape, context_shape: Shape | None, kernel: Affine | None, net: NetLike | None
-    ) -> None:
+    def __init__(self, plan: Base, event_shape: Shape, context_shape: Shape | None, kernel: Affine | None, net: NetLike | None) -> None:
         super().__init__(plan, event_shape, context_shape)
         self.kernel = kernel
         self.register_buffer("anchor", torch.zeros(()), persistent=False)  # says where and how precisely to draw
@@ -131,19 +129,23 @@ def wrap(distribution: Distribution, learnable: bool = False) -> Wrapped:
     >>> wrap(torch.distributions.Normal(0.0, 2.0)).arguments
     (('loc', 0.0), ('scale', 2.0))
     """
-    cls = next((c for c in type(distribution).__mro__ if c.__module__.startswith("torch.distributions.")), None)
-    if cls is None or getattr(torch.distributions, cls.__name__, None) is not cls or cls is Distribution:
+    own = [c for c in type(distribution).__mro__ if c.__module__.startswith("torch.distributions.")]
+    cls: Any = own[0] if own else Distribution
+    changed = any(getattr(type(distribution), name) != getattr(cls, name) for name in ("log_prob", "sample", "rsample"))
+    if getattr(torch.distributions, cls.__name__, None) != cls or cls is Distribution or changed:
         raise PlanError(f"base: expected a distribution of torch.distributions, or a Base plan, got {type(distribution).__name__}")
     arguments: list[tuple[str, Any]] = []
-    for name in inspect.signature(cls.__init__).parameters:
+    for name in inspect.signature(cls).parameters:
         group = next((group for group in ALTERNATIVES if name in group), (name,))
         # Of alternatives torch keeps what it was given as a plain attribute and derives the others when asked.
-        if name in ("self", "validate_args") or name != next((n for n in group if n in vars(distribution)), group[0]):
+        if name == "validate_args" or name != next((n for n in group if n in vars(distribution)), group[0]):
             continue
         try:
             value = getattr(distribution, "base_dist" if name == "base_distribution" else name)
         except AttributeError as error:
-            raise PlanError(f"base: {cls.__name__} keeps no attribute {name!r}, so it cannot be rebuilt; write a Base plan for it") from error
+            raise PlanError(
+                f"base: {cls.__name__} keeps no attribute {name!r}, so it cannot be rebuilt; write a Base plan for it"
+            ) from error
         arguments.append((name, _frozen(cls.__name__, name, value, learnable)))
     return Wrapped(cls.__name__, tuple(arguments), learnable)
 
@@ -155,7 +157,9 @@ def _frozen(owner: str, name: str, value: Any, learnable: bool) -> Any:
         return value.detach().tolist()
     if value is None or isinstance(value, bool | int | float | str | torch.Size):
         return tuple(value) if isinstance(value, torch.Size) else value
-    raise PlanError(f"base: expected {owner}'s {name} to be a tensor, a number or a distribution, got {type(value).__name__}; write a Base plan")
+    raise PlanError(
+        f"base: expected {owner}'s {name} to be a tensor, a number or a distribution, got {type(value).__name__}; write a Base plan"
+    )
 
 
 def _constraint(cls: Any, name: str) -> Any:
@@ -228,6 +232,8 @@ class WrappedModule(BaseModule):
         log_density = self.holder.distribution().log_prob(values)
         if self.extra:
             log_density = log_density.sum(tuple(range(-self.extra, 0)))
+        # Uniform and some others take a NaN for a value outside.
+        log_density = torch.where(supports.any_site(torch.isnan(values), len(self.event_shape)), math.nan, log_density)
         if outside is None:
             return log_density
         return torch.where(supports.any_site(outside, len(self.event_shape)), -math.inf, log_density)
@@ -239,4 +245,5 @@ class WrappedModule(BaseModule):
                 "leave it out, or use StandardNormal() or DiagNormal() as the base"
             )
         made = self.holder.distribution().expand(batch + self.event_shape[: self.extra])
-        return made.rsample() if self.has_rsample else made.sample()
+        drawn: Tensor = made.rsample() if self.has_rsample else made.sample()
+        return drawn

@@ -16,7 +16,7 @@ from pushforward.structures.rearrange import OnAxis, Permute, Reverse, Shuffle
 from pushforward.structures.standardize import Standardize
 
 
-def AffineAutoregressive(net: NetLike = MLP(), order: Sequence[int] | None = None, bound: float = 3.0) -> InverseAutoregressive:  # noqa: B008
+def AffineAutoregressive(net: NetLike = MLP(), order: Sequence[int] | None = None, bound: float = 3.0) -> InverseAutoregressive:
     """Sampling takes one pass, scoring one pass per feature: parameters computed from the inputs (inverse autoregressive flow).
 
     `Autoregressive(Affine())` is the layer that is scored in one pass.
@@ -27,9 +27,7 @@ def AffineAutoregressive(net: NetLike = MLP(), order: Sequence[int] | None = Non
     return InverseAutoregressive(Affine(bound), order=order, net=net)
 
 
-def SplineAutoregressive(
-    bins: int = 8, bound: float = 5.0, order: str = "quadratic", net: NetLike = MLP()  # noqa: B008
-) -> InverseAutoregressive:
+def SplineAutoregressive(bins: int = 8, bound: float = 5.0, order: str = "quadratic", net: NetLike = MLP()) -> InverseAutoregressive:
     """Sampling takes one pass, scoring one pass per feature: parameters computed from the inputs (inverse autoregressive flow).
 
     `Autoregressive(Spline())` is the layer that is scored in one pass.
@@ -40,7 +38,7 @@ def SplineAutoregressive(
     return InverseAutoregressive(Spline(bins, bound, order), net=net)
 
 
-def AffineCoupling(mask: str | Sequence[int] = "halves", flip: bool = False, net: NetLike = MLP(), bound: float = 3.0) -> Coupling:  # noqa: B008
+def AffineCoupling(mask: str | Sequence[int] = "halves", flip: bool = False, net: NetLike = MLP(), bound: float = 3.0) -> Coupling:
     """Affine coupling: one pass to sample and one to score.
 
     >>> AffineCoupling() == Coupling(Affine())
@@ -50,7 +48,12 @@ def AffineCoupling(mask: str | Sequence[int] = "halves", flip: bool = False, net
 
 
 def SplineCoupling(
-    bins: int = 8, bound: float = 5.0, order: str = "quadratic", mask: str | Sequence[int] = "halves", flip: bool = False, net: NetLike = MLP()  # noqa: B008
+    bins: int = 8,
+    bound: float = 5.0,
+    order: str = "quadratic",
+    mask: str | Sequence[int] = "halves",
+    flip: bool = False,
+    net: NetLike = MLP(),
 ) -> Coupling:
     """Spline coupling: one pass to sample and one to score.
 

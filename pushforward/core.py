@@ -16,7 +16,7 @@ from torch.distributions.constraints import Constraint
 
 from pushforward import numerics, supports
 from pushforward.describe import Description, describe
-from pushforward.spec import PlanError, Spec
+from pushforward.spec import PlanError, Spec, plain
 
 Shape = tuple[int, ...]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -24,7 +24,8 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 def as_shape(value: int | Sequence[int] | None, what: str) -> Shape:
     """Return a shape as a tuple of positive ints, or raise `PlanError`."""
-    shape = (value,) if isinstance(value, int) else tuple(value or ())
+    given = plain(value)
+    shape = given if isinstance(given, tuple) else () if given is None else (given,)
     if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in shape):
         raise PlanError(f"{what}: expected positive whole numbers, got {value!r}")
     return shape
@@ -147,13 +148,15 @@ class Kernel(Bijector):
         """Return the parameters' names, shapes and identity values for ``shape`` sites (or a vector of that length)."""
         return {}
 
-    def inverse(self, y: Tensor, **parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``(x, ladj)`` of the inverse map; by default a safeguarded root with implicit gradients."""
+    def numerical_inverse(self, y: Tensor, **parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``(x, ladj)`` of the inverse of an increasing map of all real values: a safeguarded root with implicit gradients."""
         y = y.expand(self.forward(torch.zeros_like(y), **parameters)[0].shape)
         x = numerics.root(lambda x: self.forward(x, **parameters), y)
         ladj = self.forward(x, **parameters)[1]
         # A value that the map does not reach leaves the root at the end of the range: no point before it, density zero.
         return x, torch.where(torch.abs(x) > torch.finfo(x.dtype).max / 64, -math.inf, -ladj)
+
+    inverse: Callable[..., tuple[Tensor, Tensor]] = numerical_inverse
 
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
         return KernelModule(self, self, event_shape, context_shape, None)
@@ -162,13 +165,11 @@ class Kernel(Bijector):
 class Net(Spec):
     """A plan of a hypernetwork: what is visible in, the parameters of a kernel out."""
 
-    def build(
-        self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None
-    ) -> nn.Module:
+    def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
         """Build ``(x | None, c | None) -> (*batch, outputs)``.
 
-        ``x`` has ``inputs`` features and ``c`` has ``context``; a net without inputs gets None for them. ``sees`` is a
-        boolean array ``(outputs, inputs)`` that says which input each output may depend on (None: all). A new net gives the constant ``start``
+        ``x`` has ``inputs`` features and ``c`` has ``context``; a net without inputs gets None for them. ``sees`` is a boolean
+        array ``(outputs, inputs)`` that says which input each output may depend on (None: all). A new net gives the constant ``start``
         of shape ``(outputs,)`` whatever it sees.
         """
         raise NotImplementedError
@@ -184,9 +185,7 @@ NetLike = Net | nn.Module
 class ModuleNet(nn.Module):
     """A user's own module as a hypernetwork: it gets ``cat(x, c)`` on the last axis and its output is added to the start."""
 
-    def __init__(
-        self, module: nn.Module, inputs: int, outputs: int, context: int, sees: Mask | None, start: Tensor | None
-    ) -> None:
+    def __init__(self, module: nn.Module, inputs: int, outputs: int, context: int, sees: Mask | None, start: Tensor | None) -> None:
         super().__init__()
         self.module = copy.deepcopy(module)  # a plan may be built more than once; each build has its own weights
         self.offset = nn.Parameter(torch.zeros(outputs) if start is None else start.clone())
@@ -276,9 +275,7 @@ def flat_context(context: Tensor | None, shape: Shape | None) -> Tensor | None:
 class KernelModule(TransformModule):
     """A kernel whose parameters see nothing, or the context alone: free, contextual and fixed layers."""
 
-    def __init__(
-        self, plan: Bijector, kernel: Kernel, event_shape: Shape, context_shape: Shape | None, net: NetLike | None
-    ) -> None:
+    def __init__(self, plan: Bijector, kernel: Kernel, event_shape: Shape, context_shape: Shape | None, net: NetLike | None) -> None:
         super().__init__(plan, event_shape, context_shape)
         if not supports.same(kernel.domain, constraints.real) and type(kernel).inverse is Kernel.inverse:
             raise PlanError(f"{kernel!r}: the numerical inverse expects a domain of all real values; write inverse in closed form")
@@ -287,7 +284,8 @@ class KernelModule(TransformModule):
         self.ends = supports.bounds(kernel.domain), supports.bounds(kernel.codomain)
         self.rank = len(event_shape)
         if kernel.event_dim == 0:
-            self.sites, lead = (math.prod(event_shape),), 0
+            self.sites: Shape = (math.prod(event_shape),)
+            lead = 0
         else:
             self.sites, lead = event_shape[-1:], self.rank - 1
         context = 0 if net is None or context_shape is None else math.prod(context_shape)
@@ -302,7 +300,12 @@ class KernelModule(TransformModule):
         return self._apply_kernel(self.kernel.inverse, y, context, *reversed(self.ends))
 
     def _apply_kernel(
-        self, function: Callable[..., tuple[Tensor, Tensor]], x: Tensor, context: Tensor | None, source: supports.Ends, target: supports.Ends
+        self,
+        function: Callable[..., tuple[Tensor, Tensor]],
+        x: Tensor,
+        context: Tensor | None,
+        source: supports.Ends,
+        target: supports.Ends,
     ) -> tuple[Tensor, Tensor]:
         parameters = self.parameters_of(None, flat_context(context, self.context_shape) if self.uses_context else None)
         values, outside = supports.enter(numerics.working(x), source)
@@ -494,7 +497,7 @@ class ComposeModule(TransformModule):
         return supports.leave(value.to(x.dtype), ends[-1]), total.expand(batch)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._chain([layer for layer in self.layers], self.between, x, context)
+        return self._chain(list(self.layers), self.between, x, context)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._chain([layer.inverse for layer in reversed(self.layers)], self.between[::-1], y, context)  # type: ignore[misc]

@@ -80,7 +80,7 @@ def describe(module: nn.Module, base: nn.Module | None = None, title: str = "", 
         title: The first line.
         batch: Rows of a training step, at least 1.
     """
-    if not isinstance(batch, int) or batch < 1:
+    if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
         raise ValueError(f"describe: expected batch to be a whole number of at least 1, got {batch!r}")
     layers = []
     for layer in _leaves(module):
@@ -149,7 +149,7 @@ class _Allocations(TorchDispatchMode):
     """Follows the storages that operators make: bytes alive now, and the most at any time."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.alive, self.peak = 0, 0
         self.known: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -167,6 +167,9 @@ class _Allocations(TorchDispatchMode):
         self.alive -= size
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # The backward pass of gather adds in place, but not where it sees a mode such as this one.
+        if func is torch.ops.aten.scatter_add.default and not torch.is_grad_enabled():
+            func = torch.ops.aten.scatter_add_.default
         out = func(*args, **(kwargs or {}))
         for item in out if isinstance(out, tuple | list) else (out,):
             if isinstance(item, Tensor):
@@ -185,16 +188,18 @@ def _step_bytes(module: Any, base: Any, batch: int) -> _Step:
     module, base = copy.deepcopy(module).to("meta"), None if base is None else copy.deepcopy(base).to("meta")
     parts = [module] if base is None else [module, base]
     parameters = [p for part in parts for p in part.parameters()]
-    dtype = next((p.dtype for p in parameters), torch.get_default_dtype())
+    buffers = [b for part in parts for b in part.buffers()]
+    dtype = next((t.dtype for t in (*parameters, *buffers) if t.is_floating_point()), torch.get_default_dtype())
     y = torch.empty(batch, *module.out_shape, device="meta", dtype=dtype)
     needed = module.uses_context or (base is not None and base.uses_context)
     context = torch.empty(batch, *module.context_shape, device="meta", dtype=dtype) if needed else None
+    learnable = [p for p in parameters if p.requires_grad]
+    sizes = [p.numel() * p.element_size() for p in learnable]
     tracker = _Allocations()
-    with tracker:
-        for tensor in (*parameters, y, *(() if context is None else (context,))):
+    with torch.enable_grad(), tracker:
+        for tensor in (*parameters, *buffers, y, *(() if context is None else (context,))):
             tracker.follow(tensor)
-        for tensor in parameters:  # Adam's two moments
-            tracker.alive += 2 * tensor.numel() * tensor.element_size()
+        tracker.alive += 2 * sum(sizes)  # Adam's two moments
         before = tracker.alive
         x, ladj = module.inverse(y, context)
         loss = ladj if base is None else ladj + base.log_prob(x, context)
@@ -202,8 +207,7 @@ def _step_bytes(module: Any, base: Any, batch: int) -> _Step:
         del x, ladj, loss
         held = tracker.alive - before
         if total.requires_grad:
-            gradients = torch.autograd.grad(total, parameters, allow_unused=True)
-            del gradients
-    return _Step(held, tracker.peak)
-
-
+            torch.autograd.grad(total, learnable, allow_unused=True)
+    # With few rows and many parameters the peak is Adam's own step, which makes two more of the parameter it is at.
+    update = before + sum(sizes) + 2 * max(sizes, default=0)
+    return _Step(held, max(tracker.peak, update))

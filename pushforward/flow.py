@@ -20,7 +20,7 @@ from pushforward.structures.standardize import Standardize
 Sizes = torch.Size | Sequence[int]
 
 
-class Flow(nn.Module, Distribution):  # type: ignore[misc]
+class Flow(nn.Module, Distribution):
     r"""The distribution of :math:`y = g(x)`, x from the base: :math:`\log p(y) = \log p_{base}(x) - \log|\det dg/dx|`.
 
     It is an `nn.Module` (parameters, ``.to()``, ``state_dict``) and a `torch.distributions.Distribution`. A conditional flow
@@ -74,7 +74,10 @@ class Flow(nn.Module, Distribution):  # type: ignore[misc]
 
     def _check(self) -> None:
         """Check what only base and bijection together can tell: the domains, and that a context is used."""
-        image = self.transform.image(self.base.support)
+        try:
+            image = self.transform.image(self.base.support)
+        except PlanError as error:
+            raise PlanError(f"Flow of {self.base.plan!r} through {self.plan!r}: {error}") from error
         self._support, self._ends = supports.independent(image, len(self.transform.out_shape)), supports.bounds(image)
         if self.context_shape is not None and not (self.transform.uses_context or self.base.uses_context):
             raise PlanError(
@@ -133,15 +136,11 @@ class Flow(nn.Module, Distribution):  # type: ignore[misc]
         x, ladj = self.transform.inverse(numerics.working(value), context)
         return self.base.log_prob(x, context) + ladj
 
-    def rsample(
-        self, sample_shape: Sizes = (), context: Tensor | None = None, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def rsample(self, sample_shape: Sizes = (), context: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``(*sample_shape, *batch, *event)`` with gradients to the parameters."""
         return self._draw(sample_shape, context, generator, None)[0]
 
-    def sample(
-        self, sample_shape: Sizes = (), context: Tensor | None = None, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def sample(self, sample_shape: Sizes = (), context: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``(*sample_shape, *batch, *event)`` without gradients."""
         with torch.no_grad():
             return self._draw(sample_shape, context, generator, None, reparametrised=False)[0]
@@ -166,7 +165,7 @@ class Flow(nn.Module, Distribution):  # type: ignore[misc]
         """
         return ConditionedFlow(self, context)
 
-    def expand(self, batch_shape: Sizes, _instance: Any = None) -> ConditionedFlow:  # type: ignore[override]
+    def expand(self, batch_shape: Sizes, _instance: Any = None) -> ConditionedFlow:
         """Return the same distribution with a larger batch shape, as a view."""
         return ConditionedFlow(self, None, torch.Size(batch_shape))
 
@@ -197,9 +196,8 @@ class Flow(nn.Module, Distribution):  # type: ignore[misc]
                 place -= 1
             plan = Compose((*parts[:place], Standardize(), *parts[place:]))
             transform = plan.build(self.base.event_shape, self.context_shape).to(self.device, self.dtype)
-            kept = transform.layers  # type: ignore[assignment]
-            for index, layer in enumerate(layers):
-                kept[index + (index >= place)] = layer  # type: ignore[operator,index]
+            # The layers that are there already stay the very same modules, so an optimiser that holds them goes on.
+            transform.layers = nn.ModuleList([*layers[:place], transform.layers[place], *layers[place:]])  # type: ignore[index,list-item]
             self.plan, self.transform = plan, transform
             self._check()
         self.calibrate(value, context)
@@ -314,9 +312,7 @@ class ConditionedFlow(Distribution):
         with torch.no_grad():
             return self.flow._draw(sample_shape, self.context, generator, self.batch_shape, reparametrised=False)[0]
 
-    def rsample_and_log_prob(
-        self, sample_shape: Sizes = (), *, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def rsample_and_log_prob(self, sample_shape: Sizes = (), *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Draw and score in one pass."""
         y, x, ladj, context = self.flow._draw(sample_shape, self.context, generator, self.batch_shape)
         return y, self.flow.base.log_prob(x, context) - ladj
@@ -380,7 +376,8 @@ def _build_base(base: Any, plan: Bijector, event_shape: Any, context_shape: Shap
         raise PlanError(f"Flow: expected base to be a torch distribution or a plan such as StandardNormal(), got {base!r}")
     if event is None and not isinstance(base, Wrapped):
         raise PlanError(f"Flow: expected event_shape, the shape of one event, since {base!r} has none of its own")
-    return base.build(event, context_shape)  # type: ignore[arg-type]
+    built: BaseModule = base.build(event, context_shape)
+    return built
 
 
 def _tensors(distribution: Distribution) -> list[Tensor]:
@@ -399,14 +396,16 @@ def _check_tensor(what: str, value: Any, shape: Sequence[int], dtype: torch.dtyp
         raise ValueError(f"Flow: expected {what} of shape ({wanted}), got {tuple(value.shape)}")
     low = dtype in (torch.bfloat16, torch.float16)
     if value.dtype != dtype and not (low and value.dtype == torch.float32):
-        raise TypeError(f"Flow: expected {what} of {dtype}, got {value.dtype}; convert it with .to({dtype}), or the flow with flow.to({value.dtype})")
+        raise TypeError(
+            f"Flow: expected {what} of {dtype}, got {value.dtype}; convert it with .to({dtype}), or the flow with flow.to({value.dtype})"
+        )
     if value.device != device:
         raise ValueError(f"Flow: expected {what} on {device}, got {value.device}; move it with .to(), or the flow with flow.to()")
 
 
 def _broadcast(a: Sequence[int], b: Sequence[int], what: str) -> torch.Size:
     try:
-        return torch.broadcast_shapes(a, b)
+        return torch.Size(torch.broadcast_shapes(a, b))
     except RuntimeError:
         raise ValueError(f"{what}: expected a shape that broadcasts with {tuple(b)}, got {tuple(a)}") from None
 

@@ -49,8 +49,14 @@ def _stack(
 
 
 def NICE(
-    features: int, context: int = 0, *, transforms: int = 4, widths: Sequence[int] = (64, 64), activation: str = "relu",
-    net: NetLike | None = None, mix: str | None = "shuffle",
+    features: int,
+    context: int = 0,
+    *,
+    transforms: int = 4,
+    widths: Sequence[int] = (64, 64),
+    activation: str = "relu",
+    net: NetLike | None = None,
+    mix: str | None = "shuffle",
 ) -> Flow:
     r"""NICE: additive coupling layers, which keep volumes, and one scale per feature at the end.
 
@@ -74,8 +80,14 @@ def NICE(
 
 
 def RealNVP(
-    features: int, context: int = 0, *, transforms: int = 6, widths: Sequence[int] = (64, 64), activation: str = "relu",
-    net: NetLike | None = None, mix: str | None = "shuffle",
+    features: int,
+    context: int = 0,
+    *,
+    transforms: int = 6,
+    widths: Sequence[int] = (64, 64),
+    activation: str = "relu",
+    net: NetLike | None = None,
+    mix: str | None = "shuffle",
 ) -> Flow:
     r"""RealNVP: affine coupling layers. Sampling and scoring take one pass a layer.
 
@@ -89,8 +101,14 @@ def RealNVP(
 
 
 def MAF(
-    features: int, context: int = 0, *, transforms: int = 5, widths: Sequence[int] = (64, 64), activation: str = "relu",
-    net: NetLike | None = None, mix: str | None = "reverse",
+    features: int,
+    context: int = 0,
+    *,
+    transforms: int = 5,
+    widths: Sequence[int] = (64, 64),
+    activation: str = "relu",
+    net: NetLike | None = None,
+    mix: str | None = "reverse",
 ) -> Flow:
     r"""Masked autoregressive flow: affine, scored in one pass a layer, sampled in one pass a feature and layer.
 
@@ -104,8 +122,14 @@ def MAF(
 
 
 def IAF(
-    features: int, context: int = 0, *, transforms: int = 5, widths: Sequence[int] = (64, 64), activation: str = "relu",
-    net: NetLike | None = None, mix: str | None = "reverse",
+    features: int,
+    context: int = 0,
+    *,
+    transforms: int = 5,
+    widths: Sequence[int] = (64, 64),
+    activation: str = "relu",
+    net: NetLike | None = None,
+    mix: str | None = "reverse",
 ) -> Flow:
     r"""Inverse autoregressive flow: affine, sampled in one pass a layer, scored in one pass a feature and layer.
 
@@ -119,8 +143,17 @@ def IAF(
 
 
 def NSF(
-    features: int, context: int = 0, *, transforms: int = 5, bins: int = 8, bound: float = 5.0, order: str = "quadratic",
-    structure: str = "coupling", widths: Sequence[int] = (64, 64), activation: str = "relu", net: NetLike | None = None,
+    features: int,
+    context: int = 0,
+    *,
+    transforms: int = 5,
+    bins: int = 8,
+    bound: float = 5.0,
+    order: str = "quadratic",
+    structure: str = "coupling",
+    widths: Sequence[int] = (64, 64),
+    activation: str = "relu",
+    net: NetLike | None = None,
     mix: str | None = "linear",
 ) -> Flow:
     r"""Neural spline flow: rational splines, coupling (one pass a layer both ways) or autoregressive (scored in one pass).

@@ -27,7 +27,7 @@ def write(path: str | os.PathLike[str], header: dict[str, Any], tensors: dict[st
     part = target.with_name(target.name + ".part")
     try:
         part.write_bytes(content)
-        os.replace(part, target)
+        part.replace(target)
     finally:
         part.unlink(missing_ok=True)
 
@@ -49,7 +49,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor
         raise ValueError(f"load: {str(source)!r} is a safetensors file without a pushforward plan; it was not written by Flow.save")
     content: dict[str, Any] = json.loads(header)
     if content.get("format", 0) > FORMAT:
-        raise ValueError(f"load: {str(source)!r} has format {content['format']}, this version reads up to {FORMAT}; install a newer pushforward")
+        raise ValueError(
+            f"load: {str(source)!r} has format {content['format']}, this version reads up to {FORMAT}; install a newer pushforward"
+        )
     return content, tensors
 
 
@@ -58,7 +60,9 @@ def check_state(path: str | os.PathLike[str], expected: dict[str, Tensor], found
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     wrong = [k for k in expected if k in found and expected[k].shape != found[k].shape]
     if missing or extra or wrong:
-        raise ValueError(f"load: the tensors of {str(path)!r} do not fit its plan: missing {missing}, unknown {extra}, of another shape {wrong}")
+        raise ValueError(
+            f"load: the tensors of {str(path)!r} do not fit its plan: missing {missing}, unknown {extra}, of another shape {wrong}"
+        )
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -53,9 +53,7 @@ class MLP(Net):
             raise PlanError(f"MLP: expected widths to be a list of whole numbers, got {self.widths!r}")
         _check_sizes("MLP", self.widths, self.activation)
 
-    def build(
-        self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None
-    ) -> nn.Module:
+    def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
         masks = _masks(sees, self.widths, context)
         sizes = (*self.widths, outputs)
         layers: list[nn.Module] = [Entrance(inputs, context, sizes[0], masks[0])]
@@ -88,9 +86,7 @@ class ResidualMLP(Net):
     def check(self) -> None:
         _check_sizes("ResidualMLP", (self.width, self.blocks), self.activation)
 
-    def build(
-        self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None
-    ) -> nn.Module:
+    def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
         enter, hidden, leave = _masks(sees, (self.width, self.width), context)
         layers: list[nn.Module] = [Entrance(inputs, context, self.width, enter)]
         layers += [Block(self.width, hidden, self.activation) for _ in range(self.blocks)]
@@ -102,7 +98,7 @@ class ResidualMLP(Net):
 
 
 def _check_sizes(name: str, sizes: Sequence[int], activation: str) -> None:
-    if not sizes or not all(isinstance(n, int) and n > 0 for n in sizes):
+    if not sizes or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in sizes):
         raise PlanError(f"{name}: expected positive whole numbers, got {sizes!r}")
     if activation not in ACTIVATIONS:
         raise PlanError(f"{name}: expected activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
@@ -126,7 +122,7 @@ class Dense(nn.Linear):
         bound = torch.tensor(1 / np.sqrt(np.maximum(fan, 1)), dtype=self.weight.dtype)
         with torch.no_grad():
             self.weight.uniform_(-1, 1).mul_(bound[:, None])
-            if mask is not None:
+            if self.mask is not None:
                 self.weight.mul_(self.mask)
             if self.bias is not None:
                 self.bias.uniform_(-1, 1).mul_(bound)

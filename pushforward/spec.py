@@ -42,7 +42,11 @@ class Spec:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             object.__setattr__(self, field.name, plain(getattr(self, field.name)))
-        self.check()
+        try:
+            self.check()
+        except TypeError as error:
+            given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+            raise PlanError(f"{type(self).__name__}: expected arguments of the documented types, got {given}: {error}") from error
 
     def check(self) -> None:
         """Raise `PlanError` when an argument is wrong; called once, when the spec is made."""
@@ -75,6 +79,8 @@ class Spec:
     @staticmethod
     def from_dict(content: dict[str, Any]) -> Spec:
         """Make the spec that `to_dict` described. Names are looked up among the specs defined so far; nothing is imported."""
+        if not isinstance(content, dict):
+            raise PlanError(f"expected a plan as an object with its type, got {content!r}")
         content = dict(content)
         name = content.pop("type", None)
         cls = _find(name)

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-
 Ends = tuple[float, float] | None
 REAL: Ends = (-math.inf, math.inf)
 

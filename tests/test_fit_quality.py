@@ -80,8 +80,8 @@ def test_an_offset_of_1e5_costs_nothing():
 def circles():
     x = StandardScaler().fit_transform(make_circles(1000, factor=0.5, noise=0.05, random_state=0)[0])
     torch.manual_seed(0)
-    flow = pf.NSF(2, transforms=2, bins=16, bound=3.0)
-    pf.fit(flow, x, validation=None, batch_size=250, learning_rate=0.01, schedule="cosine", epochs=220, patience=None, progress=False)
+    flow = pf.NSF(2)
+    pf.fit(flow, x, validation=None, epochs=100, progress=False)
     return flow, x
 
 

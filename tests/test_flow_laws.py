@@ -33,7 +33,9 @@ FLOWS = {
     "mixture base": lambda: Flow(
         td.MixtureSameFamily(td.Categorical(torch.ones(2)), td.Normal(torch.tensor([-1.0, 1.0]), torch.ones(2))), bij.Affine()
     ),
-    "uniform base": lambda: Flow(td.Independent(td.Uniform(torch.zeros(2), torch.ones(2)), 1), bij.Compose([bij.Sigmoid().inv, bij.Affine()])),
+    "uniform base": lambda: Flow(
+        td.Independent(td.Uniform(torch.zeros(2), torch.ones(2)), 1), bij.Compose([bij.Sigmoid().inv, bij.Affine()])
+    ),
     "exponential base": lambda: Flow(td.Exponential(torch.ones(1)), bij.Power(2.0)),
     "learnable torch base": lambda: Flow(wrap(td.Independent(td.Normal(torch.zeros(2), torch.ones(2)), 1), learnable=True), bij.Affine()),
     "matrix events": lambda: Flow(StandardNormal(), bij.Autoregressive(bij.Affine(), net=SMALL), event_shape=(2, 2)),

@@ -9,7 +9,7 @@ from cases import CASES
 
 from pushforward.core import Bijector
 from pushforward.spec import registry
-from pushforward.testing import LAWS, LawError, check_bijector
+from pushforward.testing import LAWS, check_bijector
 
 
 @pytest.mark.parametrize("name", CASES)

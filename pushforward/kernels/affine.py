@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +36,7 @@ class Affine(Kernel):
     formula = "y = loc + exp(s(log_scale)) x,  s(a) = (2b/pi) arctan(pi a / 2b)"
 
     def check(self) -> None:
-        if not self.bound > 0:
+        if not (math.isfinite(self.bound) and self.bound > 0):
             raise PlanError(f"Affine: expected bound > 0, got {self.bound}")
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:

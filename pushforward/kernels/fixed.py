@@ -127,7 +127,7 @@ class LeakyReLU(Kernel):
     formula = "y = x if x >= 0 else slope x"
 
     def check(self) -> None:
-        if not self.slope > 0:
+        if not (math.isfinite(self.slope) and self.slope > 0):
             raise PlanError(f"LeakyReLU: expected slope > 0, got {self.slope}")
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,6 +193,9 @@ class AffineFixed(Kernel):
         for value in self.scale if isinstance(self.scale, tuple) else (self.scale,):
             if not (math.isfinite(value) and value != 0):
                 raise PlanError(f"AffineFixed: expected scales other than zero, got {self.scale}")
+        for value in self.loc if isinstance(self.loc, tuple) else (self.loc,):
+            if not math.isfinite(value):
+                raise PlanError(f"AffineFixed: expected finite locations, got {self.loc}")
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         for name in ("loc", "scale"):

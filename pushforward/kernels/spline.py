@@ -18,14 +18,16 @@ from pushforward.spec import PlanError
 class Spline(Kernel):
     r"""Monotone rational spline: K bins on the box [-B, B], the identity outside, slope exactly 1 where they meet.
 
-    Bin widths and heights are softmaxes of bounded logits, knot slopes are exponentials of bounded logits; all zero is the identity.
-    Within a bin with slope :math:`s = h / w`, end slopes :math:`d_0, d_1` and :math:`\theta \in [0, 1]` across it, the ``quadratic`` order is
+    Bin widths and, relative to them, heights are softmaxes of bounded logits, knot slopes exponentials of bounded logits; all zero is
+    the identity. Within a bin of slope :math:`s = h / w`, with end slopes :math:`d_0, d_1` and :math:`\theta \in [0, 1]` across it,
+    the ``quadratic`` order is
 
     .. math:: y = y_0 + h \frac{s\theta^2 + d_0\theta(1-\theta)}{s(\theta^2 + (1-\theta)^2) + (d_0 + d_1)\theta(1-\theta)}
 
     and the ``linear`` order joins two linear rational pieces at a point that a further parameter :math:`\lambda` sets.
     :math:`3K - 1` parameters a site (quadratic) or :math:`4K - 1` (linear); all real values to all real values.
-    Source: Neural Spline Flows (Durkan et al., 2019); Invertible Generative Modeling using Linear Rational Splines (Dolatabadi et al., 2020).
+    Source: Neural Spline Flows (Durkan et al., 2019); Invertible Generative Modeling using Linear Rational Splines (Dolatabadi et
+    al., 2020).
 
     Args:
         bins: K >= 2.
@@ -56,9 +58,7 @@ class Spline(Kernel):
             rows["middles"] = self.bins
         return {name: torch.zeros(count, *shape) for name, count in rows.items()}
 
-    def forward(
-        self, x: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, middles: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, middles: Tensor | None = None) -> tuple[Tensor, Tensor]:
         table = self._table(widths, heights, slopes, middles)
         inside, clamped = torch.abs(x) < self.bound, torch.clamp(x, -self.bound, self.bound)
         clamped, x0, w, y0, h, d0, d1, *middle = _bin(table, clamped, 0)
@@ -67,9 +67,7 @@ class Spline(Kernel):
         u, log_slope = piece(theta, h / w, d0, d1, *middle)
         return torch.where(inside, (y0 + h * u).to(x.dtype), x), torch.where(inside, log_slope.to(x.dtype), 0.0)
 
-    def inverse(
-        self, y: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, middles: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, middles: Tensor | None = None) -> tuple[Tensor, Tensor]:
         table = self._table(widths, heights, slopes, middles)
         inside, clamped = torch.abs(y) < self.bound, torch.clamp(y, -self.bound, self.bound)
         clamped, x0, w, y0, h, d0, d1, *middle = _bin(table, clamped, 2)

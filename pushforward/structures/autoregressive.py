@@ -27,6 +27,7 @@ from pushforward.nets import MLP
 from pushforward.spec import PlanError
 from pushforward.structures.rearrange import Index, expand_sites
 
+
 @dataclass(frozen=True, repr=False)
 class _Ordered(Bijector):
     kernel: Kernel
@@ -160,12 +161,12 @@ class AutoregressiveModule(TransformModule):
         flat = numerics.working(x if self.rank == 1 else x.flatten(x.dim() - self.rank))
         if context is not None:
             flat = flat.expand(*torch.broadcast_shapes(flat.shape[:-1], context.shape[:-1]), -1)
-        y, total = torch.zeros_like(flat), 0.0
+        y, total = torch.zeros_like(flat), flat.new_zeros(flat.shape[:-1])
         for group in self.groups:
             # What is not made yet is zero and masked; what the group needs has been made before.
             parameters = {name: group(value) for name, value in self.parameters_of(y, context).items()}
             made, ladj = function(group(flat), **parameters)
-            y = torch.index_copy(y, -1, group.index, made)
+            y = torch.index_copy(y, -1, group.index, made)  # type: ignore[arg-type]
             total = total + ladj.sum(-1)
         y = y if self.rank == 1 else y.unflatten(-1, self.event_shape)
-        return y.to(x.dtype), total  # type: ignore[return-value]
+        return y.to(x.dtype), total

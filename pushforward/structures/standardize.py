@@ -56,6 +56,8 @@ class StandardizeModule(TransformModule):
     def calibrate(self, y: Tensor, context: Tensor | None = None) -> None:
         """Measure the mean and the standard deviation (of the population) of every site over the rows of ``y``."""
         rows = y.detach().reshape(-1, *self.event_shape).double()
+        if not len(rows):
+            raise ValueError("Standardize: expected at least one row, got none")
         scale = rows.std(0, correction=0)
         if bool((scale == 0).any()) or not bool(torch.isfinite(rows).all()):
             raise ValueError("Standardize: expected finite values that vary at every site, got a constant or a non-finite one")

@@ -106,7 +106,9 @@ def _integral(case: FlowCase) -> float:
     nodes = torch.cat([wide, torch.quantile(drawn, torch.linspace(0, 1, 2000, dtype=torch.float64))])
     if ends is not None:
         nodes = nodes[(nodes > ends[0]) & (nodes < ends[1])]
-        nodes = torch.cat([nodes, *(torch.tensor([supports.leave(torch.tensor(e, dtype=torch.float64), ends)]) for e in ends if math.isfinite(e))])
+        nodes = torch.cat(
+            [nodes, *(torch.tensor([supports.leave(torch.tensor(e, dtype=torch.float64), ends)]) for e in ends if math.isfinite(e))]
+        )
     nodes = nodes.sort().values
     density = flow.log_prob(nodes.reshape(-1, *flow.event_shape), context).exp()
     return abs(float(torch.trapezoid(density, nodes).detach()) - 1)
@@ -143,9 +145,10 @@ def _samples(case: FlowCase) -> float:
             proposal[block : block + 1024] = (noise.log_prob(scaled) - torch.log(width)).sum(-1).logsumexp(1) - math.log(256)
         weights = torch.exp(flow.log_prob(points.reshape(8192, *flow.event_shape), context).reshape(-1) - proposal)
         # Mass, and bounded functions of the samples, so that no tail makes the variance infinite.
-        for function in (torch.ones_like, lambda v: torch.tanh((v - centre) / spread), lambda v: torch.exp(-(((v - centre) / spread) ** 2))):
-            one = weights[:, None] * function(points)
-            other = function(drawn)
+        inner, outer = (points - centre) / spread, (drawn - centre) / spread
+        for function in (torch.ones_like, torch.tanh, lambda v: torch.exp(-v * v)):
+            one = weights[:, None] * function(inner)
+            other = function(outer)
             error = (one.var(0) / 8192 + other.var(0) / 4096).sqrt().clamp(min=1e-12)
             worst = max(worst, float(((one.mean(0) - other.mean(0)) / error).detach().abs().max()))
     return worst
@@ -252,7 +255,9 @@ def _doors(case: FlowCase) -> float:
     x = torch.zeros(3, *flow.event_shape) + 0.5
     one = None if context is None else context[0]
     wrong: list[Callable[[], Any]] = [
-        lambda: flow.log_prob(torch.zeros(3, *flow.event_shape, 7) if not flow.event_shape else torch.zeros(3, *(n + 1 for n in flow.event_shape)), context),
+        lambda: flow.log_prob(
+            torch.zeros(3, *flow.event_shape, 7) if not flow.event_shape else torch.zeros(3, *(n + 1 for n in flow.event_shape)), context
+        ),
         lambda: flow.log_prob(x.double(), context),
         lambda: flow.log_prob(x.long(), context),
         lambda: flow.log_prob(x.numpy(), context),  # type: ignore[arg-type]

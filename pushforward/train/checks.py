@@ -34,7 +34,7 @@ def check_rows(flow: Flow, rows: Rows, dtype: torch.dtype, first: int = 0) -> No
             sites.update(wrong.any(0).nonzero().squeeze(-1).tolist())
             if what == "data":
                 part = torch.where(torch.isfinite(part), part, torch.full_like(part, supports.inner_point(*_ends(flow))))
-                inside: Tensor = flow.support.check(part)  # type: ignore[no-untyped-call]
+                inside: Tensor = flow.support.check(part)
                 outside += ((~inside).nonzero().squeeze(-1) + first + start).tolist()
         if bad:
             where = ", ".join(site_name(i, values.shape[1:], names) for i in sorted(sites)[:5])

@@ -60,7 +60,7 @@ def fit(
         context: Rows ``(n, *context)`` for a conditional flow.
         validation: Share of the rows to hold out at random; or rows, or (rows, context), or a DataLoader; or None: the training loss then
             chooses the weights. A share cannot be held out of a DataLoader, so it is None there.
-        epochs: Times that all rows are used, at most.
+        epochs: Passes over the rows, at most; where a pass is fewer than 10 steps, as many as make 10 count as one.
         batch_size: Rows in a step.
         learning_rate: Learning rate of AdamW in the first epoch.
         schedule: ``"plateau"`` halves the rate after 8 epochs without improvement, ``"cosine"`` takes it to 0 over all epochs.

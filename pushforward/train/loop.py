@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,8 @@ from pushforward.train.rows import Rows, Stream
 
 EVALUATE = 4096
 """Held-out rows that are scored together."""
+STEPS = 10
+"""Steps of an epoch at least: few rows are passed several times, so that patience and schedule count alike for all sizes."""
 PLATEAU = 8
 """Epochs without improvement after which the plateau schedule halves the learning rate."""
 
@@ -126,7 +128,7 @@ class Training:
         self.flow.train()
         clip = self.options.clip or math.inf
         total, count, skipped = 0.0, 0, 0
-        for rows in self.train.batches(self.options.batch_size, self.generator):
+        for rows in self._batches():
             rows = self._placed(rows)
             loss = self.loss(rows.x, rows.context, rows.weights) / self.scale
             self.optimizer.zero_grad()
@@ -145,6 +147,13 @@ class Training:
                 "Try a smaller learning_rate, flow.double(), or data without extreme values"
             )
         return total / count
+
+    def _batches(self) -> Iterator[Rows]:
+        """Give the batches of one epoch: of one pass over the rows, or of as many as make `STEPS` steps."""
+        size = self.options.batch_size
+        passes = 1 if isinstance(self.train, Stream) else -(-STEPS // -(-len(self.train) // size))
+        for _ in range(passes):
+            yield from self.train.batches(size, self.generator)
 
     @torch.no_grad()
     def _evaluate(self, source: Rows | Stream) -> float:

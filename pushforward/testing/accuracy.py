@@ -1,0 +1,248 @@
+"""Accuracy: round trips, log-determinants and derivatives, each held against what floating point allows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pushforward import supports
+from pushforward.core import ComposeModule, TransformModule
+from pushforward.testing.case import Case, jacobian, rank
+
+
+def largest(values: Tensor) -> float:
+    """Return the largest absolute value; NaN counts as infinite, nothing as 0."""
+    if not values.numel():
+        return 0.0
+    return float(torch.nan_to_num(values.detach().double().abs(), nan=math.inf).max())
+
+
+def rounding(case: Case, module: TransformModule, x: Tensor, context: Tensor | None, eps: float) -> Tensor:
+    """Return the error that no implementation avoids: eps (|J⁻¹| |y| + |x|), J⁻¹ the Jacobian of the inverse at y.
+
+    A chain rounds the value after each of its layers, so there the first term is summed over them; an inverse that takes several passes
+    rounds each value before the next one sees it, so there |x| is carried on as |J⁻¹| |J| |x|, once for each pass.
+    """
+    value, context = x.double(), None if context is None else context.double()
+    allowed = value.reshape(len(x), -1).abs()
+    layers: list[Any] = list(module.layers) if isinstance(module, ComposeModule) else [module]
+    for index, layer in enumerate(layers):
+        value = layer(value, context)[0].detach()
+
+        def back(y: Tensor, given: Tensor | None, done: int = index + 1) -> tuple[Tensor, Tensor]:
+            for earlier in reversed(layers[:done]):
+                y = earlier.inverse(y, given)[0]
+            return y, y
+
+        inverse = jacobian(back, value, context, rank(case)).abs()
+        allowed = allowed + (inverse @ value.reshape(len(x), -1, 1).abs()).squeeze(-1)
+        if layer.passes[1] > 1 and len(layers) == 1:
+            slope = jacobian(layer.forward, x.double(), context, rank(case)).abs()
+            allowed = allowed + (inverse @ slope @ x.double().reshape(len(x), -1, 1).abs()).squeeze(-1)
+            allowed = allowed * layer.passes[1]
+    return (eps * allowed).detach()
+
+
+def representable(module: TransformModule, y: Tensor) -> Tensor:
+    """Return the rows whose values are not so close to an end of the range that the format has too few numbers left there."""
+    ends = supports.bounds(module.codomain)
+    rows = torch.ones(len(y), dtype=torch.bool)
+    info = torch.finfo(y.dtype)
+    for end in ends or ():
+        room = info.max / 10 if math.isinf(end) else max(1e3 * info.eps * abs(end), 1e3 * info.tiny)
+        far = y.abs() < room if math.isinf(end) else (y - end).abs() > room
+        rows &= far.reshape(len(y), -1).all(1)
+    if int(rows.sum()) < 8:
+        raise AssertionError(f"expected at least 8 of {len(y)} points inside the representable range, got {int(rows.sum())}")
+    return rows
+
+
+def round_trip_units(scale: float) -> Callable[[Case], float]:
+    """Return the law of the float32 round trip in unavoidable roundings, with parameters of a given size."""
+
+    def figure(case: Case) -> float:
+        module, exact = case.build(torch.float32, scale), case.build(torch.float64, scale)
+        x, context = case.points(128, torch.float32, module=module), case.contexts(128, torch.float32)
+        y = module(x, context)[0].detach()
+        back = module.inverse(y, context)[0].detach()
+        allowed = rounding(case, exact, x, context, torch.finfo(torch.float32).eps)
+        # A floor of one smallest step, for values near zero.
+        return largest(((back - x).reshape(len(x), -1).double() / (allowed + 1e-12))[representable(module, y)])
+
+    return figure
+
+
+def round_trip(dtype: torch.dtype, scale: float, limit: float) -> Callable[[Case], float]:
+    """Return the round-trip error of N(0, 1) points in units of ``limit``, or of 4 unavoidable roundings where those are more."""
+
+    def figure(case: Case) -> float:
+        module, exact = case.build(dtype, scale), case.build(torch.float64, scale)
+        x, context = case.points(256, dtype, module=module), case.contexts(256, dtype)
+        y = module(x, context)[0].detach()
+        error = (module.inverse(y, context)[0].detach() - x).reshape(len(x), -1).double().abs()
+        allowed = torch.clamp(4 * rounding(case, exact, x, context, torch.finfo(dtype).eps), min=limit)
+        return largest((error / allowed)[representable(module, y)])
+
+    return figure
+
+
+def _special_points(module: TransformModule) -> Tensor:
+    """Return values at which formulas change or rounding bites: zero, denormals, box edges and knots, one ulp beside them."""
+    values = [0.0, 1e-40, 1e-30, 0.5, 1.0, 3.0, 4.9999995, 5.0, 5.0000005, 7.0, 10.0]
+    for part in module.modules():
+        bound = getattr(getattr(part, "kernel", None), "bound", None)
+        if isinstance(bound, float):
+            values += [bound, bound / 2, bound / 4]
+    points = torch.tensor(values, dtype=torch.float32)
+    beside = [torch.nextafter(points, torch.full_like(points, end)) for end in (-math.inf, math.inf)]
+    points = torch.cat([points, *beside])
+    return torch.cat([points, -points])
+
+
+def knots(case: Case) -> float:
+    """Round trip at special points and up to |x| = 10, in units of 1e-5 or of 16 unavoidable roundings, whichever is larger."""
+    module, exact = case.build(torch.float32), case.build(torch.float64)
+    special = _special_points(module)
+    x = special.reshape(-1, *(1,) * rank(case)).expand(-1, *case.event_shape)
+    ends = supports.bounds(module.domain)
+    if ends is not None and ends != supports.REAL:
+        x = case.into(x.double().clamp(-5, 5), module.domain).float()
+    context = case.contexts(len(x), torch.float32)
+    y = module(x, context)[0]
+    back = module.inverse(y, context)[0]
+    allowed = rounding(case, exact, x, context, torch.finfo(torch.float32).eps)
+    error = (back - x).detach().reshape(len(x), -1).double().abs()
+    return largest(error / torch.clamp(16 * allowed, min=1e-5))
+
+
+def anywhere(case: Case) -> float:
+    """Count values of |x| up to 1e30 that give something not finite, or that come back farther off than rounding allows."""
+    module, exact = case.build(torch.float32), case.build(torch.float64)
+    magnitude = torch.tensor([1e2, 1e3, 1e6, 1e15, 1e30], dtype=torch.float32)
+    x = torch.cat([magnitude, -magnitude]).reshape(-1, *(1,) * rank(case)).expand(-1, *case.event_shape)
+    ends = supports.bounds(module.domain)
+    if ends is not None and ends != supports.REAL:
+        x = case.into(x.double().clamp(-10, 10), module.domain).float()
+    context = case.contexts(len(x), torch.float32)
+    (y, ladj), (x_again, _) = module(x, context), module.inverse(x, context)
+    back = module.inverse(y, context)[0]
+    bad = ~torch.isfinite(y) | ~torch.isfinite(back)
+    if ends == supports.REAL == supports.bounds(module.codomain):
+        bad = bad | ~torch.isfinite(x_again)
+        # Where the values reach the end of the format, there is no room left for a round trip.
+        room = (y.abs() < 1e35).flatten(1).all(1) if rank(case) else y.abs() < 1e35
+        allowed = rounding(case, exact, x, context, torch.finfo(torch.float32).eps)
+        off = (back - x).reshape(len(x), -1).double().abs() > 16 * allowed + 1e-5
+        bad = bad | (off.any(1) & room).reshape(-1, *(1,) * rank(case))
+    return float(bad.sum() + (~torch.isfinite(ladj)).sum())
+
+
+def ladj_exact(scale: float) -> Callable[[Case], float]:
+    """Return the law of ladj against autograd's Jacobian, both ways, per unit of 1 + |ladj|, with parameters of a given size."""
+
+    def figure(case: Case) -> float:
+        module = case.build(torch.float64, scale)
+        x, context = case.points(128, module=module), case.contexts(128)
+        rows = representable(module, module(x, context)[0].detach())
+        x, context = x[rows], None if context is None else context[rows]
+        y, ladj = module(x, context)
+        back = module.inverse(y, context)[1]
+        worst = 0.0
+        # The inverse is held at its own point, so that its rounding does not count as an error of its ladj.
+        for function, point, claimed in ((module.forward, x, ladj), (module.inverse, y, back)):
+            matrix = jacobian(function, point, context, rank(case)).detach()
+            found = torch.linalg.slogdet(matrix)[1]
+            # What autograd's own determinant loses to rounding is no error of ours.
+            lost = torch.linalg.cond(matrix) * torch.finfo(torch.float64).eps / 1e-12
+            worst = max(worst, largest((claimed.detach() - found) / (1 + found.abs() + lost)))
+        return worst
+
+    return figure
+
+
+def ladj_precision(case: Case) -> float:
+    """Return the difference of ladj in float32 and float64 at the same point, in units of 1 + |ladj| and of what 4 ulps of x change."""
+    module, exact = case.build(torch.float32), case.build(torch.float64)
+    x, context = case.points(256, torch.float32, module=module), case.contexts(256, torch.float32)
+    point = x.double().requires_grad_()
+    high = exact(point, None if context is None else context.double())[1]
+    slope = torch.autograd.grad(high.sum(), point, allow_unused=True)[0] if high.requires_grad else None
+    moved = 0 if slope is None else 4 * torch.finfo(torch.float32).eps * (slope * point).detach().abs().reshape(len(x), -1).sum(1) / 1e-5
+    return largest((module(x, context)[1] - high).detach() / (1 + high.detach().abs() + moved))
+
+
+def gradients(case: Case) -> float:
+    """Compare gradients of value and ladj, both ways, with central differences in float64, in train and in eval mode."""
+    worst = 0.0
+    for training in (True, False):
+        module = case.build(torch.float64).train(training)
+        x, context = case.points(3, module=module), case.contexts(3)
+        y = module(x, context)[0].detach()
+        for function, point in ((module.forward, x), (module.inverse, y)):
+            worst = max(worst, _gradient_error(module, function, point, context))
+    return worst
+
+
+def _gradient_error(
+    module: TransformModule, function: Callable[..., tuple[Tensor, Tensor]], point: Tensor, context: Tensor | None
+) -> float:
+    draw = torch.Generator().manual_seed(7)
+    point = point.clone().requires_grad_()
+    inputs = [point, *(p for p in module.parameters())]
+    if context is not None and module.uses_context:
+        context = context.clone().requires_grad_()
+        inputs.append(context)
+
+    def loss() -> Tensor:
+        value, ladj = function(point, context)
+        return (torch.sin(value) * weights).sum() + ladj.sum()
+
+    weights = torch.randn(function(point, context)[0].shape, generator=draw, dtype=torch.float64)
+    gradients = torch.autograd.grad(loss(), inputs, allow_unused=True)
+    worst = 0.0
+    for tensor, gradient in zip(inputs, gradients, strict=True):
+        # One random direction per tensor, at steps of which the better counts: rounding spoils the small, curvature the large.
+        direction = torch.randn(tensor.shape, generator=draw, dtype=torch.float64)
+        direction = direction / direction.norm().clamp(min=1e-300)
+        claimed = 0.0 if gradient is None else float((gradient * direction).sum())
+        errors = []
+        for step in (1e-4, 1e-5, 1e-6):
+            values = []
+            with torch.no_grad():
+                for sign in (1, -2, 1):
+                    tensor.add_(sign * step * direction)
+                    values.append(float(loss()))
+            errors.append(abs((values[0] - values[1]) / (2 * step) - claimed))
+        worst = max(worst, min(errors) / (1 + abs(claimed)))
+    return worst
+
+
+def second_derivatives(case: Case) -> float:
+    """Compare the derivative of the gradient of ladj and value, both ways, with differences of the gradient."""
+    module = case.build(torch.float64)
+    x, context = case.points(3, module=module), case.contexts(3)
+    y = module(x, context)[0].detach()
+    worst = 0.0
+    for function, start in ((module.forward, x), (module.inverse, y)):
+        draw = torch.Generator().manual_seed(3)
+        direction = torch.randn(start.shape, generator=draw, dtype=torch.float64)
+
+        def slope(point: Tensor, function: Callable[..., tuple[Tensor, Tensor]] = function, graph: bool = False) -> Tensor:
+            point = point if graph else point.detach().requires_grad_()
+            value, ladj = function(point, context)
+            total = torch.sin(value).sum() + ladj.sum()
+            return torch.autograd.grad(total, point, create_graph=graph)[0]
+
+        point = start.clone().requires_grad_()
+        first = slope(point, graph=True)
+        claimed = torch.autograd.grad((first * direction).sum(), point, allow_unused=True)[0] if first.requires_grad else None
+        step = 1e-6
+        found = (slope(start + step * direction) - slope(start - step * direction)) / (2 * step)
+        claimed_along = 0.0 if claimed is None else float((claimed * direction).sum())
+        wanted = float((found * direction).sum())
+        worst = max(worst, abs(claimed_along - wanted) / (1 + abs(wanted)))
+    return worst

@@ -1,0 +1,136 @@
+"""Robustness: extreme parameters and values, rows that are spoiled, precision, and rows alone."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from pushforward import supports
+from pushforward.testing.accuracy import largest
+from pushforward.testing.case import Case
+
+
+def extremes(case: Case) -> float:
+    """Count rows and gradients that are not finite with parameters at 0, ±1e4, x100 and a hundred random sets, both ways."""
+    bad = 0
+    modules = [case.build(torch.float32, scale, seed) for scale, seed in [(100.0, s) for s in range(20)] + [(10.0, s) for s in range(80)]]
+    for value in (0.0, 1e4, -1e4):
+        module = case.build(torch.float32)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.fill_(value)
+        modules.append(module)
+    for module in modules:
+        x, context = case.points(16, torch.float32, module=module), case.contexts(16, torch.float32)
+        ends = supports.bounds(module.codomain)
+        y = supports.leave(case.into(3 * case.points(16, torch.float32).sub(0.1).clamp(-9, 9), module.codomain).float(), ends)
+        for function, point in ((module.forward, x), (module.inverse, y)):
+            point = point.clone().requires_grad_()
+            result, ladj = function(point, context)
+            finite = torch.isfinite(result).reshape(len(point), -1).all(1) & torch.isfinite(ladj)
+            bad += int((~finite).sum())
+            size = torch.tanh(result).sum() + torch.tanh(ladj).sum()
+            tensors = [point, *module.parameters()]
+            gradients = torch.autograd.grad(size, tensors, allow_unused=True)
+            bad += sum(int((~torch.isfinite(g)).sum()) for g in gradients if g is not None)
+    return float(bad)
+
+
+def own_row(case: Case) -> float:
+    """Count rows beside a NaN and an infinite row that change, in value or gradient, and NaN rows that come out finite."""
+    module = case.build(torch.float32)
+    x, context = case.points(6, torch.float32, module=module), case.contexts(6, torch.float32)
+    spoiled = x.clone()
+    spoiled[2], spoiled[4] = math.nan, math.inf
+    bad = 0
+    for function in (module.forward, module.inverse):
+        point = x if function == module.forward else module(x, context)[0].detach()
+        dirty = torch.where(torch.isfinite(spoiled), point, spoiled)
+        clean, mixed = point.clone().requires_grad_(), dirty.clone().requires_grad_()
+        (y, ladj), (z, zladj) = function(clean, context), function(mixed, context)
+        rows = [0, 1, 3, 5]
+        gradients = [torch.autograd.grad((v[rows].sum() + w[rows].sum()), t)[0][rows] for v, w, t in ((y, ladj, clean), (z, zladj, mixed))]
+        bad += int((y[rows] != z[rows]).sum() + (ladj[rows] != zladj[rows]).sum() + (gradients[0] != gradients[1]).sum())
+        visible = torch.isnan(z[2]).any() | torch.isnan(zladj[2])
+        bad += int(~visible)
+    return float(bad)
+
+
+def half(case: Case) -> float:
+    """Return the worst difference of bfloat16, float16 and autocast from float32, per unit of size; dtypes are kept."""
+    worst = 0.0
+    reference = case.build(torch.float32, 0.3)
+    x, context = case.points(64, torch.bfloat16, 0.5, reference), case.contexts(64, torch.bfloat16)
+    wide = None if context is None else context.float()
+    y, ladj = reference(x.float(), wide)
+    for dtype in (torch.bfloat16, torch.float16):
+        module = case.build(dtype, 0.3)
+        given = None if context is None else context.to(dtype)
+        value, low = module(x.to(dtype), given)
+        if value.dtype != dtype or low.dtype != torch.float32:
+            raise AssertionError(f"expected a value of {dtype} and a ladj of torch.float32, got {value.dtype} and {low.dtype}")
+        back = module.inverse(value, given)[0]
+        for error in (
+            (value.float() - y) / (1 + y.abs()),
+            (low - ladj).reshape(-1) / (1 + ladj.abs()).reshape(-1),
+            (back.float() - x.float()) / (1 + x.float().abs()),
+        ):
+            worst = max(worst, largest(error))
+    with torch.autocast("cpu", torch.bfloat16):
+        value, low = reference(x.float(), wide)
+    if value.dtype != torch.float32 or low.dtype != torch.float32:
+        raise AssertionError(f"autocast: expected float32 values, got {value.dtype} and {low.dtype}")
+    return max(worst, largest((value - y) / (1 + y.abs())))
+
+
+def precision_kept(case: Case) -> float:
+    """Count dtypes that are not kept in float64 and float32."""
+    bad = 0
+    for dtype in (torch.float32, torch.float64):
+        module = case.build(dtype)
+        x, context = case.points(3, dtype, module=module), case.contexts(3, dtype)
+        y, ladj = module(x, context)
+        x, back = module.inverse(y, context)
+        bad += sum(t.dtype != dtype for t in (y, ladj, x, back))
+    return float(bad)
+
+
+def row_alone(case: Case) -> float:
+    """Return the worst difference of a row alone from the same row in a batch, and of train from eval, in float32 ulps of its size."""
+    module = case.build(torch.float32)
+    x, context = case.points(64, torch.float32, module=module), case.contexts(64, torch.float32)
+    worst = 0.0
+    for function in (module.forward, module.inverse):
+        point = x if function == module.forward else module(x, context)[0].detach()
+        value, ladj = function(point, context)
+        alone = [function(point[i], None if context is None else context[i]) for i in range(64)]
+        for all_rows, single in ((value, torch.stack([a[0] for a in alone])), (ladj, torch.stack([a[1] for a in alone]))):
+            size = torch.finfo(torch.float32).eps * torch.clamp(all_rows.abs().max(), min=1.0)
+            worst = max(worst, largest((all_rows - single) / size))
+    training, evaluating = module.train()(x, context), module.eval()(x, context)
+    return max(worst, *(math.inf if not torch.equal(a, b) else 0.0 for a, b in zip(training, evaluating, strict=True)))
+
+
+def domain(case: Case) -> float:
+    """Count values outside domain or codomain whose ladj is not -inf, whose result is not finite, or whose gradient is not."""
+    module = case.build(torch.float32)
+    bad = 0
+    for function, support, other in ((module.forward, module.domain, module.codomain), (module.inverse, module.codomain, module.domain)):
+        ends = supports.bounds(support)
+        inside = case.into(torch.zeros(4, *case.event_shape), support)
+        context = case.contexts(4, torch.float32)
+        value, ladj = function(inside, context)
+        bad += int((~other.check(value)).sum() + (~torch.isfinite(ladj)).sum())
+        for end, beyond in zip(ends or (), (-1.0, 1.0), strict=False):
+            if math.isinf(end):
+                continue
+            point = inside.clone()
+            point[1] = end + beyond
+            point[2] = end
+            point.requires_grad_()
+            value, ladj = function(point, context)
+            gradient = torch.autograd.grad(value.sum() + ladj[[0, 3]].sum(), point)[0]
+            bad += int((ladj[1:3] != -math.inf).sum() + (~torch.isfinite(ladj[[0, 3]])).sum())
+            bad += int((~torch.isfinite(value)).sum() + (~torch.isfinite(gradient)).sum())
+    return float(bad)

@@ -1,0 +1,147 @@
+"""The description of a flow: its memory figure against the allocator's own record, and how its parts add up."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+import pushforward.bijectors as bij
+from pushforward.distributions import DiagNormal, Flow, StandardNormal
+from pushforward.flows import IAF, MAF, NSF, RealNVP
+from pushforward.spec import PlanError
+
+
+def measured_peak(flow, batch):
+    """Return the most bytes that the CPU allocator has handed out at once in one training step, beside what is held before it."""
+    y = torch.randn(batch, *flow.event_shape)
+    context = None if flow.context_shape is None else torch.randn(batch, *flow.context_shape)
+    optimizer = torch.optim.Adam(flow.parameters(), lr=1e-4)
+
+    def step():
+        optimizer.zero_grad()
+        loss = -flow.log_prob(y, context).mean()
+        loss.backward()
+        optimizer.step()
+
+    step()  # Adam makes its moments at its first step
+    optimizer.zero_grad()
+    state = [value for entry in optimizer.state.values() for value in entry.values() if torch.is_tensor(value)]
+    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in [*flow.parameters(), *flow.buffers(), *state, y]}
+    if context is not None:
+        held[context.untyped_storage().data_ptr()] = context.untyped_storage().nbytes()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        step()
+    events = sorted((e for e in record.profiler.kineto_results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns())
+    alive = most = sum(held.values())
+    for event in events:
+        alive += event.nbytes()
+        most = max(most, alive)
+    return most
+
+
+MEMORY = {
+    "NSF": lambda features: NSF(features, transforms=2),
+    "NSF, autoregressive": lambda features: NSF(features, structure="autoregressive", transforms=2),
+    "NSF, linear order": lambda features: NSF(features, order="linear", transforms=1),
+    "MAF": lambda features: MAF(features),
+    "IAF": lambda features: IAF(features, transforms=1),
+    "RealNVP given a context": lambda features: RealNVP(features, 3),
+}
+FURTHER = {
+    "many parameters, few rows": (lambda: MAF(8, transforms=2, widths=(512, 512)), 16),
+    "unmasked, few rows": (lambda: NSF(8, transforms=1, widths=(512, 512)), 16),
+    "free spline": (lambda: Flow(StandardNormal(), bij.Spline(bins=32), 3), 1024),
+    "free spline, linear order": (lambda: Flow(StandardNormal(), bij.Spline(order="linear"), 1), 1024),
+    "learned base": (lambda: Flow(DiagNormal(), bij.AffineCoupling(), 6), 512),
+    "torch base": (lambda: Flow(torch.distributions.MultivariateNormal(torch.zeros(4), torch.eye(4)), bij.AffineCoupling()), 512),
+    "bounded": (lambda: Flow(StandardNormal(), [bij.SplineCoupling(), bij.Sigmoid()], 3), 512),
+    "matrices": (lambda: Flow(StandardNormal(), bij.Linear(), (3, 32)), 64),
+    "a net of one's own": (lambda: Flow(StandardNormal(), bij.AffineCoupling(net=torch.nn.Linear(2, 6)), 5), 512),
+}
+
+
+@pytest.mark.parametrize("batch", [256, 2048])
+@pytest.mark.parametrize("features", [2, 16])
+@pytest.mark.parametrize("name", MEMORY)
+def test_memory_is_within_a_quarter_of_what_is_measured(name, features, batch):
+    flow = MEMORY[name](features)
+    assert flow.describe(batch=batch).training_bytes == pytest.approx(measured_peak(flow, batch), rel=0.25)
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_memory_where_other_things_dominate(name):
+    make, batch = FURTHER[name]
+    flow = make()
+    assert flow.describe(batch=batch).training_bytes == pytest.approx(measured_peak(flow, batch), rel=0.25)
+
+
+@pytest.mark.parametrize("name", MEMORY)
+def test_layers_add_up(name):
+    flow = MEMORY[name](4)
+    description = flow.describe(batch=512)
+    total = description.training_bytes
+    # The rest is what belongs to no layer: data, the loss, and what the backward pass needs for a moment.
+    assert 0.5 * total <= sum(layer.training_bytes for layer in description.layers) <= 1.1 * total
+    assert all(0 <= layer.training_bytes <= total for layer in description.layers)
+    assert sum(layer.parameters for layer in description.layers) == description.parameters
+
+
+def test_memory_grows_with_the_batch_and_the_precision():
+    flow = NSF(3, transforms=1)
+    small, large = (flow.describe(batch=batch).training_bytes for batch in (1000, 10_000))
+    assert 5 < large / small < 10
+    assert 1.8 < MAF(3).double().describe().training_bytes / MAF(3).describe().training_bytes <= 2.0
+
+
+def test_a_plan_describes_itself():
+    plan = bij.Compose([bij.AffineCoupling(net=bij.MLP((8,))), bij.Reverse(), bij.Elementwise(bij.Spline(), net=bij.MLP((8,)))])
+    description = plan.describe(event_shape=(4,), context_shape=(2,), batch=100)
+    assert description.batch == 100
+    assert [layer.name for layer in description.layers] == [repr(part) for part in plan.bijectors]
+    assert [layer.sees for layer in description.layers] == ["features 0-1 and the context", "nothing", "the context"]
+    networks = ["MLP (2 + 2 context) → 8 → 4, relu", "none", "MLP (0 + 2 context) → 8 → 92, relu"]
+    assert [layer.network for layer in description.layers] == networks
+    assert description.layers[1].parameters == 0
+    assert description.parameters == sum(p.numel() for p in plan.build(4, 2).parameters())
+    assert bij.Affine().describe(3).layers[0].shape_in == (3,)
+    with pytest.raises(PlanError, match="expected a context for its net"):
+        plan.describe(4)
+    with pytest.raises(PlanError, match="expected an event of at least 1 axes"):
+        plan.describe((), 2)
+
+
+@pytest.mark.parametrize("batch", [0, -5, 2.5, "many", None, True])
+def test_batch_must_be_a_whole_number(batch):
+    with pytest.raises(ValueError, match="expected batch to be a whole number of at least 1, got"):
+        NSF(2, transforms=1).describe(batch=batch)
+
+
+def test_describing_changes_nothing():
+    flow = RealNVP(3, 2, transforms=1)
+    state = {name: value.clone() for name, value in flow.state_dict().items()}
+    random_state = torch.get_rng_state()
+    description = flow.describe()
+    assert torch.equal(random_state, torch.get_rng_state())
+    assert all(torch.equal(state[name], value) for name, value in flow.state_dict().items())
+    assert all(p.grad is None and p.device.type == "cpu" for p in flow.parameters())
+    with torch.no_grad():
+        assert flow.describe() == description
+    assert flow.describe() == description
+    assert flow.eval().describe() == description
+
+
+def test_frozen_parameters_take_no_moments():
+    flow = MAF(4, widths=(64, 64))
+    free = flow.describe(batch=8).training_bytes
+    for parameter in flow.transform.layers[0].parameters():
+        parameter.requires_grad_(False)
+    assert flow.describe(batch=8).training_bytes < free
+    flow.requires_grad_(False)
+    assert flow.describe(batch=8).training_bytes < free / 2
+
+
+def test_a_flow_without_parameters():
+    description = Flow(StandardNormal(), [bij.Reverse(), bij.Exp()], 2).describe(batch=10)
+    assert description.parameters == 0
+    assert description.training_bytes > 0

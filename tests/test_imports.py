@@ -1,0 +1,239 @@
+"""Imports: they only go down, they bring nothing heavy, and they change nothing outside the package."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import pushforward
+
+ROOT = Path(pushforward.__file__).parent
+FOLDERS = ("kernels", "structures", "train", "plots", "tables", "testing", "cli")
+
+# Each module with all that it may import. What is not named here has no place yet: give it one.
+CORE = {"spec", "supports", "numerics", "describe", "core"}
+BELOW_FLOW = CORE | {"io", "bases", "nets", "structures"}
+MAY = {
+    "spec": set(),
+    "supports": set(),
+    "numerics": set(),
+    "extras": set(),
+    "describe": set(),
+    "core": {"spec", "supports", "numerics", "describe"},
+    "kernels": {"core", "numerics", "supports", "spec"},
+    "nets": {"core", "spec"},
+    "structures": {"core", "numerics", "supports", "spec", "nets"},
+    "bases": {"core", "numerics", "supports", "spec", "kernels"},
+    "io": set(),
+    "flow": {"core", "numerics", "supports", "spec", "describe", "structures", "bases", "io"},
+    "bijectors": CORE | {"kernels", "nets", "structures"},
+    "distributions": {"bases", "flow"},
+    "flows": CORE | {"kernels", "nets", "structures", "bases", "flow"},
+    "train": BELOW_FLOW | {"flow", "extras"},
+    "tables": {"extras"},
+    "plots": BELOW_FLOW | {"kernels", "flow", "extras"},
+    "testing": BELOW_FLOW | {"flow"},
+    "": {"bijectors", "distributions", "flows", "core", "describe", "flow", "spec", "train"},
+    "cli": {"", "flow", "flows", "train", "tables", "plots", "extras", "spec", "bijectors", "distributions"},
+    "__main__": {"cli", "extras"},
+}
+# Which part of a folder may import which other part of it.
+WITHIN = {
+    "kernels": set(),
+    "structures": {("autoregressive", "rearrange"), ("coupling", "rearrange")},
+    "train": {
+        ("checks", "data"), ("checks", "rows"), ("data", "rows"), ("fit", "checks"), ("fit", "data"), ("fit", "history"),
+        ("fit", "loop"), ("fit", "rows"), ("loop", "history"), ("loop", "losses"), ("loop", "rows"),
+    },
+    "tables": {("writing", "reading")},
+}  # fmt: skip
+# These are themselves imported late: by functions alone.
+LATE = {"cli", "plots.picture"}
+OPTIONAL = {"matplotlib", "pandas", "pyarrow", "narwhals", "sklearn", "typer", "scipy", "IPython"}
+
+
+def name_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+MODULES = {".".join(name_of(path)): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imports(path):
+    """Return the modules that a file imports: ``(name, whether at import time, whether for types alone)``."""
+    tree = ast.parse(path.read_text())
+    found = []
+
+    def visit(node, inside, typing):
+        if isinstance(node, ast.Import):
+            found.extend((alias.name, not inside, typing) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: expected absolute imports"
+            for alias in node.names:
+                dotted = f"{node.module}.{alias.name}"
+                known = dotted.removeprefix("pushforward.") in MODULES and dotted.startswith("pushforward.")
+                found.append((dotted if known else node.module, not inside, typing))
+        for child in ast.iter_child_nodes(node):
+            function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            guarded = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+            visit(child, inside or function, typing or guarded)
+
+    visit(tree, False, False)
+    return found
+
+
+def layer_of(name):
+    """Return the layer of a module: its file, or the folder in which it is."""
+    return name.split(".")[0]
+
+
+def own_imports(name):
+    return [
+        (full.removeprefix("pushforward").removeprefix("."), at_import, typing)
+        for full, at_import, typing in imports(MODULES[name])
+        if full.split(".")[0] == "pushforward"
+    ]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_only_go_down(name):
+    layer = layer_of(name)
+    assert layer in MAY, f"{layer}: give this module its place in the order"
+    for target, _, _ in own_imports(name):
+        if layer_of(target) == layer and layer in FOLDERS:
+            continue
+        assert layer_of(target) in MAY[layer], f"{name} imports {target}"
+
+
+def test_the_order_has_no_cycle():
+    left = dict(MAY)
+    while left:
+        ready = [layer for layer, below in left.items() if not below & set(left)]
+        assert ready, f"cycle among {sorted(left)}"
+        for layer in ready:
+            del left[layer]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_folders_have_an_order_too(folder):
+    inside = {name for name in MODULES if layer_of(name) == folder}
+    edges = {(name, target) for name in inside for target, _, typing in own_imports(name) if target in inside and not typing}
+    if folder in WITHIN:
+        short = {tuple(part.removeprefix(f"{folder}.") for part in edge) for edge in edges if folder not in edge}
+        assert short <= WITHIN[folder]
+    assert not [edge for edge in edges if edge[1] == folder and edge[0] != folder], "a part imports the folder's own names"
+    left = {name: {b for a, b in edges if a == name} for name in inside}
+    while left:
+        ready = [name for name, below in left.items() if not below & set(left)]
+        assert ready, f"cycle among {sorted(left)}"
+        for name in ready:
+            del left[name]
+
+
+def early(name):
+    return name not in LATE and layer_of(name) not in LATE
+
+
+@pytest.mark.parametrize("name", list(filter(early, MODULES)))
+def test_optional_packages_are_imported_where_they_are_used(name):
+    bad = [full for full, _, typing in imports(MODULES[name]) if full.split(".")[0] in OPTIONAL and not typing]
+    assert not bad, "use pushforward.extras.require inside the function"
+    late = [target for target, at_import, typing in own_imports(name) if not early(target) and at_import and not typing]
+    assert not late, "import this inside the function"
+
+
+def test_third_parties_are_the_declared_ones():
+    allowed = {"torch", "numpy", "safetensors", "tqdm", "pushforward"}
+    used = {
+        full.split(".")[0]
+        for name in filter(early, MODULES)
+        for full, _, typing in imports(MODULES[name])
+        if not typing
+    }
+    assert used - allowed <= set(sys.stdlib_module_names)
+
+
+def fresh(code):
+    """Return what a fresh interpreter prints as JSON."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert done.stderr == "", "an import says something"
+    return json.loads(done.stdout)
+
+
+def test_the_import_brings_nothing_heavy():
+    brought = fresh("""
+        import json, sys
+        import torch, numpy, safetensors, tqdm
+        before = set(sys.modules)
+        import pushforward
+        print(json.dumps(sorted(set(sys.modules) - before)))
+    """)
+    packages = {name.split(".")[0] for name in brought}
+    assert packages <= {"pushforward", *sys.stdlib_module_names}
+    # Of torch and of what it imports itself, nothing that it would not have imported.
+    assert not [name for name in brought if name.split(".")[0] in {"torch", "sympy", "numpy", "safetensors", "tqdm"}]
+    assert not packages & (OPTIONAL | {"triton", "networkx", "jinja2"})
+    # What only some users use stays out of the first import.
+    assert not [name for name in brought if name.startswith(("pushforward.cli", "pushforward.testing", "pushforward.plots"))]
+
+
+OUTSIDE = """
+    import copy, json, logging, os, random, signal, sys, threading, warnings
+    import numpy, torch, matplotlib
+    import torch.distributions
+
+    def state():
+        transforms = torch.distributions.transforms
+        registry = torch.distributions.constraint_registry
+        kl = torch.distributions.kl
+        return {
+            "torch's random state": torch.get_rng_state().tolist(),
+            "numpy's random state": repr(numpy.random.get_state()),
+            "Python's random state": repr(random.getstate()),
+            "default dtype": str(torch.get_default_dtype()),
+            "default device": str(torch.get_default_device()),
+            "gradients": torch.is_grad_enabled(),
+            "anomaly": torch.is_anomaly_enabled(),
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "matmul": torch.get_float32_matmul_precision(),
+            "threads": [torch.get_num_threads(), threading.active_count()],
+            "validation": torch.distributions.Distribution._validate_args,
+            "constraints": [len(registry.biject_to._registry), len(registry.transform_to._registry)],
+            "KL": len(kl._KL_REGISTRY),
+            "names": [sorted(dir(m)) for m in (torch, torch.nn, torch.Tensor, torch.distributions, transforms, kl)],
+            "warnings": repr(warnings.filters),
+            "rcParams": repr(matplotlib.rcParams),
+            "environment": dict(os.environ),
+            "folder": os.getcwd(),
+            "path": sys.path,
+            "hooks": [repr(sys.excepthook), repr(sys.displayhook), repr(signal.getsignal(signal.SIGINT)), len(sys.meta_path)],
+            "logging": [logging.getLogger().level, len(logging.getLogger().handlers)],
+            "recursion": sys.getrecursionlimit(),
+        }
+
+    before = json.dumps(state())
+    IMPORT
+    after = json.loads(json.dumps(state()))
+    print(json.dumps([key for key, value in json.loads(before).items() if value != after[key]]))
+"""
+
+
+@pytest.mark.parametrize("modules", ["pushforward", "pushforward.plots, pushforward.testing, pushforward.tables, pushforward.cli"])
+def test_the_import_changes_nothing_outside(modules):
+    # What other packages do when they are imported is theirs.
+    others = "safetensors.torch, tqdm" + (", typer, torch._dynamo" if "cli" in modules else "")
+    code = OUTSIDE.replace("import torch.distributions\n", f"import torch.distributions, {others}\n", 1)
+    assert fresh(code.replace("IMPORT", f"import {modules}")) == []
+
+
+def test_what_is_public_is_there():
+    for module in (pushforward, pushforward.bijectors, pushforward.distributions):
+        assert len(set(module.__all__)) == len(module.__all__)
+        assert all(hasattr(module, name) for name in module.__all__)

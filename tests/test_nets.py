@@ -1,0 +1,231 @@
+"""Hypernetworks: their values, masks and sizes, the context joined in once, and modules of a user's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import pushforward.bijectors as bij
+from pushforward.core import Parameters
+from pushforward.distributions import DiagNormal, Flow, StandardNormal
+from pushforward.flows import NSF, RealNVP
+from pushforward.nets import ACTIVATIONS, Dense
+from pushforward.spec import PlanError
+from pushforward.testing import randomize
+
+
+def weights(net):
+    return [m for m in net.modules() if isinstance(m, nn.Linear)]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_mlp_is_what_it_says(activation):
+    net = randomize(bij.MLP((5, 7), activation).build(inputs=3, outputs=4, context=2), 0.5)
+    x, c = torch.randn(6, 3), torch.randn(6, 2)
+    of_x, of_c, middle, last = weights(net)
+    function = getattr(F, activation, None) or getattr(torch, activation)
+    hidden = function(x @ of_x.weight.T + c @ of_c.weight.T + of_x.bias)
+    hidden = function(hidden @ middle.weight.T + middle.bias)
+    assert torch.allclose(net(x, c), hidden @ last.weight.T + last.bias, atol=1e-5)
+    assert of_c.bias is None
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_residual_mlp_is_what_it_says(activation):
+    net = randomize(bij.ResidualMLP(6, 2, activation).build(inputs=3, outputs=4), 0.5)
+    enter, one_in, one_out, two_in, two_out, leave = weights(net)
+    a, x = ACTIVATIONS[activation], torch.randn(6, 3)
+    h = enter(x)
+    h = h + one_out(a(one_in(a(h))))
+    h = h + two_out(a(two_in(a(h))))
+    assert torch.allclose(net(x, None), leave(a(h)), atol=1e-5)
+
+
+@pytest.mark.parametrize("net", [bij.MLP((5, 7)), bij.ResidualMLP(6)])
+def test_a_new_net_is_a_constant(net):
+    start = torch.randn(4)
+    module = net.build(3, 4, 2, start=start)
+    assert torch.equal(module(torch.randn(8, 3), torch.randn(8, 2)), start.expand(8, 4))
+    assert torch.equal(net.build(0, 4, 2)(None, torch.randn(8, 2)), torch.zeros(8, 4))
+
+
+@pytest.mark.parametrize(
+    ("net", "expected"),
+    [
+        (bij.MLP((5, 7)), (3 + 2 + 1) * 5 + (5 + 1) * 7 + (7 + 1) * 4),
+        (bij.MLP((5,)), (3 + 2 + 1) * 5 + (5 + 1) * 4),
+        (bij.ResidualMLP(6, 3), (3 + 2 + 1) * 6 + 3 * 2 * (6 + 1) * 6 + (6 + 1) * 4),
+    ],
+)
+@pytest.mark.parametrize("masked", [False, True])
+def test_sizes(net, expected, masked):
+    sees = np.tril(np.ones((4, 3), dtype=bool), -1) if masked else None
+    module = net.build(3, 4, 2, sees)
+    assert sum(p.numel() for p in module.parameters()) == expected
+    text = net.summary(3, 4, 2)
+    assert text.startswith(type(net).__name__)
+    assert "(3 + 2 context)" in text
+    assert "→ 4, relu" in text
+
+
+@pytest.mark.parametrize("net", [bij.MLP((24, 24), "tanh"), bij.ResidualMLP(24, 3, "tanh")])
+def test_masks_are_exact(net):
+    generator = np.random.default_rng(0)
+    for _ in range(10):
+        sees = generator.random((6, 5)) < 0.5
+        module = randomize(net.build(5, 6, 2, sees), 1.0)
+        x, c = torch.randn(5), torch.randn(2)
+        seen = torch.func.jacrev(lambda v, module=module, c=c: module(v, c))(x) != 0
+        assert (seen.numpy() == sees).all()
+        assert (torch.func.jacrev(lambda v, module=module, x=x: module(x, v))(c) != 0).all()
+
+
+def test_masked_weights_stay_masked_under_training():
+    module = bij.Autoregressive(bij.Affine(), net=bij.MLP((16, 16))).build(4)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.05, weight_decay=0.1)
+    for _ in range(5):
+        optimizer.zero_grad()
+        y, ladj = module.inverse(torch.randn(32, 4))
+        (y.square().sum(-1) - ladj).mean().backward()
+        optimizer.step()
+    seen = torch.func.jacrev(lambda v: module.parameters_of(v, None)["loc"])(torch.randn(4)) != 0
+    assert not seen.triu().any()
+
+
+def test_two_builds_share_no_weights():
+    plan = bij.Coupling(bij.Affine(), net=nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 4)))
+    one, other = plan.build(4), plan.build(4)
+    assert not {id(p) for p in one.parameters()} & {id(p) for p in other.parameters()}
+    assert not {id(p) for p in one.parameters()} & {id(p) for p in plan.net.parameters()}
+    # Both start from the weights that the user gave.
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    flow = Flow(StandardNormal(), [plan, bij.Reverse(), plan], 4)
+    assert len({id(p) for p in flow.parameters()}) == 2 * len(list(one.parameters()))
+
+
+def test_a_module_of_ones_own_is_trained_and_conditions():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(2 + 3, 16), nn.SiLU(), nn.Dropout(0.5), nn.Linear(16, 4))
+
+        def forward(self, visible):
+            return self.layers(visible)
+
+    flow = Flow(StandardNormal(), bij.Coupling(bij.Affine(), net=Own()), 4, 3).eval()
+    before = {name: p.clone() for name, p in flow.named_parameters()}
+    optimizer = torch.optim.SGD(flow.parameters(), lr=0.1)
+    (-flow.log_prob(torch.randn(64, 4), torch.randn(64, 3)).mean()).backward()
+    optimizer.step()
+    assert all(not torch.equal(before[name], p) for name, p in flow.named_parameters())
+    assert flow.log_prob(torch.randn(7, 4), torch.randn(3)).shape == (7,)
+    assert flow.sample((5,), torch.randn(2, 3)).shape == (5, 2, 4)
+    assert "Own 5 → 4" in str(flow.describe())
+    x, c = torch.randn(6, 4), torch.randn(6, 3)
+    assert not torch.equal(flow.log_prob(x, c), flow.log_prob(x, c + 1))
+
+
+def test_a_masked_module_of_ones_own():
+    class Lower(nn.Linear):
+        def forward(self, visible):
+            mask = torch.ones(3, 3).tril(-1).repeat(2, 1)
+            return F.linear(visible, self.weight * mask, self.bias)
+
+    x = torch.randn(5, 3)
+    layer = bij.Autoregressive(bij.Affine(), net=Lower(3, 6)).build(3)
+    assert torch.allclose(layer.inverse(layer(x)[0])[0], x, atol=1e-5)
+    with pytest.raises(PlanError, match="Linear: output 0 depends on feature 0, which it must not see; mask the module, or use MLP"):
+        bij.Autoregressive(bij.Affine(), net=nn.Linear(3, 6)).build(3)
+
+
+def rows_of(flow, run):
+    """Return the number of rows that each linear layer of the networks sees while ``run`` runs: of values, and of contexts."""
+    seen = {"x": [], "c": []}
+    handles = []
+    for part in flow.modules():
+        if isinstance(part, Parameters) and part.net is not None:
+            for name, module in part.net.named_modules():
+                if isinstance(module, Dense):
+                    key = "c" if name.endswith(".c") else "x"
+                    handles.append(module.register_forward_hook(lambda m, i, o, key=key: seen[key].append(i[0].numel() // m.in_features)))
+    run()
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+@pytest.mark.parametrize("structure", ["coupling", "autoregressive"])
+def test_one_context_for_many_samples_is_entered_once(structure):
+    flow = NSF(3, 4, structure=structure, transforms=2, widths=(8, 8))
+    context, x = torch.randn(4), torch.randn(10_000, 3)
+    for given in (context, context[None]):
+        seen = rows_of(flow, lambda given=given: flow.log_prob(x, given))
+        assert set(seen["c"]) == {1}
+        assert set(seen["x"]) == {10_000}
+    seen = rows_of(flow, lambda: flow.sample((10_000,), context))
+    assert set(seen["c"]) == {1}
+    seen = rows_of(flow, lambda: flow.sample((100,), torch.randn(7, 4)))
+    assert set(seen["c"]) == {7}
+    assert set(seen["x"]) == {700}
+
+
+def test_parameters_of_the_context_alone_are_computed_once():
+    flow = Flow(DiagNormal(net=bij.MLP((8,))), bij.Elementwise(bij.Spline(), net=bij.MLP((8,))), 3, 4)
+    seen = rows_of(flow, lambda: flow.log_prob(torch.randn(10_000, 3), torch.randn(4)))
+    assert set(seen["c"]) == set(seen["x"]) == {1}
+
+
+def test_contexts_of_several_axes_are_joined():
+    flow = Flow(StandardNormal(), bij.Coupling(bij.Affine(), net=bij.MLP((8,))), 3, (2, 5))
+    assert weights(flow.transform)[1].in_features == 10
+    assert flow.log_prob(torch.randn(6, 3), torch.randn(6, 2, 5)).shape == (6,)
+    assert flow.log_prob(torch.randn(6, 3), torch.randn(2, 5)).shape == (6,)
+
+
+@pytest.mark.parametrize("net", [bij.MLP((32,), "silu"), bij.ResidualMLP(32), nn.Linear(4, 4)], ids=["MLP", "ResidualMLP", "own"])
+def test_named_flows_take_any_net(net):
+    flow = RealNVP(4, 2, net=net, transforms=2)
+    assert flow.log_prob(torch.randn(5, 4), torch.randn(5, 2)).shape == (5,)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: bij.MLP(()), "MLP: expected positive whole numbers, got"),
+        (lambda: bij.MLP((8, 0)), "MLP: expected positive whole numbers, got"),
+        (lambda: bij.MLP((8.5,)), "MLP: expected positive whole numbers, got"),
+        (lambda: bij.MLP(64), "MLP: expected widths to be a list of whole numbers, got 64"),
+        (lambda: bij.MLP((8,), "swish"), "MLP: expected activation to be one of relu, .*, got 'swish'"),
+        (lambda: bij.MLP((8,), F.relu), "MLP: expected activation to be one of relu, .*, got <function"),
+        (lambda: bij.MLP((True,)), "MLP: expected positive whole numbers, got"),
+        (lambda: bij.ResidualMLP(0), "ResidualMLP: expected positive whole numbers, got"),
+        (lambda: bij.ResidualMLP(8, -1), "ResidualMLP: expected positive whole numbers, got"),
+        (lambda: bij.ResidualMLP("wide"), "ResidualMLP: expected positive whole numbers, got"),
+        (lambda: bij.Coupling(bij.Affine(), net=[64, 64]), r"Coupling: expected net to be a plan such as MLP\(\) or an nn.Module, got"),
+        (lambda: bij.Coupling(bij.Affine(), net=bij.MLP), r"Coupling: expected net to be a plan such as MLP\(\) or an nn.Module, got"),
+        (lambda: bij.Coupling(bij.Affine(), net=None), r"Coupling: expected net to be a plan such as MLP\(\) or an nn.Module, got None"),
+        (lambda: bij.Elementwise(bij.Affine(), net=3), r"Elementwise: expected net to be a plan such as MLP\(\) or an nn.Module, got 3"),
+        (
+            lambda: bij.Coupling(bij.Affine(), net=nn.Linear(2, 5)).build(4),
+            r"Linear: expected an output of shape \(batch, 4\), got \(2, 5\) for a batch of 2",
+        ),
+        (
+            lambda: bij.Coupling(bij.Affine(), net=nn.Linear(3, 4)).build(4),
+            r"Linear: expected a module that takes \(batch, 2 inputs \+ 0 context\)",
+        ),
+        (
+            lambda: bij.Coupling(bij.Affine(), net=nn.LSTM(2, 4)).build(4),
+            r"LSTM: expected an output of shape \(batch, 4\), got tuple for a batch of 2",
+        ),
+        (
+            lambda: bij.Coupling(bij.Affine(), net=nn.Flatten(0)).build(4),
+            r"Flatten: expected an output of shape \(batch, 4\), got \(4,\) for a batch of 2",
+        ),
+    ],
+)
+def test_wrong_nets_are_refused(make, words):
+    with pytest.raises(PlanError, match=words):
+        make()

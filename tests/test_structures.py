@@ -1,0 +1,273 @@
+"""Structures: what the parameters see is what the plan says, no less and no more, and costs what it says."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pushforward.bijectors as bij
+from pushforward.core import Parameters
+from pushforward.spec import PlanError
+from pushforward.testing import randomize
+
+AFFINE, SPLINE = bij.Affine(), bij.Spline(bins=4)
+
+
+def built(plan, event_shape, context_shape=None, seed=0, scale=1.0):
+    """Build in float64 with random parameters."""
+    torch.manual_seed(seed)
+    return randomize(plan.build(event_shape, context_shape), scale, seed).double()
+
+
+def sparsity(function, module, context=None, points=12):
+    """Return ``(out, in)``: where the Jacobian of a map is not zero at some of a few points."""
+    generator = torch.Generator().manual_seed(5)
+    size = math.prod(module.event_shape)
+    found = torch.zeros(size, size, dtype=torch.bool)
+    for _ in range(points):
+        x = 1.5 * torch.randn(*module.event_shape, generator=generator, dtype=torch.float64)
+        found |= torch.func.jacrev(lambda v: function(v, context)[0])(x).reshape(size, size).detach() != 0
+    return found.numpy()
+
+
+def parameter_sparsity(module, inputs, context=0, points=12):
+    """Return ``(sites, inputs + context)``: what each site's parameters depend on."""
+    generator = torch.Generator().manual_seed(6)
+    net = module.parameters_of
+    found = None
+    for _ in range(points):
+        given = [1.5 * torch.randn(n, generator=generator, dtype=torch.float64) if n else None for n in (inputs, context)]
+
+        def flat(x, c):
+            return torch.cat([value.reshape(-1, value.shape[-1]) for value in net(x, c).values()])
+
+        parts = [torch.func.jacrev(flat, i)(*given) != 0 for i, n in enumerate((inputs, context)) if n]
+        seen = torch.cat(parts, -1)
+        found = seen if found is None else found | seen
+    return found.numpy()
+
+
+COUPLINGS = {
+    "halves": (dict(), 4, [0, 1]),
+    "halves of five": (dict(), 5, [0, 1]),
+    "halves, flip": (dict(flip=True), 5, [2, 3, 4]),
+    "alternating": (dict(mask="alternating"), 5, [0, 2, 4]),
+    "alternating, flip": (dict(mask="alternating", flip=True), 5, [1, 3]),
+    "indices": (dict(mask=[3, 0]), 5, [0, 3]),
+    "indices, flip": (dict(mask=[3, 0], flip=True), 5, [1, 2, 4]),
+    "nothing passes": (dict(mask=[]), 3, []),
+    "one feature": (dict(), 1, []),
+    "one feature, flip": (dict(flip=True), 1, []),
+}
+
+
+@pytest.mark.parametrize("kernel", [AFFINE, SPLINE])
+@pytest.mark.parametrize("name", COUPLINGS)
+def test_coupling_sees_what_passes(name, kernel):
+    arguments, features, passing = COUPLINGS[name]
+    plan = bij.Coupling(kernel, net=bij.MLP((16,)), **arguments)
+    module = built(plan, features)
+    assert plan.passing(features) == tuple(passing)
+    expected = np.eye(features, dtype=bool)
+    for i in set(range(features)) - set(passing):
+        expected[i, passing] = True
+    for function in (module.forward, module.inverse):
+        assert (sparsity(function, module) == expected).all()
+    x = torch.randn(3, features, dtype=torch.float64)
+    assert torch.equal(module(x)[0][:, passing], x[:, passing])
+    assert module.passes == (1, 1)
+
+
+def test_coupling_of_images_splits_channels():
+    module = built(bij.Coupling(AFFINE, "alternating", net=bij.MLP((16,))), (3, 2, 1))
+    expected = np.eye(6, dtype=bool)
+    expected[2:4, [0, 1, 4, 5]] = True
+    assert (sparsity(module.forward, module) == expected).all()
+
+
+def test_one_feature_sees_the_context():
+    for plan in (bij.Coupling(SPLINE), bij.Autoregressive(SPLINE), bij.InverseAutoregressive(AFFINE)):
+        module = built(plan, 1, 2)
+        assert module.uses_context
+        x = torch.zeros(1, dtype=torch.float64) + 0.3
+        one, two = (module(x, torch.tensor([0.1, c], dtype=torch.float64))[0] for c in (0.0, 1.0))
+        assert one != two
+
+
+ORDERS = {"0, 1, 2, ...": (None, 5), "given": ([3, 1, 0, 2], 4), "one": (None, 1), "backwards": ([2, 1, 0], 3)}
+
+
+@pytest.mark.parametrize("net", [bij.MLP((24, 24)), bij.MLP((7, 3, 9)), bij.ResidualMLP(24)], ids=["MLP", "narrow MLP", "ResidualMLP"])
+@pytest.mark.parametrize("name", ORDERS)
+def test_autoregressive_orders(name, net):
+    order, features = ORDERS[name]
+    order_or_range = order or list(range(features))
+    for kind in (bij.Autoregressive, bij.InverseAutoregressive):
+        plan = kind(AFFINE, order=order, net=net)
+        parents = plan.parents(features)
+        assert [[order_or_range.index(j) < order_or_range.index(i) for j in range(features)] for i in range(features)] == parents.tolist()
+        module = built(plan, features)
+        seen = parameter_sparsity(module, features).reshape(-1, features, features).any(0)
+        assert (seen <= parents).all()
+        if min(getattr(net, "widths", (99,))) >= features:
+            assert (seen == parents).all()
+        expected = np.eye(features, dtype=bool) | parents
+        parallel = module.inverse if kind is bij.Autoregressive else module.forward
+        assert (sparsity(parallel, module) <= expected).all()
+        assert module.passes == ((features, 1) if kind is bij.Autoregressive else (1, features))
+
+
+@st.composite
+def graphs(draw):
+    features = draw(st.integers(1, 6))
+    order = draw(st.permutations(range(features)))
+    graph = np.zeros((features, features), dtype=bool)
+    for a in range(features):
+        for b in range(a):
+            graph[order[a], order[b]] = draw(st.booleans())
+    return graph
+
+
+def depth(graph):
+    """Return the number of features on the longest path."""
+    memo = {}
+
+    def of(i):
+        if i not in memo:
+            memo[i] = 1 + max((of(j) for j in np.flatnonzero(graph[i])), default=0)
+        return memo[i]
+
+    return max(of(i) for i in range(len(graph)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    graph=graphs(), widths=st.lists(st.integers(6, 20), min_size=1, max_size=3), residual=st.booleans(), context=st.integers(0, 2),
+    inverse=st.booleans(), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_any_graph(graph, widths, residual, context, inverse, seed):
+    net = bij.ResidualMLP(widths[0], len(widths), "tanh") if residual else bij.MLP(widths, "tanh")
+    kind = bij.InverseAutoregressive if inverse else bij.Autoregressive
+    features = len(graph)
+    module = built(kind(AFFINE, adjacency=graph, net=net), features, context or None, seed)
+    # With a smooth activation every path counts at almost every point: what may be seen is seen, what may not is exactly zero.
+    seen = parameter_sparsity(module, features, context, points=3).reshape(-1, features, features + context)
+    assert (seen[:, :, :features] == graph).all()
+    assert seen[:, :, features:].all()
+    steps = depth(graph)
+    assert module.passes == ((1, steps) if inverse else (steps, 1))
+    calls = []
+    handle = module.parameters_of.register_forward_hook(lambda *_: calls.append(1))
+    x = torch.randn(4, features, dtype=torch.float64)
+    c = torch.randn(4, context, dtype=torch.float64) if context else None
+    y = module(x, c)[0]
+    to_sample, calls[:] = len(calls), []
+    back = module.inverse(y, c)[0]
+    assert (to_sample, len(calls)) == module.passes
+    handle.remove()
+    assert torch.allclose(back, x, atol=1e-9)
+
+
+def test_narrow_nets_see_no_more_than_they_may():
+    for widths in ((1,), (2, 1), (3, 3), (1, 5)):
+        module = built(bij.Autoregressive(AFFINE, net=bij.MLP(widths)), 8, 1)
+        seen = parameter_sparsity(module, 8, 1).reshape(-1, 8, 9).any(0)
+        assert (seen[:, :8] <= np.tril(np.ones((8, 8), dtype=bool), -1)).all()
+
+
+def test_narrow_nets_of_a_graph_are_refused():
+    fork = [[0, 0, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
+    with pytest.raises(PlanError, match=r"MLP: expected hidden widths of at least 2, one unit for each set of parents, got \(1,\)"):
+        bij.Autoregressive(AFFINE, adjacency=fork, net=bij.MLP((1,))).build(4)
+
+
+def test_tokens_see_whole_earlier_tokens():
+    module = built(bij.Autoregressive(AFFINE, net=bij.MLP((24, 24))), (3, 2))
+    seen = parameter_sparsity(module, 6).reshape(-1, 6, 6)
+    assert (seen == np.kron(np.tril(np.ones((3, 3), dtype=bool), -1), np.ones((2, 2), dtype=bool))).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1, -2])
+def test_on_axis(axis):
+    module = built(bij.OnAxis(bij.Coupling(AFFINE, net=bij.MLP((16,))), axis), (2, 4))
+    index = np.arange(8).reshape(2, 4)
+    first = axis in (0, -2)
+    still = index[:1] if first else index[:, :2]
+    expected = np.eye(8, dtype=bool)
+    expected[np.ix_(np.setdiff1d(index, still), still.ravel())] = True
+    assert (sparsity(module.forward, module) == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        (bij.Permute([2, 0, 1]), [2, 0, 1]),
+        (bij.Reverse(), [2, 1, 0]),
+        (bij.Inverse(bij.Permute([2, 0, 1])), [1, 2, 0]),
+        (bij.Compose([bij.Reverse(), bij.Permute([2, 0, 1])]), [0, 2, 1]),
+    ],
+)
+def test_rearrangements_move_features(plan, expected):
+    x = torch.arange(12.0).reshape(2, 3, 2)
+    module = plan.build((3, 2))
+    assert torch.equal(module(x)[0], x[:, expected])
+    assert torch.equal(module.inverse(x[:, expected])[0], x)
+    assert not list(module.parameters())
+
+
+def test_compose_runs_from_base_to_data():
+    plan = bij.Compose([bij.AffineFixed(0.0, 2.0), bij.AffineFixed(1.0, 1.0), bij.Exp()])
+    y, ladj = plan.build(())(torch.tensor(0.5))
+    assert y == pytest.approx(math.exp(2 * 0.5 + 1))
+    assert ladj == pytest.approx(math.log(2) + 2)
+
+
+def test_parameters_see_nothing_where_there_is_no_net():
+    module = bij.Elementwise(AFFINE).build(3, 2)
+    assert not module.uses_context
+    assert module.sees == "nothing"
+
+
+@pytest.mark.parametrize("features", [2, 3, 8])
+@pytest.mark.parametrize("bins", [2, 8])
+def test_parameter_counts(features, bins):
+    def count(plan, context=None):
+        return sum(p.numel() for p in plan.build(features, context).parameters())
+
+    def mlp(inputs, outputs, context=0):
+        return (inputs + context + 1) * 16 + (16 + 1) * outputs
+
+    moving = features - features // 2
+    net = bij.MLP((16,))
+    assert count(bij.Affine()) == 2 * features
+    assert count(bij.Additive()) == features
+    assert count(bij.Linear()) == features**2 + features
+    assert count(bij.Linear(bias=False)) == features**2
+    assert count(bij.Spline(bins)) == features * (3 * bins - 1)
+    assert count(bij.Spline(bins, order="linear")) == features * (4 * bins - 1)
+    assert count(bij.Coupling(bij.Affine(), net=net)) == mlp(features // 2, 2 * moving)
+    assert count(bij.Coupling(bij.Spline(bins), net=net), 3) == mlp(features // 2, (3 * bins - 1) * moving, 3)
+    assert count(bij.Autoregressive(bij.Affine(), net=net)) == mlp(features, 2 * features)
+    assert count(bij.InverseAutoregressive(bij.Spline(bins), net=net), 3) == mlp(features, (3 * bins - 1) * features, 3)
+    assert count(bij.Elementwise(bij.Linear(), net=net), 3) == mlp(0, features**2 + features, 3)
+    for plan in (bij.Reverse(), bij.Shuffle(), bij.Standardize(), bij.Exp(), bij.AffineFixed(1.0, 2.0)):
+        assert count(plan) == 0
+
+
+def test_parameters_come_from_one_place():
+    flow = bij.Compose([bij.Coupling(SPLINE), bij.Linear(), bij.Autoregressive(AFFINE), bij.Elementwise(AFFINE, bij.MLP())]).build(4, 2)
+    owned = {id(p) for part in flow.modules() if isinstance(part, Parameters) for p in part.parameters()}
+    assert owned == {id(p) for p in flow.parameters()}
+
+
+@pytest.mark.parametrize("plan", [bij.Coupling(SPLINE), bij.Autoregressive(AFFINE), bij.InverseAutoregressive(SPLINE), bij.Linear(), bij.Spline()])
+def test_a_new_layer_is_the_identity(plan):
+    x = torch.randn(50, 4)
+    y, ladj = plan.build(4, 2)(x, torch.randn(50, 2)) if plan not in (bij.Linear(), bij.Spline()) else plan.build(4)(x)
+    assert torch.allclose(y, x, atol=1e-6)
+    assert ladj.abs().max() < 1e-5
