@@ -1,16 +1,10 @@
 """Measure every law on every plan and on the peers' layers, and write docs/numerics.md.
 
-python benchmarks/numerics.py                          everything anew
-python benchmarks/numerics.py --reuse --only "any x"   some laws anew, the other figures as docs/numerics.json has them
-python benchmarks/numerics.py --reuse --parts          the page alone, from docs/numerics.json
-python benchmarks/numerics.py --check                  does the page have a row for each plan? (needs no peers)
+``python benchmarks/numerics.py`` measures everything anew; with ``--reuse --only "any x"`` the laws whose name has the text, the other
+figures being kept as docs/numerics.json has them; ``--reuse --parts`` writes the page alone; ``--check`` tells whether each plan has a row.
 """
 
 from __future__ import annotations
-
-import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
 import concurrent.futures
@@ -20,29 +14,34 @@ import importlib.util
 import json
 import math
 import multiprocessing
+import os
 import platform
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
-
-from cases import CASES
 from numerics_page import page, rows_missing
 
-from pushforward.testing import FLOW_LAWS, LAWS, Case, laws
+from pushforward.testing import FLOW_LAWS, LAWS, Case, accuracy, randomize
 from pushforward.testing.flow_laws import FlowCase
 
+ROOT = Path(__file__).resolve().parent.parent
 FIGURES, PAGE = ROOT / "docs" / "numerics.json", ROOT / "docs" / "numerics.md"
 PARTS = ("plans", "flows", "peers", "splines")
 PEERS = ("zuko", "nflows", "normflows", "pyro-ppl", "flowtorch")
+
+
+def tables() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the plans and the flows that the tests hold to the laws."""
+    from cases import CASES
+    from test_flow_laws import FLOWS
+
+    return CASES, FLOWS
 
 
 def figure(law: Any, case: Any) -> float | str:
@@ -57,19 +56,15 @@ def figure(law: Any, case: Any) -> float | str:
 
 def measure_plan(task: tuple[str, frozenset[str]]) -> dict[str, Any]:
     name, wanted = task
-    case = Case(*CASES[name])
+    case = Case(*tables()[0][name])
     return {law.name: figure(law, case) for law in LAWS if law.name in wanted}
 
 
 def measure_flow(task: tuple[str, frozenset[str]]) -> dict[str, Any]:
-    from test_flow_laws import FLOWS
-
-    from pushforward.testing import randomize
-
     name, wanted = task
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        flow = FLOWS[name]()
+        flow = tables()[1][name]()
     randomize(flow, 0.3)
     case = FlowCase(flow)
     return {law.name: figure(law, case) for law in FLOW_LAWS if law.name in wanted}
@@ -79,8 +74,8 @@ def measure_peer(task: tuple[tuple[str, str], frozenset[str]]) -> dict[str, Any]
     from peers import Peer, PeerCase, jacobian
 
     (family, library), wanted = task
-    case = PeerCase(Peer(family, library), CASES[family][1])
-    with mock.patch.object(laws, "jacobian", jacobian):
+    case = PeerCase(Peer(family, library), tables()[0][family][1])
+    with mock.patch.object(accuracy, "jacobian", jacobian):
         return {law.name: figure(law, case) for law in LAWS if law.name in wanted}
 
 
@@ -136,19 +131,22 @@ def processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def measure(arguments: argparse.Namespace, old: dict[str, Any]) -> dict[str, Any]:
-    """Return all figures: measured now where asked for, as they were elsewhere."""
+def measure(arguments: argparse.Namespace, old: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield all figures after each part: measured now where asked for, as they were elsewhere."""
     known = [law.name for law in (*LAWS, *FLOW_LAWS)]
     chosen = [name for name in known if not arguments.only or any(part in name for part in arguments.only)]
     if not chosen:
         sys.exit(f"numerics: expected --only to name laws, got {arguments.only}; there are {known}")
     wanted, jobs, data = frozenset(chosen), arguments.jobs, dict(old)
+    if arguments.parts:
+        data["setting"] = setting()
+    plans, flows = tables()
     if "plans" in arguments.parts:
-        data["plans"] = merge(old.get("plans", {}), run(measure_plan, list(CASES), wanted, jobs, "plan"), list(CASES))
+        data["plans"] = merge(old.get("plans", {}), run(measure_plan, list(plans), wanted, jobs, "plan"), list(plans))
+    yield data
     if "flows" in arguments.parts:
-        from test_flow_laws import FLOWS
-
-        data["flows"] = merge(old.get("flows", {}), run(measure_flow, list(FLOWS), wanted, jobs, "flow"), list(FLOWS))
+        data["flows"] = merge(old.get("flows", {}), run(measure_flow, list(flows), wanted, jobs, "flow"), list(flows))
+    yield data
     if "peers" in arguments.parts:
         from peer_layers import LAYERS
 
@@ -159,13 +157,12 @@ def measure(arguments: argparse.Namespace, old: dict[str, Any]) -> dict[str, Any
             family: merge(before.get(family, {}), {library: new[family, library] for library in libraries}, list(libraries))
             for family, libraries in LAYERS.items()
         }
+    yield data
     if "splines" in arguments.parts and not arguments.only:
         from spline_round_trip import round_trips
 
         data["splines"] = round_trips()
-    if arguments.parts:
-        data["setting"] = setting()
-    return data
+    yield data
 
 
 def main() -> None:
@@ -176,17 +173,19 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="what to measure (default: all)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes side by side")
     arguments = parser.parse_args()
+    sys.path.insert(0, str(ROOT / "tests"))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that measure
     if arguments.check:
-        missing = rows_missing(PAGE.read_text(encoding="utf-8") if PAGE.exists() else "", list(CASES))
+        missing = rows_missing(PAGE.read_text(encoding="utf-8") if PAGE.exists() else "", list(tables()[0]))
         sys.exit(f"docs/numerics.md has no row for {missing}; run `make numerics`" if missing else 0)
     if (arguments.only or len(arguments.parts) < len(PARTS)) and not arguments.reuse:
         parser.error("--only and --parts leave figures out: add --reuse to keep the others as docs/numerics.json has them")
     start(quiet=False)
     began = time.time()
     old = json.loads(FIGURES.read_text(encoding="utf-8")) if arguments.reuse and FIGURES.exists() else {}
-    data = measure(arguments, old)
-    FIGURES.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    PAGE.write_text(page(data, LAWS, FLOW_LAWS), encoding="utf-8")
+    for data in measure(arguments, old):
+        FIGURES.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        PAGE.write_text(page(data, LAWS, FLOW_LAWS), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)} and {FIGURES.relative_to(ROOT)} in {time.time() - began:.0f} s", file=sys.stderr)
 
 

@@ -10,21 +10,21 @@ from typing import Any
 WORDS = {
     "round trip, float32, in roundings": (
         "f32, roundings",
-        "largest error of x → y → x in float32, N(0, 1) points, in units of the rounding that no implementation avoids, ε (|J⁻¹| |y| + |x|)",
+        "largest error of x → y → x in float32, N(0, 1) points, per rounding that nothing avoids, ε (|J⁻¹| |y| + |x|)",
     ),
     "round trip, float32, parameters x10, in roundings": ("f32, ×10, roundings", "the same with parameters of standard deviation 10"),
     "round trip, float64, in units of 1e-11": (
         "f64 / 1e-11",
-        "largest error in float64, in units of 1e-11, or of 4 unavoidable roundings where those are more",
+        "largest error in float64, per 1e-11, or per 4 such roundings where those are more",
     ),
-    "round trip, float32, in units of 2e-5": ("f32 / 2e-5", "largest error in float32 in units of 2e-5, or of 4 unavoidable roundings"),
+    "round trip, float32, in units of 2e-5": ("f32 / 2e-5", "largest error in float32 per 2e-5, or per 4 such roundings"),
     "round trip, float32, parameters x10, in units of 1e-3": (
         "f32, ×10 / 1e-3",
-        "the same with parameters of standard deviation 10, in units of 1e-3",
+        "the same with parameters of standard deviation 10, per 1e-3",
     ),
     "round trip at knots, edges, denormals, |x| <= 10": (
         "knots / 1e-5",
-        "largest error in float32 at knots, box edges, one ulp beside them, zero and denormals, in units of 1e-5, or of 16 unavoidable roundings",
+        "largest error in float32 at knots, box edges, one ulp beside, zero, denormals, per 1e-5 or 16 such roundings",
     ),
     "any x up to 1e30": ("any x", "values up to 1e30 whose result is not finite or comes back farther off than rounding allows"),
     "ladj against autograd, float64": ("ladj, f64", "largest difference of ladj from autograd's Jacobian, both ways, per 1 + its size"),
@@ -89,11 +89,12 @@ Written by `make numerics`; not by hand. Every plan is held to every law by the 
 `check_bijector(plan, event_shape)` and `check_flow(flow)`. The worst figure of each law is printed, beside that of the best peer: other
 libraries' layers that compute the same thing, run through the same code.
 """
-FAIR = """A peer is taken at its best: the same sizes of network, bins and box, noise of the same size on the same kind of parameters, Jacobians
-by plain autograd (most do not run under vmap, which is a law of its own), a batch of one where a library takes no lone row, log-determinants
-summed, broadcast and taken as float32 as the library's own flow would, no answers from caches, and torch's default dtype set where Pyro
-needs that to work in float64. The plan and its JSON, which peers do not have, are counted as right. Peers are measured without a context.
-An error that a peer raises for values outside its domain counts as *fails* here, though it is an answer.
+FAIR = """A peer is taken at its best: the same sizes of network, bins and box, noise of the same size on the same kind of
+parameters, Jacobians by plain autograd (most do not run under vmap, which is a law of its own), a batch of one where a library takes
+no lone row, log-determinants summed, broadcast and taken as float32 as the library's own flow would, no answers from caches, and
+torch's default dtype set where Pyro needs that to work in float64. The plan and its JSON, which peers do not have, are counted as
+right. Peers are measured without a context. An error that a peer raises for values outside its domain counts as *fails* here, though
+it is an answer.
 """
 
 
@@ -238,9 +239,9 @@ def splines(rows: list[dict[str, Any]]) -> list[str]:
     if not rows:
         return []
     text = (
-        "Largest error of x → y → x in float32 at 1000 points for each of 5 sites, with 8 bins on a box of [-5, 5] and parameters 3 × N(0, 1):\n"
-        "median and worst of 20 seeds. Points are N(0, 1), as a base draws them, or uniform over the box and a little beyond. A seed that\n"
-        "raises an error counts as infinite.\n"
+        "Largest error of x → y → x in float32 at 1000 points for each of 5 sites, with 8 bins on a box of [-5, 5] and parameters\n"
+        "3 × N(0, 1): median and worst of 20 seeds. Points are N(0, 1), as a base draws them, or uniform over the box and a little\n"
+        "beyond. A seed that raises an error counts as infinite.\n"
     )
     cells = []
     for row in rows:

@@ -438,7 +438,7 @@ class Compose(Bijector):
     Compose((Affine(), Exp()))
     """
 
-    bijectors: Sequence[Bijector] = ()
+    bijectors: Sequence[Bijector]
 
     def check(self) -> None:
         if not isinstance(self.bijectors, tuple):

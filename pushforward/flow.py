@@ -14,6 +14,7 @@ from pushforward import io, numerics, supports
 from pushforward.bases import Wrapped, wrap
 from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, TransformModule, as_shape
 from pushforward.describe import Description, describe
+from pushforward.doors import as_size, broadcast, check_tensor
 from pushforward.spec import PlanError, Spec
 from pushforward.structures.standardize import Standardize
 
@@ -129,7 +130,7 @@ class Flow(nn.Module, Distribution):
         """
         self._check_value(value)
         context = self._enter(context)
-        _broadcast(value.shape[: value.dim() - len(self.event_shape)], self.batch_of(context), "log_prob: the batch of the value")
+        broadcast(value.shape[: value.dim() - len(self.event_shape)], self.batch_of(context), "log_prob: the batch of the value")
         if self._validate_args and not torch.compiler.is_compiling():
             self._require_support(value)
         # Whatever the parameters' precision, the values between layers are at least float32.
@@ -227,10 +228,10 @@ class Flow(nn.Module, Distribution):
         """Return the batch shape for a context: that of the context broadcast with that of the base."""
         if context is None or self.context_shape is None:
             return self.base.batch_shape
-        return _broadcast(context.shape[: context.dim() - len(self.context_shape)], self.base.batch_shape, "the batch of the context")
+        return broadcast(context.shape[: context.dim() - len(self.context_shape)], self.base.batch_shape, "the batch of the context")
 
     def _check_value(self, value: Tensor) -> None:
-        _check_tensor("value", value, self.event_shape, self.dtype, self.device)
+        check_tensor("value", value, self.event_shape, self.dtype, self.device)
 
     def _enter(self, context: Tensor | None) -> Tensor | None:
         """Return a checked context in the flow's own units."""
@@ -240,7 +241,7 @@ class Flow(nn.Module, Distribution):
             return None
         if context is None:
             raise ValueError(f"Flow: expected a context of shape (*batch, {', '.join(map(str, self.context_shape))}), got none")
-        _check_tensor("context", context, self.context_shape, self.dtype, self.device)
+        check_tensor("context", context, self.context_shape, self.dtype, self.device)
         assert self.context_units is not None
         inner: Tensor = self.context_units.inverse(context)[0]
         return inner
@@ -262,7 +263,7 @@ class Flow(nn.Module, Distribution):
         """Return the sample, the base sample before it, the ladj between them, and the context in the flow's units."""
         if reparametrised and not self.has_rsample:
             raise NotImplementedError(f"rsample: the base {self.base.plan!r} has no reparametrised samples; use sample")
-        shape = _sizes(sample_shape)
+        shape = as_size(sample_shape)
         context = self._enter(context)
         batch = self.batch_of(context) if batch_shape is None else batch_shape
         x = self.base.rsample(torch.Size(shape + batch), context, generator)
@@ -282,7 +283,7 @@ class ConditionedFlow(Distribution):
 
     def __init__(self, flow: Flow, context: Tensor | None, batch_shape: torch.Size | None = None) -> None:
         own = flow.batch_of(flow._enter(context))
-        if batch_shape is not None and _broadcast(own, batch_shape, "expand: the batch") != batch_shape:
+        if batch_shape is not None and broadcast(own, batch_shape, "expand: the batch") != batch_shape:
             raise ValueError(f"expand: expected a batch shape that {tuple(own)} broadcasts to, got {tuple(batch_shape)}")
         self.flow, self.context = flow, context
         super().__init__(own if batch_shape is None else batch_shape, flow.event_shape, validate_args=False)
@@ -301,7 +302,7 @@ class ConditionedFlow(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of ``(*batch, *event)`` as ``(*batch)``."""
         result = self.flow.log_prob(value, self.context)
-        return result.expand(_broadcast(result.shape, self.batch_shape, "log_prob: the batch of the value"))
+        return result.expand(broadcast(result.shape, self.batch_shape, "log_prob: the batch of the value"))
 
     def rsample(self, sample_shape: Sizes = (), *, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``(*sample_shape, *batch, *event)`` with gradients."""
@@ -337,9 +338,11 @@ def load(path: str | os.PathLike[str]) -> Flow:
     header, tensors = io.read(path)
     try:
         base, plan = Spec.from_dict(header["base"]), Spec.from_dict(header["bijector"])
-        event_shape, context_shape, dtype = header["event_shape"], header["context_shape"], getattr(torch, header["dtype"])
+        event_shape, context_shape, dtype = header["event_shape"], header["context_shape"], getattr(torch, str(header["dtype"]), None)
     except KeyError as error:
         raise ValueError(f"load: the header of {os.fspath(path)!r} lacks {error}") from error
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"load: expected the name of a dtype in {os.fspath(path)!r}, got {header['dtype']!r}")
     if not isinstance(base, Base) or not isinstance(plan, Bijector):
         raise ValueError(f"load: expected a base and a bijector in {os.fspath(path)!r}, got {base!r} and {plan!r}")
     flow = Flow(base, plan, event_shape, context_shape).to(dtype)
@@ -385,38 +388,3 @@ def _tensors(distribution: Distribution) -> list[Tensor]:
     for value in vars(distribution).values():
         found += [value] if isinstance(value, Tensor) else _tensors(value) if isinstance(value, Distribution) else []
     return found
-
-
-def _check_tensor(what: str, value: Any, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
-    if not isinstance(value, Tensor):
-        raise TypeError(f"Flow: expected {what} to be a torch.Tensor, got {type(value).__name__}; use torch.as_tensor")
-    rank = len(shape)
-    if value.dim() < rank or tuple(value.shape[value.dim() - rank :]) != tuple(shape):
-        wanted = ", ".join(["*batch", *map(str, shape)])
-        raise ValueError(f"Flow: expected {what} of shape ({wanted}), got {tuple(value.shape)}")
-    low = dtype in (torch.bfloat16, torch.float16)
-    if value.dtype != dtype and not (low and value.dtype == torch.float32):
-        raise TypeError(
-            f"Flow: expected {what} of {dtype}, got {value.dtype}; convert it with .to({dtype}), or the flow with flow.to({value.dtype})"
-        )
-    if value.device != device:
-        raise ValueError(f"Flow: expected {what} on {device}, got {value.device}; move it with .to(), or the flow with flow.to()")
-
-
-def _broadcast(a: Sequence[int], b: Sequence[int], what: str) -> torch.Size:
-    try:
-        return torch.Size(torch.broadcast_shapes(a, b))
-    except RuntimeError:
-        raise ValueError(f"{what}: expected a shape that broadcasts with {tuple(b)}, got {tuple(a)}") from None
-
-
-def _sizes(shape: Any) -> torch.Size:
-    if isinstance(shape, int) and not isinstance(shape, bool):
-        shape = (shape,)
-    try:
-        sizes = torch.Size(shape)
-    except TypeError:
-        raise TypeError(f"sample: expected sample_shape to be a number or a tuple of numbers, got {shape!r}") from None
-    if any(n < 0 for n in sizes):
-        raise ValueError(f"sample: expected sample_shape without negative numbers, got {tuple(sizes)}")
-    return sizes

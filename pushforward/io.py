@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 FORMAT = 1
@@ -16,17 +20,22 @@ _KEY = "pushforward"
 
 def write(path: str | os.PathLike[str], header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Write the file; an existing one is replaced only once the new one is whole."""
-    from safetensors.torch import save
-
     target = Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"save: expected an existing folder, got {str(target.parent)!r}")
     if target.is_dir():
         raise IsADirectoryError(f"save: expected a file name, got the folder {str(target)!r}")
     content = save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, {_KEY: json.dumps({"format": FORMAT, **header})})
+    with replacing(target) as part:
+        part.write_bytes(content)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Give a temporary name beside ``target``; the file gets its own name only if nothing is raised."""
     part = target.with_name(target.name + ".part")
     try:
-        part.write_bytes(content)
+        yield part
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
@@ -34,8 +43,6 @@ def write(path: str | os.PathLike[str], header: dict[str, Any], tensors: dict[st
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read header and tensors; raise ValueError for a file that is not one of ours."""
-    from safetensors import SafetensorError, safe_open
-
     source = Path(path)
     if not source.is_file():
         raise FileNotFoundError(f"load: no file {str(source)!r}")
@@ -47,8 +54,12 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor
         raise ValueError(f"load: {str(source)!r} is not a whole safetensors file: {error}") from error
     if header is None:
         raise ValueError(f"load: {str(source)!r} is a safetensors file without a pushforward plan; it was not written by Flow.save")
-    content: dict[str, Any] = json.loads(header)
-    if content.get("format", 0) > FORMAT:
+    try:
+        content: dict[str, Any] = json.loads(header)
+        newer = content["format"] > FORMAT
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"load: {str(source)!r} has a header that is not one of ours, expected JSON with a format: {error!r}") from error
+    if newer:
         raise ValueError(
             f"load: {str(source)!r} has format {content['format']}, this version reads up to {FORMAT}; install a newer pushforward"
         )
@@ -58,10 +69,10 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor
 def check_state(path: str | os.PathLike[str], expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
     """Raise ValueError unless a file holds exactly the tensors that its plan needs."""
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    wrong = [k for k in expected if k in found and expected[k].shape != found[k].shape]
+    wrong = [k for k in expected if k in found and (expected[k].shape, expected[k].dtype) != (found[k].shape, found[k].dtype)]
     if missing or extra or wrong:
         raise ValueError(
-            f"load: the tensors of {str(path)!r} do not fit its plan: missing {missing}, unknown {extra}, of another shape {wrong}"
+            f"load: the tensors of {str(path)!r} do not fit its plan: missing {missing}, unknown {extra}, of another shape or dtype {wrong}"
         )
 
 

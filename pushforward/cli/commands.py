@@ -32,7 +32,8 @@ from pushforward.cli.arguments import (
     split,
 )  # fmt: skip
 from pushforward.flows import IAF, MAF, NICE, NSF, RealNVP
-from pushforward.tables import ROWS, open_table, replacing, write_table
+from pushforward.io import replacing
+from pushforward.tables import ROWS, open_table, write_table
 from pushforward.tables.reading import Array
 from pushforward.train.data import dequantize as spread_grids
 
@@ -225,6 +226,10 @@ def plot(
     drawn = split(columns, "--columns") or names
     if unknown := [name for name in drawn if name not in names]:
         raise typer.BadParameter(f"--columns: the model has no column {unknown[0]!r}; it has {', '.join(names)}")
+    if len(drawn) > plots.MOST_COLUMNS:
+        raise typer.BadParameter(
+            f"--columns: expected at most {plots.MOST_COLUMNS} columns to draw in pairs, got {len(drawn)}"
+        )
     if output.suffix:
         check_output(output, [model, table], ending=False)
         if output.suffix not in PICTURES:

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pushforward.extras import require
+from pushforward.io import replacing
 from pushforward.tables.reading import Array, ending_of
 
 Writer = Callable[[Array], None]
@@ -79,17 +80,6 @@ def check_target(path: str | os.PathLike[str], ending: bool = True) -> Path:
     if not os.access(target.parent, os.W_OK):
         raise PermissionError(f"no permission to write in the folder {target.parent}")
     return target
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``target``; the file gets its own name only if nothing is raised."""
-    part = target.with_name(target.name + ".part")
-    try:
-        yield part
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,0 +1,436 @@
+"""The laws can fail: a layer or a flow that is broken in one way breaks the law that is there for it."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass
+
+import pytest
+import torch
+import torch.distributions as td
+
+import pushforward.bijectors as bij
+from pushforward.core import Base, BaseModule, Bijector, Kernel, TransformModule
+from pushforward.distributions import Flow, StandardNormal
+from pushforward.testing import FLOW_LAWS, LAWS, LawError, check_bijector, check_flow
+
+
+@dataclass(frozen=True, repr=False)
+class Sound(Kernel):
+    """y = exp(a) x + b: what the broken ones below are when they are not broken."""
+
+    formula = "y = exp(a) x + b"
+
+    def init(self, shape):
+        return {"a": torch.zeros(shape), "b": torch.zeros(shape)}
+
+    def forward(self, x, a, b):
+        a = 2 * torch.tanh(a / 2)
+        return torch.exp(a) * x + b, a.expand(x.shape)
+
+    def inverse(self, y, a, b):
+        a = 2 * torch.tanh(a / 2)
+        return (y - b) * torch.exp(-a), -a.expand(y.shape)
+
+
+def kernel(cls):
+    return dataclass(frozen=True, repr=False)(cls)
+
+
+@kernel
+class WrongSign(Sound):
+    """The ladj of the inverse has the sign of the forward map."""
+
+    def inverse(self, y, a, b):
+        x, ladj = super().inverse(y, a, b)
+        return x, -ladj
+
+
+@kernel
+class NoLadj(Sound):
+    """It forgets the ladj of forward."""
+
+    def forward(self, x, a, b):
+        y, ladj = super().forward(x, a, b)
+        return y, 0 * ladj
+
+
+@kernel
+class WrongInverse(Sound):
+    """The inverse forgets the location by a little."""
+
+    def inverse(self, y, a, b):
+        x, ladj = super().inverse(y, a, b)
+        return x + 1e-3, ladj
+
+
+@kernel
+class Straight(Sound):
+    """A straight-through gradient: a clamp that says it is none."""
+
+    def forward(self, x, a, b):
+        y, ladj = super().forward(x, a, b)
+        return y + (y.round(decimals=1) - y).detach(), ladj
+
+
+@kernel
+class FalseGradient(Sound):
+    """Exact values whose gradient with respect to a parameter is cut."""
+
+    def forward(self, x, a, b):
+        return super().forward(x, a.detach(), b)
+
+    def inverse(self, y, a, b):
+        return super().inverse(y, a.detach() + 0 * a, b)
+
+
+@kernel
+class InPlace(Sound):
+    """It works on the tensor that it is given."""
+
+    def forward(self, x, a, b):
+        with torch.no_grad():
+            x.mul_(1.0).add_(1e-3)
+        return super().forward(x, a, b)
+
+
+@kernel
+class Draws(Sound):
+    """It draws random numbers."""
+
+    def forward(self, x, a, b):
+        torch.rand(())
+        return super().forward(x, a, b)
+
+
+@kernel
+class Leaks(Sound):
+    """A NaN in one row reaches all rows."""
+
+    def forward(self, x, a, b):
+        y, ladj = super().forward(x, a, b)
+        return y + 0 * x.sum(), ladj
+
+
+@kernel
+class Breaks(Sound):
+    """It decides in Python what the data say."""
+
+    def forward(self, x, a, b):
+        y, ladj = super().forward(x, a, b)
+        return (y, ladj) if bool((x > 1e30).any()) else (y * 1, ladj)
+
+
+@kernel
+class Halves(Sound):
+    """It computes in float32 whatever it is given."""
+
+    def forward(self, x, a, b):
+        y, ladj = super().forward(x.float(), a.float(), b.float())
+        return y, ladj
+
+
+@kernel
+class Coarse(Sound):
+    """float32 inside, float64 outside."""
+
+    def forward(self, x, a, b):
+        y, ladj = super().forward(x.float(), a.float(), b.float())
+        return y.to(x.dtype), ladj.to(x.dtype)
+
+
+@kernel
+class Unbounded(Sound):
+    """A scale that nothing bounds."""
+
+    def forward(self, x, a, b):
+        return torch.exp(a) * x + b, a.expand(x.shape)
+
+    def inverse(self, y, a, b):
+        return (y - b) * torch.exp(-a), -a.expand(y.shape)
+
+
+@kernel
+class FixedRows(Sound):
+    """It knows one batch size only."""
+
+    def forward(self, x, a, b):
+        y, ladj = super().forward(x, a, b)
+        return y, ladj.reshape(-1, x.shape[-1])
+
+
+@kernel
+class OnCpu(Sound):
+    """It makes a tensor of its own on the CPU."""
+
+    def forward(self, x, a, b):
+        y, ladj = super().forward(x, a, b)
+        return y + torch.zeros(y.shape, device="cpu"), ladj
+
+
+@kernel
+class Singular(Kernel):
+    """y = sqrt(1 + x²) sign x - sign x: its gradient at 0 is NaN by the branch that is not taken."""
+
+    def forward(self, x):
+        safe = torch.where(x == 0, torch.zeros_like(x), 2 * torch.sqrt(x * x) * torch.sign(x))
+        return safe, torch.full_like(x, math.log(2))
+
+    def inverse(self, y):
+        return y / 2, torch.full_like(y, -math.log(2))
+
+
+class SoundModule(TransformModule):
+    """y = 2x, as a module of one's own; the broken ones below change one thing."""
+
+    def forward(self, x, context=None):
+        return 2 * x, torch.full(x.shape[:-1], math.log(2.0) * x.shape[-1], dtype=x.dtype, device=x.device)
+
+    def inverse(self, y, context=None):
+        return y / 2, torch.full(y.shape[:-1], -math.log(2.0) * y.shape[-1], dtype=y.dtype, device=y.device)
+
+
+class Plan(Bijector):
+    event_dim = 1
+    module: type[TransformModule] = SoundModule
+
+    def make(self, event_shape, context_shape):
+        return self.module(self, event_shape, context_shape)
+
+
+def plan(module):
+    """Return the plan of a module class, with its name."""
+    name = f"{module.__name__}Plan"
+    cls = type(name, (Plan,), {"module": module, "__module__": __name__, "__qualname__": name})
+    globals()[name] = dataclass(frozen=True, repr=False)(cls)
+    return globals()[name]()
+
+
+class Cached(SoundModule):
+    """It remembers the last value that it made."""
+
+    def forward(self, x, context=None):
+        y, ladj = super().forward(x, context)
+        self.last = (x, y)
+        return y, ladj
+
+    def inverse(self, y, context=None):
+        if hasattr(self, "last") and self.last[1] is y:
+            return self.last[0], super().inverse(y)[1]
+        return super().inverse(y, context)
+
+
+class Summed(SoundModule):
+    """The ladj of the whole batch."""
+
+    def forward(self, x, context=None):
+        y, ladj = super().forward(x, context)
+        return y, ladj.sum()
+
+
+class Scaled(SoundModule):
+    """It normalises with the batch."""
+
+    def forward(self, x, context=None):
+        y, ladj = super().forward(x, context)
+        return y + 1e-3 * (x.mean() if x.numel() else 0.0), ladj
+
+
+class Locked(SoundModule):
+    """It holds what cannot be copied."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.lock = threading.Lock()
+
+
+class Trains(SoundModule):
+    """It is another map in training."""
+
+    def forward(self, x, context=None):
+        y, ladj = super().forward(x, context)
+        return (y + 1e-3 if self.training else y), ladj
+
+
+class Deaf(SoundModule):
+    """It says that it uses the context, and does not."""
+
+    uses_context = True
+
+
+BROKEN = {
+    WrongSign(): "ladj against autograd, float64",
+    NoLadj(): "ladj against autograd, float64",
+    WrongInverse(): "round trip, float64, in units of 1e-11",
+    Straight(): "gradients against differences",
+    FalseGradient(): "gradients against differences",
+    InPlace(): "no hidden state",
+    Draws(): "no hidden state",
+    Leaks(): "a NaN or infinite row is alone",
+    Breaks(): "one graph under torch.compile",
+    Halves(): "float32 and float64 kept",
+    Coarse(): "round trip, float64, in units of 1e-11",
+    Unbounded(): "extreme parameters",
+    FixedRows(): "shapes, strides, contexts",
+    OnCpu(): "meta device",
+    Singular(): "round trip at knots, edges, denormals, |x| <= 10",
+    plan(Cached): "no hidden state",
+    plan(Summed): "shapes, strides, contexts",
+    plan(Scaled): "a row alone, train and eval, in ulps",
+    plan(Locked): "copies",
+    plan(Trains): "a row alone, train and eval, in ulps",
+}
+
+
+def names(error):
+    return [line.strip() for line in str(error).splitlines()[1:]]
+
+
+def test_what_is_sound_passes():
+    assert set(check_bijector(Sound(), 2)) == {law.name for law in LAWS}
+    assert set(check_bijector(plan(SoundModule), 2)) == {law.name for law in LAWS}
+
+
+@pytest.mark.parametrize(("broken", "law"), BROKEN.items(), ids=[type(b).__name__ for b in BROKEN])
+def test_what_is_broken_is_found(broken, law):
+    assert law in {known.name for known in LAWS}
+    with pytest.raises(LawError) as raised:
+        check_bijector(broken, 2, only=[law])
+    assert str(raised.value).startswith(f"{broken!r} breaks 1 law(s):\n")
+    assert names(raised.value)[0].startswith(law + ": ")
+
+
+def test_a_context_that_is_not_used_is_found():
+    with pytest.raises(LawError, match="shapes, strides, contexts: expected at most 0, got"):
+        check_bijector(plan(Deaf), 2, 3, only=["shapes, strides, contexts"])
+
+
+def test_all_broken_laws_are_named():
+    with pytest.raises(LawError) as raised:
+        check_bijector(WrongSign(), 2, only=["copies", "ladj against autograd, float64", "ladj against autograd, float64, parameters x10"])
+    assert "breaks 2 law(s)" in str(raised.value)
+    assert [line.split(": expected at most")[0] for line in names(raised.value)] == [
+        "ladj against autograd, float64",
+        "ladj against autograd, float64, parameters x10",
+    ]
+
+
+def test_unknown_laws_are_refused():
+    with pytest.raises(ValueError, match=r"expected names of laws, got \['gravity'\]; there are \['"):
+        check_bijector(Sound(), 2, only=["gravity"])
+    with pytest.raises(ValueError, match=r"expected names of laws, got \['gravity'\]"):
+        check_flow(Flow(StandardNormal(), Sound(), 2), only=["gravity"])
+
+
+def test_checking_changes_nothing():
+    flow = Flow(StandardNormal(), [bij.AffineCoupling(net=bij.MLP((8,)))], 2)
+    state = {name: value.clone() for name, value in flow.state_dict().items()}
+    random_state, threads = torch.get_rng_state(), torch.get_num_threads()
+    check_bijector(Sound(), 2, only=["copies", "no hidden state", "gradients against differences"])
+    check_flow(flow, only=[law.name for law in FLOW_LAWS if "compile" not in law.name])
+    assert torch.equal(random_state, torch.get_rng_state())
+    assert all(torch.equal(state[name], value) for name, value in flow.state_dict().items())
+    assert torch.get_num_threads() == threads
+    assert flow.training
+
+
+class OwnNormal(BaseModule):
+    """A standard normal of one's own; the broken ones below change one thing."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.register_buffer("anchor", torch.zeros(()))
+
+    def log_prob(self, value, context=None):
+        return td.Normal(0.0, 1.0, validate_args=False).log_prob(value).sum(-1)
+
+    def rsample(self, batch, context=None, generator=None):
+        return torch.randn(*batch, *self.event_shape, dtype=self.anchor.dtype, generator=generator)
+
+
+class Unnormalised(OwnNormal):
+    def log_prob(self, value, context=None):
+        return super().log_prob(value) + 0.1
+
+
+class Wider(OwnNormal):
+    def rsample(self, batch, context=None, generator=None):
+        return 1.2 * super().rsample(batch, context, generator)
+
+
+class Forgetful(OwnNormal):
+    def rsample(self, batch, context=None, generator=None):
+        return super().rsample(batch, context, None)
+
+
+class Consuming(OwnNormal):
+    def log_prob(self, value, context=None):
+        torch.rand(())
+        return super().log_prob(value)
+
+
+class Jittered(OwnNormal):
+    def log_prob(self, value, context=None):
+        self.calls = getattr(self, "calls", 0) + 1
+        return super().log_prob(value) + 1e-3 * self.calls
+
+
+class OneRow(OwnNormal):
+    def rsample(self, batch, context=None, generator=None):
+        return super().rsample(torch.Size([1]), context, generator).expand(*batch, *self.event_shape)
+
+
+class Hiding(OwnNormal):
+    def log_prob(self, value, context=None):
+        return torch.nan_to_num(super().log_prob(value), nan=-9.0)
+
+
+class Own(Base):
+    module: type[BaseModule] = OwnNormal
+
+    def build(self, event_shape, context_shape=None):
+        return self.module(self, event_shape, context_shape)
+
+
+def base(module):
+    """Return the plan of a base module, with its name."""
+    name = f"{module.__name__}Base"
+    globals()[name] = dataclass(frozen=True, repr=False)(type(name, (Own,), {"module": module, "__module__": __name__, "__qualname__": name}))
+    return globals()[name]()
+
+
+BROKEN_BASES = {
+    base(Unnormalised): "density integrates to 1",
+    base(Wider): "samples against density, |z|",
+    base(Forgetful): "seeds",
+    base(Consuming): "seeds",
+    base(Jittered): "file and copies",
+    base(OneRow): "samples against density, |z|",
+    base(Hiding): "outside the support",
+}
+
+
+def flow_law(start):
+    """Return the name of the law of flows that starts so."""
+    found = [law.name for law in FLOW_LAWS if law.name.startswith(start)]
+    assert len(found) == 1, [law.name for law in FLOW_LAWS]
+    return found[0]
+
+
+@pytest.mark.parametrize(("broken", "start"), BROKEN_BASES.items(), ids=[type(b).__name__ for b in BROKEN_BASES])
+def test_a_broken_base_is_found(broken, start):
+    law = flow_law(start)
+    with pytest.raises(LawError) as raised:
+        check_flow(Flow(broken, bij.Affine(), 1), only=[law])
+    assert names(raised.value)[0].startswith(law + ": ")
+
+
+def test_a_sound_base_passes():
+    check_flow(Flow(base(OwnNormal), bij.Affine(), 1), only=[flow_law(start) for start in dict.fromkeys(BROKEN_BASES.values())])
+
+
+@pytest.mark.parametrize(("broken", "start"), [(WrongSign(), "sample and score"), (NoLadj(), "density integrates"), (WrongInverse(), "sample and")])
+def test_a_broken_layer_breaks_its_flow(broken, start):
+    with pytest.raises(LawError, match=flow_law(start).split("|")[0]):
+        check_flow(Flow(StandardNormal(), broken, 1), only=[flow_law(start)])
