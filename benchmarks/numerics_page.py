@@ -54,7 +54,10 @@ WORDS = {
         "half",
         "largest difference of bfloat16, float16 and autocast from float32, per 1 + size; ladj must stay float32",
     ),
-    "no hidden state": ("no state", "traces that a call leaves: in the module, the inputs, the random state, in other threads' results"),
+    "no hidden state": (
+        "no state",
+        "traces of a call in module, inputs, random state and other threads, and tensors that are no parameter or buffer",
+    ),
     "copies": ("copies", "copies that differ: deep copy and pickle after a call, state_dict, the plan through JSON"),
     "vmap and per-sample gradients": ("vmap", "largest difference of vmap and of per-sample gradients from plain batches"),
     "one graph under torch.compile": ("compile", "results that differ and recompilations under `torch.compile(fullgraph=True)`, both ways"),
@@ -175,7 +178,7 @@ def word(figure: Any, law: Any, notes: dict[str, int]) -> str:
     if isinstance(figure, str) and figure != "inf":
         return f"*fails* {notes.setdefault(figure, len(notes) + 1)}"
     number = value(figure)
-    if number == math.inf:
+    if number > 1e300:  # a law counts NaN and infinity as the largest number
         return "inf"
     return str(int(number)) if law.limit == 0 or number == 0 else f"{number:.2g}"
 

@@ -133,7 +133,7 @@ LAYERS: dict[str, dict[str, Layer]] = {
         "nflows": nflows_module(lambda n: nt.LeakyReLU(0.2)),
         "flowtorch": flowtorch("LeakyReLU"),
     },
-    "Power": {"torch": torch_map(tt.PowerTransform(3.0)), "flowtorch": flowtorch("Power", exponent=3.0)},
+    "Power": {"torch": torch_map(tt.PowerTransform(torch.tensor(3.0, dtype=torch.float64))), "flowtorch": flowtorch("Power", exponent=3.0)},
     "AffineFixed": {
         "torch": torch_map(tt.AffineTransform(1.0, 0.5)),
         "nflows": nflows_module(lambda n: nt.PointwiseAffineTransform(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0]))),

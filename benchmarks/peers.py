@@ -90,8 +90,9 @@ def as_bijector(layer: Any, inverse: bool, value: Tensor) -> tuple[Tensor, Tenso
 
 
 def plain(value: Tensor) -> Tensor:
-    """Return a tensor as one of no subclass."""
-    return value.as_subclass(Tensor)
+    """Return the tensor that one of FlowTorch's wraps."""
+    made: Tensor = value.detach_from_flow() if hasattr(value, "detach_from_flow") else value
+    return made
 
 
 @dataclass(frozen=True, repr=False)
@@ -133,7 +134,7 @@ class PeerModule(TransformModule):
         super().__init__(plan, event_shape, None)
         self.layer = layer.make(event_shape[-1])
         self.turned, self.passes, self.rows_only = layer.turned, layer.passes, layer.rows_only
-        self.way = layer.run.__name__
+        self.run = layer.run
         if "pline" in plan.family:
             self.kernel = Box()
         self.domain, self.codomain = RANGES.get(plan.family, (constraints.real, constraints.real))
@@ -152,7 +153,7 @@ class PeerModule(TransformModule):
 
     def _apply_layer(self, value: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         lone = self.rows_only and value.dim() == 1
-        out, ladj = globals()[self.way](self.layer, inverse, value[None] if lone else value)
+        out, ladj = self.run(self.layer, inverse, value[None] if lone else value)
         ladj = ladj.sum(-1) if ladj.dim() == out.dim() else ladj
         ladj = ladj.expand(out.shape[:-1]) if ladj.dim() == 0 else ladj
         ladj = ladj.float() if ladj.dtype in (torch.bfloat16, torch.float16) else ladj
@@ -160,13 +161,18 @@ class PeerModule(TransformModule):
 
     def head(self) -> list[nn.Parameter]:
         """Return the parameters of the network's last layer."""
-        linear = [module for module in self.layer.modules() if isinstance(module, nn.Linear)] if isinstance(self.layer, nn.Module) else []
+        linear = self.linear()
         return list(linear[-1].parameters()) if linear else []
 
     def free(self) -> list[nn.Parameter]:
         """Return the parameters that belong to no network."""
-        held = {id(p) for module in self.modules() if isinstance(module, nn.Linear) for p in module.parameters()}
+        held = {id(p) for module in self.linear() for p in module.parameters()}
         return [p for p in self.parameters() if id(p) not in held]
+
+    def linear(self) -> list[nn.Module]:
+        """Return the linear layers of the network, torch's or the library's own."""
+        named = [module for module in self.modules() if type(module).__name__.endswith("Linear")]
+        return [module for module in named if isinstance(getattr(module, "weight", None), nn.Parameter)]
 
 
 @dataclass(frozen=True)

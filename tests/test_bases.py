@@ -273,7 +273,10 @@ class Foreign(td.Distribution):
         (lambda: Foreign(), "base: expected a distribution of torch.distributions, or a Base plan, got Foreign"),
         (lambda: Own(0.0, 1.0), "got Own"),
         (lambda: td.Independent(Own(TWO, ONES), 1), "got Own"),
-        (lambda: td.TransformedDistribution(td.Normal(0.0, 1.0), [td.ExpTransform()]), "expected TransformedDistribution's transforms to be"),
+        (
+            lambda: td.TransformedDistribution(td.Normal(0.0, 1.0), [td.ExpTransform()]),
+            "expected TransformedDistribution's transforms to be",
+        ),
     ],
 )
 def test_what_cannot_be_wrapped_says_so(base, words):

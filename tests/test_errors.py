@@ -30,7 +30,10 @@ PLANS = {
     "mask, booleans": (lambda: bij.Coupling(AFFINE, [True, False]), r"a list of feature indices, got \(True, False\)"),
     "mask, a number": (lambda: bij.Coupling(AFFINE, 1), "expected mask to be .*, got 1"),
     "mask, too high": (lambda: bij.Coupling(AFFINE, [5]).build(3), r"expected mask indices below 3, the number of features, got \(5,\)"),
-    "mask, everything": (lambda: bij.Coupling(AFFINE, [0, 1]).build(2), r"expected a mask that leaves a feature to transform, got \(0, 1\)"),
+    "mask, everything": (
+        lambda: bij.Coupling(AFFINE, [0, 1]).build(2),
+        r"expected a mask that leaves a feature to transform, got \(0, 1\)",
+    ),
     "coupling, class": (lambda: bij.Coupling(bij.Affine), r"Coupling: expected a kernel such as Affine\(\) or Spline\(\), got <class"),
     "coupling of a structure": (lambda: bij.Coupling(COUPLING), r"Coupling: expected a kernel .*, got Coupling\(Affine\(\)\)"),
     "coupling of vectors": (lambda: bij.Coupling(bij.Linear()), r"expected a kernel on numbers, got Linear\(\), which acts on vectors"),
@@ -48,7 +51,10 @@ PLANS = {
     "graph, to itself": (lambda: bij.Autoregressive(AFFINE, adjacency=[[1]]).build(1), r"without cycles, got one through features \[0\]"),
     "graph, not square": (lambda: bij.Autoregressive(AFFINE, adjacency=[[0, 1]]), r"a square table of booleans, got \(\(0, 1\),\)"),
     "graph, a word": (lambda: bij.Autoregressive(AFFINE, adjacency="chain"), "a square table of booleans, got 'chain'"),
-    "graph, small": (lambda: bij.Autoregressive(AFFINE, adjacency=[[0]]).build(2), "expected 1 features, the length of its adjacency, got 2"),
+    "graph, small": (
+        lambda: bij.Autoregressive(AFFINE, adjacency=[[0]]).build(2),
+        "expected 1 features, the length of its adjacency, got 2",
+    ),
     "permutation, twice": (lambda: bij.Permute([1, 1]), r"Permute: expected every index from 0 once, got \(1, 1\)"),
     "permutation, a number": (lambda: bij.Permute(3), "Permute: expected every index from 0 once, got 3"),
     "permutation, nested": (lambda: bij.Permute([[0, 1]]), r"Permute: expected every index from 0 once, got \(\(0, 1\),\)"),
@@ -82,9 +88,15 @@ PLANS = {
     "inverse of a class": (lambda: bij.Inverse(bij.Exp), "Inverse: expected a bijector, got <class"),
     "compose, a class": (lambda: bij.Compose([AFFINE, bij.Exp]), "expected layer 1 to be a bijector, got <class .*write it with brackets"),
     "compose, one": (lambda: bij.Compose(bij.Exp()), r"Compose: expected a list of bijectors, got Exp\(\)"),
-    "axis, too high": (lambda: bij.OnAxis(bij.Linear(), 3).build((2, 2)), r"expected an axis of the event, got axis 3 for event_shape \(2, 2\)"),
+    "axis, too high": (
+        lambda: bij.OnAxis(bij.Linear(), 3).build((2, 2)),
+        r"expected an axis of the event, got axis 3 for event_shape \(2, 2\)",
+    ),
     "axis, broken": (lambda: bij.OnAxis(bij.Linear(), 0.5), "OnAxis: expected axis to be a whole number, got 0.5"),
-    "axis of a chain": (lambda: bij.OnAxis(bij.Compose([])), r"OnAxis: expected a single layer, got Compose\(.*; wrap the layers one by one"),
+    "axis of a chain": (
+        lambda: bij.OnAxis(bij.Compose([])),
+        r"OnAxis: expected a single layer, got Compose\(.*; wrap the layers one by one",
+    ),
     "elementwise structure": (lambda: bij.Elementwise(COUPLING), "Elementwise: expected a kernel such as"),
     "too few axes": (lambda: bij.Elementwise(bij.Linear()).build(()), r"expected an event of at least 1 axis, got event_shape \(\)"),
     "features": (lambda: NSF(0), "NSF: expected features to be a whole number of at least 1, got 0"),
@@ -101,7 +113,10 @@ BUILDS = {
     "class in a list": (lambda: Flow(S, [bij.Affine], 3), "expected layer 0 to be a bijector, got <class .*write it with brackets"),
     "no plan in a list": (lambda: Flow(S, [AFFINE, torch.nn.Linear(2, 2)], 3), r"expected layer 1 to be a bijector, got Linear\("),
     "torch's transform": (lambda: Flow(S, td.ExpTransform(), 3), r"Flow: expected a bijector or a list of bijectors, got ExpTransform\(\)"),
-    "built module": (lambda: Flow(S, AFFINE.build(3), 3), r"Flow: expected a plan, got the module that Affine\(\) built; give the plan itself"),
+    "built module": (
+        lambda: Flow(S, AFFINE.build(3), 3),
+        r"Flow: expected a plan, got the module that Affine\(\) built; give the plan itself",
+    ),
     "name": (lambda: Flow(S, "NSF", 3), "Flow: expected a bijector or a list of bijectors, got 'NSF'"),
     "nothing": (lambda: Flow(S, None, 3), "Flow: expected a bijector or a list of bijectors, got None"),
     "base, none": (lambda: Flow(None, AFFINE, 3), "Flow: expected base to be a torch distribution or a plan .*, got None"),
@@ -113,12 +128,24 @@ BUILDS = {
     "event_shape, broken": (lambda: Flow(S, AFFINE, 2.5), "event_shape: expected positive whole numbers, got 2.5"),
     "event_shape, a word": (lambda: Flow(S, AFFINE, "3"), "event_shape: expected positive whole numbers, got '3'"),
     "event_shape, true": (lambda: Flow(S, AFFINE, True), "event_shape: expected positive whole numbers, got True"),
-    "event_shape, no axis": (lambda: Flow(S, COUPLING, ()), r"expected an event of at least 1 axes, got event_shape \(\); give event_shape"),
+    "event_shape, no axis": (
+        lambda: Flow(S, COUPLING, ()),
+        r"expected an event of at least 1 axes, got event_shape \(\); give event_shape",
+    ),
     "event_shape of a base": (lambda: Flow(td.Normal(torch.zeros(3), 1.0), AFFINE, 4), r"fits Normal of shape \(3,\), got \(4,\)"),
-    "scalar base": (lambda: Flow(td.Normal(0.0, 1.0), COUPLING), r"expected a base with at least 1 axes for Coupling.*, got Normal of shape \(\)"),
+    "scalar base": (
+        lambda: Flow(td.Normal(0.0, 1.0), COUPLING),
+        r"expected a base with at least 1 axes for Coupling.*, got Normal of shape \(\)",
+    ),
     "context_shape, zero": (lambda: Flow(S, COUPLING, 3, 0), "context_shape: expected positive whole numbers, got 0"),
-    "context not used": (lambda: Flow(S, AFFINE, 3, 2), r"expected a layer or a base that uses the context of shape \(2,\), got none in Affine"),
-    "context missing": (lambda: Flow(S, bij.Elementwise(AFFINE, bij.MLP()), 3), "expected a context for its net, got none; give context_shape"),
+    "context not used": (
+        lambda: Flow(S, AFFINE, 3, 2),
+        r"expected a layer or a base that uses the context of shape \(2,\), got none in Affine",
+    ),
+    "context missing": (
+        lambda: Flow(S, bij.Elementwise(AFFINE, bij.MLP()), 3),
+        "expected a context for its net, got none; give context_shape",
+    ),
     "domain, in a chain": (
         lambda: Flow(S, [AFFINE, bij.Exp(), bij.Sigmoid().inv], 3),
         r"layer 2: Inverse\(Sigmoid\(\)\): expected values in \(0, 1\), got values in \(0, inf\)",
@@ -132,7 +159,10 @@ BUILDS = {
         r"layer 1: .*layer 1: Inverse\(Tanh\(\)\): expected values in \(-1, 1\), got values in \(0, inf\)",
     ),
     "domain, of the base": (lambda: Flow(S, bij.Power(), 3), r"Power\(\): expected values in \(0, inf\), got values in \(-inf, inf\)"),
-    "domain, of a torch base": (lambda: Flow(td.Exponential(torch.ones(2)), AFFINE), r"Affine\(\): expected all values in \(-inf, inf\), got only"),
+    "domain, of a torch base": (
+        lambda: Flow(td.Exponential(torch.ones(2)), AFFINE),
+        r"Affine\(\): expected all values in \(-inf, inf\), got only",
+    ),
     "size, in a chain": (lambda: Flow(S, [AFFINE, bij.Permute([1, 0])], 3), r"layer 1: Permute\(\(1, 0\)\): .*expected 2 features, got 3"),
 }
 
@@ -171,11 +201,23 @@ CALLS = {
     "value, whole numbers": (lambda f, c: f.log_prob(X.long()), TypeError, "expected value of torch.float32, got torch.int64"),
     "value, booleans": (lambda f, c: f.log_prob(X.bool()), TypeError, "expected value of torch.float32, got torch.bool"),
     "value, complex": (lambda f, c: f.log_prob(X.cfloat()), TypeError, "expected value of torch.float32, got torch.complex64"),
-    "value, list": (lambda f, c: f.log_prob([[0.0, 0.0, 0.0]]), TypeError, "expected value to be a torch.Tensor, got list; use torch.as_tensor"),
-    "value, array": (lambda f, c: f.log_prob(X.numpy()), TypeError, "expected value to be a torch.Tensor, got ndarray; use torch.as_tensor"),
+    "value, list": (
+        lambda f, c: f.log_prob([[0.0, 0.0, 0.0]]),
+        TypeError,
+        "expected value to be a torch.Tensor, got list; use torch.as_tensor",
+    ),
+    "value, array": (
+        lambda f, c: f.log_prob(X.numpy()),
+        TypeError,
+        "expected value to be a torch.Tensor, got ndarray; use torch.as_tensor",
+    ),
     "value, None": (lambda f, c: f.log_prob(None), TypeError, "expected value to be a torch.Tensor, got NoneType"),
     "value, device": (lambda f, c: f.log_prob(X.to("meta")), ValueError, r"expected value on cpu, got meta; move it with .to\(\)"),
-    "context, unexpected": (lambda f, c: f.log_prob(X, C), ValueError, "expected no context, since the flow was built without context_shape"),
+    "context, unexpected": (
+        lambda f, c: f.log_prob(X, C),
+        ValueError,
+        "expected no context, since the flow was built without context_shape",
+    ),
     "context, missing": (lambda f, c: c.log_prob(X), ValueError, r"expected a context of shape \(\*batch, 2\), got none"),
     "context, shape": (lambda f, c: c.log_prob(X, X), ValueError, r"expected context of shape \(\*batch, 2\), got \(4, 3\)"),
     "context, batch": (lambda f, c: c.log_prob(X, C[:3]), ValueError, r"the batch of the value: .* broadcasts with \(3,\), got \(4,\)"),
@@ -209,10 +251,22 @@ CALLS = {
         ValueError,
         r"expected values in \(0, inf\), got others in rows \[1\]",
     ),
-    "calibrate, constant": (lambda f, c: f.calibrate(torch.ones(5, 3)), ValueError, "expected finite values that vary at every site, got a const"),
-    "calibrate, NaN": (lambda f, c: f.calibrate(torch.full((5, 3), math.nan)), ValueError, "expected finite values .*, got a .*non-finite one"),
+    "calibrate, constant": (
+        lambda f, c: f.calibrate(torch.ones(5, 3)),
+        ValueError,
+        "expected finite values that vary at every site, got a const",
+    ),
+    "calibrate, NaN": (
+        lambda f, c: f.calibrate(torch.full((5, 3), math.nan)),
+        ValueError,
+        "expected finite values .*, got a .*non-finite one",
+    ),
     "calibrate, nothing": (lambda f, c: f.calibrate(torch.ones(0, 3)), ValueError, "expected at least one row, got none"),
-    "standardize, shape": (lambda f, c: f.standardize(torch.ones(5, 2)), ValueError, r"expected value of shape \(\*batch, 3\), got \(5, 2\)"),
+    "standardize, shape": (
+        lambda f, c: f.standardize(torch.ones(5, 2)),
+        ValueError,
+        r"expected value of shape \(\*batch, 3\), got \(5, 2\)",
+    ),
 }
 
 
@@ -244,7 +298,9 @@ def test_a_flow_with_a_module_of_ones_own_is_not_saved_and_the_old_file_stays(tm
     path = tmp_path / "flow.safetensors"
     path.write_bytes(b"what was there")
     own = Flow(S, bij.AffineCoupling(net=torch.nn.Linear(1, 4)), 3)
-    with pytest.raises(PlanError, match=r"in order to write it as JSON, got a Linear; make it a plan of its own .*, or keep its state_dict"):
+    with pytest.raises(
+        PlanError, match=r"in order to write it as JSON, got a Linear; make it a plan of its own .*, or keep its state_dict"
+    ):
         own.save(path)
     assert path.read_bytes() == b"what was there"
     assert [p.name for p in tmp_path.iterdir()] == ["flow.safetensors"]
@@ -299,14 +355,22 @@ FILES = {
     "dtype missing": ({"header": {"dtype": REMOVE}}, ValueError, "the header of .* lacks 'dtype'"),
     "dtype unknown": ({"header": {"dtype": "float99"}}, ValueError, "expected the name of a dtype in .*, got 'float99'"),
     "dtype, another name": ({"header": {"dtype": "nn"}}, ValueError, "expected the name of a dtype in .*, got 'nn'"),
-    "unknown plan": ({"header": {"bijector": {"type": "Zzz"}}}, PlanError, "'Zzz' is not a known plan; import the module that defines it first"),
+    "unknown plan": (
+        {"header": {"bijector": {"type": "Zzz"}}},
+        PlanError,
+        "'Zzz' is not a known plan; import the module that defines it first",
+    ),
     "unknown inside": (
         {"header": {"bijector": {"type": "Inverse", "bijector": {"type": "os.system"}}}},
         PlanError,
         "'os.system' is not a known plan",
     ),
     "no plan": ({"header": {"bijector": None}}, PlanError, "expected a plan as an object with its type, got None"),
-    "unknown field": ({"header": {"bijector": {"type": "Spline", "x": 1}}}, PlanError, r"got also \['x'\]; was it written by a newer version"),
+    "unknown field": (
+        {"header": {"bijector": {"type": "Spline", "x": 1}}},
+        PlanError,
+        r"got also \['x'\]; was it written by a newer version",
+    ),
     "swapped": ({"header": {"bijector": {"type": "StandardNormal"}}}, ValueError, "expected a base and a bijector in"),
     "another shape": ({"header": {"event_shape": [4]}}, ValueError, r"do not fit its plan: missing \[\], unknown \[\], of another shape"),
     "wrong shape": ({"header": {"event_shape": "x"}}, PlanError, "event_shape: expected positive whole numbers, got 'x'"),
@@ -325,13 +389,15 @@ def test_load_of_a_file_that_was_changed(what, flow, tmp_path):
 
 
 def test_load_of_what_is_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match="load: no file '.*nothing'"):
+    with pytest.raises(FileNotFoundError, match=r"load: no file '.*nothing'"):
         pushforward.load(tmp_path / "nothing")
     with pytest.raises(FileNotFoundError, match="load: no file"):
         pushforward.load(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello, world", bytes(range(256)) * 10, b"{}", b"PK\x03\x04"], ids=["empty", "text", "bytes", "JSON", "zip"])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello, world", bytes(range(256)) * 10, b"{}", b"PK\x03\x04"], ids=["empty", "text", "bytes", "JSON", "zip"]
+)
 def test_load_of_another_file(content, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(content)
@@ -356,7 +422,7 @@ def test_load_of_tensors_without_a_plan(tmp_path):
     path = tmp_path / "tensors.safetensors"
     for metadata in (None, {"format": "pt"}):
         save_file({"a": torch.ones(2)}, path, metadata)
-        with pytest.raises(ValueError, match="is a safetensors file without a pushforward plan; it was not written by Flow.save"):
+        with pytest.raises(ValueError, match="is a safetensors file without a pushforward plan; it was not written by Flow"):
             pushforward.load(path)
 
 

@@ -322,7 +322,7 @@ def test_interrupt_in_the_middle_of_an_epoch(monkeypatch):
     original, calls = flow.log_prob, iter(range(10**6))
 
     def log_prob(x, c=None):
-        if flow.training and next(calls) == 8:  # the third epoch of three steps
+        if flow.training and next(calls) == 2 * 12 + 5:  # the third epoch, each of four passes of three steps
             raise KeyboardInterrupt
         return original(x, c)
 
@@ -425,8 +425,9 @@ def test_steps_without_a_finite_loss_are_skipped(monkeypatch):
     calls = iter(range(10**6))
     monkeypatch.setattr(flow, "log_prob", lambda x, c=None: original(x, c) * (float("nan") if flow.training and next(calls) % 2 else 1.0))
     history = pf.fit(flow, rows(), **QUICK)
-    assert history.skipped_steps == 3
-    assert "3 steps skipped" in repr(history)
+    # Two epochs, each of four passes of three steps; every other step is spoiled.
+    assert history.skipped_steps == 12
+    assert "12 steps skipped" in repr(history)
     assert finite(flow)
 
     def broken(x, c=None):

@@ -134,7 +134,10 @@ def test_value_and_slope_are_continuous_and_monotone(order):
         widths = {name: value[:, 0].tolist() for name, value in parameters.items()}["widths"]
         knots = -5 + 10 * np.cumsum([0, *softmax([clamp(v, WIDTH_BOUND) for v in widths])])
         near = torch.tensor(np.stack([knots - 1e-9, knots + 1e-9]))
-        for function, points in ((spline.forward, near), (spline.inverse, spline.forward(near.reshape(-1, 1), **parameters)[0].reshape(2, -1))):
+        for function, points in (
+            (spline.forward, near),
+            (spline.inverse, spline.forward(near.reshape(-1, 1), **parameters)[0].reshape(2, -1)),
+        ):
             value, ladj = function(points.reshape(-1, 1), **parameters)
             value, ladj = value.reshape(2, -1), ladj.reshape(2, -1)
             assert (value[1] - value[0]).abs().max() < 1e-7

@@ -53,16 +53,16 @@ def parameter_sparsity(module, inputs, context=0, points=12):
 
 
 COUPLINGS = {
-    "halves": (dict(), 4, [0, 1]),
-    "halves of five": (dict(), 5, [0, 1]),
-    "halves, flip": (dict(flip=True), 5, [2, 3, 4]),
-    "alternating": (dict(mask="alternating"), 5, [0, 2, 4]),
-    "alternating, flip": (dict(mask="alternating", flip=True), 5, [1, 3]),
-    "indices": (dict(mask=[3, 0]), 5, [0, 3]),
-    "indices, flip": (dict(mask=[3, 0], flip=True), 5, [1, 2, 4]),
-    "nothing passes": (dict(mask=[]), 3, []),
-    "one feature": (dict(), 1, []),
-    "one feature, flip": (dict(flip=True), 1, []),
+    "halves": ({}, 4, [0, 1]),
+    "halves of five": ({}, 5, [0, 1]),
+    "halves, flip": ({"flip": True}, 5, [2, 3, 4]),
+    "alternating": ({"mask": "alternating"}, 5, [0, 2, 4]),
+    "alternating, flip": ({"mask": "alternating", "flip": True}, 5, [1, 3]),
+    "indices": ({"mask": [3, 0]}, 5, [0, 3]),
+    "indices, flip": ({"mask": [3, 0], "flip": True}, 5, [1, 2, 4]),
+    "nothing passes": ({"mask": []}, 3, []),
+    "one feature": ({}, 1, []),
+    "one feature, flip": ({"flip": True}, 1, []),
 }
 
 
@@ -265,7 +265,9 @@ def test_parameters_come_from_one_place():
     assert owned == {id(p) for p in flow.parameters()}
 
 
-@pytest.mark.parametrize("plan", [bij.Coupling(SPLINE), bij.Autoregressive(AFFINE), bij.InverseAutoregressive(SPLINE), bij.Linear(), bij.Spline()])
+@pytest.mark.parametrize(
+    "plan", [bij.Coupling(SPLINE), bij.Autoregressive(AFFINE), bij.InverseAutoregressive(SPLINE), bij.Linear(), bij.Spline()]
+)
 def test_a_new_layer_is_the_identity(plan):
     x = torch.randn(50, 4)
     y, ladj = plan.build(4, 2)(x, torch.randn(50, 2)) if plan not in (bij.Linear(), bij.Spline()) else plan.build(4)(x)

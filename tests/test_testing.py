@@ -170,12 +170,11 @@ class OnCpu(Sound):
 
 
 @kernel
-class Singular(Kernel):
-    """y = sqrt(1 + x²) sign x - sign x: its gradient at 0 is NaN by the branch that is not taken."""
+class Overflows(Kernel):
+    """y = 2x, by a square that does not fit the format."""
 
     def forward(self, x):
-        safe = torch.where(x == 0, torch.zeros_like(x), 2 * torch.sqrt(x * x) * torch.sign(x))
-        return safe, torch.full_like(x, math.log(2))
+        return 2 * torch.sqrt(x * x) * torch.sign(x), torch.full_like(x, math.log(2))
 
     def inverse(self, y):
         return y / 2, torch.full_like(y, -math.log(2))
@@ -184,11 +183,15 @@ class Singular(Kernel):
 class SoundModule(TransformModule):
     """y = 2x, as a module of one's own; the broken ones below change one thing."""
 
+    def ladj(self, x, sign):
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        return torch.full(x.shape[:-1], sign * math.log(2.0) * x.shape[-1], dtype=dtype, device=x.device)
+
     def forward(self, x, context=None):
-        return 2 * x, torch.full(x.shape[:-1], math.log(2.0) * x.shape[-1], dtype=x.dtype, device=x.device)
+        return 2 * x, self.ladj(x, 1)
 
     def inverse(self, y, context=None):
-        return y / 2, torch.full(y.shape[:-1], -math.log(2.0) * y.shape[-1], dtype=y.dtype, device=y.device)
+        return y / 2, self.ladj(y, -1)
 
 
 class Plan(Bijector):
@@ -274,7 +277,7 @@ BROKEN = {
     Unbounded(): "extreme parameters",
     FixedRows(): "shapes, strides, contexts",
     OnCpu(): "meta device",
-    Singular(): "round trip at knots, edges, denormals, |x| <= 10",
+    Overflows(): "any x up to 1e30",
     plan(Cached): "no hidden state",
     plan(Summed): "shapes, strides, contexts",
     plan(Scaled): "a row alone, train and eval, in ulps",
@@ -302,7 +305,7 @@ def test_what_is_broken_is_found(broken, law):
 
 
 def test_a_context_that_is_not_used_is_found():
-    with pytest.raises(LawError, match="shapes, strides, contexts: expected at most 0, got"):
+    with pytest.raises(LawError, match="shapes, strides, contexts: "):
         check_bijector(plan(Deaf), 2, 3, only=["shapes, strides, contexts"])
 
 
@@ -396,7 +399,9 @@ class Own(Base):
 def base(module):
     """Return the plan of a base module, with its name."""
     name = f"{module.__name__}Base"
-    globals()[name] = dataclass(frozen=True, repr=False)(type(name, (Own,), {"module": module, "__module__": __name__, "__qualname__": name}))
+    globals()[name] = dataclass(frozen=True, repr=False)(
+        type(name, (Own,), {"module": module, "__module__": __name__, "__qualname__": name})
+    )
     return globals()[name]()
 
 
@@ -430,7 +435,7 @@ def test_a_sound_base_passes():
     check_flow(Flow(base(OwnNormal), bij.Affine(), 1), only=[flow_law(start) for start in dict.fromkeys(BROKEN_BASES.values())])
 
 
-@pytest.mark.parametrize(("broken", "start"), [(WrongSign(), "sample and score"), (NoLadj(), "density integrates"), (WrongInverse(), "sample and")])
+@pytest.mark.parametrize(("broken", "start"), [(WrongSign(), "density"), (NoLadj(), "sample and"), (WrongInverse(), "sample and")])
 def test_a_broken_layer_breaks_its_flow(broken, start):
     with pytest.raises(LawError, match=flow_law(start).split("|")[0]):
         check_flow(Flow(StandardNormal(), broken, 1), only=[flow_law(start)])

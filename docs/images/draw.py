@@ -20,10 +20,10 @@ PICTURES = {
 
 
 def keep(source: Path, name: str) -> None:
-    """Write a picture as a small file: few colours, at most 1000 pixels wide."""
+    """Write a picture as a small file: 128 colours, at most 1000 pixels wide."""
     picture = Image.open(source).convert("RGB")
     picture.thumbnail((1000, 1000))
-    picture.quantize(64, dither=Image.Dither.NONE).save(HERE / f"{name}.png", optimize=True)
+    picture.quantize(128, dither=Image.Dither.NONE).save(HERE / f"{name}.png", optimize=True)
     print(HERE / f"{name}.png")
 
 

@@ -34,7 +34,7 @@ class Spline(Kernel):
         bound: B > 0, half the width of the box.
         order: ``"quadratic"`` or ``"linear"``.
 
-    >>> Spline(bins=4).build((2,))(torch.tensor([0.5, 9.0]))[0]
+    >>> Spline(bins=4).build((2,))(torch.tensor([0.5, 9.0]))[0].detach()
     tensor([0.5000, 9.0000])
     """
 

@@ -1,8 +1,8 @@
 """The laws that every layer and every flow keeps, for the library's own and for yours.
 
 >>> from pushforward.bijectors import Affine
->>> figures = check_bijector(Affine(), (2,))
->>> figures["round trip, float64"] < 1e-11
+>>> figures = check_bijector(Affine(), (2,), only=["ladj against autograd, float64"])
+>>> figures["ladj against autograd, float64"] < 1e-12
 True
 """
 

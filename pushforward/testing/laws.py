@@ -67,7 +67,8 @@ def run_laws(laws: Sequence[Law], case: Any, name: str, only: Iterable[str] | No
         if wanted is not None and law.name not in wanted:
             continue
         try:
-            figures[law.name] = float(law.figure(case))
+            with torch.random.fork_rng(devices=[]):  # building and drawing are the check's own affair
+                figures[law.name] = float(law.figure(case))
         except Exception as error:
             broken.append(f"{law.name}: {type(error).__name__}: {error}")
             continue
