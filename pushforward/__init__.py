@@ -1,10 +1,12 @@
 """pushforward: normalizing flows on PyTorch."""
 
 from pushforward import bijectors, distributions, flows, plots, testing
-from pushforward.core import Base, Bijector, Kernel, Net, TransformModule
+from pushforward.core import Base, Bijector, TransformModule
 from pushforward.describe import Description
 from pushforward.flow import ConditionedFlow, Flow, load
 from pushforward.flows import IAF, MAF, NICE, NSF, RealNVP
+from pushforward.kernel import Kernel
+from pushforward.parameters import Net
 from pushforward.spec import PlanError, Spec
 from pushforward.train.fit import History, fit
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints, transform_to
 
 from pushforward import numerics, supports
-from pushforward.core import Base, BaseModule, NetLike, Parameters, Shape, expect_net, flat_context
+from pushforward.core import Base, BaseModule, Shape
 from pushforward.kernels.affine import Affine
+from pushforward.parameters import NetLike, Parameters, expect_net, flat_context
 from pushforward.spec import PlanError
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pushforward.core import Bijector, Compose, Elementwise, Inverse, Kernel, NetLike
+from pushforward.core import Bijector, Compose, Inverse
+from pushforward.kernel import Elementwise, Kernel
 from pushforward.kernels.affine import Additive, Affine
 from pushforward.kernels.fixed import ELU, AffineFixed, Exp, LeakyReLU, Power, Sigmoid, Softplus, Tanh
 from pushforward.kernels.linear import Linear
 from pushforward.kernels.spline import Spline
 from pushforward.nets import MLP, ResidualMLP
+from pushforward.parameters import NetLike
 from pushforward.structures.autoregressive import Autoregressive, InverseAutoregressive
 from pushforward.structures.coupling import Coupling
 from pushforward.structures.rearrange import OnAxis, Permute, Reverse, Shuffle

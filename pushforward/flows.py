@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pushforward.bases import StandardNormal
-from pushforward.core import Bijector, Elementwise, NetLike
+from pushforward.core import Bijector
 from pushforward.flow import Flow
+from pushforward.kernel import Elementwise
 from pushforward.kernels.affine import Additive, Affine
 from pushforward.kernels.linear import Linear
 from pushforward.kernels.spline import Spline
 from pushforward.nets import MLP
+from pushforward.parameters import NetLike
 from pushforward.spec import PlanError
 from pushforward.structures.autoregressive import Autoregressive, InverseAutoregressive
 from pushforward.structures.coupling import Coupling

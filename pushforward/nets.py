@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pushforward.core import Mask, Net
+from pushforward.parameters import Mask, Net
 from pushforward.spec import PlanError
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

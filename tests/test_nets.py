@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 
 import pushforward.bijectors as bij
-from pushforward.core import Parameters
 from pushforward.distributions import DiagNormal, Flow, StandardNormal
 from pushforward.flows import NSF, RealNVP
 from pushforward.nets import ACTIVATIONS, Dense
+from pushforward.parameters import Parameters
 from pushforward.spec import PlanError
 from pushforward.testing import randomize
 

@@ -26,7 +26,9 @@ from safetensors.torch import load_file
 import pushforward
 import pushforward.bijectors as bij
 from pushforward import distributions as dist
-from pushforward.core import Base, Kernel, Net
+from pushforward.core import Base
+from pushforward.kernel import Kernel
+from pushforward.parameters import Net
 from pushforward.spec import PlanError, Spec, registry
 from pushforward.testing import check_bijector, randomize
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pushforward.bijectors as bij
-from pushforward.core import Parameters
+from pushforward.parameters import Parameters
 from pushforward.spec import PlanError
 from pushforward.testing import randomize
 

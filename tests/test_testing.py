@@ -11,8 +11,9 @@ import torch
 import torch.distributions as td
 
 import pushforward.bijectors as bij
-from pushforward.core import Base, BaseModule, Bijector, Kernel, TransformModule
+from pushforward.core import Base, BaseModule, Bijector, TransformModule
 from pushforward.distributions import Flow, StandardNormal
+from pushforward.kernel import Kernel
 from pushforward.testing import FLOW_LAWS, LAWS, LawError, check_bijector, check_flow
 
 

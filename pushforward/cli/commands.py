@@ -227,9 +227,7 @@ def plot(
     if unknown := [name for name in drawn if name not in names]:
         raise typer.BadParameter(f"--columns: the model has no column {unknown[0]!r}; it has {', '.join(names)}")
     if len(drawn) > plots.MOST_COLUMNS:
-        raise typer.BadParameter(
-            f"--columns: expected at most {plots.MOST_COLUMNS} columns to draw in pairs, got {len(drawn)}"
-        )
+        raise typer.BadParameter(f"--columns: expected at most {plots.MOST_COLUMNS} columns to draw in pairs, got {len(drawn)}")
     if output.suffix:
         check_output(output, [model, table], ending=False)
         if output.suffix not in PICTURES:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints
 
-from pushforward.core import Kernel
+from pushforward.kernel import Kernel
 from pushforward.spec import PlanError
 
 

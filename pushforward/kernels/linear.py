@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.core import Kernel
+from pushforward.kernel import Kernel
 from pushforward.numerics import soft_clamp
 from pushforward.spec import PlanError
 

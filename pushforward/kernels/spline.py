@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.core import Kernel
+from pushforward.kernel import Kernel
 from pushforward.numerics import soft_clamp
 from pushforward.spec import PlanError
 

@@ -12,9 +12,11 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from pushforward import supports
-from pushforward.core import Bijector, ComposeModule, InverseModule, KernelModule, TransformModule, flat_context
+from pushforward.core import Bijector, ComposeModule, InverseModule, TransformModule
 from pushforward.flow import Flow
+from pushforward.kernel import KernelModule
 from pushforward.kernels.spline import Spline
+from pushforward.parameters import flat_context
 from pushforward.plots import spaces, style
 from pushforward.plots.rows import limits, positive
 

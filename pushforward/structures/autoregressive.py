@@ -11,19 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from pushforward import numerics
-from pushforward.core import (
-    Bijector,
-    Kernel,
-    Mask,
-    NetLike,
-    Parameters,
-    Shape,
-    TransformModule,
-    expect_kernel,
-    expect_net,
-    flat_context,
-)
+from pushforward.core import Bijector, Shape, TransformModule
+from pushforward.kernel import Kernel, expect_kernel
 from pushforward.nets import MLP
+from pushforward.parameters import Mask, NetLike, Parameters, expect_net, flat_context
 from pushforward.spec import PlanError
 from pushforward.structures.rearrange import Index, expand_sites
 

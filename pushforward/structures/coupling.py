@@ -9,18 +9,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pushforward import numerics
-from pushforward.core import (
-    Bijector,
-    Kernel,
-    NetLike,
-    Parameters,
-    Shape,
-    TransformModule,
-    expect_kernel,
-    expect_net,
-    flat_context,
-)
+from pushforward.core import Bijector, Shape, TransformModule
+from pushforward.kernel import Kernel, expect_kernel
 from pushforward.nets import MLP
+from pushforward.parameters import NetLike, Parameters, expect_net, flat_context
 from pushforward.spec import PlanError
 from pushforward.structures.rearrange import Selection
 

@@ -12,7 +12,8 @@ from torch.distributions import biject_to
 from torch.distributions.constraints import Constraint
 
 from pushforward import supports
-from pushforward.core import Bijector, ModuleNet, Parameters, Shape, TransformModule
+from pushforward.core import Bijector, Shape, TransformModule
+from pushforward.parameters import ModuleNet, Parameters
 
 
 def randomize(module: nn.Module, scale: float, seed: int = 0) -> nn.Module:

@@ -1,0 +1,148 @@
+"""Kernel: the pure maths of one bijection, and the layers whose parameters see nothing or the context alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
+
+from pushforward import numerics, supports
+from pushforward.core import Bijector, Shape, TransformModule
+from pushforward.parameters import NetLike, Parameters, expect_net, flat_context
+from pushforward.spec import PlanError, Spec
+
+
+class Kernel(Bijector):
+    r"""The pure maths of one bijection: parameters without constraints in, ``(y, ladj)`` out; no state.
+
+    With ``event_dim = 0`` a kernel maps numbers: it gets ``x`` of shape ``(*batch, sites)``, a parameter of size K as
+    ``(*batch, K, sites)`` (parameter-major: each parameter is contiguous over sites), a single one as ``(*batch, sites)``,
+    and returns ``ladj`` per site. With ``event_dim = 1`` it maps vectors on the last axis and returns ``ladj`` per vector.
+
+    A subclass states ``formula``, ``domain`` and ``codomain`` and writes ``forward``; it writes ``init`` when it has
+    parameters and ``inverse`` when there is a closed form (the default finds the root numerically).
+    """
+
+    axis = -1
+    formula: ClassVar[str] = ""
+    domain: Constraint = constraints.real
+    codomain: Constraint = constraints.real
+    forward: Callable[..., tuple[Tensor, Tensor]]
+
+    def init(self, shape: Shape) -> dict[str, Tensor]:
+        """Return the parameters' names, shapes and identity values for ``shape`` sites (or a vector of that length)."""
+        return {}
+
+    def numerical_inverse(self, y: Tensor, **parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``(x, ladj)`` of the inverse of an increasing map of all real values: a safeguarded root with implicit gradients."""
+        y = y.expand(self.forward(torch.zeros_like(y), **parameters)[0].shape)
+        x = numerics.root(lambda x: self.forward(x, **parameters), y)
+        ladj = self.forward(x, **parameters)[1]
+        # A value that the map does not reach leaves the root at the end of the range: no point before it, density zero.
+        return x, torch.where(torch.abs(x) > torch.finfo(x.dtype).max / 64, -math.inf, -ladj)
+
+    inverse: Callable[..., tuple[Tensor, Tensor]] = numerical_inverse
+
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+        return KernelModule(self, self, event_shape, context_shape, None)
+
+
+class KernelModule(TransformModule):
+    """A kernel whose parameters see nothing, or the context alone: free, contextual and fixed layers."""
+
+    def __init__(self, plan: Bijector, kernel: Kernel, event_shape: Shape, context_shape: Shape | None, net: NetLike | None) -> None:
+        super().__init__(plan, event_shape, context_shape)
+        if not supports.same(kernel.domain, constraints.real) and type(kernel).inverse is Kernel.inverse:
+            raise PlanError(f"{kernel!r}: the numerical inverse expects a domain of all real values; write inverse in closed form")
+        self.kernel = kernel
+        self.domain, self.codomain = kernel.domain, kernel.codomain
+        self.ends = supports.bounds(kernel.domain), supports.bounds(kernel.codomain)
+        self.rank = len(event_shape)
+        if kernel.event_dim == 0:
+            self.sites: Shape = (math.prod(event_shape),)
+            lead = 0
+        else:
+            self.sites, lead = event_shape[-1:], self.rank - 1
+        context = 0 if net is None or context_shape is None else math.prod(context_shape)
+        self.parameters_of = Parameters(kernel.init(self.sites), net, 0, context, None, lead)
+        self.uses_context = self.parameters_of.net is not None
+        self.sees = "the context" if self.uses_context else "nothing"
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._apply_kernel(self.kernel.forward, x, context, *self.ends)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._apply_kernel(self.kernel.inverse, y, context, *reversed(self.ends))
+
+    def _apply_kernel(
+        self,
+        function: Callable[..., tuple[Tensor, Tensor]],
+        x: Tensor,
+        context: Tensor | None,
+        source: supports.Ends,
+        target: supports.Ends,
+    ) -> tuple[Tensor, Tensor]:
+        parameters = self.parameters_of(None, flat_context(context, self.context_shape) if self.uses_context else None)
+        values, outside = supports.enter(numerics.working(x), source)
+        if self.kernel.event_dim == 0:
+            y, ladj = function(values.reshape((*x.shape[: x.dim() - self.rank], *self.sites)), **parameters)
+            batch = y.shape[:-1]
+            if outside is not None:
+                ladj = torch.where(outside.reshape(values.shape[: values.dim() - self.rank] + self.sites), -math.inf, ladj)
+            # Summed before it is broadcast: a scale that no input changes is summed once, not once a row.
+            ladj = ladj.sum(-1)
+        else:
+            y, ladj = function(values, **parameters)
+            batch = y.shape[: y.dim() - self.rank]
+            if self.rank > 1:
+                ladj = ladj.expand(y.shape[:-1]).flatten(len(batch)).sum(-1)
+        return supports.leave(y.reshape(batch + self.event_shape).to(x.dtype), target), ladj.expand(batch)
+
+    def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
+        if self.parameters_of.size or self.kernel.event_dim:
+            return None
+        function = self.kernel.inverse if inverse else self.kernel.forward
+        low, high = function(torch.tensor(ends, dtype=torch.float64, device="cpu")[:, None].expand(2, *self.sites))[0]
+        same = bool((low == low[0]).all() and (high == high[0]).all())
+        return (float(low[0]), float(high[0])) if same else None
+
+
+@dataclass(frozen=True, repr=False)
+class Elementwise(Bijector):
+    """A kernel whose parameters are a function of the context (``net``), or free (``net=None``).
+
+    Args:
+        kernel: The maths of the layer.
+        net: The network from context to parameters: a `Net` plan or any module of yours.
+
+    >>> from pushforward.bijectors import MLP, Spline
+    >>> layer = Elementwise(Spline(), net=MLP()).build(2, context_shape=3)
+    >>> layer(torch.zeros(5, 2), torch.ones(5, 3))[0].shape
+    torch.Size([5, 2])
+    """
+
+    kernel: Kernel
+    net: NetLike | None = None
+
+    def check(self) -> None:
+        expect_kernel(self, self.kernel)
+        expect_net(self, self.net, optional=True)
+
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+        if len(event_shape) < self.kernel.event_dim:
+            raise PlanError(f"{self!r}: expected an event of at least {self.kernel.event_dim} axis, got event_shape {event_shape}")
+        if self.net is not None and context_shape is None:
+            raise PlanError(f"{self!r}: expected a context for its net, got none; give context_shape, or leave out net")
+        return KernelModule(self, self.kernel, event_shape, context_shape, self.net)
+
+
+def expect_kernel(owner: Spec, kernel: object) -> None:
+    """Raise `PlanError` unless ``kernel`` is a kernel plan."""
+    if not isinstance(kernel, Kernel):
+        raise PlanError(f"{type(owner).__name__}: expected a kernel such as Affine() or Spline(), got {kernel!r}")

@@ -1,0 +1,133 @@
+"""Parameters: where kernel parameters come from, a learnable offset and an optional network of what is visible."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pushforward import numerics
+from pushforward.core import Shape
+from pushforward.spec import PlanError, Spec
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+class Net(Spec):
+    """A plan of a hypernetwork: what is visible in, the parameters of a kernel out."""
+
+    def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
+        """Build ``(x | None, c | None) -> (*batch, outputs)``.
+
+        ``x`` has ``inputs`` features and ``c`` has ``context``; a net without inputs gets None for them. ``sees`` is a boolean
+        array ``(outputs, inputs)`` that says which input each output may depend on (None: all). A new net gives the constant ``start``
+        of shape ``(outputs,)`` whatever it sees.
+        """
+        raise NotImplementedError
+
+    def summary(self, inputs: int, outputs: int, context: int) -> str:
+        """Return the network in words, with its widths."""
+        return repr(self)
+
+
+NetLike = Net | nn.Module
+
+
+class ModuleNet(nn.Module):
+    """A user's own module as a hypernetwork: it gets ``cat(x, c)`` on the last axis and its output is added to the start."""
+
+    def __init__(self, module: nn.Module, inputs: int, outputs: int, context: int, sees: Mask | None, start: Tensor | None) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(module)  # a plan may be built more than once; each build has its own weights
+        self.offset = nn.Parameter(torch.zeros(outputs) if start is None else start.clone())
+        name = type(module).__name__
+        # Two rows that are alike in nothing, to see the shape and what depends on what.
+        probe = torch.linspace(-1.0, 1.3, 2 * (inputs + context)).reshape(2, -1).sin()
+        try:
+            out = self.module(probe)
+        except Exception as error:
+            raise PlanError(f"{name}: expected a module that takes (batch, {inputs} inputs + {context} context): {error}") from error
+        if not isinstance(out, Tensor) or out.shape != (2, outputs):
+            got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise PlanError(f"{name}: expected an output of shape (batch, {outputs}), got {got} for a batch of 2")
+        if sees is not None and not probe.is_meta:
+            jacobian: Any = torch.autograd.functional.jacobian(lambda v: self.module(v).sum(0), probe)
+            hidden = (jacobian != 0).any(1)[:, :inputs].numpy() & ~sees
+            if hidden.any():
+                output, seen = np.argwhere(hidden)[0].tolist()
+                raise PlanError(f"{name}: output {output} depends on feature {seen}, which it must not see; mask the module, or use MLP()")
+
+    def forward(self, x: Tensor | None, context: Tensor | None) -> Tensor:
+        if x is not None and context is not None:
+            batch = torch.broadcast_shapes(x.shape[:-1], context.shape[:-1])
+            visible = torch.cat([x.expand(*batch, -1), context.expand(*batch, -1)], -1)
+        else:
+            visible = x if x is not None else context  # type: ignore[assignment]
+        out: Tensor = self.module(visible.to(self.offset.dtype))
+        return out + self.offset
+
+
+class Parameters(nn.Module):
+    """The only place where kernel parameters come to be: learnable offset + optional net of whatever is visible.
+
+    Calling it with the visible features ``(*batch, inputs)`` and the context returns the parameters by name, each
+    ``(*batch, *shape)`` with ``lead`` axes of size 1 between batch and shape.
+    """
+
+    def __init__(
+        self,
+        init: dict[str, Tensor],
+        net: NetLike | None = None,
+        inputs: int = 0,
+        context: int = 0,
+        sees: Mask | None = None,
+        lead: int = 0,
+    ) -> None:
+        super().__init__()
+        self.layout: list[tuple[str, int, int, Shape]] = []
+        stop = 0
+        for key, value in init.items():
+            start, stop = stop, stop + value.numel()
+            self.layout.append((key, start, stop, (1,) * lead + tuple(value.shape)))
+        self.size = stop
+        flat = torch.cat([value.flatten() for value in init.values()]) if init else None
+        self.offset: nn.Parameter | None = None
+        self.net: nn.Module | None = None
+        self.summary = "none"
+        if flat is None:
+            return
+        if net is None or inputs + context == 0:
+            self.offset = nn.Parameter(flat.clone())
+        elif isinstance(net, Net):
+            self.net = net.build(inputs, stop, context, sees, flat)
+            self.summary = net.summary(inputs, stop, context)
+        else:
+            self.net = ModuleNet(net, inputs, stop, context, sees, flat)
+            self.summary = f"{type(net).__name__} {inputs + context} → {stop}"
+
+    def forward(self, visible: Tensor | None = None, context: Tensor | None = None) -> dict[str, Tensor]:
+        if self.net is not None:
+            theta = self.net(visible, context)
+        elif self.offset is not None:
+            theta = self.offset
+        else:
+            return {}
+        theta = numerics.working(theta)
+        return {name: theta[..., a:b].unflatten(-1, shape) for name, a, b, shape in self.layout}
+
+
+def flat_context(context: Tensor | None, shape: Shape | None) -> Tensor | None:
+    """Return a context ``(*batch, *context)`` with its event axes joined to one."""
+    if context is None or shape is None or len(shape) == 1:
+        return context
+    return context.reshape((*context.shape[: context.dim() - len(shape)], math.prod(shape)))
+
+
+def expect_net(owner: Spec, net: object, optional: bool = False) -> None:
+    """Raise `PlanError` unless ``net`` is a `Net` plan or a module."""
+    if not (isinstance(net, Net | nn.Module) or (optional and net is None)):
+        raise PlanError(f"{type(owner).__name__}: expected net to be a plan such as MLP() or an nn.Module, got {net!r}")
