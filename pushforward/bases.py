@@ -103,6 +103,7 @@ class Wrapped(Base):
         name: The class, such as ``"Normal"``; looked up in `torch.distributions` alone.
         arguments: Pairs of argument and value: a number, nested tuples (a tensor), or another `Wrapped`.
         learnable: Make the tensors parameters, each kept inside the constraint that the class declares for it.
+        dtype: Precision in which the tensors are made, such as ``"float64"`` (None: torch's default).
 
     >>> wrap(torch.distributions.Normal(0.0, 1.0)).build(()).log_prob(torch.tensor(0.0))
     tensor(-0.9189)
@@ -111,11 +112,18 @@ class Wrapped(Base):
     name: str
     arguments: tuple[tuple[str, Any], ...] = field(default=())
     learnable: bool = False
+    dtype: str | None = None
 
     def check(self) -> None:
+        if self.dtype not in (None, "float16", "bfloat16", "float32", "float64"):
+            raise PlanError(f"Wrapped: expected dtype to name a precision such as 'float64', got {self.dtype!r}")
         cls = getattr(torch.distributions, str(self.name), None)
         if not (inspect.isclass(cls) and issubclass(cls, Distribution)):
             raise PlanError(f"Wrapped: expected the name of a class of torch.distributions, got {self.name!r}")
+
+    def __str__(self) -> str:
+        inner = [str(value) for _, value in self.arguments if isinstance(value, Wrapped)]
+        return f"{self.name}({', '.join(inner)})"
 
     def build(self, event_shape: Shape | None = None, context_shape: Shape | None = None) -> BaseModule:
         return WrappedModule(self, context_shape, event_shape)
@@ -148,7 +156,9 @@ def wrap(distribution: Distribution, learnable: bool = False) -> Wrapped:
                 f"base: {cls.__name__} keeps no attribute {name!r}, so it cannot be rebuilt; write a Base plan for it"
             ) from error
         arguments.append((name, _frozen(cls.__name__, name, value, learnable)))
-    return Wrapped(cls.__name__, tuple(arguments), learnable)
+    dtypes = {getattr(distribution, name).dtype for name, _ in arguments if isinstance(getattr(distribution, name, None), Tensor)}
+    other = [str(dtype).removeprefix("torch.") for dtype in dtypes if dtype.is_floating_point and dtype != torch.get_default_dtype()]
+    return Wrapped(cls.__name__, tuple(arguments), learnable, other[0] if other else None)
 
 
 def _frozen(owner: str, name: str, value: Any, learnable: bool) -> Any:
@@ -184,7 +194,7 @@ class _Holder(nn.Module):
             elif isinstance(value, bool | str | int) or value is None or limit is None:
                 self.constants[name] = value
             else:
-                tensor = torch.as_tensor(value, dtype=torch.get_default_dtype())
+                tensor = torch.as_tensor(value, dtype=getattr(torch, plan.dtype) if plan.dtype else torch.get_default_dtype())
                 if plan.learnable and not constraints.is_dependent(limit):
                     self.constraints[name] = transform_to(limit)
                     self.register_parameter(name, nn.Parameter(transform_to(limit).inv(tensor)))

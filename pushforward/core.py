@@ -109,7 +109,7 @@ class TransformModule(nn.Module):
         if mapped is None:
             raise PlanError(
                 f"expected all values in {supports.name(self.domain)}, got only those in {supports.name(support)}, whose image "
-                "is not known; put learnable layers before the map that bounds the values"
+                "is not known; put learnable layers before what bounds the values (a fixed map, or the base)"
             )
         return supports.interval(min(mapped), max(mapped))
 
@@ -218,10 +218,10 @@ class ComposeModule(TransformModule):
         for index, part in enumerate(plan.bijectors):
             try:
                 layers.append(part.build(shape, context_shape))
-                held = held or [layers[0].domain]
-                held.append(layers[-1].image(held[-1]))
             except PlanError as error:
-                raise PlanError(f"layer {index}: {part!r}: {error}") from error
+                raise PlanError(f"layer {index}: {error}") from error
+            held = held or [layers[0].domain]
+            held.append(self._image_of(index, layers[-1], held[-1]))
             shape = layers[-1].out_shape
         self.layers = nn.ModuleList(layers)
         self.out_shape = shape
@@ -255,11 +255,15 @@ class ComposeModule(TransformModule):
 
     def image(self, support: Constraint) -> Constraint:
         for index, layer in enumerate(self.layers):
-            try:
-                support = layer.image(support)  # type: ignore[operator]
-            except PlanError as error:
-                raise PlanError(f"layer {index}: {layer.plan!r}: {error}") from error
+            support = self._image_of(index, layer, support)  # type: ignore[arg-type]
         return support
+
+    @staticmethod
+    def _image_of(index: int, layer: TransformModule, support: Constraint) -> Constraint:
+        try:
+            return layer.image(support)
+        except PlanError as error:
+            raise PlanError(f"layer {index}: {layer.plan!r}: {error}") from error
 
     def calibrate(self, y: Tensor, context: Tensor | None = None) -> None:
         for layer in reversed(self.layers):

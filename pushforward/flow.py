@@ -219,7 +219,7 @@ class Flow(nn.Module, Distribution):
     def describe(self, batch: int = 1000) -> Description:
         """Tell what the flow is made of, layer by layer, with the memory that training takes at ``batch`` rows."""
         base = self.base.plan
-        title = f"Flow of {tuple(self.event_shape)} from {base!r}" + (f" given {self.context_shape}" if self.context_shape else "")
+        title = f"Flow of {tuple(self.event_shape)} from {base}" + (f" given {self.context_shape}" if self.context_shape else "")
         return describe(self.transform, self.base, title, batch)
 
     # Internals shared with the conditioned view
@@ -345,7 +345,8 @@ def load(path: str | os.PathLike[str]) -> Flow:
         raise ValueError(f"load: expected the name of a dtype in {os.fspath(path)!r}, got {header['dtype']!r}")
     if not isinstance(base, Base) or not isinstance(plan, Bijector):
         raise ValueError(f"load: expected a base and a bijector in {os.fspath(path)!r}, got {base!r} and {plan!r}")
-    flow = Flow(base, plan, event_shape, context_shape).to(dtype)
+    with torch.random.fork_rng(devices=[]):  # the initial weights, which the file replaces, cost the user no random numbers
+        flow = Flow(base, plan, event_shape, context_shape).to(dtype)
     io.check_state(path, flow.state_dict(), tensors)
     flow.load_state_dict(tensors)
     for name in ("columns", "context_columns"):

@@ -105,7 +105,7 @@ def _check_sizes(name: str, sizes: Sequence[int], activation: str) -> None:
 
 
 def _summary(name: str, inputs: int, context: int, hidden: Sequence[object], outputs: int, activation: str) -> str:
-    entrance = str(inputs) if not context else f"({inputs} + {context} context)"
+    entrance = str(inputs) if not context else f"({inputs} + {context} context)" if inputs else f"{context} context"
     return f"{name} {' → '.join(map(str, (entrance, *hidden, outputs)))}, {activation}"
 
 
