@@ -218,18 +218,19 @@ def best_word(libraries: dict[str, Any], law: Any, ours: Any, notes: dict[str, i
 
 
 def better(plans: dict[str, Any], peers: dict[str, Any], laws: Sequence[Any]) -> list[str]:
-    """Return the places where a peer is clearly better: twice, and by more than a few roundings of float64."""
+    """Return the places where a peer is clearly better: at half of ours, and ours no longer a hundredth of what the law allows."""
     rows = []
     for law in laws:
         for name, libraries in peers.items():
             ours = plans.get(name, {}).get(law.name)
             figure, names = best(libraries, law)
-            if names and value(ours) > 2 * figure and value(ours) - figure > 2e-15:
-                rows.append([heading(law), name, word(ours, law, {}), word(figure, law, {}), ", ".join(names)])
-    text = "A peer's figure is less than half of ours, by more than a few roundings of float64:\n"
+            if names and value(ours) > 2 * figure and value(ours) > law.limit / 100:
+                rows.append([heading(law), name, word(ours, law, {}), word(figure, law, {}), f"{law.limit:g}", ", ".join(names)])
+    title = "### Where a peer is better\n"
     if not rows:
-        return ["### Where a peer is better\n", "Nowhere by a factor of two, but for a few roundings of float64.\n"]
-    return ["### Where a peer is better\n", text, table(["law", "plan", "ours", "peer", "which"], rows)]
+        return [title, "Nowhere: no peer has half of our figure where ours is over a hundredth of the limit.\n"]
+    text = "A peer's figure is at most half of ours, and ours is over a hundredth of the limit (under that, both are rounding):\n"
+    return [title, text, table(["law", "plan", "ours", "peer", "limit", "which"], rows)]
 
 
 def flow_table(flows: dict[str, Any], laws: Sequence[Any], notes: dict[str, int]) -> str:
