@@ -1,7 +1,15 @@
-"""Names that the examples in docstrings use without importing them."""
+"""Settings of all tests, and the names that examples in docstrings use without importing them."""
+
+import os
 
 import pytest
 import torch
+from hypothesis import settings
+
+# Everyone searches for new examples; CI repeats the known ones, so that a change is judged by what it changed.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture(autouse=True)

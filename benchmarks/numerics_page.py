@@ -67,10 +67,10 @@ WORDS = {
         "largest difference of a row alone from the row in a batch, in ulps of float32",
     ),
     "sample and score in one pass": ("one pass", "largest relative difference of `rsample_and_log_prob` from `log_prob`"),
-    "density integrates to 1": ("integral", "distance of the integral from 1 (flows of one dimension)"),
+    "density integrates to 1": ("integral", "distance of the integral from 1, for flows of one dimension (0 for others)"),
     "samples against density, |z|": (
         "samples, \\|z\\|",
-        "largest z-score of mass and bounded moments by the density against samples, three seeds",
+        "largest z-score of mass and bounded moments by the density against samples, three seeds (0 for a batch)",
     ),
     "torch.distributions interface": ("interface", "promises of torch.distributions that are not kept"),
     "seeds and generators": ("seeds", "draws that a seed does not repeat, and calls that touch the random state without drawing"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from cases import CASES
@@ -31,3 +32,8 @@ def _parts(plan):
 def test_every_plan_has_a_row():
     ours = {name for name, cls in registry().items() if issubclass(cls, Bijector) and cls.__module__.startswith("pushforward.")}
     assert ours <= {part for plan, _, _ in CASES.values() for part in _parts(plan)}
+
+
+def test_every_row_has_its_figures_in_the_documentation():
+    page = (Path(__file__).parents[1] / "docs" / "numerics.md").read_text()
+    assert [name for name in CASES if f"| {name} " not in page] == []

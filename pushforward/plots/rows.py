@@ -107,7 +107,8 @@ def _middle(values: Array) -> tuple[float, float]:
     low, high = (float(q) for q in np.quantile(values, [0.005, 0.995]))
     reach = 0.15 * (high - low)
     low, high = max(low - reach, float(values.min())), min(high + reach, float(values.max()))
-    half = 0.5 * (abs(low) or 1.0) if high - low <= 1e-12 * max(abs(low), abs(high)) else 0.0
+    size = abs(low) if abs(low) > 1e-300 else 1.0  # half of a denormal number may be zero
+    half = 0.5 * size if high - low <= 1e-12 * max(abs(low), abs(high)) else 0.0
     return low - half, high + half
 
 
