@@ -79,7 +79,9 @@ def inner_ticks(axis: Axis, span: tuple[float, float]) -> None:
             inner = [tick for tick in ticker.MaxNLocator(count, steps=[1, 2, 5, 10]).tick_values(*span) if low <= tick <= high]
     inner = inner[::2] if len(inner) > 3 else inner
     # As many digits as tell the ticks apart, and no common factor: there is no place for one between panels.
-    digits = next((d for d in range(2, 17) if len({f"{tick:.{d}g}" for tick in inner}) == len(inner)), 17)
+    size = max((abs(tick) for tick in inner), default=0.0)
+    whole = len(str(int(size))) if size < 1e5 else 2  # numbers of up to five digits are written out
+    digits = next((d for d in range(max(2, whole), 17) if len({f"{tick:.{d}g}" for tick in inner}) == len(inner)), 17)
     names = [re.sub(r"e([+-])0*", r"e\1", f"{tick:.{digits}g}").replace("e+", "e").replace("-", "\u2212") for tick in inner]
     axis.set_ticks(inner, labels=names)
 
