@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -161,3 +162,21 @@ def test_the_inverse_of_a_flow_is_its_inverse(drawn):
     assert torch.equal(back, flow.transform.inverse(y, context)[0])
     assert torch.allclose(minus, -ladj, rtol=1e-5, atol=1e-5)
     assert turned.passes == tuple(reversed(flow.transform.passes))
+
+
+@pytest.mark.parametrize("kernel", [bij.Affine(), bij.Spline(), bij.Spline(order="linear"), bij.Linear()], ids=repr)
+def test_ten_thousand_random_parameter_sets_stay_finite(kernel):
+    draw = torch.Generator().manual_seed(0)
+    # From a tenth to a hundred times the usual size, each set with its own.
+    sizes = 10 ** (3 * torch.rand(10_000, generator=draw) - 1)
+    parameters = {
+        name: (sizes.reshape(-1, *(1,) * start.dim()) * torch.randn(10_000, *start.shape, generator=draw)).requires_grad_()
+        for name, start in kernel.init((2,)).items()
+    }
+    x = 3 * torch.randn(10_000, 2, generator=draw)
+    for function in (kernel.forward, kernel.inverse):
+        value, ladj = function(x, **parameters)
+        assert torch.isfinite(value).all()
+        assert torch.isfinite(ladj).all()
+        gradients = torch.autograd.grad(torch.tanh(value).sum() + torch.tanh(ladj).sum(), list(parameters.values()), allow_unused=True)
+        assert all(torch.isfinite(gradient).all() for gradient in gradients if gradient is not None)
