@@ -30,6 +30,11 @@ def _mix(kind: str | None, index: int) -> list[Bijector]:
     return [Shuffle(index)] if kind == "shuffle" else []
 
 
+def _net(net: NetLike | None, widths: Sequence[int], activation: str) -> NetLike:
+    # Not `net or ...`: a module that is a container has a length, and may be false.
+    return MLP(widths, activation) if net is None else net
+
+
 def _stack(
     name: str,
     features: int,
@@ -76,7 +81,7 @@ def NICE(
     >>> NICE(5).log_prob(torch.zeros(3, 5)).shape
     torch.Size([3])
     """
-    chosen = net or MLP(widths, activation)
+    chosen = _net(net, widths, activation)
     scale = Elementwise(Affine(), net=chosen) if context else Affine()
     return _stack("NICE", features, context, transforms, mix, lambda i: Coupling(Additive(), flip=i % 2 == 1, net=chosen), [scale])
 
@@ -98,7 +103,7 @@ def RealNVP(
     >>> RealNVP(5, context=2).sample((3,), torch.zeros(2)).shape
     torch.Size([3, 5])
     """
-    chosen = net or MLP(widths, activation)
+    chosen = _net(net, widths, activation)
     return _stack("RealNVP", features, context, transforms, mix, lambda i: Coupling(Affine(), flip=i % 2 == 1, net=chosen))
 
 
@@ -119,7 +124,7 @@ def MAF(
     >>> MAF(5).log_prob(torch.zeros(3, 5)).shape
     torch.Size([3])
     """
-    chosen = net or MLP(widths, activation)
+    chosen = _net(net, widths, activation)
     return _stack("MAF", features, context, transforms, mix, lambda i: Autoregressive(Affine(), net=chosen))
 
 
@@ -140,7 +145,7 @@ def IAF(
     >>> IAF(5).rsample_and_log_prob((3,))[1].shape
     torch.Size([3])
     """
-    chosen = net or MLP(widths, activation)
+    chosen = _net(net, widths, activation)
     return _stack("IAF", features, context, transforms, mix, lambda i: InverseAutoregressive(Affine(), net=chosen))
 
 
@@ -178,7 +183,7 @@ def NSF(
     >>> NSF(5, structure="autoregressive").log_prob(torch.zeros(3, 5)).shape
     torch.Size([3])
     """
-    chosen, kernel = net or MLP(widths, activation), Spline(bins, bound, order)
+    chosen, kernel = _net(net, widths, activation), Spline(bins, bound, order)
     if structure == "coupling":
         return _stack("NSF", features, context, transforms, mix, lambda i: Coupling(kernel, flip=i % 2 == 1, net=chosen))
     if structure == "autoregressive":
