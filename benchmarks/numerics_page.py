@@ -24,7 +24,8 @@ WORDS = {
     ),
     "round trip at knots, edges, denormals, |x| <= 10": (
         "knots / 1e-5",
-        "largest error in float32 at knots, box edges, one ulp beside, zero, denormals, per 1e-5 or 16 such roundings; infinite if a gradient there is not finite",
+        "largest error in float32 at knots, box edges, one ulp beside, zero, denormals, per 1e-5 or 16 such roundings; "
+        "infinite if a gradient there is not finite",
     ),
     "any x up to 1e30": ("any x", "values up to 1e30 whose result is not finite or comes back farther off than rounding allows"),
     "ladj against autograd, float64": ("ladj, f64", "largest difference of ladj from autograd's Jacobian, both ways, per 1 + its size"),
