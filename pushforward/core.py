@@ -79,7 +79,9 @@ class TransformModule(nn.Module):
     sees: str = "nothing"
     """What the parameters may see, in words."""
     passes: tuple[int, int] = (1, 1)
-    """Evaluations of the network: (to sample, to score)."""
+    """Evaluations of the network, in work: (to sample, to score)."""
+    steps: tuple[int, int] = (1, 1)
+    """Steps that follow one another: (to sample, to score); an autoregressive layer takes one for each feature in one direction."""
     uses_context: bool = False
     domain: Constraint = constraints.real
     codomain: Constraint = constraints.real
@@ -163,7 +165,7 @@ class InverseModule(TransformModule):
         self.out_shape = module.event_shape
         self.module = module
         self.uses_context, self.sees = module.uses_context, module.sees
-        self.passes = (module.passes[1], module.passes[0])
+        self.passes, self.steps = module.passes[::-1], module.steps[::-1]
         self.domain, self.codomain = module.codomain, module.domain
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -232,6 +234,7 @@ class ComposeModule(TransformModule):
         self.uses_context = any(layer.uses_context for layer in layers)
         self.sees = "; ".join(dict.fromkeys(layer.sees for layer in layers))
         self.passes = (sum(layer.passes[0] for layer in layers), sum(layer.passes[1] for layer in layers))
+        self.steps = (sum(layer.steps[0] for layer in layers), sum(layer.steps[1] for layer in layers))
 
     def _chain(
         self, steps: list[Callable[..., tuple[Tensor, Tensor]]], ends: list[supports.Ends], x: Tensor, context: Tensor | None

@@ -12,10 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from pushforward.native.library import AS_ON_CPU
+
 
 @dataclass(frozen=True)
 class LayerDescription:
-    """One layer of a `Description`."""
+    """One layer of a `Description`.
+
+    Passes count the evaluations of its network in work, steps what has to be done one after the other.
+    """
 
     name: str
     formula: str
@@ -26,6 +31,8 @@ class LayerDescription:
     parameters: int
     passes_to_sample: int
     passes_to_score: int
+    steps_to_sample: int
+    steps_to_score: int
     training_bytes: int
 
 
@@ -52,11 +59,12 @@ class Description:
                 f"      sees        {layer.sees}",
                 f"      network     {layer.network}",
                 f"      parameters  {layer.parameters:,}",
-                f"      passes      {layer.passes_to_sample} to sample, {layer.passes_to_score} to score",
+                f"      passes      {_passes(layer.passes_to_sample, layer.steps_to_sample)} to sample, "
+                f"{_passes(layer.passes_to_score, layer.steps_to_score)} to score",
                 f"      memory      {_bytes(layer.training_bytes)} in training at batch {self.batch:,}",
             ]
-        to_sample = sum(layer.passes_to_sample for layer in self.layers)
-        to_score = sum(layer.passes_to_score for layer in self.layers)
+        to_sample = _passes(sum(layer.passes_to_sample for layer in self.layers), sum(layer.steps_to_sample for layer in self.layers))
+        to_score = _passes(sum(layer.passes_to_score for layer in self.layers), sum(layer.steps_to_score for layer in self.layers))
         lines += [
             "",
             f"total: {self.parameters:,} parameters; {to_sample} passes to sample, {to_score} to score; "
@@ -97,6 +105,8 @@ def describe(module: nn.Module, base: nn.Module | None = None, title: str = "", 
                 parameters=parameters,
                 passes_to_sample=layer.passes[0],
                 passes_to_score=layer.passes[1],
+                steps_to_sample=layer.steps[0],
+                steps_to_score=layer.steps[1],
                 training_bytes=_state_bytes(layer) + held,
             )
         )
@@ -104,6 +114,10 @@ def describe(module: nn.Module, base: nn.Module | None = None, title: str = "", 
     # Adam holds two moments; values and gradients are followed by the run itself.
     peak = _step_bytes(module, base, batch).peak
     return Description(title or repr(getattr(module, "plan", module)), tuple(layers), batch, total, peak)
+
+
+def _passes(passes: int, steps: int) -> str:
+    return str(passes) if steps == passes else f"{passes} in {steps} steps"
 
 
 def _leaves(module: Any) -> Iterator[Any]:
@@ -185,7 +199,14 @@ class _Step:
 
 def _step_bytes(module: Any, base: Any, batch: int) -> _Step:
     """Return the bytes that the graph of one training step holds, and the step's peak, from a run on the meta device."""
-    module, base = copy.deepcopy(module).to("meta"), None if base is None else copy.deepcopy(base).to("meta")
+    on_cpu = AS_ON_CPU.set(all(p.is_cpu for p in module.parameters()))
+    try:
+        return _traced(copy.deepcopy(module).to("meta"), None if base is None else copy.deepcopy(base).to("meta"), batch)
+    finally:
+        AS_ON_CPU.reset(on_cpu)
+
+
+def _traced(module: Any, base: Any, batch: int) -> _Step:
     parts = [module] if base is None else [module, base]
     parameters = [p for part in parts for p in part.parameters()]
     buffers = [b for part in parts for b in part.buffers()]

@@ -14,6 +14,8 @@ from torch.distributions.constraints import Constraint
 
 from pushforward import numerics, supports
 from pushforward.core import Bijector, Shape, TransformModule
+from pushforward.native.elementwise import Code, Reference, elementwise
+from pushforward.native.library import transformed, usable
 from pushforward.parameters import NetLike, Parameters, expect_net, flat_context
 from pushforward.spec import PlanError, Spec
 
@@ -49,8 +51,56 @@ class Kernel(Bijector):
 
     inverse: Callable[..., tuple[Tensor, Tensor]] = numerical_inverse
 
+    def code(self) -> Code | None:
+        """Return the compiled kernel that computes the same, if there is one; ``forward`` and ``inverse`` stay the reference."""
+        return None
+
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
         return KernelModule(self, self, event_shape, context_shape, None)
+
+
+def evaluate(
+    kernel: Kernel, x: Tensor, theta: Tensor, named: Callable[[Tensor], dict[str, Tensor]], inverse: bool
+) -> tuple[Tensor, Tensor]:
+    """Evaluate a kernel on numbers, compiled where it can be; return ``y`` (*batch, sites) and ``ladj`` summed over the sites.
+
+    Args:
+        kernel: A kernel with ``event_dim = 0``.
+        x: ``(*batch, sites)``.
+        theta: All parameters on one axis, ``(*batch, size)``; its batch broadcasts against that of ``x``.
+        named: Gives the parameters by name.
+        inverse: Whether to evaluate the inverse.
+    """
+    code = kernel.code()
+    if code is not None and usable(x, theta):
+        batch = torch.broadcast_shapes(x.shape[:-1], theta.shape[:-1])
+        shared = theta.dim() == 1 or math.prod(theta.shape[:-1]) == 1
+        theta = theta.reshape(-1) if shared else theta.expand(*batch, -1)
+        return elementwise(x.expand(*batch, -1), theta, code, inverse)
+
+    def of_reference(x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        y, ladj = (kernel.inverse if inverse else kernel.forward)(x, **named(theta))
+        # Summed before it is broadcast: a scale that no input changes is summed once, not once a row.
+        return y, ladj.sum(-1).expand(y.shape[:-1])
+
+    # The compiler decides by itself what to keep, and function transforms need to see every operator.
+    if code is None or torch.compiler.is_compiling() or transformed():
+        return of_reference(x, theta)
+    return numerics.recomputed(of_reference, x, theta)
+
+
+def reference(kernel: Kernel) -> Reference:
+    """Return the pure PyTorch function of ``(x, theta, inverse)`` that a compiled kernel must agree with."""
+
+    def run(x: Tensor, theta: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        parameters, start = {}, 0
+        for name, value in kernel.init(x.shape[-1:]).items():
+            parameters[name] = theta[..., start : start + value.numel()].unflatten(-1, value.shape)
+            start += value.numel()
+        y, ladj = (kernel.inverse if inverse else kernel.forward)(x, **parameters)
+        return y, ladj.sum(-1).expand(y.shape[:-1])
+
+    return run
 
 
 class KernelModule(TransformModule):
@@ -75,34 +125,39 @@ class KernelModule(TransformModule):
         self.sees = "the context" if self.uses_context else "nothing"
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._apply_kernel(self.kernel.forward, x, context, *self.ends)
+        return self._apply_kernel(False, x, context, *self.ends)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._apply_kernel(self.kernel.inverse, y, context, *reversed(self.ends))
+        return self._apply_kernel(True, y, context, *reversed(self.ends))
 
     def _apply_kernel(
-        self,
-        function: Callable[..., tuple[Tensor, Tensor]],
-        x: Tensor,
-        context: Tensor | None,
-        source: supports.Ends,
-        target: supports.Ends,
+        self, inverse: bool, x: Tensor, context: Tensor | None, source: supports.Ends, target: supports.Ends
     ) -> tuple[Tensor, Tensor]:
-        parameters = self.parameters_of(None, flat_context(context, self.context_shape) if self.uses_context else None)
+        theta = self.parameters_of.flat(None, flat_context(context, self.context_shape) if self.uses_context else None)
         values, outside = supports.enter(numerics.working(x), source)
-        if self.kernel.event_dim == 0:
-            y, ladj = function(values.reshape((*x.shape[: x.dim() - self.rank], *self.sites)), **parameters)
+        if self.kernel.event_dim == 0 and outside is None:
+            values = values.reshape((*x.shape[: x.dim() - self.rank], *self.sites))
+            y, ladj = evaluate(self.kernel, values, theta, self.parameters_of.named, inverse)
             batch = y.shape[:-1]
+        else:
+            y, ladj, batch = self._outside(inverse, values, outside, self.parameters_of.named(theta))
+        return supports.leave(y.reshape(batch + self.event_shape).to(x.dtype), target), ladj.expand(batch)
+
+    def _outside(
+        self, inverse: bool, values: Tensor, outside: Tensor | None, parameters: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, torch.Size]:
+        """Evaluate a kernel on vectors, or one on numbers where some of them are outside its domain."""
+        function = self.kernel.inverse if inverse else self.kernel.forward
+        if self.kernel.event_dim == 0:
+            y, ladj = function(values.reshape((*values.shape[: values.dim() - self.rank], *self.sites)), **parameters)
             if outside is not None:
                 ladj = torch.where(outside.reshape(values.shape[: values.dim() - self.rank] + self.sites), -math.inf, ladj)
-            # Summed before it is broadcast: a scale that no input changes is summed once, not once a row.
-            ladj = ladj.sum(-1)
-        else:
-            y, ladj = function(values, **parameters)
-            batch = y.shape[: y.dim() - self.rank]
-            if self.rank > 1:
-                ladj = ladj.expand(y.shape[:-1]).flatten(len(batch)).sum(-1)
-        return supports.leave(y.reshape(batch + self.event_shape).to(x.dtype), target), ladj.expand(batch)
+            return y, ladj.sum(-1), y.shape[:-1]
+        y, ladj = function(values, **parameters)
+        batch = y.shape[: y.dim() - self.rank]
+        if self.rank > 1:
+            ladj = ladj.expand(y.shape[:-1]).flatten(len(batch)).sum(-1)
+        return y, ladj, batch
 
     def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
         if self.parameters_of.size or self.kernel.event_dim:

@@ -117,6 +117,7 @@ class Dense(nn.Linear):
     def __init__(self, inputs: int, outputs: int, mask: Mask | None = None, bias: bool = True, fan_in: int | None = None) -> None:
         super().__init__(inputs, outputs, bias)
         self.register_buffer("mask", None if mask is None else torch.tensor(mask, dtype=self.weight.dtype), persistent=False)
+        self.allowed: Mask = np.ones((outputs, inputs), dtype=bool) if mask is None else mask
         # As nn.Linear, but counting what a unit really receives: its unmasked inputs and those of a layer beside this one.
         fan = np.full(outputs, fan_in or inputs) if mask is None else mask.sum(1) + ((fan_in or inputs) - inputs)
         bound = torch.tensor(1 / np.sqrt(np.maximum(fan, 1)), dtype=self.weight.dtype)
@@ -128,13 +129,21 @@ class Dense(nn.Linear):
                 self.bias.uniform_(-1, 1).mul_(bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight if self.mask is None else self.weight * self.mask
-        x = x.to(weight.dtype)
-        rows = math.prod(x.shape[:-1])
-        if 0 < rows < FEW_ROWS:
-            padded = F.pad(x.reshape(rows, x.shape[-1]), (0, 0, 0, FEW_ROWS - rows))
-            return F.linear(padded, weight, self.bias)[:rows].reshape((*x.shape[:-1], weight.shape[0]))
-        return F.linear(x, weight, self.bias)
+        return product(x, self.masked(), self.bias)
+
+    def masked(self) -> Tensor:
+        """Return the weight with zeros where the mask forbids a connection."""
+        return self.weight if self.mask is None else self.weight * self.mask
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return ``x W' + b``, the same for a row alone as in a batch."""
+    x = x.to(weight.dtype)
+    rows = math.prod(x.shape[:-1])
+    if 0 < rows < FEW_ROWS:
+        padded = F.pad(x.reshape(rows, x.shape[-1]), (0, 0, 0, FEW_ROWS - rows))
+        return F.linear(padded, weight, bias)[:rows].reshape((*x.shape[:-1], weight.shape[0]))
+    return F.linear(x, weight, bias)
 
 
 class Entrance(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,3 +54,32 @@ def root(function: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, steps: 
         update = (value - y) * torch.exp(-log_slope)
         x = x - torch.where(torch.isfinite(update), update, torch.zeros_like(update))
     return x
+
+
+def recomputed(function: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``function(x, theta)``, keeping only ``x`` and ``theta`` for the gradient: what lies between is computed again."""
+    if torch.is_grad_enabled() and (x.requires_grad or theta.requires_grad):
+        return _Recomputed.apply(function, x, theta)  # type: ignore[no-any-return,no-untyped-call]
+    return function(x, theta)
+
+
+class _Recomputed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, function: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.function = function
+        ctx.save_for_backward(x, theta)
+        return function(x, theta)
+
+    @staticmethod
+    def backward(ctx: Any, gy: Tensor, gladj: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
+        again = torch.is_grad_enabled()  # the gradient is to be differentiated itself
+        given = ctx.saved_tensors
+        with torch.enable_grad():
+            own = [
+                t if again and t.requires_grad else t.detach().requires_grad_(wanted)
+                for t, wanted in zip(given, ctx.needs_input_grad[1:], strict=True)
+            ]
+            wanted = [t for t in own if t.requires_grad]
+            found = iter(torch.autograd.grad(ctx.function(*own), wanted, (gy, gladj), create_graph=again, allow_unused=True))
+        gx, gtheta = (next(found) if t.requires_grad else None for t in own)
+        return None, gx, gtheta

@@ -74,8 +74,8 @@ class ModuleNet(nn.Module):
 class Parameters(nn.Module):
     """The only place where kernel parameters come to be: learnable offset + optional net of whatever is visible.
 
-    Calling it with the visible features ``(*batch, inputs)`` and the context returns the parameters by name, each
-    ``(*batch, *shape)`` with ``lead`` axes of size 1 between batch and shape.
+    ``flat`` takes the visible features ``(*batch, inputs)`` and the context and returns all parameters on one axis; ``named``
+    gives them by name, each ``(*batch, *shape)`` with ``lead`` axes of size 1 between batch and shape. Calling it does both.
     """
 
     def __init__(
@@ -110,14 +110,30 @@ class Parameters(nn.Module):
             self.summary = f"{type(net).__name__} {inputs + context} → {stop}"
 
     def forward(self, visible: Tensor | None = None, context: Tensor | None = None) -> dict[str, Tensor]:
+        return self.named(self.flat(visible, context))
+
+    def flat(self, visible: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+        """Return all parameters, ``(*batch, size)``, in the working precision."""
         if self.net is not None:
-            theta = self.net(visible, context)
+            theta: Tensor = self.net(visible, context)
         elif self.offset is not None:
             theta = self.offset
         else:
-            return {}
-        theta = numerics.working(theta)
+            return torch.empty(0)
+        return numerics.working(theta)
+
+    def named(self, theta: Tensor) -> dict[str, Tensor]:
+        """Return the parameters by name."""
         return {name: theta[..., a:b].unflatten(-1, shape) for name, a, b, shape in self.layout}
+
+    def of_sites(self, theta: Tensor, sites: int) -> dict[str, Tensor]:
+        """Return by name the parameters ``(*batch, rows * some)`` of some of the ``sites`` that each parameter has a row for."""
+        rows = theta.unflatten(-1, (self.size // sites, -1))
+        found = {}
+        for name, a, b, shape in self.layout:
+            part = rows[..., a // sites : b // sites, :]
+            found[name] = part if len(shape) > 1 else part.squeeze(-2)
+        return found
 
 
 def flat_context(context: Tensor | None, shape: Shape | None) -> Tensor | None:

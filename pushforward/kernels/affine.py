@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.kernel import Kernel
+from pushforward.kernel import Kernel, reference
+from pushforward.native.elementwise import AFFINE, REFERENCES, Code
 from pushforward.numerics import soft_clamp
 from pushforward.spec import PlanError
 
@@ -42,6 +43,9 @@ class Affine(Kernel):
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"loc": torch.zeros(shape), "log_scale": torch.zeros(shape)}
 
+    def code(self) -> Code:
+        return Code(AFFINE, 0, float(self.bound))
+
     def forward(self, x: Tensor, loc: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         log_scale = soft_clamp(log_scale, self.bound)
         return torch.clamp(loc, -LOC_BOUND, LOC_BOUND) + torch.exp(log_scale) * x, log_scale
@@ -71,3 +75,6 @@ class Additive(Kernel):
 
     def inverse(self, y: Tensor, loc: Tensor) -> tuple[Tensor, Tensor]:
         return y - torch.clamp(loc, -LOC_BOUND, LOC_BOUND), torch.zeros_like(loc)
+
+
+REFERENCES[AFFINE] = lambda bins, bound: reference(Affine(bound))

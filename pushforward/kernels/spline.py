@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.kernel import Kernel
+from pushforward.kernel import Kernel, reference
+from pushforward.native.elementwise import LINEAR_SPLINE, MAX_BINS, QUADRATIC_SPLINE, REFERENCES, Code
 from pushforward.numerics import soft_clamp
 from pushforward.spec import PlanError
 
@@ -57,6 +58,10 @@ class Spline(Kernel):
         if self.order == "linear":
             rows["middles"] = self.bins
         return {name: torch.zeros(count, *shape) for name, count in rows.items()}
+
+    def code(self) -> Code | None:
+        kind = QUADRATIC_SPLINE if self.order == "quadratic" else LINEAR_SPLINE
+        return Code(kind, self.bins, float(self.bound)) if self.bins <= MAX_BINS else None
 
     def forward(self, x: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, middles: Tensor | None = None) -> tuple[Tensor, Tensor]:
         table = self._table(widths, heights, slopes, middles)
@@ -173,3 +178,7 @@ def _linear_inverse(u: Tensor, s: Tensor, d0: Tensor, d1: Tensor, middle: Tensor
     # With t known, outer (length - t) + joint t = outer length joint reach / denominator: the slope needs no second formula.
     log_slope = 2 * torch.log(denominator) - torch.log(outer * joint * length * reach)
     return torch.where(left_side, t, 1 - t), log_slope + torch.log(s)
+
+
+REFERENCES[QUADRATIC_SPLINE] = lambda bins, bound: reference(Spline(bins, bound))
+REFERENCES[LINEAR_SPLINE] = lambda bins, bound: reference(Spline(bins, bound, "linear"))

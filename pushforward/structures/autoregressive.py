@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from pushforward import numerics
 from pushforward.core import Bijector, Shape, TransformModule
-from pushforward.kernel import Kernel, expect_kernel
-from pushforward.nets import MLP
+from pushforward.kernel import Kernel, evaluate, expect_kernel
+from pushforward.nets import MLP, Perceptron
 from pushforward.parameters import Mask, NetLike, Parameters, expect_net, flat_context
 from pushforward.spec import PlanError
 from pushforward.structures.rearrange import Index, expand_sites
+from pushforward.structures.sequence import Steps
 
 
 @dataclass(frozen=True, repr=False)
@@ -127,31 +128,46 @@ class AutoregressiveModule(TransformModule):
         sees = np.tile(np.repeat(np.repeat(parents, rest, 0), rest, 1), (rows, 1))
         self.parameters_of = Parameters(init, plan.net, sites, context, sees)
         self.groups = nn.ModuleList(Index(expand_sites(group, rest)) for group in groups)
+        incremental = isinstance(self.parameters_of.net, Perceptron)
+        self.incremental = Steps(self.parameters_of, [expand_sites(group, rest) for group in groups]) if incremental else None
         self.uses_context = context > 0
-        self.passes = (len(groups), 1) if forward_sequential else (1, len(groups))
+        passes, steps = 1 if incremental else len(groups), len(groups)
+        self.passes = (passes, 1) if forward_sequential else (1, passes)
+        self.steps = (steps, 1) if forward_sequential else (1, steps)
         which = "outputs" if forward_sequential else "inputs"
         earlier = f"earlier {which}" if plan.adjacency is None else f"the {which} its graph names"
         self.sees = f"{earlier} and the context" if self.uses_context else earlier
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         run = self._sequential if self.forward_sequential else self._parallel
-        return run(self.kernel.forward, x, context)
+        return run(False, x, context)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         run = self._parallel if self.forward_sequential else self._sequential
-        return run(self.kernel.inverse, y, context)
+        return run(True, y, context)
 
-    def _parallel(self, function: Callable[..., tuple[Tensor, Tensor]], x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _parallel(self, inverse: bool, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         flat = numerics.working(x if self.rank == 1 else x.flatten(x.dim() - self.rank))
-        y, ladj = function(flat, **self.parameters_of(flat, flat_context(context, self.context_shape)))
+        theta = self.parameters_of.flat(flat, flat_context(context, self.context_shape))
+        y, ladj = evaluate(self.kernel, flat, theta, self.parameters_of.named, inverse)
         y = y if self.rank == 1 else y.unflatten(-1, self.event_shape)
-        return y.to(x.dtype), ladj.sum(-1)
+        return y.to(x.dtype), ladj
 
-    def _sequential(self, function: Callable[..., tuple[Tensor, Tensor]], x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _sequential(self, inverse: bool, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         context = flat_context(context, self.context_shape)
         flat = numerics.working(x if self.rank == 1 else x.flatten(x.dim() - self.rank))
         if context is not None:
             flat = flat.expand(*torch.broadcast_shapes(flat.shape[:-1], context.shape[:-1]), -1)
+        if self.incremental is not None:
+            y, total = self.incremental.run(self.kernel, self.parameters_of, flat, context, inverse)
+        else:
+            y, total = self._full_passes(inverse, flat, context)
+        y = y if self.rank == 1 else y.unflatten(-1, self.event_shape)
+        return y.to(x.dtype), total
+
+    def _full_passes(self, inverse: bool, flat: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Make a group of sites after the other with a net that only gives all parameters at once."""
+        function = self.kernel.inverse if inverse else self.kernel.forward
         y, total = torch.zeros_like(flat), flat.new_zeros(flat.shape[:-1])
         for group in self.groups:
             # What is not made yet is zero and masked; what the group needs has been made before.
@@ -159,5 +175,4 @@ class AutoregressiveModule(TransformModule):
             made, ladj = function(group(flat), **parameters)
             y = torch.index_copy(y, -1, group.index, made)  # type: ignore[arg-type]
             total = total + ladj.sum(-1)
-        y = y if self.rank == 1 else y.unflatten(-1, self.event_shape)
-        return y.to(x.dtype), total
+        return y, total

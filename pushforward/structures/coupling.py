@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from pushforward import numerics
 from pushforward.core import Bijector, Shape, TransformModule
-from pushforward.kernel import Kernel, expect_kernel
+from pushforward.kernel import Kernel, evaluate, expect_kernel
 from pushforward.nets import MLP
 from pushforward.parameters import NetLike, Parameters, expect_net, flat_context
 from pushforward.spec import PlanError
@@ -94,19 +94,19 @@ class CouplingModule(TransformModule):
         self.sees = " and ".join(seen + ["the context"] * self.uses_context) or "nothing"
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._apply_kernel(self.kernel.forward, x, context)
+        return self._apply_kernel(False, x, context)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._apply_kernel(self.kernel.inverse, y, context)
+        return self._apply_kernel(True, y, context)
 
-    def _apply_kernel(self, function: Callable[..., tuple[Tensor, Tensor]], x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _apply_kernel(self, inverse: bool, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         flat = x if self.rank == 1 else x.flatten(x.dim() - self.rank)
         still, moving = self.selection.split(numerics.working(flat))
-        parameters = self.parameters_of(still if still.shape[-1] else None, flat_context(context, self.context_shape))
-        moved, ladj = function(moving, **parameters)
+        theta = self.parameters_of.flat(still if still.shape[-1] else None, flat_context(context, self.context_shape))
+        moved, ladj = evaluate(self.kernel, moving, theta, self.parameters_of.named, inverse)
         y = self.selection.merge(still.expand(*moved.shape[:-1], -1), moved)
         y = y if self.rank == 1 else y.unflatten(-1, self.event_shape)
-        return y.to(x.dtype), ladj.sum(-1).expand(moved.shape[:-1])
+        return y.to(x.dtype), ladj
 
 
 def _ranges(indices: Sequence[int]) -> str:

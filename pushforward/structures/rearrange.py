@@ -190,7 +190,8 @@ class OnAxisModule(TransformModule):
         moved = list(event_shape)
         moved.insert(own, moved.pop(plan.axis % rank))
         self.module = plan.bijector.build(tuple(moved), context_shape)
-        self.uses_context, self.sees, self.passes = self.module.uses_context, self.module.sees, self.module.passes
+        self.uses_context, self.sees = self.module.uses_context, self.module.sees
+        self.passes, self.steps = self.module.passes, self.module.steps
         self.domain, self.codomain = self.module.domain, self.module.codomain
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -24,8 +24,8 @@ def largest(values: Tensor) -> float:
 def rounding(case: Case, module: TransformModule, x: Tensor, context: Tensor | None, eps: float) -> Tensor:
     """Return the error that no implementation avoids: eps (|J⁻¹| |y| + |x|), J⁻¹ the Jacobian of the inverse at y.
 
-    A chain rounds the value after each of its layers, so there the first term is summed over them; an inverse that takes several passes
-    rounds each value before the next one sees it, so there |x| is carried on as |J⁻¹| |J| |x|, once for each pass.
+    A chain rounds the value after each of its layers, so there the first term is summed over them; a layer that makes its values step by
+    step, in either direction, rounds each before the next one sees it, so there |x| is carried on as |J⁻¹| |J| |x|, once for each step.
     """
     value, context = x.double(), None if context is None else context.double()
     allowed = value.reshape(len(x), -1).abs()
@@ -40,10 +40,10 @@ def rounding(case: Case, module: TransformModule, x: Tensor, context: Tensor | N
 
         inverse = jacobian(back, value, context, rank(case)).abs()
         allowed = allowed + (inverse @ value.reshape(len(x), -1, 1).abs()).squeeze(-1)
-        if layer.passes[1] > 1 and len(layers) == 1:
+        if max(layer.steps) > 1 and len(layers) == 1:
             slope = jacobian(layer.forward, x.double(), context, rank(case)).abs()
             allowed = allowed + (inverse @ slope @ x.double().reshape(len(x), -1, 1).abs()).squeeze(-1)
-            allowed = allowed * layer.passes[1]
+            allowed = allowed * max(layer.steps)
     return (eps * allowed).detach()
 
 

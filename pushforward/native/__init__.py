@@ -1,0 +1,5 @@
+"""Compiled CPU kernels: affine maps and rational splines, and the sequential direction of autoregressive layers.
+
+`library` loads them, if a compiler was there when the package was installed; `elementwise` and `sweep` make operators of them.
+The pure PyTorch kernels are the reference, and what runs wherever these do not.
+"""

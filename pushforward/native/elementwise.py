@@ -1,0 +1,217 @@
+"""The compiled elementwise kernels as operators of torch: with gradients of any order, vmap, and shapes for the compiler."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from pushforward.native.library import call, threads, transformed
+
+AFFINE, QUADRATIC_SPLINE, LINEAR_SPLINE = range(3)
+MAX_BINS = 1024
+
+
+class Code(NamedTuple):
+    """A kernel in numbers: which one, its bins, and its bound."""
+
+    kind: int
+    bins: int
+    bound: float
+
+
+Reference = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor]]
+REFERENCES: dict[int, Callable[[int, float], Reference]] = {}
+"""For each kind, what makes the pure PyTorch function of (x, flat parameters, inverse); second derivatives come from it."""
+
+# kind, bins, inverse, bound, is double, backward, threads, rows, sites, group, four pointers, four strides, three pointers
+_JOB = struct.Struct("=qqqd17q")
+_GRAIN = 512
+"""Sites worth a thread."""
+_SHARED_PARTS = 16
+"""Partial sums of the gradient of parameters that all rows share."""
+
+
+def elementwise(x: Tensor, theta: Tensor, code: Code, inverse: bool) -> tuple[Tensor, Tensor]:
+    """Return ``(y, ladj)`` of a kernel: ``x`` (*batch, sites), ``theta`` (*batch or nothing, parameters); ladj summed over sites.
+
+    The parameters' batch must be that of ``x``, or be absent: then all rows share them.
+    """
+    if torch.compiler.is_compiling():
+        return torch.ops.pushforward.elementwise(x, theta, *code, inverse)  # type: ignore[no-any-return]
+    if transformed():
+        return _Value.apply(x, theta, *code, inverse)  # type: ignore[no-any-return,no-untyped-call]
+    if torch.is_grad_enabled() and (x.requires_grad or theta.requires_grad):
+        return _Eager.apply(x, theta, *code, inverse)  # type: ignore[no-any-return,no-untyped-call]
+    return _forward(x, theta, *code, inverse)
+
+
+def _rows(tensor: Tensor, width: int) -> Tensor:
+    """Return a tensor as rows whose last axis is contiguous."""
+    flat = tensor if tensor.dim() == 2 else tensor.reshape(-1, width)
+    # A row stride of zero means parameters that all rows share, and only that.
+    return flat if (flat.stride(1) == 1 or width == 1) and (flat.stride(0) or len(flat) < 2) else flat.contiguous()
+
+
+def _forward(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
+    sites = x.shape[-1]
+    rows, parameters = _rows(x, sites), _rows(theta, theta.shape[-1])
+    y, ladj = x.new_empty(x.shape), x.new_empty(x.shape[:-1])
+    count = len(rows)
+    if count and not x.is_meta:
+        # Half a thousand sites keep a thread busy for longer than it takes to start it.
+        group = max(1, min(count, _GRAIN // sites))
+        job = _JOB.pack(
+            kind, bins, inverse, bound, x.dtype == torch.float64, 0, threads(count * sites, _GRAIN), count, sites, group,
+            rows.data_ptr(), parameters.data_ptr(), 0, 0, rows.stride(0), 0 if theta.dim() == 1 else parameters.stride(0), 0, 0,
+            y.data_ptr(), ladj.data_ptr(), 0,
+        )  # fmt: skip
+        call("pushforward_elementwise", job)
+    return y, ladj
+
+
+def _backward(
+    x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, kind: int, bins: int, bound: float, inverse: bool
+) -> tuple[Tensor, Tensor]:
+    sites, shared = x.shape[-1], theta.dim() == 1
+    rows, parameters, cotangents = _rows(x, sites), _rows(theta, theta.shape[-1]), _rows(gy, sites)
+    heights = gladj.reshape(-1)
+    count = len(rows)
+    gx = x.new_empty(x.shape)
+    group = -(-count // _SHARED_PARTS) if shared else max(1, min(count, _GRAIN // sites))
+    parts = -(-count // group) if count else 0
+    gtheta = x.new_empty((parts, theta.shape[-1]) if shared else theta.shape)
+    if count and not x.is_meta:
+        job = _JOB.pack(
+            kind, bins, inverse, bound, x.dtype == torch.float64, 1, threads(count * sites, _GRAIN), count, sites, group,
+            rows.data_ptr(), parameters.data_ptr(), cotangents.data_ptr(), heights.data_ptr(),
+            rows.stride(0), 0 if shared else parameters.stride(0), cotangents.stride(0), heights.stride(0),
+            gx.data_ptr(), 0, gtheta.data_ptr(),
+        )  # fmt: skip
+        call("pushforward_elementwise", job)
+    return gx, gtheta.sum(0) if shared else gtheta
+
+
+# Gradients
+
+Arguments = tuple[Tensor, Tensor, int, int, float, bool]
+
+
+def _keep(ctx: Any, inputs: Arguments, output: tuple[Tensor, Tensor]) -> None:
+    x, theta, ctx.kind, ctx.bins, ctx.bound, ctx.inverse = inputs
+    ctx.save_for_backward(output[0] if ctx.inverse else x, theta)  # the base side, and nothing that grows with the bins
+
+
+def _gradient(ctx: Any, gy: Tensor, gladj: Tensor) -> Any:
+    if torch.compiler.is_compiling():
+        run: Any = torch.ops.pushforward.elementwise_backward
+    else:
+        run = _Slope.apply if transformed() or torch.is_grad_enabled() else _backward
+    return (*run(*ctx.saved_tensors, gy, gladj, ctx.kind, ctx.bins, ctx.bound, ctx.inverse), None, None, None, None)
+
+
+def _keep_again(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.kind, ctx.bins, ctx.bound, ctx.inverse = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _second_gradient(ctx: Any, ggx: Tensor, ggtheta: Tensor) -> Any:
+    """Differentiate the reference twice; for an inverse, whose x is a function of y and theta, through its forward map."""
+    reference = REFERENCES[ctx.kind](ctx.bins, ctx.bound)
+
+    def first(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor) -> tuple[Tensor, Tensor]:
+        pull: Any = torch.func.vjp(lambda x, theta: reference(x, theta, False), x, theta)[1]
+        if not ctx.inverse:
+            gx, gtheta = pull((gy, gladj))
+            return gx, gtheta
+        # x = f^-1(y), ladj = -log f'(x): see spline.h.
+        slope: Tensor = pull((torch.ones_like(x), torch.zeros_like(gladj)))[0]
+        bend = pull((torch.zeros_like(x), torch.ones_like(gladj)))[0]
+        inner = -(gy - gladj.unsqueeze(-1) * bend) / slope
+        return -inner, pull((inner, -gladj))[1]
+
+    back: Any = torch.func.vjp(first, *ctx.saved_tensors)[1]
+    return (*back((ggx, ggtheta)), None, None, None, None)
+
+
+class _Eager(Function):
+    """Plain eager calls: without the dispatch of an operator, which small problems would feel."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        output = _forward(*inputs)
+        _keep(ctx, inputs, output)
+        return output
+
+    backward = staticmethod(_gradient)
+
+
+def _batched(operator: str) -> Callable[..., Any]:
+    """Return the vmap rule of an operator whose tensors have any number of batch axes at their front."""
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+        tensors = [
+            (a.unsqueeze(0).expand(info.batch_size, *a.shape) if d is None else a.movedim(d, 0)) if isinstance(a, Tensor) else a
+            for a, d in zip(args, in_dims, strict=True)
+        ]
+        x, theta = tensors[:2]
+        shared = theta.dim() < x.dim()  # by the rows within a sample, not by the samples
+        if shared:
+            theta = theta.reshape(len(theta), *[1] * (x.dim() - theta.dim()), -1).expand(*x.shape[:-1], -1)
+        face = _Value if operator == "elementwise" else _Slope
+        out = face.apply(x, theta, *tensors[2:])  # type: ignore[no-untyped-call]
+        if shared and operator == "elementwise_backward":
+            out = (out[0], out[1].flatten(1, -2).sum(1))
+        return out, (0, 0)
+
+    return rule
+
+
+class _Value(Function):
+    """The operator as function transforms see it, which do not take an operator's own gradient."""
+
+    generate_vmap_rule = False
+    forward = staticmethod(lambda *inputs: torch.ops.pushforward.elementwise(*inputs))
+    setup_context = staticmethod(_keep)
+    backward = staticmethod(_gradient)
+    vmap = staticmethod(_batched("elementwise"))
+
+
+class _Slope(Function):
+    """The gradient, itself differentiable."""
+
+    generate_vmap_rule = False
+    forward = staticmethod(lambda *inputs: torch.ops.pushforward.elementwise_backward(*inputs))
+    setup_context = staticmethod(_keep_again)
+    backward = staticmethod(_second_gradient)
+    vmap = staticmethod(_batched("elementwise_backward"))
+
+
+# The operators
+
+_ARGUMENTS = "int kind, int bins, float bound, bool inverse"
+_LIBRARY = torch.library.Library("pushforward", "FRAGMENT")
+_LIBRARY.define(f"elementwise(Tensor x, Tensor theta, {_ARGUMENTS}) -> (Tensor, Tensor)")
+_LIBRARY.define(f"elementwise_backward(Tensor x, Tensor theta, Tensor gy, Tensor gladj, {_ARGUMENTS}) -> (Tensor, Tensor)")
+_LIBRARY.impl("elementwise", _forward, "CPU")
+_LIBRARY.impl("elementwise_backward", _backward, "CPU")
+
+
+def _forward_shapes(x: Tensor, theta: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(x.shape[:-1])
+
+
+def _backward_shapes(x: Tensor, theta: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(theta.shape)
+
+
+torch.library.register_fake("pushforward::elementwise", _forward_shapes, lib=_LIBRARY)
+torch.library.register_fake("pushforward::elementwise_backward", _backward_shapes, lib=_LIBRARY)
+torch.library.register_autograd("pushforward::elementwise", _gradient, setup_context=_keep, lib=_LIBRARY)
+torch.library.register_autograd("pushforward::elementwise_backward", _second_gradient, setup_context=_keep_again, lib=_LIBRARY)
+for _name in ("elementwise", "elementwise_backward"):
+    torch.library.register_vmap(f"pushforward::{_name}", _batched(_name), lib=_LIBRARY)

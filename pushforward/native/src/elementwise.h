@@ -1,0 +1,150 @@
+/* A kernel over (rows, sites). The sites of consecutive rows are laid side by side in tiles of T lanes, plane by plane. */
+
+/* A run of sites of one row, and the lanes that it takes. */
+typedef struct {
+  Int row, site, lane, length;
+} FN(Run);
+
+typedef struct {
+  Int runs, lanes;
+  FN(Run) run[T];
+} FN(Tile);
+
+/* The tile that begins at a place in [start, stop), counted in sites. */
+INLINE void FN(lay)(FN(Tile) *restrict t, Int place, Int stop, Int sites) {
+  t->runs = 0;
+  t->lanes = stop - place < T ? stop - place : T;
+  Int row = place / sites, site = place % sites;
+  for (Int lane = 0; lane < t->lanes;) {
+    const Int left = t->lanes - lane, length = sites - site < left ? sites - site : left;
+    FN(Run) *run = &t->run[t->runs++];
+    run->row = row++;
+    run->site = site;
+    run->lane = lane;
+    run->length = length;
+    lane += length;
+    site = 0;
+  }
+}
+
+/* Copies `planes` runs of numbers. The usual lengths have loops of their own: the compiler turns a copy of constant size into a move or
+ * two, where a call of memcpy, or a loop that finds out the length, would take longer than the copy. */
+#define RUNS_OF(size) \
+  case size: \
+    for (Int j = 0; j < planes; j++) memcpy(to + j * to_step, from + j * from_step, (size) * sizeof(REAL)); \
+    break;
+
+INLINE void FN(copy)(REAL *restrict to, Int to_step, const REAL *restrict from, Int from_step, Int length, Int planes) {
+  switch (length) {
+    RUNS_OF(1)
+    RUNS_OF(2)
+    RUNS_OF(4)
+    RUNS_OF(8)
+    RUNS_OF(16)
+    RUNS_OF(32)
+    default:
+      for (Int j = 0; j < planes; j++)
+        for (Int i = 0; i < length; i++) to[j * to_step + i] = from[j * from_step + i];
+  }
+}
+#undef RUNS_OF
+
+/* `planes` planes of the tile's sites, `step` apart in a row, to [plane][T] and back. */
+static void FN(gather)(const FN(Tile) *restrict t, const REAL *restrict source, Int row_stride, Int step, Int planes, REAL *restrict lanes) {
+  for (Int r = 0; r < t->runs; r++) {
+    const FN(Run) run = t->run[r];
+    FN(copy)(lanes + run.lane, T, source + run.row * row_stride + run.site, step, run.length, planes);
+  }
+}
+
+static void FN(scatter)(const FN(Tile) *restrict t, const REAL *restrict lanes, REAL *restrict target, Int row_stride, Int step, Int planes) {
+  for (Int r = 0; r < t->runs; r++) {
+    const FN(Run) run = t->run[r];
+    FN(copy)(target + run.row * row_stride + run.site, step, lanes + run.lane, T, run.length, planes);
+  }
+}
+
+static void FN(value)(const Kind *kind, const REAL *p, Int stride, const REAL *in, REAL *out, REAL *ladj, REAL *work) {
+  if (kind->code == AFFINE) FN(affine_value)(kind, p, stride, in, out, ladj);
+  else FN(spline_value)(kind, p, stride, in, out, ladj, work);
+}
+
+static void FN(grad)(const Kind *kind, const REAL *p, Int stride, const REAL *x, const REAL *g, const REAL *gl, REAL *gin, REAL *gp,
+                     Int gstride, REAL *work) {
+  if (kind->code == AFFINE) FN(affine_grad)(kind, p, stride, x, g, gl, gin, gp, gstride);
+  else FN(spline_grad)(kind, p, stride, x, g, gl, gin, gp, gstride, work);
+}
+
+/* Rows [start, stop) of: value and ladj, the latter summed over the sites of a row. */
+static void FN(forward_rows)(const Job *job, Int start, Int stop, void *space) {
+  const Int count = parameters_of(&job->kind), sites = job->sites;
+  REAL *planes = space, *work = planes + count * T;
+  REAL in[T] = {0}, out[T], ladj[T];
+  FN(Tile) tile;
+  double total = 0;
+  memset(planes, 0, (size_t)(count * T) * sizeof(REAL));
+  for (Int place = start * sites; place < stop * sites; place += T) {
+    FN(lay)(&tile, place, stop * sites, sites);
+    const REAL *p = planes;
+    Int stride = T;
+    if (tile.runs == 1 && tile.lanes == T) {
+      p = (const REAL *)job->theta + tile.run[0].row * job->theta_stride + tile.run[0].site;
+      stride = sites;
+    } else {
+      FN(gather)(&tile, job->theta, job->theta_stride, sites, count, planes);
+    }
+    FN(gather)(&tile, job->x, job->x_stride, 0, 1, in);
+    FN(value)(&job->kind, p, stride, in, out, ladj, work);
+    FN(scatter)(&tile, out, job->out, sites, 0, 1);
+    for (Int r = 0; r < tile.runs; r++) {
+      const FN(Run) run = tile.run[r];
+      for (Int s = 0; s < run.length; s++) total += (double)ladj[run.lane + s];
+      if (run.site + run.length == sites) {
+        ((REAL *)job->ladj)[run.row] = (REAL)total;
+        total = 0;
+      }
+    }
+  }
+}
+
+/* Rows [start, stop) of the gradients. Parameters that all rows share (stride 0) have one sum for each `group` rows. */
+static void FN(backward_rows)(const Job *job, Int start, Int stop, void *space) {
+  const Int count = parameters_of(&job->kind), sites = job->sites, shared = job->theta_stride == 0;
+  REAL *planes = space, *gplanes = planes + count * T, *work = gplanes + count * T;
+  REAL x[T] = {0}, g[T] = {0}, gl[T] = {0}, gin[T];
+  REAL *sums = shared ? (REAL *)job->gtheta + start / job->group * count * sites : NULL;
+  FN(Tile) tile;
+  memset(planes, 0, (size_t)(count * T) * sizeof(REAL));
+  if (shared) memset(sums, 0, (size_t)(count * sites) * sizeof(REAL));
+  for (Int place = start * sites; place < stop * sites; place += T) {
+    FN(lay)(&tile, place, stop * sites, sites);
+    const REAL *p = planes;
+    REAL *gp = gplanes;
+    Int stride = T, gstride = T;
+    const int whole = tile.runs == 1 && tile.lanes == T;
+    if (whole) {
+      p = (const REAL *)job->theta + tile.run[0].row * job->theta_stride + tile.run[0].site;
+      stride = sites;
+    } else {
+      FN(gather)(&tile, job->theta, job->theta_stride, sites, count, planes);
+    }
+    if (whole && !shared) {
+      gp = (REAL *)job->gtheta + tile.run[0].row * count * sites + tile.run[0].site;
+      gstride = sites;
+    }
+    FN(gather)(&tile, job->x, job->x_stride, 0, 1, x);
+    FN(gather)(&tile, job->g, job->g_stride, 0, 1, g);
+    for (Int r = 0; r < tile.runs; r++)
+      for (Int s = 0; s < tile.run[r].length; s++) gl[tile.run[r].lane + s] = ((const REAL *)job->gl)[tile.run[r].row * job->gl_stride];
+    FN(grad)(&job->kind, p, stride, x, g, gl, gin, gp, gstride, work);
+    FN(scatter)(&tile, gin, job->out, sites, 0, 1);
+    if (shared) {
+      for (Int r = 0; r < tile.runs; r++)
+        for (Int j = 0; j < count; j++)
+          for (Int s = 0; s < tile.run[r].length; s++)
+            sums[j * sites + tile.run[r].site + s] += gplanes[j * T + tile.run[r].lane + s];
+    } else if (!whole) {
+      FN(scatter)(&tile, gplanes, job->gtheta, count * sites, sites, count);
+    }
+  }
+}

@@ -1,0 +1,193 @@
+/* The compiled kernels: affine and rational splines, forward, inverse and backward, in float and double, on (rows, sites).
+ *
+ * Plain C with no dependency. The same text is compiled for each instruction set and the best for the CPU at hand is chosen when
+ * the library is loaded. Loops run over T lanes at a time, always all of them, and -ffp-contract is off, so a value does not depend
+ * on where in a batch it stands. Threads are those of the OpenMP runtime that PyTorch has loaded, handed over by `use_threads`.
+ */
+#define _GNU_SOURCE
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef M_PI
+#define M_PI 3.14159265358979323846
+#endif
+
+#if defined(_WIN32)
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT __attribute__((visibility("default")))
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define T 32
+#define LANES for (int i = 0; i < T; i++)
+
+enum { AFFINE = 0, QUADRATIC_SPLINE = 1, LINEAR_SPLINE = 2 };
+
+typedef int64_t Int;
+
+typedef struct {
+  Int code, bins, inverse;
+  double bound;
+} Kind;
+
+static Int parameters_of(const Kind *kind) {
+  return kind->code == AFFINE ? 2 : (kind->code == LINEAR_SPLINE ? 4 : 3) * kind->bins - 1;
+}
+
+/* Rows of T doubles that a kernel needs to work: the sizes of all bins and their sums. */
+static Int space_of(const Kind *kind) { return 4 * kind->bins + 4; }
+
+/* One call: arrays, strides in elements between rows, and how the rows are dealt out. Each field has 8 bytes. */
+typedef struct {
+  Kind kind;
+  Int is_double, backward, threads, rows, sites;
+  Int group; /* rows that are computed by one thread; the gradient of shared parameters has one sum for each */
+  const void *x, *theta, *g, *gl;
+  Int x_stride, theta_stride, g_stride, gl_stride;
+  void *out, *ladj, *gtheta;
+} Job;
+
+/* A layer of a perceptron: z = weight h(source) + bias (+ z of layer skip); source -1 is the layer's own input. `edges[g]`: how many of
+ * its units see only what is made before step g. The layer after the last hidden one gives the parameters, site by site. */
+typedef struct {
+  Int width, source, skip;
+  const Int *edges;
+  const void *weight, *bias, *transposed, *z;
+  void *gz;
+} Layer;
+
+#define MAX_LAYERS 32
+
+/* One sequential pass. Sites are made in the order `order`, those before `ends[g]` by the end of step g. */
+typedef struct {
+  Kind kind;
+  Int is_double, backward, threads, rows, sites, groups, layers, activation;
+  const Int *order, *ends;
+  const void *values, *shift, *theta, *gmade, *gladj;
+  Int values_stride, shift_stride, gmade_stride, gladj_stride;
+  void *made, *ladj, *gvalues, *gtheta;
+  Layer layer[MAX_LAYERS + 1];
+} Sweep;
+
+enum { RELU, LEAKY_RELU, ELU, GELU, SILU, SOFTPLUS, TANH, SIGMOID }; /* in the order of nets.ACTIVATIONS */
+
+typedef void (*Rows)(const Job *, Int start, Int stop, void *space);
+typedef void (*SweepRows)(const Sweep *, Int start, Int stop, void *space);
+
+#define JOIN_(a, b, c) a##_##b##_##c
+#define JOIN(a, b, c) JOIN_(a, b, c)
+#define FN(name) JOIN(name, PRECISION, SET)
+
+#if defined(__aarch64__)
+#define HAS_FMA
+#endif
+#define SET plain
+#include "instruction_set.h"
+#undef SET
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define WITH_AVX2
+#define HAS_FMA
+#define SET avx2
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#include "instruction_set.h"
+#pragma clang attribute pop
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#include "instruction_set.h"
+#pragma GCC pop_options
+#endif
+#undef SET
+#endif
+
+static int best_set(void) {
+#ifdef WITH_AVX2
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  return 0;
+#endif
+}
+
+/* [set][precision][backward] */
+#define BOTH(a, b, set) {{a##_float_##set, b##_float_##set}, {a##_double_##set, b##_double_##set}}
+static const Rows ROWS[][2][2] = {
+    BOTH(forward_rows, backward_rows, plain),
+#ifdef WITH_AVX2
+    BOTH(forward_rows, backward_rows, avx2),
+#endif
+};
+static const SweepRows SWEEP_ROWS[][2][2] = {
+    BOTH(sweep_rows, sweep_back_rows, plain),
+#ifdef WITH_AVX2
+    BOTH(sweep_rows, sweep_back_rows, avx2),
+#endif
+};
+
+static int chosen_set = -1;
+
+EXPORT const char *pushforward_instruction_set(void) {
+  if (chosen_set < 0) chosen_set = best_set();
+#if defined(__aarch64__)
+  return "NEON";
+#else
+  return chosen_set ? "AVX2" : "baseline";
+#endif
+}
+
+/* GOMP_parallel of the OpenMP runtime that PyTorch uses: the same threads, so the two never compete for cores. */
+typedef void (*Parallel)(void (*)(void *), void *, unsigned, unsigned);
+static Parallel parallel = NULL;
+
+EXPORT void pushforward_use_threads(void *function) { parallel = (Parallel)function; }
+
+/* Threads take rows, `group` at a time, until there are none left. */
+typedef struct {
+  const Job *job;
+  const Sweep *sweep;
+  Int rows, group, space, next, failed;
+} Team;
+
+static void work(void *argument) {
+  Team *team = argument;
+  void *space = malloc((size_t)(team->space * T) * sizeof(double));
+  if (!space) {
+    __atomic_store_n(&team->failed, 1, __ATOMIC_RELAXED);
+    return;
+  }
+  for (;;) {
+    const Int start = __atomic_fetch_add(&team->next, team->group, __ATOMIC_RELAXED);
+    if (start >= team->rows) break;
+    const Int stop = team->rows - start < team->group ? team->rows : start + team->group;
+    if (team->job) ROWS[chosen_set][team->job->is_double][team->job->backward](team->job, start, stop, space);
+    else SWEEP_ROWS[chosen_set][team->sweep->is_double][team->sweep->backward](team->sweep, start, stop, space);
+  }
+  free(space);
+}
+
+static int run(Team *team, Int threads) {
+  pushforward_instruction_set();
+  if (parallel && threads > 1) parallel(work, team, (unsigned)threads, 0);
+  else work(team);
+  return (int)team->failed;
+}
+
+/* Both return 0, or 1 when there was no memory. */
+EXPORT int pushforward_elementwise(const Job *job) {
+  Team team = {job, NULL, job->rows, job->group, 2 * parameters_of(&job->kind) + space_of(&job->kind), 0, 0};
+  return run(&team, job->threads);
+}
+
+EXPORT int pushforward_sweep(const Sweep *sweep) {
+  const Int count = parameters_of(&sweep->kind);
+  Int space = 8 + space_of(&sweep->kind) + count + sweep->sites * (sweep->backward ? count : 1);
+  for (Int l = 0; l < sweep->layers; l++) space += 2 * sweep->layer[l].width;
+  Team team = {NULL, sweep, sweep->rows, T, space, 0, 0};
+  return run(&team, sweep->threads);
+}

@@ -1,0 +1,6 @@
+/* Everything for one precision. */
+#include "maths.h"
+#include "affine.h"
+#include "spline.h"
+#include "elementwise.h"
+#include "autoregressive.h"
