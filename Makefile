@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install test lint types demo numerics peers clean
+.PHONY: install test lint types demo numerics bench peers clean
 
 install: .venv/installed
 
@@ -26,6 +26,10 @@ demo: install
 # Writes docs/numerics.md anew from measurements; the peers are installed in an environment of their own.
 numerics: install .venv-peers/installed
 	.venv-peers/bin/python benchmarks/numerics.py
+
+# Writes docs/performance.md anew from measurements; for figures that count, let nothing else run.
+bench: install .venv-peers/installed
+	.venv-peers/bin/python benchmarks/performance.py
 
 .venv-peers/installed: constraints.txt benchmarks/requirements.txt
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers

@@ -157,7 +157,7 @@ def _dense(net: Perceptron) -> list[Dense]:
     return found
 
 
-def _layers(net: Perceptron) -> tuple[list[np.ndarray], tuple[int, ...], tuple[int, ...]]:  # type: ignore[type-arg]
+def _layers(net: Perceptron) -> tuple[list[np.ndarray], tuple[int, ...], tuple[int, ...]]:
     """Return the mask of each layer, the layer that it takes, and for hidden layers the one whose values are added."""
     masks = [dense.allowed for dense in _dense(net)]
     sources, skips, last = [-1], [-1], 0

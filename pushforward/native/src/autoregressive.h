@@ -79,7 +79,7 @@ INLINE void FN(column_out)(const REAL *lanes, Int rows, REAL *target, Int stride
 /* Values made step by step: rows [start, stop), at most T. */
 static void FN(sweep_rows)(const Sweep *s, Int start, Int stop, void *space) {
   const Int rows = stop - start, count = parameters_of(&s->kind), L = s->layers;
-  REAL *x = space, *theta = x + s->sites * T, *work = theta + count * T, *in = work + 2 * space_of(&s->kind) * T, *ladj = in + T, *next = ladj + T;
+  REAL *x = space, *theta = x + s->sites * T, *work = theta + count * T, *in = work + space_of(&s->kind) * T * (Int)(sizeof(double) / sizeof(REAL)), *ladj = in + T, *next = ladj + T;
   REAL *z[MAX_LAYERS], *h[MAX_LAYERS];
   double total[T];
   for (Int l = 0; l < L; l++) {
@@ -134,7 +134,7 @@ static void FN(sweep_rows)(const Sweep *s, Int start, Int stop, void *space) {
  * theta and z are those of a parallel pass at the values that were made; matrices come transposed. */
 static void FN(sweep_back_rows)(const Sweep *s, Int start, Int stop, void *space) {
   const Int rows = stop - start, count = parameters_of(&s->kind), L = s->layers;
-  REAL *planes = space, *work = planes + count * T, *gtheta = work + 2 * space_of(&s->kind) * T;
+  REAL *planes = space, *work = planes + count * T, *gtheta = work + space_of(&s->kind) * T * (Int)(sizeof(double) / sizeof(REAL));
   REAL *x = gtheta + s->sites * count * T, *g = x + T, *gl = g + T, *gin = gl + T, *zu = gin + T, *next = zu + T;
   REAL *gz[MAX_LAYERS];
   for (Int l = 0; l < L; l++) {
