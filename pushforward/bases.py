@@ -20,8 +20,8 @@ from pushforward.spec import PlanError
 
 def _standard_normal(event_shape: Shape, z: Tensor) -> Tensor:
     axes = tuple(range(-len(event_shape), 0))
-    log_density = -0.5 * (z * z + math.log(2 * math.pi))
-    return log_density.sum(axes) if axes else log_density
+    square = (z * z).sum(axes) if axes else z * z
+    return -0.5 * square - 0.5 * math.log(2 * math.pi) * math.prod(event_shape)
 
 
 @dataclass(frozen=True, repr=False)

@@ -28,6 +28,8 @@ def check_tensor(what: str, value: Any, shape: Sequence[int], dtype: torch.dtype
 
 def broadcast(a: Sequence[int], b: Sequence[int], what: str) -> torch.Size:
     """Return the shape to which two batch shapes broadcast, or raise ValueError."""
+    if not a or not b or a == b:  # nearly always, and torch's own way takes longer than a small layer
+        return torch.Size(a or b)
     try:
         return torch.Size(torch.broadcast_shapes(a, b))
     except RuntimeError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -111,12 +111,16 @@ class Flow(nn.Module, Distribution):
     @property
     def dtype(self) -> torch.dtype:
         """The precision of the parameters."""
-        return next((t.dtype for t in (*self.parameters(), *self.buffers()) if t.is_floating_point()), torch.get_default_dtype())
+        return next((t.dtype for t in self._tensors() if t.is_floating_point()), torch.get_default_dtype())
 
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
-        return next((t.device for t in (*self.parameters(), *self.buffers())), torch.device("cpu"))
+        return next((t.device for t in self._tensors()), torch.device("cpu"))
+
+    def _tensors(self) -> Iterator[Tensor]:
+        yield from self.parameters()
+        yield from self.buffers()
 
     def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``value``.

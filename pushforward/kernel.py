@@ -73,15 +73,16 @@ def evaluate(
     """
     code = kernel.code()
     if code is not None and usable(x, theta):
-        batch = torch.broadcast_shapes(x.shape[:-1], theta.shape[:-1])
-        shared = theta.dim() == 1 or math.prod(theta.shape[:-1]) == 1
-        theta = theta.reshape(-1) if shared else theta.expand(*batch, -1)
-        return elementwise(x.expand(*batch, -1), theta, code, inverse)
+        if theta.dim() > 1 and theta.shape[:-1] != x.shape[:-1]:
+            batch = torch.broadcast_shapes(x.shape[:-1], theta.shape[:-1])
+            x, theta = x.expand(*batch, -1), theta.reshape(-1) if math.prod(theta.shape[:-1]) == 1 else theta.expand(*batch, -1)
+        return elementwise(x, theta, code, inverse)
 
     def of_reference(x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         y, ladj = (kernel.inverse if inverse else kernel.forward)(x, **named(theta))
         # Summed before it is broadcast: a scale that no input changes is summed once, not once a row.
-        return y, ladj.sum(-1).expand(y.shape[:-1])
+        ladj = ladj.sum(-1)
+        return y, ladj if ladj.shape == y.shape[:-1] else ladj.expand(y.shape[:-1])
 
     # The compiler decides by itself what to keep, and function transforms need to see every operator.
     if code is None or torch.compiler.is_compiling() or transformed():

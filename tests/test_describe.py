@@ -79,12 +79,26 @@ def test_memory_where_other_things_dominate(name):
 @pytest.mark.parametrize("name", MEMORY)
 def test_layers_add_up(name):
     flow = MEMORY[name](4)
-    description = flow.describe(batch=512)
-    total = description.training_bytes
-    # The rest is what belongs to no layer: data, the loss, and what the backward pass needs for a moment.
-    assert 0.5 * total <= sum(layer.training_bytes for layer in description.layers) <= 1.1 * total
-    assert all(0 <= layer.training_bytes <= total for layer in description.layers)
-    assert sum(layer.parameters for layer in description.layers) == description.parameters
+    plans = flow.plan.bijectors
+    twice = Flow(StandardNormal(), [*plans, *plans], 4, flow.context_shape).describe(batch=512)
+    once = flow.describe(batch=512)
+    held = [sum(layer.training_bytes for layer in description.layers) for description in (once, twice)]
+    # The rest belongs to no layer: data, the loss, and what the backward pass needs for a moment. It is there once, however deep the flow.
+    assert twice.training_bytes - once.training_bytes == pytest.approx(held[1] - held[0], rel=0.15)
+    for description, of_layers in zip((once, twice), held, strict=True):
+        total = description.training_bytes
+        # A layer that is scored in steps holds little but its input, and makes the rest again in the backward pass.
+        in_steps = any(layer.steps_to_score > 1 for layer in description.layers)
+        assert (0.05 if in_steps else 0.5) * total <= of_layers <= 1.1 * total
+        assert all(0 <= layer.training_bytes <= total for layer in description.layers)
+        assert sum(layer.parameters for layer in description.layers) == description.parameters
+
+
+def test_a_layer_that_is_scored_in_steps_holds_no_activations():
+    held = [MEMORY[name](4).describe(batch=4096).layers[0].training_bytes for name in ("MAF", "IAF")]
+    activations = 4096 * 64 * 4
+    assert held[0] - held[1] > 2 * activations
+    assert held[1] < activations
 
 
 def test_memory_grows_with_the_batch_and_the_precision():

@@ -107,10 +107,13 @@ def _keep(ctx: Any, inputs: Arguments, output: tuple[Tensor, Tensor]) -> None:
 
 
 def _gradient(ctx: Any, gy: Tensor, gladj: Tensor) -> Any:
-    if torch.compiler.is_compiling():
-        run: Any = torch.ops.pushforward.elementwise_backward
-    else:
-        run = _Slope.apply if transformed() or torch.is_grad_enabled() else _backward
+    run: Any = _Slope.apply if transformed() or torch.is_grad_enabled() else _backward
+    return (*run(*ctx.saved_tensors, gy, gladj, ctx.kind, ctx.bins, ctx.bound, ctx.inverse), None, None, None, None)
+
+
+def _gradient_by_operator(ctx: Any, gy: Tensor, gladj: Tensor) -> Any:
+    """Return the gradient as tracers want it, whose tensors have no memory to point to."""
+    run: Any = torch.ops.pushforward.elementwise_backward
     return (*run(*ctx.saved_tensors, gy, gladj, ctx.kind, ctx.bins, ctx.bound, ctx.inverse), None, None, None, None)
 
 
@@ -211,7 +214,7 @@ def _backward_shapes(x: Tensor, theta: Tensor, *_: Any) -> tuple[Tensor, Tensor]
 
 torch.library.register_fake("pushforward::elementwise", _forward_shapes, lib=_LIBRARY)
 torch.library.register_fake("pushforward::elementwise_backward", _backward_shapes, lib=_LIBRARY)
-torch.library.register_autograd("pushforward::elementwise", _gradient, setup_context=_keep, lib=_LIBRARY)
+torch.library.register_autograd("pushforward::elementwise", _gradient_by_operator, setup_context=_keep, lib=_LIBRARY)
 torch.library.register_autograd("pushforward::elementwise_backward", _second_gradient, setup_context=_keep_again, lib=_LIBRARY)
 for _name in ("elementwise", "elementwise_backward"):
     torch.library.register_vmap(f"pushforward::{_name}", _batched(_name), lib=_LIBRARY)

@@ -64,11 +64,12 @@ AS_ON_CPU: ContextVar[bool] = ContextVar("AS_ON_CPU", default=False)
 
 
 def usable(*tensors: Tensor | None) -> bool:
-    """Tell whether the compiled kernels take these tensors: all on the CPU, and all float32 or all float64."""
+    """Tell whether the compiled kernels take these tensors: all on the CPU, all float32 or all float64, none with a tangent."""
     given = [t for t in tensors if t is not None]
     dtype = given[0].dtype
     return (
         LIBRARY.handle is not None
+        and not _forward_mode()
         and dtype in (torch.float32, torch.float64)
         and all(t.dtype == dtype and (t.is_cpu or (t.is_meta and AS_ON_CPU.get())) for t in given)
     )
@@ -77,7 +78,12 @@ def usable(*tensors: Tensor | None) -> bool:
 def transformed() -> bool:
     """Tell whether a function transform such as vmap is at work, which must see each operator."""
     active = getattr(torch._C, "_are_functorch_transforms_active", None)
-    return active is None or bool(active())
+    return active is None or bool(active()) or _forward_mode()
+
+
+def _forward_mode() -> bool:
+    """Tell whether tensors may carry tangents, which the compiled kernels would drop without a word."""
+    return bool(getattr(torch.autograd.forward_ad, "_current_level", 0) >= 0)
 
 
 def call(function: str, job: bytes) -> None:

@@ -104,7 +104,9 @@ class CouplingModule(TransformModule):
         still, moving = self.selection.split(numerics.working(flat))
         theta = self.parameters_of.flat(still if still.shape[-1] else None, flat_context(context, self.context_shape))
         moved, ladj = evaluate(self.kernel, moving, theta, self.parameters_of.named, inverse)
-        y = self.selection.merge(still.expand(*moved.shape[:-1], -1), moved)
+        if still.shape[:-1] != moved.shape[:-1]:
+            still = still.expand(*moved.shape[:-1], -1)
+        y = self.selection.merge(still, moved)
         y = y if self.rank == 1 else y.unflatten(-1, self.event_shape)
         return y.to(x.dtype), ladj
 

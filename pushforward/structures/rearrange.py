@@ -64,6 +64,7 @@ class PermuteModule(TransformModule):
         super().__init__(plan, event_shape, context_shape)
         self.register_buffer("order", torch.tensor(list(order), dtype=torch.long), persistent=False)
         back = sorted(range(len(order)), key=order.__getitem__)
+        self.reverses = list(order) == list(range(len(order)))[::-1]
         self.register_buffer("back", torch.tensor(back, dtype=torch.long), persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -75,7 +76,9 @@ class PermuteModule(TransformModule):
     def _move(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         batch = x.shape[: x.dim() - len(self.event_shape)]
         zero = torch.zeros((), device=x.device, dtype=torch.promote_types(x.dtype, torch.float32))
-        return torch.index_select(x, len(batch), index), zero.expand(batch)
+        # The gradient of a flip is a flip, that of a selection is an addition into zeros.
+        moved = x.flip(len(batch)) if self.reverses else torch.index_select(x, len(batch), index)
+        return moved, zero.expand(batch)
 
     def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
         return ends

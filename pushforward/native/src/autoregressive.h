@@ -122,7 +122,7 @@ static void FN(sweep_rows)(const Sweep *s, Int start, Int stop, void *space) {
       }
       FN(dots)(weight + p * count * width, width, 0, count, h[out->source], 0, known, theta);
       FN(column_in)((const REAL *)s->values + start * s->values_stride + s->order[p], s->values_stride, rows, in);
-      FN(value)(&s->kind, theta, T, in, x + p * T, ladj, work);
+      FN(value)(&s->kind, theta, T, in, x + p * T, ladj, work, 1);
       FN(column_out)(x + p * T, rows, (REAL *)s->made + start * s->sites + s->order[p], s->sites);
       LANES { total[i] += (double)ladj[i]; }
     }
@@ -157,7 +157,7 @@ static void FN(sweep_back_rows)(const Sweep *s, Int start, Int stop, void *space
       FN(column_in)(base + start * stride + site, stride, rows, x);
       for (Int j = 0; j < count; j++)
         FN(column_in)((const REAL *)s->theta + start * of_theta + j * s->sites + site, of_theta, rows, planes + j * T);
-      FN(grad)(&s->kind, planes, T, x, g, gl, gin, gtheta + p * count * T, T, work);
+      FN(grad)(&s->kind, planes, T, x, g, gl, gin, gtheta + p * count * T, T, work, 1);
       FN(column_out)(gin, rows, (REAL *)s->gvalues + start * s->sites + site, s->sites);
       for (Int j = 0; j < count; j++)
         FN(column_out)(gtheta + (p * count + j) * T, rows, (REAL *)s->gtheta + start * of_theta + j * s->sites + site, of_theta);

@@ -10,10 +10,13 @@ typedef struct {
   FN(Run) run[T];
 } FN(Tile);
 
-/* The tile that begins at a place in [start, stop), counted in sites. */
-INLINE void FN(lay)(FN(Tile) *restrict t, Int place, Int stop, Int sites) {
+/* Lanes of a tile: all, or as many as make whole rows where all rows share their parameters, so that these stay where they are. */
+INLINE Int FN(lanes_of)(const Job *job) { return job->theta_stride == 0 && job->sites <= T ? T / job->sites * job->sites : T; }
+
+/* The tile of at most `width` lanes that begins at a place in [start, stop), counted in sites. */
+INLINE void FN(lay)(FN(Tile) *restrict t, Int place, Int stop, Int sites, Int width) {
   t->runs = 0;
-  t->lanes = stop - place < T ? stop - place : T;
+  t->lanes = stop - place < width ? stop - place : width;
   Int row = place / sites, site = place % sites;
   for (Int lane = 0; lane < t->lanes;) {
     const Int left = t->lanes - lane, length = sites - site < left ? sites - site : left;
@@ -64,37 +67,39 @@ static void FN(scatter)(const FN(Tile) *restrict t, const REAL *restrict lanes, 
   }
 }
 
-static void FN(value)(const Kind *kind, const REAL *p, Int stride, const REAL *in, REAL *out, REAL *ladj, REAL *work) {
+static void FN(value)(const Kind *kind, const REAL *p, Int stride, const REAL *in, REAL *out, REAL *ladj, REAL *work, Int fresh) {
   if (kind->code == AFFINE) FN(affine_value)(kind, p, stride, in, out, ladj);
-  else FN(spline_value)(kind, p, stride, in, out, ladj, work);
+  else FN(spline_value)(kind, p, stride, in, out, ladj, work, fresh);
 }
 
 static void FN(grad)(const Kind *kind, const REAL *p, Int stride, const REAL *x, const REAL *g, const REAL *gl, REAL *gin, REAL *gp,
-                     Int gstride, REAL *work) {
+                     Int gstride, REAL *work, Int fresh) {
   if (kind->code == AFFINE) FN(affine_grad)(kind, p, stride, x, g, gl, gin, gp, gstride);
-  else FN(spline_grad)(kind, p, stride, x, g, gl, gin, gp, gstride, work);
+  else FN(spline_grad)(kind, p, stride, x, g, gl, gin, gp, gstride, work, fresh);
 }
 
 /* Rows [start, stop) of: value and ladj, the latter summed over the sites of a row. */
 static void FN(forward_rows)(const Job *job, Int start, Int stop, void *space) {
-  const Int count = parameters_of(&job->kind), sites = job->sites;
+  const Int count = parameters_of(&job->kind), sites = job->sites, shared = job->theta_stride == 0;
   REAL *planes = space, *work = planes + count * T;
   REAL in[T] = {0}, out[T], ladj[T];
   FN(Tile) tile;
   double total = 0;
   memset(planes, 0, (size_t)(count * T) * sizeof(REAL));
-  for (Int place = start * sites; place < stop * sites; place += T) {
-    FN(lay)(&tile, place, stop * sites, sites);
+  const Int width = FN(lanes_of)(job);
+  for (Int place = start * sites; place < stop * sites; place += width) {
+    const Int fresh = place == start * sites || !(shared && sites <= T);
+    FN(lay)(&tile, place, stop * sites, sites, width);
     const REAL *p = planes;
     Int stride = T;
     if (tile.runs == 1 && tile.lanes == T) {
       p = (const REAL *)job->theta + tile.run[0].row * job->theta_stride + tile.run[0].site;
       stride = sites;
-    } else {
+    } else if (fresh) {
       FN(gather)(&tile, job->theta, job->theta_stride, sites, count, planes);
     }
     FN(gather)(&tile, job->x, job->x_stride, 0, 1, in);
-    FN(value)(&job->kind, p, stride, in, out, ladj, work);
+    FN(value)(&job->kind, p, stride, in, out, ladj, work, fresh);
     FN(scatter)(&tile, out, job->out, sites, 0, 1);
     for (Int r = 0; r < tile.runs; r++) {
       const FN(Run) run = tile.run[r];
@@ -116,8 +121,10 @@ static void FN(backward_rows)(const Job *job, Int start, Int stop, void *space) 
   FN(Tile) tile;
   memset(planes, 0, (size_t)(count * T) * sizeof(REAL));
   if (shared) memset(sums, 0, (size_t)(count * sites) * sizeof(REAL));
-  for (Int place = start * sites; place < stop * sites; place += T) {
-    FN(lay)(&tile, place, stop * sites, sites);
+  const Int width = FN(lanes_of)(job);
+  for (Int place = start * sites; place < stop * sites; place += width) {
+    const Int fresh = place == start * sites || !(shared && sites <= T);
+    FN(lay)(&tile, place, stop * sites, sites, width);
     const REAL *p = planes;
     REAL *gp = gplanes;
     Int stride = T, gstride = T;
@@ -125,7 +132,7 @@ static void FN(backward_rows)(const Job *job, Int start, Int stop, void *space) 
     if (whole) {
       p = (const REAL *)job->theta + tile.run[0].row * job->theta_stride + tile.run[0].site;
       stride = sites;
-    } else {
+    } else if (fresh) {
       FN(gather)(&tile, job->theta, job->theta_stride, sites, count, planes);
     }
     if (whole && !shared) {
@@ -136,7 +143,7 @@ static void FN(backward_rows)(const Job *job, Int start, Int stop, void *space) 
     FN(gather)(&tile, job->g, job->g_stride, 0, 1, g);
     for (Int r = 0; r < tile.runs; r++)
       for (Int s = 0; s < tile.run[r].length; s++) gl[tile.run[r].lane + s] = ((const REAL *)job->gl)[tile.run[r].row * job->gl_stride];
-    FN(grad)(&job->kind, p, stride, x, g, gl, gin, gp, gstride, work);
+    FN(grad)(&job->kind, p, stride, x, g, gl, gin, gp, gstride, work, fresh);
     FN(scatter)(&tile, gin, job->out, sites, 0, 1);
     if (shared) {
       for (Int r = 0; r < tile.runs; r++)

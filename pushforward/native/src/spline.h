@@ -19,12 +19,13 @@ INLINE REAL FN(size)(REAL raw, REAL bound) { return FN(soft)(raw, (REAL)(2 / M_P
 
 /* exp of a soft-clamped logit: never larger than exp(3.5). */
 INLINE void FN(spline_bin)(const Kind *kind, const int linear, const int inverse, const REAL *restrict p,
-                                                                 Int stride, const REAL *restrict in, REAL *restrict ew, REAL *restrict eh, FN(Bin) *restrict b) {
+                                                                 Int stride, const REAL *restrict in, REAL *restrict ew, REAL *restrict eh, Int fresh, FN(Bin) *restrict b) {
   const Int K = kind->bins;
   const double bound = kind->bound;
   /* prefix[j]: the sum of the sizes before bin j; the last is that of all. */
   double *restrict prefix_w = (double *)(eh + K * T), *restrict prefix_h = prefix_w + (K + 1) * T;
-  for (Int j = 0; j < K; j++) {
+  /* Where the parameters are those of the tile before, the table is there already. */
+  for (Int j = 0; fresh && j < K; j++) {
     const REAL *restrict w = p + j * stride, *restrict h = p + (K + j) * stride;
     REAL *restrict a = ew + j * T, *restrict c = eh + j * T;
     LANES {
@@ -33,7 +34,7 @@ INLINE void FN(spline_bin)(const Kind *kind, const int linear, const int inverse
       c[i] = FN(exp_near)(lw + FN(size)(h[i], (REAL)HEIGHT_BOUND));
     }
   }
-  for (Int first = 0; first < T; first += 8) {
+  for (Int first = 0; fresh && first < T; first += 8) {
     double sum_w[8], sum_h[8];
     for (int i = 0; i < 8; i++) { sum_w[i] = 0; sum_h[i] = 0; }
     for (Int j = 0; j < K; j++) {
@@ -44,7 +45,7 @@ INLINE void FN(spline_bin)(const Kind *kind, const int linear, const int inverse
         sum_h[i] += (double)eh[j * T + first + i];
       }
     }
-    for (int i = 0; i < 8; i++) { b->total_w[first + i] = sum_w[i]; b->total_h[first + i] = sum_h[i]; }
+    for (int i = 0; i < 8; i++) { prefix_w[K * T + first + i] = sum_w[i]; prefix_h[K * T + first + i] = sum_h[i]; }
   }
   /* The bin is found among unnormalised sums: the value is put on their scale once, not each knot on its. What belongs to the bin is
    * fetched after: a chain of selections would be most of the time. */
@@ -54,6 +55,8 @@ INLINE void FN(spline_bin)(const Kind *kind, const int linear, const int inverse
     double v = (double)in[i];
     v = v < -bound ? -bound : (v > bound ? bound : v);
     b->in[i] = v;
+    b->total_w[i] = prefix_w[K * T + i];
+    b->total_h[i] = prefix_h[K * T + i];
     at[i] = (v + bound) * (inverse ? b->total_h[i] : b->total_w[i]) / (2 * bound);
   }
   for (Int first = 0; first < T; first += 8) {
@@ -83,9 +86,9 @@ INLINE void FN(spline_bin)(const Kind *kind, const int linear, const int inverse
 }
 
 INLINE void FN(spline_value_as)(const Kind *kind, const int linear, const int inverse, const REAL *restrict p,
-                                                                      Int stride, const REAL *restrict in, REAL *restrict out, REAL *restrict ladj, REAL *restrict work) {
+                                                                      Int stride, const REAL *restrict in, REAL *restrict out, REAL *restrict ladj, REAL *restrict work, Int fresh) {
   FN(Bin) b;
-  FN(spline_bin)(kind, linear, inverse, p, stride, in, work, work + kind->bins * T, &b);
+  FN(spline_bin)(kind, linear, inverse, p, stride, in, work, work + kind->bins * T, fresh, &b);
   const double bound = kind->bound;
   REAL slope[T];
   LANES {
@@ -142,12 +145,12 @@ INLINE void FN(spline_value_as)(const Kind *kind, const int linear, const int in
  * ladj = -log f'(x), the cotangents (g, gl) of (x, ladj) become -(g - gl (log f')') / f' for the value of f and -gl for log f'. */
 INLINE void FN(spline_grad_as)(const Kind *kind, const int linear, const int inverse, const REAL *restrict p,
                                                                      Int stride, const REAL *restrict x, const REAL *restrict g, const REAL *restrict gl,
-                                                                     REAL *restrict gin, REAL *restrict gp, Int gstride, REAL *restrict work) {
+                                                                     REAL *restrict gin, REAL *restrict gp, Int gstride, REAL *restrict work, Int fresh) {
   const Int K = kind->bins;
   const double bound = kind->bound;
   REAL *ew = work, *eh = work + K * T;
   FN(Bin) b;
-  FN(spline_bin)(kind, linear, 0, p, stride, x, ew, eh, &b);
+  FN(spline_bin)(kind, linear, 0, p, stride, x, ew, eh, fresh, &b);
   REAL k[T], knot0_w[T], knot1_w[T], dot_w[T], knot0_h[T], knot1_h[T], dot_h[T], scale_w[T], scale_h[T], g0[T], g1[T], gm[T];
   LANES {
     double exact_s = (b.e_h[i] * b.total_w[i]) / (b.e_w[i] * b.total_h[i]);
@@ -260,23 +263,23 @@ INLINE void FN(spline_grad_as)(const Kind *kind, const int linear, const int inv
 }
 
 /* One specialised loop for each order and direction. */
-static void FN(spline_value)(const Kind *kind, const REAL *restrict p, Int stride, const REAL *restrict in, REAL *restrict out, REAL *restrict ladj, REAL *restrict work) {
+static void FN(spline_value)(const Kind *kind, const REAL *restrict p, Int stride, const REAL *restrict in, REAL *restrict out, REAL *restrict ladj, REAL *restrict work, Int fresh) {
   if (kind->code == LINEAR_SPLINE) {
-    if (kind->inverse) FN(spline_value_as)(kind, 1, 1, p, stride, in, out, ladj, work);
-    else FN(spline_value_as)(kind, 1, 0, p, stride, in, out, ladj, work);
+    if (kind->inverse) FN(spline_value_as)(kind, 1, 1, p, stride, in, out, ladj, work, fresh);
+    else FN(spline_value_as)(kind, 1, 0, p, stride, in, out, ladj, work, fresh);
   } else {
-    if (kind->inverse) FN(spline_value_as)(kind, 0, 1, p, stride, in, out, ladj, work);
-    else FN(spline_value_as)(kind, 0, 0, p, stride, in, out, ladj, work);
+    if (kind->inverse) FN(spline_value_as)(kind, 0, 1, p, stride, in, out, ladj, work, fresh);
+    else FN(spline_value_as)(kind, 0, 0, p, stride, in, out, ladj, work, fresh);
   }
 }
 
 static void FN(spline_grad)(const Kind *kind, const REAL *restrict p, Int stride, const REAL *restrict x, const REAL *restrict g, const REAL *restrict gl, REAL *restrict gin,
-                            REAL *restrict gp, Int gstride, REAL *restrict work) {
+                            REAL *restrict gp, Int gstride, REAL *restrict work, Int fresh) {
   if (kind->code == LINEAR_SPLINE) {
-    if (kind->inverse) FN(spline_grad_as)(kind, 1, 1, p, stride, x, g, gl, gin, gp, gstride, work);
-    else FN(spline_grad_as)(kind, 1, 0, p, stride, x, g, gl, gin, gp, gstride, work);
+    if (kind->inverse) FN(spline_grad_as)(kind, 1, 1, p, stride, x, g, gl, gin, gp, gstride, work, fresh);
+    else FN(spline_grad_as)(kind, 1, 0, p, stride, x, g, gl, gin, gp, gstride, work, fresh);
   } else {
-    if (kind->inverse) FN(spline_grad_as)(kind, 0, 1, p, stride, x, g, gl, gin, gp, gstride, work);
-    else FN(spline_grad_as)(kind, 0, 0, p, stride, x, g, gl, gin, gp, gstride, work);
+    if (kind->inverse) FN(spline_grad_as)(kind, 0, 1, p, stride, x, g, gl, gin, gp, gstride, work, fresh);
+    else FN(spline_grad_as)(kind, 0, 0, p, stride, x, g, gl, gin, gp, gstride, work, fresh);
   }
 }
