@@ -19,9 +19,9 @@ from pushforward.structures.standardize import Standardize
 
 
 def AffineAutoregressive(net: NetLike = MLP(), order: Sequence[int] | None = None, bound: float = 3.0) -> InverseAutoregressive:
-    """Sampling takes one pass, scoring one pass per feature: parameters computed from the inputs (inverse autoregressive flow).
+    """Sampled in one step, scored in one for each feature: parameters computed from the inputs (inverse autoregressive flow).
 
-    `Autoregressive(Affine())` is the layer that is scored in one pass.
+    `Autoregressive(Affine())` is the layer that is scored in one step.
 
     >>> AffineAutoregressive() == InverseAutoregressive(Affine())
     True
@@ -30,9 +30,9 @@ def AffineAutoregressive(net: NetLike = MLP(), order: Sequence[int] | None = Non
 
 
 def SplineAutoregressive(bins: int = 8, bound: float = 5.0, order: str = "quadratic", net: NetLike = MLP()) -> InverseAutoregressive:
-    """Sampling takes one pass, scoring one pass per feature: parameters computed from the inputs (inverse autoregressive flow).
+    """Sampled in one step, scored in one for each feature: parameters computed from the inputs (inverse autoregressive flow).
 
-    `Autoregressive(Spline())` is the layer that is scored in one pass.
+    `Autoregressive(Spline())` is the layer that is scored in one step.
 
     >>> SplineAutoregressive(bins=4).kernel
     Spline(bins=4)

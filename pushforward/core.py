@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -79,10 +79,12 @@ class TransformModule(nn.Module):
     sees: str = "nothing"
     """What the parameters may see, in words."""
     passes: tuple[int, int] = (1, 1)
-    """Evaluations of the network, in work: (to sample, to score)."""
+    """How often the work of the network is done: (to sample, to score)."""
     steps: tuple[int, int] = (1, 1)
-    """Steps that follow one another: (to sample, to score); an autoregressive layer takes one for each feature in one direction."""
+    """Steps that follow one another: (to sample, to score). An autoregressive layer has, one way, as many as its graph is deep."""
     uses_context: bool = False
+    keeps_volume: bool = False
+    """Whether ladj is always zero."""
     domain: Constraint = constraints.real
     codomain: Constraint = constraints.real
 
@@ -236,25 +238,26 @@ class ComposeModule(TransformModule):
         self.passes = (sum(layer.passes[0] for layer in layers), sum(layer.passes[1] for layer in layers))
         self.steps = (sum(layer.steps[0] for layer in layers), sum(layer.steps[1] for layer in layers))
 
-    def _chain(
-        self, steps: list[Callable[..., tuple[Tensor, Tensor]]], ends: list[supports.Ends], x: Tensor, context: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def _chain(self, inverse: bool, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        layers, ends = (reversed(self.layers), self.between[::-1]) if inverse else (iter(self.layers), self.between)
         # Between layers values stay in the working precision, so that half formats round once, at the end.
         value, outside = supports.enter(numerics.working(x), ends[0])
         total = value.new_zeros(())
-        for step, limits in zip(steps, ends[1:], strict=True):
-            value, ladj = step(value, context)
-            value, total = supports.leave(value, limits), total + ladj
+        for layer, limits in zip(layers, ends[1:], strict=True):
+            value, ladj = layer.inverse(value, context) if inverse else layer(value, context)  # type: ignore[operator]
+            value = supports.leave(value, limits)
+            # A permutation adds nothing, and to add nothing would be an operator for each of them.
+            total = total if layer.keeps_volume else total + ladj
         batch = value.shape[: value.dim() - len(self.out_shape)]
         if outside is not None:
             total = torch.where(supports.any_site(outside, len(self.event_shape)), -math.inf, total)
         return supports.leave(value.to(x.dtype), ends[-1]), total.expand(batch)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._chain(list(self.layers), self.between, x, context)
+        return self._chain(False, x, context)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._chain([layer.inverse for layer in reversed(self.layers)], self.between[::-1], y, context)  # type: ignore[misc]
+        return self._chain(True, y, context)
 
     def image(self, support: Constraint) -> Constraint:
         for index, layer in enumerate(self.layers):

@@ -117,7 +117,7 @@ def MAF(
     net: NetLike | None = None,
     mix: str | None = "reverse",
 ) -> Flow:
-    r"""Masked autoregressive flow: affine, scored in one pass a layer, sampled in one pass a feature and layer.
+    r"""Masked autoregressive flow: affine, scored in one step a layer, sampled in one step a feature and layer.
 
     Source: Masked Autoregressive Flow for Density Estimation (Papamakarios et al., 2017). The arguments are those of `NICE`.
 
@@ -138,7 +138,7 @@ def IAF(
     net: NetLike | None = None,
     mix: str | None = "reverse",
 ) -> Flow:
-    r"""Inverse autoregressive flow: affine, sampled in one pass a layer, scored in one pass a feature and layer.
+    r"""Inverse autoregressive flow: affine, sampled in one step a layer, scored in one step a feature and layer.
 
     Source: Improved Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016). The arguments are those of `NICE`.
 
@@ -163,7 +163,7 @@ def NSF(
     net: NetLike | None = None,
     mix: str | None = "linear",
 ) -> Flow:
-    r"""Neural spline flow: rational splines, coupling (one pass a layer both ways) or autoregressive (scored in one pass).
+    r"""Neural spline flow: rational splines, coupling (one step a layer both ways) or autoregressive (scored in one step).
 
     Source: Neural Spline Flows (Durkan et al., 2019). Further arguments are those of `NICE`.
 

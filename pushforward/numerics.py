@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,12 @@ def soft_clamp(x: Tensor, bound: float) -> Tensor:
     """
     scale = 2 * bound / math.pi
     return scale * torch.atan(x / scale)
+
+
+def soft_clamp_slope(x: Tensor, bound: float) -> Tensor:
+    """Return the slope of `soft_clamp`."""
+    scaled = x * (math.pi / (2 * bound))
+    return torch.reciprocal(1 + scaled * scaled)
 
 
 def root(function: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, steps: int = 96) -> Tensor:
@@ -56,30 +62,47 @@ def root(function: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, steps: 
     return x
 
 
-def recomputed(function: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``function(x, theta)``, keeping only ``x`` and ``theta`` for the gradient: what lies between is computed again."""
-    if torch.is_grad_enabled() and (x.requires_grad or theta.requires_grad):
-        return _Recomputed.apply(function, x, theta)  # type: ignore[no-any-return,no-untyped-call]
-    return function(x, theta)
+Function = Callable[..., tuple[Tensor, Tensor]]
 
 
-class _Recomputed(torch.autograd.Function):
+def recomputed(function: Function, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``function(*tensors)``, keeping only the tensors for its gradient: what lies between is computed again."""
+    return with_gradient(function, lambda given, out, *g: _gradients(function, given, g, False), *tensors)
+
+
+def with_gradient(function: Function, gradient: Callable[..., Sequence[Tensor | None]], *tensors: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``function(*tensors)`` with a gradient of its own; higher derivatives are those of the function itself.
+
+    Args:
+        function: What to evaluate, from tensors to ``(y, ladj)``.
+        gradient: From the tensors, ``(y, ladj)`` and the cotangents of both, to a cotangent or None for each tensor.
+        tensors: What it depends on.
+    """
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return _WithGradient.apply(function, gradient, *tensors)  # type: ignore[no-any-return,no-untyped-call]
+    return function(*tensors)
+
+
+class _WithGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, function: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.function = function
-        ctx.save_for_backward(x, theta)
-        return function(x, theta)
+    def forward(ctx: Any, function: Function, gradient: Callable[..., Sequence[Tensor | None]], *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        out = function(*tensors)
+        ctx.function, ctx.gradient = function, gradient
+        ctx.save_for_backward(*tensors, *out)
+        return out
 
     @staticmethod
-    def backward(ctx: Any, gy: Tensor, gladj: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
-        again = torch.is_grad_enabled()  # the gradient is to be differentiated itself
-        given = ctx.saved_tensors
-        with torch.enable_grad():
-            own = [
-                t if again and t.requires_grad else t.detach().requires_grad_(wanted)
-                for t, wanted in zip(given, ctx.needs_input_grad[1:], strict=True)
-            ]
-            wanted = [t for t in own if t.requires_grad]
-            found = iter(torch.autograd.grad(ctx.function(*own), wanted, (gy, gladj), create_graph=again, allow_unused=True))
-        gx, gtheta = (next(found) if t.requires_grad else None for t in own)
-        return None, gx, gtheta
+    def backward(ctx: Any, *cotangents: Tensor) -> Any:
+        *given, y, ladj = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient is to be differentiated itself
+            return None, None, *_gradients(ctx.function, given, cotangents, True)
+        return None, None, *ctx.gradient(given, (y, ladj), *cotangents)
+
+
+def _gradients(function: Function, given: Sequence[Tensor], cotangents: Sequence[Tensor], again: bool) -> list[Tensor | None]:
+    """Return the gradients of a function that is evaluated once more, differentiable ones if ``again``."""
+    with torch.enable_grad():
+        own = [t if again else t.detach().requires_grad_(t.requires_grad) for t in given]
+        wanted = [t for t in own if t.requires_grad]
+        found = iter(torch.autograd.grad(function(*own), wanted, tuple(cotangents), create_graph=again, allow_unused=True))
+    return [next(found) if t.requires_grad else None for t in own]

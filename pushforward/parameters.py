@@ -124,7 +124,11 @@ class Parameters(nn.Module):
 
     def named(self, theta: Tensor) -> dict[str, Tensor]:
         """Return the parameters by name."""
-        return {name: theta[..., a:b].unflatten(-1, shape) for name, a, b, shape in self.layout}
+        parts = torch.split(theta, [b - a for _, a, b, _ in self.layout], -1)
+        return {
+            name: part if len(shape) == 1 else part.unflatten(-1, shape)
+            for (name, _, _, shape), part in zip(self.layout, parts, strict=True)
+        }
 
     def of_sites(self, theta: Tensor, sites: int) -> dict[str, Tensor]:
         """Return by name the parameters ``(*batch, rows * some)`` of some of the ``sites`` that each parameter has a row for."""

@@ -61,19 +61,21 @@ class _Ordered(Bijector):
 class Autoregressive(_Ordered):
     r"""Autoregressive layer, scored in one pass (MAF): :math:`y_i = k(x_i; \theta_i(y_{<i}, c))`.
 
-    Sampling takes one pass per feature. Acts on the first event axis.
+    Sampling is the work of one pass, too, in a step for each feature. A net of your own, which gives all parameters or none, takes
+    a pass for each step. Acts on the first event axis.
     Source: Masked Autoregressive Flow for Density Estimation (Papamakarios et al., 2017).
 
     Args:
         kernel: The maths of one feature, on numbers.
         order: The features in the order in which they follow one another (None: 0, 1, 2, ...).
         adjacency: Instead of an order, any graph without cycles: ``adjacency[i][j]`` says that the parameters of feature i
-            see feature j. The sequential direction then takes as many passes as the graph is deep.
+            see feature j. The sequential direction then takes as many steps as the graph is deep.
         net: The network, which is masked to what each feature may see.
 
     >>> from pushforward.bijectors import Affine
-    >>> Autoregressive(Affine(), order=[1, 0, 2]).build(3).passes
-    (3, 1)
+    >>> layer = Autoregressive(Affine(), order=[1, 0, 2]).build(3)
+    >>> layer.passes, layer.steps
+    ((1, 1), (3, 1))
     """
 
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
@@ -84,12 +86,14 @@ class Autoregressive(_Ordered):
 class InverseAutoregressive(_Ordered):
     r"""Autoregressive layer, sampled in one pass (IAF): :math:`y_i = k(x_i; \theta_i(x_{<i}, c))`.
 
-    Scoring takes one pass per feature. Acts on the first event axis; the arguments are those of `Autoregressive`.
+    Scoring is the work of one pass, too, in a step for each feature. Acts on the first event axis; the arguments are those of
+    `Autoregressive`.
     Source: Improved Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016).
 
     >>> from pushforward.bijectors import Affine
-    >>> InverseAutoregressive(Affine()).build(3).passes
-    (1, 3)
+    >>> layer = InverseAutoregressive(Affine()).build(3)
+    >>> layer.passes, layer.steps
+    ((1, 1), (1, 3))
     """
 
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:

@@ -39,18 +39,24 @@ class Selection(nn.Module):
         one, two = expand_sites(first, rest), expand_sites(second, rest)
         joined = [*one, *two]
         self.sizes = [len(one), len(two)]
-        contiguous = joined == list(range(len(joined)))
-        self.take = None if contiguous else Index(joined)
-        self.give = None if contiguous else Index(sorted(range(len(joined)), key=joined.__getitem__))
+        together = list(range(len(joined)))
+        # Two halves, in either order, are cut and joined as they are; anything else is put into order first.
+        self.turned = joined != together and [*two, *one] == together
+        direct = joined == together or self.turned
+        self.take = None if direct else Index(joined)
+        self.give = None if direct else Index(sorted(range(len(joined)), key=joined.__getitem__))
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two parts of ``(*batch, sites)``."""
-        first, second = torch.split(x if self.take is None else self.take(x), self.sizes, -1)
+        if self.turned:
+            second, first = torch.split(x, self.sizes[::-1], -1)
+        else:
+            first, second = torch.split(x if self.take is None else self.take(x), self.sizes, -1)
         return first, second
 
     def merge(self, first: Tensor, second: Tensor) -> Tensor:
         """Return ``(*batch, sites)`` from its two parts."""
-        x = torch.cat([first, second], -1)
+        x = torch.cat([second, first] if self.turned else [first, second], -1)
         return x if self.give is None else self.give(x)
 
 
@@ -59,6 +65,7 @@ class PermuteModule(TransformModule):
 
     order: Tensor
     back: Tensor
+    keeps_volume = True
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None, order: Sequence[int]) -> None:
         super().__init__(plan, event_shape, context_shape)

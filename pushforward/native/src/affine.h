@@ -5,40 +5,53 @@ INLINE REAL FN(loc_of)(REAL loc) {
   return loc > bound ? bound : (loc < -bound ? -bound : loc);
 }
 
-static void FN(affine_value)(const Kind *kind, const REAL *restrict p, Int stride, const REAL *restrict in, REAL *restrict out, REAL *restrict ladj) {
+INLINE void FN(affine_value_as)(const Kind *kind, const int near, const REAL *restrict loc, const REAL *restrict raw,
+                                const REAL *restrict in, REAL *restrict out, REAL *restrict ladj) {
   const REAL scale = (REAL)(2 * kind->bound / M_PI), inverse = (REAL)(M_PI / (2 * kind->bound));
-  const REAL *loc = p, *raw = p + stride;
   if (kind->inverse) {
     LANES {
-      REAL s = FN(soft)(raw[i], scale, inverse);
-      out[i] = (in[i] - FN(loc_of)(loc[i])) * FN(exp_any)(-s);
+      const REAL s = FN(soft)(raw[i], scale, inverse);
+      out[i] = (in[i] - FN(loc_of)(loc[i])) * (near ? FN(exp_near)(-s) : FN(exp_any)(-s));
       ladj[i] = -s;
     }
   } else {
     LANES {
-      REAL s = FN(soft)(raw[i], scale, inverse);
-      out[i] = FN(loc_of)(loc[i]) + FN(exp_any)(s) * in[i];
+      const REAL s = FN(soft)(raw[i], scale, inverse);
+      out[i] = FN(loc_of)(loc[i]) + (near ? FN(exp_near)(s) : FN(exp_any)(s)) * in[i];
       ladj[i] = s;
     }
   }
 }
 
 /* Gradients of a value with cotangents g (of the output) and gl (of ladj); x is the base side, whichever way the layer ran. */
-static void FN(affine_grad)(const Kind *kind, const REAL *restrict p, Int stride, const REAL *restrict x, const REAL *restrict g, const REAL *restrict gl, REAL *restrict gin,
-                            REAL *restrict gp, Int gstride) {
-  const REAL scale = (REAL)(2 * kind->bound / M_PI), inverse = (REAL)(M_PI / (2 * kind->bound));
-  const REAL *loc = p, *raw = p + stride;
-  REAL *gloc = gp, *graw = gp + gstride;
-  const REAL bound = (REAL)1e8, sign = kind->inverse ? (REAL)-1 : (REAL)1;
-  LANES {
-    REAL s = FN(soft)(raw[i], scale, inverse);
-    REAL e = FN(exp_any)(sign * s);
-    REAL through = g[i] * e;
-    gin[i] = through;
-    REAL size = loc[i] < 0 ? -loc[i] : loc[i];
-    REAL moved = kind->inverse ? -through : g[i];
-    gloc[i] = size > bound ? (REAL)0 : moved;
-    REAL scaled = kind->inverse ? g[i] * x[i] : through * x[i];
-    graw[i] = sign * (scaled + gl[i]) * FN(soft_slope)(raw[i], inverse);
+INLINE void FN(affine_grad_as)(const Kind *kind, const int near, const REAL *restrict loc, const REAL *restrict raw,
+                               const REAL *restrict x, const REAL *restrict g, const REAL *restrict gl, REAL *restrict gin,
+                               REAL *restrict gloc, REAL *restrict graw) {
+  const REAL scale = (REAL)(2 * kind->bound / M_PI), inverse = (REAL)(M_PI / (2 * kind->bound)), bound = (REAL)1e8;
+  if (kind->inverse) {
+    LANES {
+      const REAL s = FN(soft)(raw[i], scale, inverse), through = g[i] * (near ? FN(exp_near)(-s) : FN(exp_any)(-s));
+      gin[i] = through;
+      gloc[i] = ABS(loc[i]) > bound ? (REAL)0 : -through;
+      graw[i] = -(g[i] * x[i] + gl[i]) * FN(soft_slope)(raw[i], inverse);
+    }
+  } else {
+    LANES {
+      const REAL s = FN(soft)(raw[i], scale, inverse), through = g[i] * (near ? FN(exp_near)(s) : FN(exp_any)(s));
+      gin[i] = through;
+      gloc[i] = ABS(loc[i]) > bound ? (REAL)0 : g[i];
+      graw[i] = (through * x[i] + gl[i]) * FN(soft_slope)(raw[i], inverse);
+    }
   }
+}
+
+static void FN(affine_value)(const Kind *kind, const REAL *p, Int stride, const REAL *in, REAL *out, REAL *ladj) {
+  if (kind->bound <= NEAR_BOUND) FN(affine_value_as)(kind, 1, p, p + stride, in, out, ladj);
+  else FN(affine_value_as)(kind, 0, p, p + stride, in, out, ladj);
+}
+
+static void FN(affine_grad)(const Kind *kind, const REAL *p, Int stride, const REAL *x, const REAL *g, const REAL *gl, REAL *gin,
+                            REAL *gp, Int gstride) {
+  if (kind->bound <= NEAR_BOUND) FN(affine_grad_as)(kind, 1, p, p + stride, x, g, gl, gin, gp, gp + gstride);
+  else FN(affine_grad_as)(kind, 0, p, p + stride, x, g, gl, gin, gp, gp + gstride);
 }

@@ -5,29 +5,31 @@ typedef struct {
   Int row, site, lane, length;
 } FN(Run);
 
+/* `row` and `site` say where the next tile begins. */
 typedef struct {
-  Int runs, lanes;
+  Int runs, lanes, row, site;
   FN(Run) run[T];
 } FN(Tile);
 
 /* Lanes of a tile: all, or as many as make whole rows where all rows share their parameters, so that these stay where they are. */
 INLINE Int FN(lanes_of)(const Job *job) { return job->theta_stride == 0 && job->sites <= T ? T / job->sites * job->sites : T; }
 
-/* The tile of at most `width` lanes that begins at a place in [start, stop), counted in sites. */
-INLINE void FN(lay)(FN(Tile) *restrict t, Int place, Int stop, Int sites, Int width) {
+/* The next tile of at most `width` lanes, before the row `stop`. */
+INLINE void FN(lay)(FN(Tile) *restrict t, Int stop, Int sites, Int width) {
+  Int lane = 0;
   t->runs = 0;
-  t->lanes = stop - place < width ? stop - place : width;
-  Int row = place / sites, site = place % sites;
-  for (Int lane = 0; lane < t->lanes;) {
-    const Int left = t->lanes - lane, length = sites - site < left ? sites - site : left;
-    FN(Run) *run = &t->run[t->runs++];
-    run->row = row++;
-    run->site = site;
-    run->lane = lane;
-    run->length = length;
+  while (lane < width && t->row < stop) {
+    const Int left = width - lane, rest = sites - t->site, length = rest < left ? rest : left;
+    const FN(Run) run = {t->row, t->site, lane, length};
+    t->run[t->runs++] = run;
     lane += length;
-    site = 0;
+    t->site += length;
+    if (t->site == sites) {
+      t->site = 0;
+      t->row++;
+    }
   }
+  t->lanes = lane;
 }
 
 /* Copies `planes` runs of numbers. The usual lengths have loops of their own: the compiler turns a copy of constant size into a move or
@@ -80,27 +82,24 @@ static void FN(grad)(const Kind *kind, const REAL *p, Int stride, const REAL *x,
 
 /* Rows [start, stop) of: value and ladj, the latter summed over the sites of a row. */
 static void FN(forward_rows)(const Job *job, Int start, Int stop, void *space) {
-  const Int count = parameters_of(&job->kind), sites = job->sites, shared = job->theta_stride == 0;
+  const Int count = parameters_of(&job->kind), sites = job->sites, shared = job->theta_stride == 0, width = FN(lanes_of)(job);
   REAL *planes = space, *work = planes + count * T;
-  REAL in[T] = {0}, out[T], ladj[T];
-  FN(Tile) tile;
+  REAL gathered[T] = {0}, made[T], ladj[T];
+  FN(Tile) tile = {0, 0, start, 0, {{0}}};
   double total = 0;
-  memset(planes, 0, (size_t)(count * T) * sizeof(REAL));
-  const Int width = FN(lanes_of)(job);
-  for (Int place = start * sites; place < stop * sites; place += width) {
-    const Int fresh = place == start * sites || !(shared && sites <= T);
-    FN(lay)(&tile, place, stop * sites, sites, width);
-    const REAL *p = planes;
-    Int stride = T;
-    if (tile.runs == 1 && tile.lanes == T) {
-      p = (const REAL *)job->theta + tile.run[0].row * job->theta_stride + tile.run[0].site;
-      stride = sites;
-    } else if (fresh) {
-      FN(gather)(&tile, job->theta, job->theta_stride, sites, count, planes);
+  for (Int fresh = 1; tile.row < stop; fresh = !(shared && sites <= T)) {
+    FN(lay)(&tile, stop, sites, width);
+    const FN(Run) first = tile.run[0];
+    if (tile.runs == 1 && tile.lanes == T) { /* a whole tile in one row is computed where it is */
+      const REAL *x = (const REAL *)job->x + first.row * job->x_stride + first.site;
+      const REAL *theta = (const REAL *)job->theta + first.row * job->theta_stride + first.site;
+      FN(value)(&job->kind, theta, sites, x, (REAL *)job->out + first.row * sites + first.site, ladj, work, fresh);
+    } else {
+      if (fresh) FN(gather)(&tile, job->theta, job->theta_stride, sites, count, planes);
+      FN(gather)(&tile, job->x, job->x_stride, 0, 1, gathered);
+      FN(value)(&job->kind, planes, T, gathered, made, ladj, work, fresh);
+      FN(scatter)(&tile, made, job->out, sites, 0, 1);
     }
-    FN(gather)(&tile, job->x, job->x_stride, 0, 1, in);
-    FN(value)(&job->kind, p, stride, in, out, ladj, work, fresh);
-    FN(scatter)(&tile, out, job->out, sites, 0, 1);
     for (Int r = 0; r < tile.runs; r++) {
       const FN(Run) run = tile.run[r];
       for (Int s = 0; s < run.length; s++) total += (double)ladj[run.lane + s];
@@ -114,43 +113,39 @@ static void FN(forward_rows)(const Job *job, Int start, Int stop, void *space) {
 
 /* Rows [start, stop) of the gradients. Parameters that all rows share (stride 0) have one sum for each `group` rows. */
 static void FN(backward_rows)(const Job *job, Int start, Int stop, void *space) {
-  const Int count = parameters_of(&job->kind), sites = job->sites, shared = job->theta_stride == 0;
+  const Int count = parameters_of(&job->kind), sites = job->sites, shared = job->theta_stride == 0, width = FN(lanes_of)(job);
   REAL *planes = space, *gplanes = planes + count * T, *work = gplanes + count * T;
   REAL x[T] = {0}, g[T] = {0}, gl[T] = {0}, gin[T];
   REAL *sums = shared ? (REAL *)job->gtheta + start / job->group * count * sites : NULL;
-  FN(Tile) tile;
-  memset(planes, 0, (size_t)(count * T) * sizeof(REAL));
+  FN(Tile) tile = {0, 0, start, 0, {{0}}};
   if (shared) memset(sums, 0, (size_t)(count * sites) * sizeof(REAL));
-  const Int width = FN(lanes_of)(job);
-  for (Int place = start * sites; place < stop * sites; place += width) {
-    const Int fresh = place == start * sites || !(shared && sites <= T);
-    FN(lay)(&tile, place, stop * sites, sites, width);
-    const REAL *p = planes;
-    REAL *gp = gplanes;
-    Int stride = T, gstride = T;
-    const int whole = tile.runs == 1 && tile.lanes == T;
-    if (whole) {
-      p = (const REAL *)job->theta + tile.run[0].row * job->theta_stride + tile.run[0].site;
-      stride = sites;
-    } else if (fresh) {
-      FN(gather)(&tile, job->theta, job->theta_stride, sites, count, planes);
+  for (Int fresh = 1; tile.row < stop; fresh = !(shared && sites <= T)) {
+    FN(lay)(&tile, stop, sites, width);
+    const FN(Run) first = tile.run[0];
+    for (Int r = 0; r < tile.runs; r++) {
+      const REAL of_row = ((const REAL *)job->gl)[tile.run[r].row * job->gl_stride];
+      for (Int s = 0; s < tile.run[r].length; s++) gl[tile.run[r].lane + s] = of_row;
     }
-    if (whole && !shared) {
-      gp = (REAL *)job->gtheta + tile.run[0].row * count * sites + tile.run[0].site;
-      gstride = sites;
+    if (tile.runs == 1 && tile.lanes == T && !shared) {
+      const Int place = first.row * sites + first.site;
+      const REAL *at = (const REAL *)job->x + first.row * job->x_stride + first.site;
+      const REAL *of = (const REAL *)job->g + first.row * job->g_stride + first.site;
+      const REAL *theta = (const REAL *)job->theta + first.row * job->theta_stride + first.site;
+      REAL *gtheta = (REAL *)job->gtheta + first.row * count * sites + first.site;
+      FN(grad)(&job->kind, theta, sites, at, of, gl, (REAL *)job->out + place, gtheta, sites, work, fresh);
+      continue;
     }
+    if (fresh) FN(gather)(&tile, job->theta, job->theta_stride, sites, count, planes);
     FN(gather)(&tile, job->x, job->x_stride, 0, 1, x);
     FN(gather)(&tile, job->g, job->g_stride, 0, 1, g);
-    for (Int r = 0; r < tile.runs; r++)
-      for (Int s = 0; s < tile.run[r].length; s++) gl[tile.run[r].lane + s] = ((const REAL *)job->gl)[tile.run[r].row * job->gl_stride];
-    FN(grad)(&job->kind, p, stride, x, g, gl, gin, gp, gstride, work, fresh);
+    FN(grad)(&job->kind, planes, T, x, g, gl, gin, gplanes, T, work, fresh);
     FN(scatter)(&tile, gin, job->out, sites, 0, 1);
     if (shared) {
       for (Int r = 0; r < tile.runs; r++)
         for (Int j = 0; j < count; j++)
           for (Int s = 0; s < tile.run[r].length; s++)
             sums[j * sites + tile.run[r].site + s] += gplanes[j * T + tile.run[r].lane + s];
-    } else if (!whole) {
+    } else {
       FN(scatter)(&tile, gplanes, job->gtheta, count * sites, sites, count);
     }
   }

@@ -25,6 +25,8 @@
 #define T 32
 #define LANES for (int i = 0; i < T; i++)
 
+#define NEAR_BOUND 80 /* log-scales up to it cannot leave the range of a float */
+
 enum { AFFINE = 0, QUADRATIC_SPLINE = 1, LINEAR_SPLINE = 2 };
 
 typedef int64_t Int;
@@ -156,7 +158,7 @@ typedef struct {
 
 static void work(void *argument) {
   Team *team = argument;
-  void *space = malloc((size_t)(team->space * T) * sizeof(double));
+  void *space = calloc((size_t)(team->space * T), sizeof(double)); /* lanes that a short tile leaves out are zero, not anything */
   if (!space) {
     __atomic_store_n(&team->failed, 1, __ATOMIC_RELAXED);
     return;
