@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml setup.py constraints.txt $(wildcard pushforward/native/src/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all,dev]"
 	touch $@
@@ -31,7 +31,7 @@ numerics: install .venv-peers/installed
 bench: install .venv-peers/installed
 	.venv-peers/bin/python benchmarks/performance.py
 
-.venv-peers/installed: constraints.txt benchmarks/requirements.txt
+.venv-peers/installed: constraints.txt setup.py benchmarks/requirements.txt $(wildcard pushforward/native/src/*)
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt --requirement benchmarks/requirements.txt --editable .
 	touch $@

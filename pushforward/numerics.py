@@ -70,24 +70,29 @@ def recomputed(function: Function, *tensors: Tensor) -> tuple[Tensor, Tensor]:
     return with_gradient(function, lambda given, out, *g: _gradients(function, given, g, False), *tensors)
 
 
-def with_gradient(function: Function, gradient: Callable[..., Sequence[Tensor | None]], *tensors: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``function(*tensors)`` with a gradient of its own; higher derivatives are those of the function itself.
+def with_gradient(
+    function: Function, gradient: Callable[..., Sequence[Tensor | None]], *tensors: Tensor, again: Function | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return ``function(*tensors)`` with a gradient of its own; higher derivatives are those of the function itself, or of ``again``.
 
     Args:
         function: What to evaluate, from tensors to ``(y, ladj)``.
         gradient: From the tensors, ``(y, ladj)`` and the cotangents of both, to a cotangent or None for each tensor.
         tensors: What it depends on.
+        again: The same function in a form that can be differentiated, where ``function`` is not.
     """
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        return _WithGradient.apply(function, gradient, *tensors)  # type: ignore[no-any-return,no-untyped-call]
+        return _WithGradient.apply(function, gradient, again or function, *tensors)  # type: ignore[no-any-return,no-untyped-call]
     return function(*tensors)
 
 
 class _WithGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, function: Function, gradient: Callable[..., Sequence[Tensor | None]], *tensors: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, function: Function, gradient: Callable[..., Sequence[Tensor | None]], again: Function, *tensors: Tensor
+    ) -> tuple[Tensor, Tensor]:
         out = function(*tensors)
-        ctx.function, ctx.gradient = function, gradient
+        ctx.function, ctx.gradient = again, gradient
         ctx.save_for_backward(*tensors, *out)
         return out
 
@@ -95,8 +100,8 @@ class _WithGradient(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
         *given, y, ladj = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient is to be differentiated itself
-            return None, None, *_gradients(ctx.function, given, cotangents, True)
-        return None, None, *ctx.gradient(given, (y, ladj), *cotangents)
+            return None, None, None, *_gradients(ctx.function, given, cotangents, True)
+        return None, None, None, *ctx.gradient(given, (y, ladj), *cotangents)
 
 
 def _gradients(function: Function, given: Sequence[Tensor], cotangents: Sequence[Tensor], again: bool) -> list[Tensor | None]:

@@ -1,5 +1,6 @@
 """fit: what it takes, what it refuses, what it leaves behind."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -322,7 +323,7 @@ def test_interrupt_in_the_middle_of_an_epoch(monkeypatch):
     original, calls = flow.log_prob, iter(range(10**6))
 
     def log_prob(x, c=None):
-        if flow.training and next(calls) == 2 * 12 + 5:  # the third epoch, each of four passes of three steps
+        if flow.training and next(calls) == 2 * 12 + 5:  # the third epoch, each of 12 steps
             raise KeyboardInterrupt
         return original(x, c)
 
@@ -497,3 +498,71 @@ def test_grids_are_named_once():
         pf.fit(maf(2), frame, **QUICK)
     assert len(caught) == 1
     pf.fit(maf(2), dequantize(frame.to_numpy())[0], **QUICK)
+
+
+def test_few_rows_come_in_smaller_batches(monkeypatch):
+    flow, sizes = maf(2), []
+    original = flow.log_prob
+    monkeypatch.setattr(flow, "log_prob", lambda x, c=None: (flow.training and sizes.append(len(x))) or original(x, c))
+    for count, size, passes, steps in ((1000, 512, 1, 10), (5000, 512, 1, 10), (20000, 512, 1, 40), (1000, 50, 1, 20), (300, 512, 2, 10)):
+        sizes.clear()
+        pf.fit(flow, rows(count), epochs=1, batch_size=size, validation=rows(50), progress=False)
+        assert sum(sizes) == passes * count
+        assert len(sizes) == steps
+        assert max(sizes) <= size
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_warm_start_goes_on_from_an_earlier_fit():
+    x, moved = rows(600), rows(600, seed=1) * 1.1 + 0.1
+    first = maf(2)
+    pf.fit(first, x, epochs=20, progress=False)
+    before = weights_of(first)
+    warm = copy.deepcopy(first)
+    history = pf.fit(warm, moved, epochs=3, progress=False)
+    assert same(before, first.state_dict())  # the earlier fit is left as it is
+    cold = pf.fit(maf(2), moved, epochs=3, progress=False)
+    assert history.start < cold.start
+    assert history.best_loss < cold.best_loss + 0.05
+
+
+@pytest.mark.parametrize("flow", [lambda: maf(3), lambda: pf.NSF(3, transforms=2, widths=(16, 16))], ids=["MAF", "NSF"])
+def test_networks_in_half_precision(flow):
+    torch.manual_seed(0)
+    x, half, full = rows(400, 3), flow(), flow()
+    full.load_state_dict(half.state_dict())
+    seen = set()
+    dense = next(m for m in half.modules() if isinstance(m, torch.nn.Linear))
+    inner = torch.nn.functional.linear
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.functional, "linear", lambda *a: (lambda out: seen.add(out.dtype) or out)(inner(*a)))
+        reduced = pf.fit(half, x, epochs=5, precision="bfloat16", progress=False)
+    assert torch.bfloat16 in seen
+    assert dense.weight.dtype == torch.float32  # the weights and what the optimiser keeps stay as they are
+    whole = pf.fit(full, x, epochs=5, progress=False)
+    assert reduced.best_loss == pytest.approx(whole.best_loss, abs=0.05)
+
+
+def test_a_compiled_step_is_the_same_step(monkeypatch):
+    asked = []
+
+    def compiled(module, mode=None):
+        asked.append(mode)
+        return real(module, backend="aot_eager")
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", compiled)
+    x, one = rows(200), maf(2)
+    two = copy.deepcopy(one)
+    fast = pf.fit(one, x, compile="reduce-overhead", **QUICK)
+    plain = pf.fit(two, x, **QUICK)
+    pf.fit(two, x, compile=True, **QUICK)
+    assert asked == ["reduce-overhead", None]
+    assert fast.train == pytest.approx(plain.train, abs=1e-4)
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize(("option", "words"), [({"compile": "fast"}, "reduce-overhead"), ({"precision": "float64"}, "bfloat16")])
+def test_wrong_ways_to_compute_are_named(option, words):
+    with pytest.raises(ValueError, match=words):
+        pf.fit(maf(2), rows(), **option)

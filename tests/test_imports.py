@@ -66,7 +66,7 @@ MAY = {
 WITHIN = {
     "kernels": set(),
     "native": {("elementwise", "library"), ("sweep", "elementwise"), ("sweep", "library")},
-    "structures": {("autoregressive", "rearrange"), ("autoregressive", "sequence"), ("coupling", "rearrange")},
+    "structures": {("autoregressive", "rearrange"), ("autoregressive", "sequence"), ("sequence", "jacobi"), ("coupling", "rearrange")},
     "train": {
         ("checks", "data"), ("checks", "rows"), ("data", "rows"), ("fit", "checks"), ("fit", "data"), ("fit", "history"),
         ("fit", "loop"), ("fit", "rows"), ("loop", "history"), ("loop", "losses"), ("loop", "rows"),

@@ -15,6 +15,7 @@ from pushforward.native.sweep import ACTIVATIONS as COMPILED
 from pushforward.native.sweep import MAX_LAYERS, Indices, Program, sweep
 from pushforward.nets import ACTIVATIONS, Block, Dense, Entrance, Perceptron, product
 from pushforward.parameters import Parameters
+from pushforward.structures.jacobi import jacobi
 
 
 class Steps:
@@ -74,7 +75,9 @@ class Steps:
             found += [weight, dense.bias] if rows is None else [weight[rows], dense.bias[rows]]
         return found
 
-    def run(self, kernel: Kernel, parameters: Parameters, values: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
+    def run(
+        self, kernel: Kernel, parameters: Parameters, values: Tensor, context: Tensor | None, inverse: bool, in_parallel: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Make all sites of ``values`` (*batch, sites); return them with their ladj (*batch)."""
         net = parameters.net
         assert isinstance(net, Perceptron)
@@ -88,11 +91,19 @@ class Steps:
         def reference(values: Tensor, shift: Tensor | None, *weights: Tensor) -> tuple[Tensor, Tensor]:
             return self._reference(kernel, parameters, values, shift, list(weights), inverse)
 
+        seen = transformed() or torch.compiler.is_compiling()
+        if in_parallel and not seen and not values.is_meta:
+
+            def once(made: Tensor, values: Tensor, shift: Tensor | None, *weights: Tensor) -> tuple[Tensor, Tensor]:
+                theta = numerics.working(self._theta(made, shift, weights))
+                return evaluate(kernel, values, theta, parameters.named, inverse)
+
+            return jacobi(once, reference, len(self.groups), values, shift, *weights)
         code = kernel.code()
         if (
             code is not None
             and usable(values, shift, *weights)
-            and not (transformed() or torch.compiler.is_compiling())
+            and not seen
             and len(self.sorting) <= MAX_LAYERS
             and self.program.activation in COMPILED
         ):
@@ -101,6 +112,19 @@ class Steps:
             made, ladj = sweep(code, inverse, self.program, rows, given, weights, reference)
             return made.reshape(values.shape), ladj.reshape(values.shape[:-1])
         return reference(values, shift, *weights)
+
+    def _theta(self, made: Tensor, shift: Tensor | None, weights: Sequence[Tensor]) -> Tensor:
+        """Return the parameters of all sites from values that are there, in one pass."""
+        activate = ACTIVATIONS[self.program.activation]
+        z: list[Tensor] = []
+        h = [made]
+        for index, (source, skip) in enumerate(zip(self.program.sources, self.program.skips, strict=False)):
+            out = product(h[source + 1], weights[2 * index], weights[2 * index + 1])
+            if index == 0 and shift is not None:
+                out = out + shift
+            z.append(out + z[skip] if skip >= 0 else out)
+            h.append(activate(z[-1]))
+        return product(h[self.program.sources[-1] + 1], weights[-2], weights[-1])
 
     def _reference(
         self, kernel: Kernel, parameters: Parameters, values: Tensor, shift: Tensor | None, weights: list[Tensor], inverse: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -20,9 +21,15 @@ from pushforward.train.rows import Rows, Stream
 EVALUATE = 4096
 """Held-out rows that are scored together."""
 STEPS = 10
-"""Steps of an epoch at least: few rows are passed several times, so that patience and schedule count alike for all sizes."""
+"""Steps of an epoch at least, so that patience and schedule count alike for all sizes: few rows are dealt out in smaller batches."""
+SMALLEST = 64
+"""Rows of a batch down to which that goes; rows fewer still are passed several times."""
 PLATEAU = 8
 """Epochs without improvement after which the plateau schedule halves the learning rate."""
+
+
+MODES = ("default", "reduce-overhead", "max-autotune")
+"""What torch.compile calls its modes; reduce-overhead replays CUDA graphs."""
 
 
 @dataclass
@@ -36,6 +43,8 @@ class Options:
     patience: int | None
     clip: float | None
     weight_decay: float
+    compile: bool | str
+    precision: str | None
     progress: bool
 
     def __post_init__(self) -> None:
@@ -50,6 +59,10 @@ class Options:
                 raise ValueError(f"fit: expected {name} to be a finite number above 0, got {value!r}")
         if self.schedule not in ("plateau", "cosine", None):
             raise ValueError(f"fit: expected schedule to be 'plateau', 'cosine' or None, got {self.schedule!r}")
+        if not isinstance(self.compile, bool) and self.compile not in MODES:
+            raise ValueError(f"fit: expected compile to be True, False or one of {', '.join(MODES)}, got {self.compile!r}")
+        if self.precision not in (None, "bfloat16", "float16"):
+            raise ValueError(f"fit: expected precision to be 'bfloat16', 'float16' or None, got {self.precision!r}")
 
 
 class Training:
@@ -66,7 +79,10 @@ class Training:
     ) -> None:
         self.flow, self.train, self.held = flow, train, held
         self.optimizer, self.generator, self.options = optimizer, generator, options
-        self.loss = NegativeLogLikelihood(flow)
+        self.loss: nn.Module = NegativeLogLikelihood(flow)
+        if options.compile:
+            # The loss with its gradient is the whole step but for the optimiser's update, which is one call already.
+            self.loss = torch.compile(self.loss, mode=None if options.compile is True else options.compile)  # type: ignore[assignment]
         self.scale = _mean_weight(train)
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.rates = [group["lr"] for group in optimizer.param_groups]
@@ -130,12 +146,14 @@ class Training:
         total, count, skipped = 0.0, 0, 0
         for rows in self._batches():
             rows = self._placed(rows)
-            loss = self.loss(rows.x, rows.context, rows.weights) / self.scale
+            with self._precision():
+                loss = self.loss(rows.x, rows.context, rows.weights) / self.scale
             self.optimizer.zero_grad()
             loss.backward()
             norm = nn.utils.clip_grad_norm_(self.parameters, clip)
-            value = loss.item()
-            if math.isfinite(value) and math.isfinite(norm.item()):
+            # One look at the device for both.
+            value, size = torch.stack([loss.detach().double(), norm.double()]).tolist()
+            if math.isfinite(value) and math.isfinite(size):
                 self.optimizer.step()
                 total, count = total + value * len(rows), count + len(rows)
             else:
@@ -148,10 +166,18 @@ class Training:
             )
         return total / count
 
+    def _precision(self) -> AbstractContextManager[object]:
+        """Return the context in which networks compute in the precision asked for; kernels and densities stay in float32."""
+        if self.options.precision is None:
+            return nullcontext()
+        return torch.autocast(self.flow.device.type, getattr(torch, self.options.precision))
+
     def _batches(self) -> Iterator[Rows]:
         """Give the batches of one epoch: of one pass over the rows, or of as many as make `STEPS` steps."""
-        size = self.options.batch_size
-        passes = 1 if isinstance(self.train, Stream) else -(-STEPS // -(-len(self.train) // size))
+        size, passes = self.options.batch_size, 1
+        if not isinstance(self.train, Stream):
+            size = min(size, max(SMALLEST, -(-len(self.train) // STEPS)))
+            passes = -(-STEPS // -(-len(self.train) // size))
         for _ in range(passes):
             yield from self.train.batches(size, self.generator)
 
@@ -167,10 +193,10 @@ class Training:
         return total / weight
 
     def _placed(self, rows: Rows) -> Rows:
-        return rows.map(lambda t: t.to(self.flow.device, precision(self.flow)))
+        return rows.map(lambda t: t.to(self.flow.device, data_precision(self.flow)))
 
 
-def precision(flow: Flow) -> torch.dtype:
+def data_precision(flow: Flow) -> torch.dtype:
     """Return the precision in which a flow takes data: its own, or float32 for the half formats."""
     return torch.float32 if flow.dtype in (torch.float16, torch.bfloat16) else flow.dtype
 
