@@ -118,6 +118,11 @@ class Flow(nn.Module, Distribution):
         """Where the parameters are."""
         return next((t.device for t in self._tensors()), torch.device("cpu"))
 
+    def _place(self) -> tuple[torch.dtype, torch.device]:
+        """Return precision and device; to look for the first tensor takes longer than a small layer, so both come from one look."""
+        first = next((t for t in self._tensors() if t.is_floating_point()), None)
+        return (self.dtype, self.device) if first is None else (first.dtype, first.device)
+
     def _tensors(self) -> Iterator[Tensor]:
         yield from self.parameters()
         yield from self.buffers()
@@ -235,7 +240,7 @@ class Flow(nn.Module, Distribution):
         return broadcast(context.shape[: context.dim() - len(self.context_shape)], self.base.batch_shape, "the batch of the context")
 
     def _check_value(self, value: Tensor) -> None:
-        check_tensor("value", value, self.event_shape, self.dtype, self.device)
+        check_tensor("value", value, self.event_shape, *self._place())
 
     def _enter(self, context: Tensor | None) -> Tensor | None:
         """Return a checked context in the flow's own units."""
@@ -245,7 +250,7 @@ class Flow(nn.Module, Distribution):
             return None
         if context is None:
             raise ValueError(f"Flow: expected a context of shape (*batch, {', '.join(map(str, self.context_shape))}), got none")
-        check_tensor("context", context, self.context_shape, self.dtype, self.device)
+        check_tensor("context", context, self.context_shape, *self._place())
         assert self.context_units is not None
         inner: Tensor = self.context_units.inverse(context)[0]
         return inner

@@ -33,7 +33,7 @@ _JOB = struct.Struct("=qqqd17q")
 _GRAIN = 512
 """Sites worth a thread."""
 _SHARED_PARTS = 16
-"""Partial sums of the gradient of parameters that all rows share."""
+"""Partial sums, at most, of the gradient of parameters that all rows share."""
 
 
 def elementwise(x: Tensor, theta: Tensor, code: Code, inverse: bool) -> tuple[Tensor, Tensor]:
@@ -82,7 +82,9 @@ def _backward(
     heights = gladj.reshape(-1)
     count = len(rows)
     gx = x.new_empty(x.shape)
-    group = -(-count // _SHARED_PARTS) if shared else max(1, min(count, _GRAIN // sites))
+    group = max(1, min(count, _GRAIN // sites))
+    if shared:
+        group = max(group, -(-count // _SHARED_PARTS))
     parts = -(-count // group) if count else 0
     gtheta = x.new_empty((parts, theta.shape[-1]) if shared else theta.shape)
     if count and not x.is_meta:

@@ -17,6 +17,9 @@ from pushforward.nets import ACTIVATIONS, Block, Dense, Entrance, Perceptron, pr
 from pushforward.parameters import Parameters
 from pushforward.structures.jacobi import jacobi
 
+WIDE = 64
+"""New units a step from which on the steps are made of torch's own products."""
+
 
 class Steps:
     """The steps in which a masked perceptron and a kernel make the sites of an event.
@@ -50,6 +53,8 @@ class Steps:
             self.sorting.append(None if (order[1:] > order[:-1]).all() else order.tolist())
             ready.append(known)
         edges = tuple(np.searchsorted(np.sort(known), np.arange(len(groups)), side="right") for known in ready)
+        # A few steps of many units are products of matrices, which nothing does better than the library that torch has for them.
+        self.wide = max(len(known) for known in ready) >= WIDE * len(groups)
         # The same as plain numbers, which the compiler reads.
         self.order = [site for group in self.groups for site in group]
         self.place = np.argsort(self.order).tolist()
@@ -105,6 +110,7 @@ class Steps:
             and usable(values, shift, *weights)
             and not seen
             and len(self.sorting) <= MAX_LAYERS
+            and not self.wide
             and self.program.activation in COMPILED
         ):
             rows = values.reshape(-1, values.shape[-1])

@@ -118,7 +118,11 @@ static void FN(backward_rows)(const Job *job, Int start, Int stop, void *space) 
   REAL x[T] = {0}, g[T] = {0}, gl[T] = {0}, gin[T];
   REAL *sums = shared ? (REAL *)job->gtheta + start / job->group * count * sites : NULL;
   FN(Tile) tile = {0, 0, start, 0, {{0}}};
+  /* Where each lane keeps its site from tile to tile, it has a sum of its own, and lanes are added up at the end. */
+  const int kept = shared && sites <= T;
+  REAL *lane_sums = work + space_of(&job->kind) * T * (Int)(sizeof(double) / sizeof(REAL));
   if (shared) memset(sums, 0, (size_t)(count * sites) * sizeof(REAL));
+  if (kept) memset(lane_sums, 0, (size_t)(count * T) * sizeof(REAL));
   for (Int fresh = 1; tile.row < stop; fresh = !(shared && sites <= T)) {
     FN(lay)(&tile, stop, sites, width);
     const FN(Run) first = tile.run[0];
@@ -140,7 +144,13 @@ static void FN(backward_rows)(const Job *job, Int start, Int stop, void *space) 
     FN(gather)(&tile, job->g, job->g_stride, 0, 1, g);
     FN(grad)(&job->kind, planes, T, x, g, gl, gin, gplanes, T, work, fresh);
     FN(scatter)(&tile, gin, job->out, sites, 0, 1);
-    if (shared) {
+    if (kept && tile.lanes == width) {
+      for (Int j = 0; j < count; j++) {
+        REAL *restrict to = lane_sums + j * T;
+        const REAL *restrict from = gplanes + j * T;
+        LANES { to[i] += from[i]; }
+      }
+    } else if (shared) {
       for (Int r = 0; r < tile.runs; r++)
         for (Int j = 0; j < count; j++)
           for (Int s = 0; s < tile.run[r].length; s++)
@@ -149,4 +159,7 @@ static void FN(backward_rows)(const Job *job, Int start, Int stop, void *space) 
       FN(scatter)(&tile, gplanes, job->gtheta, count * sites, sites, count);
     }
   }
+  if (kept)
+    for (Int j = 0; j < count; j++)
+      for (Int i = 0; i < width; i++) sums[j * sites + i % sites] += lane_sums[j * T + i];
 }

@@ -182,7 +182,7 @@ static int run(Team *team, Int threads) {
 
 /* Both return 0, or 1 when there was no memory. */
 EXPORT int pushforward_elementwise(const Job *job) {
-  Team team = {job, NULL, job->rows, job->group, 2 * parameters_of(&job->kind) + space_of(&job->kind), 0, 0};
+  Team team = {job, NULL, job->rows, job->group, 3 * parameters_of(&job->kind) + space_of(&job->kind), 0, 0};
   return run(&team, job->threads);
 }
 
