@@ -4,7 +4,17 @@ import sys
 
 from setuptools import Extension, setup
 
-FLAGS = ["-O3", "-std=gnu11", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
+# -O3 unrolls and unswitches the long loops until they no longer fit; measured, it is a tenth slower than -O2 with vectors.
+FLAGS = [
+    "-O2",
+    "-ftree-vectorize",
+    "-g0",
+    "-std=gnu11",
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=off",
+]
 if sys.platform.startswith("linux"):
     FLAGS.append("-fno-tree-loop-distribute-patterns")
 
