@@ -263,7 +263,7 @@ INLINE void FN(spline_grad_as)(const Kind *kind, const int linear, const int inv
 }
 
 /* One specialised loop for each order and direction. */
-static void FN(spline_value)(const Kind *kind, const REAL *restrict p, Int stride, const REAL *restrict in, REAL *restrict out, REAL *restrict ladj, REAL *restrict work, Int fresh) {
+static LONG_LOOPS void FN(spline_value)(const Kind *kind, const REAL *restrict p, Int stride, const REAL *restrict in, REAL *restrict out, REAL *restrict ladj, REAL *restrict work, Int fresh) {
   if (kind->code == LINEAR_SPLINE) {
     if (kind->inverse) FN(spline_value_as)(kind, 1, 1, p, stride, in, out, ladj, work, fresh);
     else FN(spline_value_as)(kind, 1, 0, p, stride, in, out, ladj, work, fresh);
@@ -273,7 +273,7 @@ static void FN(spline_value)(const Kind *kind, const REAL *restrict p, Int strid
   }
 }
 
-static void FN(spline_grad)(const Kind *kind, const REAL *restrict p, Int stride, const REAL *restrict x, const REAL *restrict g, const REAL *restrict gl, REAL *restrict gin,
+static LONG_LOOPS void FN(spline_grad)(const Kind *kind, const REAL *restrict p, Int stride, const REAL *restrict x, const REAL *restrict g, const REAL *restrict gl, REAL *restrict gin,
                             REAL *restrict gp, Int gstride, REAL *restrict work, Int fresh) {
   if (kind->code == LINEAR_SPLINE) {
     if (kind->inverse) FN(spline_grad_as)(kind, 1, 1, p, stride, x, g, gl, gin, gp, gstride, work, fresh);
