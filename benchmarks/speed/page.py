@@ -52,6 +52,7 @@ def page(data: dict[str, Any]) -> str:
     parts = [INTRO, *setting(data), "## What it must show\n", bars(all_bars(data))]
     parts += ["## How it was measured\n", measured(data), FAIR]
     parts += disturbed(data)
+    parts += earlier(data)
     for threads, words in (("1", "One thread"), ("2", "Two threads")):
         times = data.get("times", {}).get(threads, {})
         if times:
@@ -127,6 +128,12 @@ def disturbed(data: dict[str, Any]) -> list[str]:
         f"**The machine was disturbed**: with one thread, wall time is more than a tenth over processor time in {len(odd)} of {total} "
         f"measurements ({some}).\n"
     ]
+
+
+def earlier(data: dict[str, Any]) -> list[str]:
+    """Name what was kept from a run that was worse than this one; a whole run leaves nothing of it."""
+    kept = data.get("earlier", [])
+    return [f"**Kept from an earlier run** of few rounds beside other work, so rough: {'; '.join(kept)}.\n"] if kept else []
 
 
 def compiled(data: dict[str, Any]) -> list[str]:
