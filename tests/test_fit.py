@@ -500,19 +500,6 @@ def test_grids_are_named_once():
     pf.fit(maf(2), dequantize(frame.to_numpy())[0], **QUICK)
 
 
-def test_few_rows_come_in_smaller_batches(monkeypatch):
-    flow, sizes = maf(2), []
-    original = flow.log_prob
-    monkeypatch.setattr(flow, "log_prob", lambda x, c=None: (flow.training and sizes.append(len(x))) or original(x, c))
-    for count, size, passes, steps in ((1000, 512, 1, 10), (5000, 512, 1, 10), (20000, 512, 1, 40), (1000, 50, 1, 20), (300, 512, 2, 10)):
-        sizes.clear()
-        pf.fit(flow, rows(count), epochs=1, batch_size=size, validation=rows(50), progress=False)
-        assert sum(sizes) == passes * count
-        assert len(sizes) == steps
-        assert max(sizes) <= size
-        assert max(sizes) - min(sizes) <= 1
-
-
 def test_a_warm_start_goes_on_from_an_earlier_fit():
     x, moved = rows(600), rows(600, seed=1) * 1.1 + 0.1
     first = maf(2)

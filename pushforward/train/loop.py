@@ -21,9 +21,7 @@ from pushforward.train.rows import Rows, Stream
 EVALUATE = 4096
 """Held-out rows that are scored together."""
 STEPS = 10
-"""Steps of an epoch at least, so that patience and schedule count alike for all sizes: few rows are dealt out in smaller batches."""
-SMALLEST = 64
-"""Rows of a batch down to which that goes; rows fewer still are passed several times."""
+"""Steps of an epoch at least: few rows are passed several times, so that patience and schedule count alike for all sizes."""
 PLATEAU = 8
 """Epochs without improvement after which the plateau schedule halves the learning rate."""
 
@@ -174,10 +172,8 @@ class Training:
 
     def _batches(self) -> Iterator[Rows]:
         """Give the batches of one epoch: of one pass over the rows, or of as many as make `STEPS` steps."""
-        size, passes = self.options.batch_size, 1
-        if not isinstance(self.train, Stream):
-            size = min(size, max(SMALLEST, -(-len(self.train) // STEPS)))
-            passes = -(-STEPS // -(-len(self.train) // size))
+        size = self.options.batch_size
+        passes = 1 if isinstance(self.train, Stream) else -(-STEPS // -(-len(self.train) // size))
         for _ in range(passes):
             yield from self.train.batches(size, self.generator)
 
