@@ -40,6 +40,13 @@ class Bijector(Spec):
     """Number of event axes that the bijection needs at least."""
     axis: ClassVar[int] = 0
     """The event axis it acts on: 0 for structures (features, channels, tokens), -1 for kernels on vectors."""
+    formula: ClassVar[str] = ""
+    """The map in plain characters, as `describe` and the catalogue print it."""
+    size: ClassVar[str] = "0"
+    """How many parameters the free layer has: a Python expression in D, the sites of an event (or the length of its vectors), and
+    the plan's own arguments."""
+    log_det: ClassVar[str] = "closed form"
+    """How the log-determinant is computed."""
 
     def build(self, event_shape: int | Sequence[int], context_shape: int | Sequence[int] | None = None) -> TransformModule:
         """Build the module for events of a shape; raise `PlanError` when plan and shapes do not fit."""

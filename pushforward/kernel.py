@@ -27,12 +27,11 @@ class Kernel(Bijector):
     ``(*batch, K, sites)`` (parameter-major: each parameter is contiguous over sites), a single one as ``(*batch, sites)``,
     and returns ``ladj`` per site. With ``event_dim = 1`` it maps vectors on the last axis and returns ``ladj`` per vector.
 
-    A subclass states ``formula``, ``domain`` and ``codomain`` and writes ``forward``; it writes ``init`` when it has
+    A subclass states ``formula``, ``size``, ``domain`` and ``codomain`` and writes ``forward``; it writes ``init`` when it has
     parameters and ``inverse`` when there is a closed form (the default finds the root numerically).
     """
 
     axis = -1
-    formula: ClassVar[str] = ""
     domain: Constraint = constraints.real
     codomain: Constraint = constraints.real
     forward: Callable[..., tuple[Tensor, Tensor]]

@@ -35,6 +35,7 @@ class Affine(Kernel):
     bound: float = 3.0
 
     formula = "y = loc + exp(s(log_scale)) x,  s(a) = (2b/pi) arctan(pi a / 2b)"
+    size = "2 * D"
 
     def check(self) -> None:
         if not (math.isfinite(self.bound) and self.bound > 0):
@@ -66,6 +67,7 @@ class Additive(Kernel):
     """
 
     formula = "y = x + loc"
+    size = "D"
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"loc": torch.zeros(shape)}

@@ -57,6 +57,7 @@ class Linear(Kernel):
 
     event_dim = 1
     formula = "y = L D U x + b"
+    size = "D * D + D if bias else D * D"
 
     def check(self) -> None:
         if not (math.isfinite(self.bound) and self.bound > 0):

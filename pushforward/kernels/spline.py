@@ -44,6 +44,7 @@ class Spline(Kernel):
     order: str = "quadratic"
 
     formula = "y = monotone rational spline on [-bound, bound], y = x outside"
+    size = "D * (3 * bins - 1 if order == 'quadratic' else 4 * bins - 1)"
 
     def check(self) -> None:
         if not (isinstance(self.bins, int) and self.bins >= 2):

@@ -1,4 +1,4 @@
-"""One row for every plan: the laws run over all of them."""
+"""Rows of the first layers: affine, spline, linear, fixed maps and the structures."""
 
 from __future__ import annotations
 

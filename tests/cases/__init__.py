@@ -1,0 +1,19 @@
+"""One row or more for every plan: the laws run over all of them. A family a file, each with a ``CASES`` of its own."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from pushforward.core import Bijector
+
+from cases.core import SMALL
+
+# name -> (plan, event_shape, context_shape)
+CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {}
+for _module in sorted(info.name for info in pkgutil.iter_modules(__path__)):
+    for _name, _row in importlib.import_module(f"cases.{_module}").CASES.items():
+        assert _name not in CASES, f"two rows are called {_name!r}"
+        CASES[_name] = _row
+
+__all__ = ["CASES", "SMALL"]
