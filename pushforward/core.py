@@ -48,6 +48,19 @@ class Bijector(Spec):
     log_det: ClassVar[str] = "closed form"
     """How the log-determinant is computed."""
 
+    @property
+    def out_dim(self) -> int:
+        """Number of event axes that the inverse needs at least; another than ``event_dim`` where the map makes matrices of vectors."""
+        return self.event_dim
+
+    def shape_after(self, shape: Shape) -> Shape:
+        """Return the shape onto which events of a shape are mapped; raise `PlanError` when they do not fit."""
+        return shape
+
+    def shape_before(self, shape: Shape) -> Shape:
+        """Return the shape of the events that are mapped onto a shape; raise `PlanError` when there is none."""
+        return shape
+
     def build(self, event_shape: int | Sequence[int], context_shape: int | Sequence[int] | None = None) -> TransformModule:
         """Build the module for events of a shape; raise `PlanError` when plan and shapes do not fit."""
         event = as_shape(event_shape, "event_shape")
@@ -156,14 +169,24 @@ class Inverse(Bijector):
 
     @property
     def event_dim(self) -> int:  # type: ignore[override]
+        return self.bijector.out_dim
+
+    @property
+    def out_dim(self) -> int:
         return self.bijector.event_dim
 
     @property
     def axis(self) -> int:  # type: ignore[override]
         return self.bijector.axis
 
+    def shape_after(self, shape: Shape) -> Shape:
+        return self.bijector.shape_before(shape)
+
+    def shape_before(self, shape: Shape) -> Shape:
+        return self.bijector.shape_after(shape)
+
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
-        return InverseModule(self, self.bijector.build(event_shape, context_shape))
+        return InverseModule(self, self.bijector.build(self.bijector.shape_before(event_shape), context_shape))
 
 
 class InverseModule(TransformModule):
@@ -212,7 +235,25 @@ class Compose(Bijector):
 
     @property
     def event_dim(self) -> int:  # type: ignore[override]
-        return max((part.event_dim for part in self.bijectors), default=0)
+        needed, gained = 0, 0
+        for part in self.bijectors:
+            needed = max(needed, part.event_dim - gained)
+            gained += part.out_dim - part.event_dim
+        return needed
+
+    @property
+    def out_dim(self) -> int:
+        return self.event_dim + sum(part.out_dim - part.event_dim for part in self.bijectors)
+
+    def shape_after(self, shape: Shape) -> Shape:
+        for part in self.bijectors:
+            shape = part.shape_after(shape)
+        return shape
+
+    def shape_before(self, shape: Shape) -> Shape:
+        for part in reversed(self.bijectors):
+            shape = part.shape_before(shape)
+        return shape
 
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
         return ComposeModule(self, event_shape, context_shape)
@@ -239,7 +280,7 @@ class ComposeModule(TransformModule):
         if held:
             self.domain, self.codomain = held[0], held[-1]
         # Between layers values may reach only a part of what the next layer takes; there the ends are kept here.
-        self.between = [supports.bounds(support) for support in held] or [supports.REAL]
+        self.between = [supports.limits(support) for support in held] or [supports.REAL]
         self.uses_context = any(layer.uses_context for layer in layers)
         self.sees = "; ".join(dict.fromkeys(layer.sees for layer in layers))
         self.passes = (sum(layer.passes[0] for layer in layers), sum(layer.passes[1] for layer in layers))
@@ -247,6 +288,7 @@ class ComposeModule(TransformModule):
 
     def _chain(self, inverse: bool, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         layers, ends = (reversed(self.layers), self.between[::-1]) if inverse else (iter(self.layers), self.between)
+        source, target = (self.out_shape, self.event_shape) if inverse else (self.event_shape, self.out_shape)
         # Between layers values stay in the working precision, so that half formats round once, at the end.
         value, outside = supports.enter(numerics.working(x), ends[0])
         total = value.new_zeros(())
@@ -255,9 +297,9 @@ class ComposeModule(TransformModule):
             value = supports.leave(value, limits)
             # A permutation adds nothing, and to add nothing would be an operator for each of them.
             total = total if layer.keeps_volume else total + ladj
-        batch = value.shape[: value.dim() - len(self.out_shape)]
+        batch = value.shape[: value.dim() - len(target)]
         if outside is not None:
-            total = torch.where(supports.any_site(outside, len(self.event_shape)), -math.inf, total)
+            total = torch.where(supports.any_site(outside, len(source)), -math.inf, total)
         return supports.leave(value.to(x.dtype), ends[-1]), total.expand(batch)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,9 @@
-"""Supports: intervals as torch constraints, and how one lies in another."""
+"""Supports: intervals as torch constraints, sets of vectors and matrices, and how one lies in another."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,6 +12,192 @@ from torch.distributions.constraints import Constraint
 
 Ends = tuple[float, float] | None
 REAL: Ends = (-math.inf, math.inf)
+
+
+class Structured(Constraint):
+    """A set of vectors or matrices with more structure than an interval for each number: an order, or numbers that depend on others.
+
+    It is told by `matches`; a density on it is one of the free coordinates (those that determine the others).
+    """
+
+    is_discrete = False
+
+    def matches(self, value: Tensor, tolerance: float) -> Tensor:
+        """Return which vectors or matrices are in the set, up to rounding where numbers depend on others."""
+        raise NotImplementedError
+
+    def member(self, z: Tensor) -> Tensor:
+        """Return a member well inside the set for any real numbers of its shape."""
+        raise NotImplementedError
+
+    def settle(self, value: Tensor) -> Tensor:
+        """Return values moved off the edge of the set onto which rounding may have put them."""
+        return value
+
+    def check(self, value: Tensor) -> Tensor:
+        return self.matches(value, tolerance(value.dtype))
+
+
+Limits = Ends | Structured
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """Return how far, relative to their size, numbers may be off what they should be."""
+    return max(1e-6, 4 * torch.finfo(dtype).eps)
+
+
+@dataclass(frozen=True)
+class Simplex(Structured):
+    """Vectors of positive numbers whose sum is 1. All but the last are free."""
+
+    event_dim = 1
+
+    def matches(self, value: Tensor, tolerance: float) -> Tensor:
+        return (value > 0).all(-1) & (torch.abs(value.sum(-1) - 1) <= tolerance)
+
+    def member(self, z: Tensor) -> Tensor:
+        return torch.softmax(z, -1)
+
+    def settle(self, value: Tensor) -> Tensor:
+        return torch.clamp(value, min=_after(0.0, 1, value.dtype))
+
+
+@dataclass(frozen=True)
+class Ordered(Structured):
+    """Vectors of increasing numbers, positive ones if ``positive``. All are free."""
+
+    positive: bool = False
+
+    event_dim = 1
+
+    def matches(self, value: Tensor, tolerance: float) -> Tensor:
+        rising = (value[..., 1:] > value[..., :-1]).all(-1) & torch.isfinite(value).all(-1)
+        return rising & (value[..., 0] > 0) if self.positive else rising
+
+    def member(self, z: Tensor) -> Tensor:
+        return torch.cumsum(0.1 + torch.sigmoid(z), -1)
+
+
+@dataclass(frozen=True)
+class LowerCholesky(Structured):
+    """Lower triangular matrices with a positive diagonal: any, one of ones (``"unit"``), or one that gives rows length 1 (``"rows"``).
+
+    Free are the numbers below the diagonal, and those on it where it is any.
+    """
+
+    diagonal: str = "positive"
+
+    event_dim = 2
+
+    def matches(self, value: Tensor, tolerance: float) -> Tensor:
+        diagonal = value.diagonal(dim1=-2, dim2=-1)
+        good = (value == value.tril()).flatten(-2).all(-1) & (diagonal > 0).all(-1) & torch.isfinite(value).flatten(-2).all(-1)
+        if self.diagonal == "unit":
+            good = good & (torch.abs(diagonal - 1) <= tolerance).all(-1)
+        if self.diagonal == "rows":
+            good = good & (torch.abs((value * value).sum(-1) - 1) <= 2 * tolerance).all(-1)
+        return good
+
+    def member(self, z: Tensor) -> Tensor:
+        below, eye = torch.tanh(z).tril(-1), torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
+        if self.diagonal == "positive":
+            return below + eye * (0.2 + torch.sigmoid(z))
+        matrix = below + eye
+        return matrix / torch.linalg.vector_norm(matrix, dim=-1, keepdim=True) if self.diagonal == "rows" else matrix
+
+
+@dataclass(frozen=True)
+class PositiveDefinite(Structured):
+    """Symmetric positive definite matrices, with a diagonal of ones if ``correlation``.
+
+    Free are the numbers below the diagonal, and those on it where it is any.
+    """
+
+    correlation: bool = False
+
+    event_dim = 2
+
+    def matches(self, value: Tensor, tolerance: float) -> Tensor:
+        size = torch.abs(value).flatten(-2).amax(-1)
+        good: Tensor = torch.abs(value - value.mT).flatten(-2).amax(-1) <= tolerance * size
+        precise = value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+        good = good & (torch.linalg.cholesky_ex(precise).info == 0) & torch.isfinite(value).flatten(-2).all(-1)
+        if self.correlation:
+            good = good & (torch.abs(value.diagonal(dim1=-2, dim2=-1) - 1) <= 2 * tolerance).all(-1)
+        return good
+
+    def member(self, z: Tensor) -> Tensor:
+        factor = LowerCholesky("rows" if self.correlation else "positive").member(z)
+        product = torch.matmul(factor, factor.mT)
+        # What is not the same by rounding alone is made the same.
+        return 0.5 * (product + product.mT)
+
+
+@dataclass(frozen=True)
+class Parts(Structured):
+    """Events whose parts along an axis each lie in a set of their own.
+
+    Args:
+        cseq: The sets.
+        lengths: How long each part is (None: each is one entry, and an event without that axis).
+        dim: The axis, counted from the end of an event.
+        rank: The number of axes of an event.
+    """
+
+    cseq: tuple[Constraint, ...]
+    lengths: tuple[int, ...] | None
+    dim: int
+    rank: int
+
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]
+        return self.rank
+
+    def split(self, value: Tensor) -> list[Tensor]:
+        """Return the parts of values."""
+        return list(value.unbind(self.dim) if self.lengths is None else value.split(list(self.lengths), self.dim))
+
+    def join(self, parts: list[Tensor]) -> Tensor:
+        """Return values from their parts."""
+        return torch.stack(parts, self.dim) if self.lengths is None else torch.cat(parts, self.dim)
+
+    def matches(self, value: Tensor, tolerance: float) -> Tensor:
+        rank = self.rank - (self.lengths is None)
+        masks = [independent(c, rank).check(part) for c, part in zip(self.cseq, self.split(value), strict=True)]
+        return torch.stack(masks, -1).all(-1)
+
+    def settle(self, value: Tensor) -> Tensor:
+        return self.join([leave(part, limits(c)) for c, part in zip(self.cseq, self.split(value), strict=True)])
+
+
+# The names of torch's own sets, and of Pyro's, which is not imported for that.
+NAMED = {
+    "_Simplex": Simplex(),
+    "_OrderedVector": Ordered(),
+    "_PositiveOrderedVector": Ordered(positive=True),
+    "_LowerCholesky": LowerCholesky(),
+    "_SoftplusLowerCholesky": LowerCholesky(),
+    "_UnitLowerCholesky": LowerCholesky("unit"),
+    "_CorrCholesky": LowerCholesky("rows"),
+    "_PositiveDefinite": PositiveDefinite(),
+    "_CorrMatrix": PositiveDefinite(correlation=True),
+}
+
+
+def structured(constraint: Constraint) -> Structured | None:
+    """Return a set of vectors or matrices in this library's own form, or None for another kind of support.
+
+    >>> structured(constraints.simplex)
+    Simplex()
+    """
+    while hasattr(constraint, "base_constraint"):
+        constraint = constraint.base_constraint
+    return constraint if isinstance(constraint, Structured) else NAMED.get(type(constraint).__name__)
+
+
+def limits(constraint: Constraint) -> Limits:
+    """Return what bounds a support: the ends of an interval, or a set of vectors or matrices (None: not known)."""
+    return structured(constraint) or bounds(constraint)
 
 
 def bounds(constraint: Constraint) -> Ends:
@@ -53,8 +240,16 @@ def contains(outer: Constraint, inner: Constraint) -> bool:
     """Tell whether every value of ``inner`` is one of ``outer``."""
     if outer is inner:
         return True
-    a, b = bounds(outer), bounds(inner)
-    return a is not None and b is not None and a[0] <= b[0] and b[1] <= a[1]
+    a, b = limits(outer), limits(inner)
+    if isinstance(a, Parts) and isinstance(b, Parts) and (a.lengths, a.dim, a.rank) == (b.lengths, b.dim, b.rank):
+        return all(contains(one, other) for one, other in zip(a.cseq, b.cseq, strict=True))
+    if isinstance(a, Parts) and isinstance(b, tuple):
+        return all(contains(one, inner) for one in a.cseq)
+    if isinstance(a, tuple) and isinstance(b, Parts):
+        return all(contains(outer, other) for other in b.cseq)
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return a[0] <= b[0] and b[1] <= a[1]
+    return a is not None and a == b
 
 
 def same(a: Constraint, b: Constraint) -> bool:
@@ -68,19 +263,21 @@ def name(constraint: Constraint) -> str:
     return str(constraint) if ends is None else f"({ends[0]:g}, {ends[1]:g})"
 
 
-def enter(value: Tensor, ends: Ends, closed: bool = False) -> tuple[Tensor, Tensor | None]:
+def enter(value: Tensor, ends: Limits, closed: bool = False) -> tuple[Tensor, Tensor | None]:
     """Return values that are all inside an interval (its ends too if ``closed``), and where they were not (None for the real line).
 
     What is outside becomes an inner point, so that no formula and no gradient meets it; NaN is left as it is.
     """
-    if ends is None or ends == REAL:
+    if not isinstance(ends, tuple) or ends == REAL:  # what is in a set of vectors, the layer that takes them tells itself
         return value, None
     outside = (value < ends[0]) | (value > ends[1]) if closed else (value <= ends[0]) | (value >= ends[1])
     return torch.where(outside, inner_point(*ends), value), outside
 
 
-def leave(value: Tensor, ends: Ends) -> Tensor:
-    """Return values moved off the ends of an open interval onto which rounding may have put them."""
+def leave(value: Tensor, ends: Limits) -> Tensor:
+    """Return values moved off the ends of an open interval, or the edge of a set, onto which rounding may have put them."""
+    if isinstance(ends, Structured):
+        return ends.settle(value)
     if ends is None or ends == REAL:
         return value
     return torch.clamp(value, _after(ends[0], 1, value.dtype), _after(ends[1], -1, value.dtype))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.kernel import Kernel, reference
+from pushforward.kernels.bins import boxed, check_bins, check_bound, fill
 from pushforward.native.elementwise import LINEAR_SPLINE, MAX_BINS, QUADRATIC_SPLINE, REFERENCES, Code
 from pushforward.numerics import soft_clamp
 from pushforward.spec import PlanError
@@ -47,10 +47,8 @@ class Spline(Kernel):
     size = "D * (3 * bins - 1 if order == 'quadratic' else 4 * bins - 1)"
 
     def check(self) -> None:
-        if not (isinstance(self.bins, int) and self.bins >= 2):
-            raise PlanError(f"Spline: expected bins to be a whole number of at least 2, got {self.bins!r}")
-        if not (math.isfinite(self.bound) and self.bound > 0):
-            raise PlanError(f"Spline: expected bound > 0, got {self.bound!r}")
+        check_bins("Spline", self.bins)
+        check_bound("Spline", self.bound)
         if self.order not in ("quadratic", "linear"):
             raise PlanError(f"Spline: expected order to be 'quadratic' or 'linear', got {self.order!r}")
 
@@ -65,40 +63,20 @@ class Spline(Kernel):
         return Code(kind, self.bins, float(self.bound)) if self.bins <= MAX_BINS else None
 
     def forward(self, x: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, middles: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        table = self._table(widths, heights, slopes, middles)
-        inside, clamped = torch.abs(x) < self.bound, torch.clamp(x, -self.bound, self.bound)
-        clamped, x0, w, y0, h, d0, d1, *middle = _bin(table, clamped, 0)
-        theta = torch.clamp((clamped - x0) / w, 0, 1)
-        piece = _linear_forward if middle else _quadratic_forward
-        u, log_slope = piece(theta, h / w, d0, d1, *middle)
-        return torch.where(inside, (y0 + h * u).to(x.dtype), x), torch.where(inside, log_slope.to(x.dtype), 0.0)
+        piece = quadratic_forward if middles is None else _linear_forward
+        return boxed(self._table(widths, heights, slopes, middles), x, self.bound, piece)
 
     def inverse(self, y: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, middles: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        table = self._table(widths, heights, slopes, middles)
-        inside, clamped = torch.abs(y) < self.bound, torch.clamp(y, -self.bound, self.bound)
-        clamped, x0, w, y0, h, d0, d1, *middle = _bin(table, clamped, 2)
-        u = torch.clamp((clamped - y0) / h, 0, 1)
-        piece = _linear_inverse if middle else _quadratic_inverse
-        theta, log_slope = piece(u, h / w, d0, d1, *middle)
-        return torch.where(inside, (x0 + w * theta).to(y.dtype), y), torch.where(inside, -log_slope.to(y.dtype), 0.0)
+        piece = quadratic_inverse if middles is None else _linear_inverse
+        return boxed(self._table(widths, heights, slopes, middles), y, self.bound, piece, inverse=True)
 
     def _table(self, widths: Tensor, heights: Tensor, slopes: Tensor, middles: Tensor | None) -> Tensor:
         """Return what each bin needs, ``(*batch, 6 or 7, K, sites)``: x0, width, y0, height, slope left, slope right, middle."""
-        widths = soft_clamp(widths, WIDTH_BOUND)
-        x0, w = self._knots(widths)
-        y0, h = self._knots(widths + soft_clamp(heights, HEIGHT_BOUND))
         d = F.pad(torch.exp(soft_clamp(slopes, SLOPE_BOUND)), (0, 0, 1, 1), value=1.0)
-        rows = [x0, w, y0, h, d[..., :-1, :], d[..., 1:, :]]
+        rows = [*boxes(widths, heights, self.bound), d[..., :-1, :], d[..., 1:, :]]
         if middles is not None:
             rows.append(0.5 + soft_clamp(middles / 4, MIDDLE_BOUND))
         return torch.stack(torch.broadcast_tensors(*rows), -3)
-
-    def _knots(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Return left knots and bin sizes ``(*batch, K, sites)`` that fill the box exactly."""
-        share = torch.softmax(logits, -2)
-        inner = self.bound * (2 * torch.cumsum(share[..., :-1, :], -2) - 1)
-        knots = F.pad(F.pad(inner, (0, 0, 1, 0), value=-self.bound), (0, 0, 0, 1), value=self.bound)
-        return knots[..., :-1, :], knots[..., 1:, :] - knots[..., :-1, :]
 
 
 # Bounds of the logits: the slope of one layer stays within what float32 can undo to 1e-5 over the box.
@@ -108,20 +86,15 @@ SLOPE_BOUND = 1.5
 MIDDLE_BOUND = 0.45
 
 
-def _bin(table: Tensor, value: Tensor, row: int) -> tuple[Tensor, ...]:
-    """Return each value with the columns of its bin, in float64; ``row`` says which row of the table the knots are."""
-    # A comparison-sum instead of searchsorted: it vmaps, compiles and exports.
-    knots = table[..., row, 1:, :]
-    index = (value.unsqueeze(-2) >= knots).sum(-2, keepdim=True).unsqueeze(-3)
-    batch = torch.broadcast_shapes(table.shape[:-3], index.shape[:-3])
-    rows = table.shape[-3]
-    chosen = torch.gather(table.expand(*batch, -1, -1, -1), -2, index.expand(*batch, rows, -1, -1))
-    # One bin a site is little work beside all bins, and in float64 both directions round once, at the end (MPS has no float64).
-    fine = torch.float64 if value.device.type != "mps" else torch.float32
-    return value.to(fine), *chosen.squeeze(-2).to(fine).unbind(-2)
+def boxes(widths: Tensor, heights: Tensor, bound: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return x0, width, y0 and height of each bin, ``(*batch, K, sites)``, from logits of the widths and of the heights beside them."""
+    widths = soft_clamp(widths, WIDTH_BOUND)
+    heights = widths + soft_clamp(heights, HEIGHT_BOUND)
+    return *fill(torch.softmax(widths, -2), bound), *fill(torch.softmax(heights, -2), bound)
 
 
-def _quadratic_forward(theta: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor]:
+def quadratic_forward(theta: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the place in the image of a rational quadratic piece, and its log-slope."""
     # Durkan et al. (2019), eqs. 4 and 5, in sums of positive terms only: nothing cancels.
     rest, cross = 1 - theta, theta * (1 - theta)
     denominator = s * (theta * theta + rest * rest) + (d0 + d1) * cross
@@ -134,7 +107,8 @@ def _quadratic_log_slope(theta: Tensor, rest: Tensor, s: Tensor, d0: Tensor, d1:
     return 2 * torch.log(s / denominator) + torch.log(numerator)
 
 
-def _quadratic_inverse(u: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor]:
+def quadratic_inverse(u: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the place before a rational quadratic piece, and the log-slope of the piece there."""
     # The discriminant of eq. 7 is (d0(1-u) - d1 u)² + 4s²u(1-u): a sum of squares, never negative. With m = d0(1-u) - d1 u
     # and R its root, theta : 1-theta = 2su : m+R, where m+R is taken as 4s²u(1-u) / (R-m) when m < 0.
     difference = d0 * (1 - u) - d1 * u

@@ -12,6 +12,7 @@ from torch import Tensor
 from pushforward import supports
 from pushforward.core import ComposeModule, TransformModule
 from pushforward.testing.case import Case, jacobian, rank
+from pushforward.testing.charts import directions
 
 
 def largest(values: Tensor) -> float:
@@ -38,7 +39,7 @@ def rounding(case: Case, module: TransformModule, x: Tensor, context: Tensor | N
                 y = earlier.inverse(y, given)[0]
             return y, y
 
-        inverse = jacobian(back, value, context, rank(case)).abs()
+        inverse = jacobian(back, value, context, len(layer.out_shape)).abs()
         allowed = allowed + (inverse @ value.reshape(len(x), -1, 1).abs()).squeeze(-1)
         if max(layer.steps) > 1 and len(layers) == 1:
             slope = jacobian(layer.forward, x.double(), context, rank(case)).abs()
@@ -115,7 +116,7 @@ def _knots(case: Case, scale: float) -> float:
     module, exact = case.build(torch.float32, scale), case.build(torch.float64, scale)
     special = _special_points(module)
     x = special.reshape(-1, *(1,) * rank(case)).expand(-1, *case.event_shape)
-    ends = supports.bounds(module.domain)
+    ends = supports.limits(module.domain)
     if ends is not None and ends != supports.REAL:
         x = case.into(x.double().clamp(-5, 5), module.domain).float()
     context = case.contexts(len(x), torch.float32)
@@ -136,15 +137,17 @@ def anywhere(case: Case) -> float:
     module, exact = case.build(torch.float32), case.build(torch.float64)
     magnitude = torch.tensor([1e2, 1e3, 1e6, 1e15, 1e30], dtype=torch.float32)
     x = torch.cat([magnitude, -magnitude]).reshape(-1, *(1,) * rank(case)).expand(-1, *case.event_shape)
-    ends = supports.bounds(module.domain)
+    ends = supports.limits(module.domain)
     if ends is not None and ends != supports.REAL:
         x = case.into(x.double().clamp(-10, 10), module.domain).float()
     context = case.contexts(len(x), torch.float32)
-    (y, ladj), (x_again, _) = module(x, context), module.inverse(x, context)
+    y, ladj = module(x, context)
     back = module.inverse(y, context)[0]
+    if module.out_shape != module.event_shape:
+        return float((~torch.isfinite(y)).sum() + (~torch.isfinite(back)).sum() + (~torch.isfinite(ladj)).sum())
     bad = ~torch.isfinite(y) | ~torch.isfinite(back)
     if ends == supports.REAL == supports.bounds(module.codomain):
-        bad = bad | ~torch.isfinite(x_again)
+        bad = bad | ~torch.isfinite(module.inverse(x, context)[0])
         # Where the values reach the end of the format, there is no room left for a round trip.
         room = (y.abs() < 1e35).flatten(1).all(1) if rank(case) else y.abs() < 1e35
         allowed = rounding(case, exact, x, context, torch.finfo(torch.float32).eps)
@@ -165,8 +168,8 @@ def ladj_exact(scale: float) -> Callable[[Case], float]:
         back = module.inverse(y, context)[1]
         worst = 0.0
         # The inverse is held at its own point, so that its rounding does not count as an error of its ladj.
-        for function, point, claimed in ((module.forward, x, ladj), (module.inverse, y, back)):
-            matrix = jacobian(function, point, context, rank(case)).detach()
+        for (function, point, axes), claimed in zip(directions(module, x, y), (ladj, back), strict=True):
+            matrix = jacobian(function, point, context, axes).detach()
             found = torch.linalg.slogdet(matrix)[1]
             # What autograd's own determinant loses to rounding is no error of ours.
             lost = torch.linalg.cond(matrix) * torch.finfo(torch.float64).eps / 1e-12
@@ -194,7 +197,7 @@ def gradients(case: Case) -> float:
         module = case.build(torch.float64).train(training)
         x, context = case.points(3, module=module), case.contexts(3)
         y = module(x, context)[0].detach()
-        for function, point in ((module.forward, x), (module.inverse, y)):
+        for function, point, _ in directions(module, x, y):
             worst = max(worst, _gradient_error(module, function, point, context))
     return worst
 
@@ -239,7 +242,7 @@ def second_derivatives(case: Case) -> float:
     x, context = case.points(3, module=module), case.contexts(3)
     y = module(x, context)[0].detach()
     worst = 0.0
-    for function, start in ((module.forward, x), (module.inverse, y)):
+    for function, start, _ in directions(module, x, y):
         draw = torch.Generator().manual_seed(3)
         direction = torch.randn(start.shape, generator=draw, dtype=torch.float64)
 

@@ -76,10 +76,16 @@ class Case:
         module = module or self.build()
         draw = torch.Generator().manual_seed(self.seed + 1)
         z = spread * torch.randn(rows, *self.event_shape, generator=draw, dtype=torch.float64)
-        if supports.bounds(module.codomain) == supports.REAL:
+        # A set of vectors is not drawn in but mapped onto, which does not saturate at moderate points.
+        if supports.bounds(module.codomain) in (supports.REAL, None):
             return self.into(z, module.domain).to(dtype)
         exact = clone(module).double()
         context = self.contexts(rows)
+        z = (
+            z
+            if module.out_shape == self.event_shape
+            else spread * torch.randn(rows, *module.out_shape, generator=draw, dtype=torch.float64)
+        )
         return exact.inverse(self.into(z, module.codomain), context)[0].detach().to(dtype)
 
     def contexts(self, rows: int, dtype: torch.dtype = torch.float64) -> Tensor | None:
@@ -91,7 +97,12 @@ class Case:
 
     @staticmethod
     def into(z: Tensor, support: Constraint) -> Tensor:
-        """Map real values into a support."""
+        """Map real values into a support, of whose shape they are."""
+        kind = supports.structured(support)
+        if isinstance(kind, supports.Parts):
+            return kind.join([Case.into(part, c) for c, part in zip(kind.cseq, kind.split(z), strict=True)])
+        if kind is not None:
+            return kind.member(z)
         mapped: Tensor = biject_to(support)(z)
         return mapped
 

@@ -1,9 +1,10 @@
-"""Base distributions: what a flow pushes forward."""
+"""Wrapped: any distribution of torch, or of Pyro, as a base."""
 
 from __future__ import annotations
 
 import inspect
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,94 +14,16 @@ from torch.distributions import Distribution, constraints, transform_to
 
 from pushforward import numerics, supports
 from pushforward.core import Base, BaseModule, Shape
-from pushforward.kernels.affine import Affine
-from pushforward.parameters import NetLike, Parameters, expect_net, flat_context
 from pushforward.spec import PlanError
-
-
-def _standard_normal(event_shape: Shape, z: Tensor) -> Tensor:
-    axes = tuple(range(-len(event_shape), 0))
-    square = (z * z).sum(axes) if axes else z * z
-    return -0.5 * square - 0.5 * math.log(2 * math.pi) * math.prod(event_shape)
-
-
-@dataclass(frozen=True, repr=False)
-class StandardNormal(Base):
-    r"""Independent standard normals, :math:`\mathcal{N}(0, I)`, on events of any shape.
-
-    >>> StandardNormal().build((2,)).log_prob(torch.zeros(2))
-    tensor(-1.8379)
-    """
-
-    def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
-        return DiagonalModule(self, event_shape, context_shape, None, None)
-
-
-@dataclass(frozen=True, repr=False)
-class DiagNormal(Base):
-    r"""Independent normals, :math:`\mathcal{N}(\mu, \sigma^2)`, whose parameters are learned: free, or a function of the context.
-
-    Args:
-        net: The network from context to mu and log-sigma (None: free parameters). It starts as the standard normal.
-        bound: The largest absolute log-sigma, as in `Affine`.
-
-    >>> sorted(name for name, _ in DiagNormal().build((2,)).named_parameters())
-    ['parameters_of.offset']
-    """
-
-    net: NetLike | None = None
-    bound: float = 3.0
-
-    def check(self) -> None:
-        expect_net(self, self.net, optional=True)
-        Affine(self.bound)
-
-    def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
-        if self.net is not None and context_shape is None:
-            raise PlanError(f"{self!r}: expected a context for its net, got none; give context_shape, or leave out net")
-        return DiagonalModule(self, event_shape, context_shape, Affine(self.bound), self.net)
-
-
-class DiagonalModule(BaseModule):
-    """A normal with independent sites: standard, or moved by an affine kernel."""
-
-    anchor: Tensor
-
-    def __init__(self, plan: Base, event_shape: Shape, context_shape: Shape | None, kernel: Affine | None, net: NetLike | None) -> None:
-        super().__init__(plan, event_shape, context_shape)
-        self.kernel = kernel
-        self.register_buffer("anchor", torch.zeros(()), persistent=False)  # says where and how precisely to draw
-        context = 0 if net is None or context_shape is None else math.prod(context_shape)
-        self.parameters_of = Parameters(kernel.init((math.prod(event_shape),)), net, 0, context) if kernel else None
-        self.uses_context = context > 0
-
-    def _theta(self, context: Tensor | None) -> dict[str, Tensor]:
-        assert self.parameters_of is not None
-        theta: dict[str, Tensor] = self.parameters_of(None, flat_context(context, self.context_shape) if self.uses_context else None)
-        return {name: value.unflatten(-1, self.event_shape) for name, value in theta.items()}
-
-    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
-        z = numerics.working(value)
-        if self.kernel is None:
-            return _standard_normal(self.event_shape, z)
-        z, ladj = self.kernel.inverse(z, **self._theta(context))
-        axes = tuple(range(-len(self.event_shape), 0))
-        return _standard_normal(self.event_shape, z) + (ladj.sum(axes) if axes else ladj)
-
-    def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        dtype = numerics.working(self.anchor).dtype
-        z = torch.randn(*batch, *self.event_shape, dtype=dtype, device=self.anchor.device, generator=generator)
-        if self.kernel is not None:
-            z = self.kernel.forward(z, **self._theta(context))[0]
-        return z
 
 
 @dataclass(frozen=True, repr=False)
 class Wrapped(Base):
-    """Any distribution of `torch.distributions` as a plan: its class by name, its arguments as numbers.
+    """Any distribution of torch or Pyro as a plan: its class by name, its arguments as numbers.
 
     Args:
-        name: The class, such as ``"Normal"``; looked up in `torch.distributions` alone.
+        name: The class: ``"Normal"`` is looked up in `torch.distributions`, ``"pyro.SoftLaplace"`` in `pyro.distributions`, which has to be
+            imported already.
         arguments: Pairs of argument and value: a number, nested tuples (a tensor), or another `Wrapped`.
         learnable: Make the tensors parameters, each kept inside the constraint that the class declares for it.
         dtype: Precision in which the tensors are made, such as ``"float64"`` (None: torch's default).
@@ -117,9 +40,9 @@ class Wrapped(Base):
     def check(self) -> None:
         if self.dtype not in (None, "float16", "bfloat16", "float32", "float64"):
             raise PlanError(f"Wrapped: expected dtype to name a precision such as 'float64', got {self.dtype!r}")
-        cls = getattr(torch.distributions, str(self.name), None)
-        if not (inspect.isclass(cls) and issubclass(cls, Distribution)):
-            raise PlanError(f"Wrapped: expected the name of a class of torch.distributions, got {self.name!r}")
+        if _find(self.name) is None:
+            hint = "; import pyro first" if str(self.name).startswith(PYRO) else ""
+            raise PlanError(f"Wrapped: expected the name of a class of torch.distributions, got {self.name!r}{hint}")
 
     def __str__(self) -> str:
         inner = [str(value) for _, value in self.arguments if isinstance(value, Wrapped)]
@@ -129,20 +52,41 @@ class Wrapped(Base):
         return WrappedModule(self, context_shape, event_shape)
 
 
+# What a name of a distribution of Pyro starts with. Pyro is never imported here: a user who has one of its distributions has done so.
+PYRO = "pyro."
+
+
+def _find(name: Any) -> Any:
+    """Return the distribution class of a name, or None."""
+    package: Any = sys.modules.get("pyro.distributions") if str(name).startswith(PYRO) else torch.distributions
+    cls = getattr(package, str(name).removeprefix(PYRO), None)
+    return cls if inspect.isclass(cls) and issubclass(cls, Distribution) else None
+
+
+def _named(distribution: Distribution) -> str | None:
+    """Return the name of the class that a distribution behaves as: torch's own where a subclass changes nothing."""
+    made = type(distribution)
+    named = [(PYRO + cls.__name__ if cls.__module__.startswith("pyro.") else cls.__name__, cls) for cls in made.__mro__]
+    for name, cls in sorted(named, key=lambda pair: pair[0].startswith(PYRO)):
+        same = all(getattr(made, method) == getattr(cls, method, None) for method in ("log_prob", "sample", "rsample"))
+        if cls is not Distribution and _find(name) is cls and same:
+            return name
+    return None
+
+
 ALTERNATIVES = (("probs", "logits"), ("scale_tril", "covariance_matrix", "precision_matrix"))
 
 
 def wrap(distribution: Distribution, learnable: bool = False) -> Wrapped:
-    """Return the plan of a torch distribution; its tensors become buffers of the flow, or parameters if ``learnable``.
+    """Return the plan of a distribution of torch or Pyro; its tensors become buffers of the flow, or parameters if ``learnable``.
 
     >>> wrap(torch.distributions.Normal(0.0, 2.0)).arguments
     (('loc', 0.0), ('scale', 2.0))
     """
-    own = [c for c in type(distribution).__mro__ if c.__module__.startswith("torch.distributions.")]
-    cls: Any = own[0] if own else Distribution
-    changed = any(getattr(type(distribution), name) != getattr(cls, name) for name in ("log_prob", "sample", "rsample"))
-    if getattr(torch.distributions, cls.__name__, None) != cls or cls is Distribution or changed:
+    found = _named(distribution)
+    if found is None:
         raise PlanError(f"base: expected a distribution of torch.distributions, or a Base plan, got {type(distribution).__name__}")
+    cls = _find(found)
     arguments: list[tuple[str, Any]] = []
     for name in inspect.signature(cls).parameters:
         group = next((group for group in ALTERNATIVES if name in group), (name,))
@@ -158,7 +102,7 @@ def wrap(distribution: Distribution, learnable: bool = False) -> Wrapped:
         arguments.append((name, _frozen(cls.__name__, name, value, learnable)))
     dtypes = {getattr(distribution, name).dtype for name, _ in arguments if isinstance(getattr(distribution, name, None), Tensor)}
     other = [str(dtype).removeprefix("torch.") for dtype in dtypes if dtype.is_floating_point and dtype != torch.get_default_dtype()]
-    return Wrapped(cls.__name__, tuple(arguments), learnable, other[0] if other else None)
+    return Wrapped(found, tuple(arguments), learnable, other[0] if other else None)
 
 
 def _frozen(owner: str, name: str, value: Any, learnable: bool) -> Any:
@@ -184,8 +128,9 @@ class _Holder(nn.Module):
 
     def __init__(self, plan: Wrapped) -> None:
         super().__init__()
-        self.cls: Any = getattr(torch.distributions, plan.name)
-        self.constants: dict[str, Any] = {}
+        self.cls: Any = _find(plan.name)
+        # Some of Pyro's classes have no such argument.
+        self.constants: dict[str, Any] = {"validate_args": False} if "validate_args" in inspect.signature(self.cls).parameters else {}
         self.constraints: dict[str, Any] = {}
         for name, value in plan.arguments:
             limit = _constraint(self.cls, name)
@@ -196,7 +141,12 @@ class _Holder(nn.Module):
             else:
                 tensor = torch.as_tensor(value, dtype=getattr(torch, plan.dtype) if plan.dtype else torch.get_default_dtype())
                 if plan.learnable and not constraints.is_dependent(limit):
-                    self.constraints[name] = transform_to(limit)
+                    try:
+                        self.constraints[name] = transform_to(limit)
+                    except NotImplementedError as error:
+                        raise PlanError(
+                            f"{plan.name}: expected {name} in a set with a known map onto it to learn it, got {limit}"
+                        ) from error
                     self.register_parameter(name, nn.Parameter(transform_to(limit).inv(tensor)))
                 else:
                     self.register_buffer(name, tensor)
@@ -209,7 +159,7 @@ class _Holder(nn.Module):
         arguments.update({name: numerics.working(buffer) for name, buffer in self.named_buffers(recurse=False)})
         for name, parameter in self.named_parameters(recurse=False):
             arguments[name] = self.constraints[name](numerics.working(parameter))
-        made: Distribution = self.cls(**arguments, validate_args=False)
+        made: Distribution = self.cls(**arguments)
         return made
 
 

@@ -1,0 +1,32 @@
+"""Writes docs/catalogue.md anew from the plans themselves."""
+
+from pathlib import Path
+
+from pushforward.catalogue import catalogue
+
+PAGE = Path(__file__).with_name("catalogue.md")
+HEAD = """# The catalogue
+
+Every plan of the library. This page is written by `make catalogue` from the plans themselves: their formulas, domains and docstrings, and
+what they become when they are built. A test holds that it is up to date, and another that each formula of a number of parameters
+gives what a built layer has. `print(pushforward.catalogue.catalogue())` is a short form of it.
+
+- **D** is the number of sites of an event; for a map of vectors the length of the vectors. **C** is the length of the first event axis, the
+  number of features or channels. **s** is the smooth clamp that bounds a log-scale.
+- **parameters** are those of a free layer, in D and the plan's own arguments. Given a context, or in a structure, a net gives them for each
+  row.
+- **to sample** and **to score** say how often the work of the layer's network is done, and in how many steps that follow one another where
+  those are more. "A root" is a numerical inverse: a safeguarded root with implicit gradients.
+- Every map of numbers and of vectors has a conditional form, `Elementwise(kernel, net)`. Maps of numbers also go into `Coupling`,
+  `Autoregressive` and `InverseAutoregressive`.
+
+"""
+
+
+def page() -> str:
+    """Return the text of the page."""
+    return HEAD + catalogue().markdown()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

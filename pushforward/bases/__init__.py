@@ -1,0 +1,15 @@
+"""Base distributions: what a flow pushes forward."""
+
+from pushforward.bases.mixture import MixtureOfNormals
+from pushforward.bases.normal import DiagNormal, FullNormal, StandardNormal
+from pushforward.bases.product import Product
+from pushforward.bases.resampled import Resampled
+from pushforward.bases.student import GeneralizedNormal, StudentT
+from pushforward.bases.uniform import BoxUniform, CircleUniform
+from pushforward.bases.von_mises import VonMises
+from pushforward.bases.wrapped import Wrapped, wrap
+
+__all__ = [
+    "BoxUniform", "CircleUniform", "DiagNormal", "FullNormal", "GeneralizedNormal", "MixtureOfNormals", "Product", "Resampled",
+    "StandardNormal", "StudentT", "VonMises", "Wrapped", "wrap",
+]  # fmt: skip

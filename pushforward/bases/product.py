@@ -1,0 +1,99 @@
+"""Products of bases: independent blocks of features, each with a base of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
+
+from pushforward import supports
+from pushforward.core import Base, BaseModule, Shape
+from pushforward.spec import PlanError
+
+
+@dataclass(frozen=True, repr=False)
+class Product(Base):
+    r"""Independent blocks along the first event axis, :math:`p(x) = \prod_i p_i(x_i)`, each with a base of its own.
+
+    The parameters are those of the bases. Where their supports differ, that of the product has one for each block.
+
+    Args:
+        bases: The bases, in the order of the features.
+        sizes: How many features each has.
+
+    >>> from pushforward.bases import BoxUniform, StandardNormal
+    >>> base = Product([StandardNormal(), BoxUniform(0.0, 2.0)], [2, 1]).build((3,))
+    >>> base.log_prob(torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 3.0]]))
+    tensor([-2.5310,    -inf])
+    """
+
+    bases: Sequence[Base]
+    sizes: Sequence[int]
+
+    def check(self) -> None:
+        if not isinstance(self.bases, tuple) or not self.bases or not all(isinstance(base, Base) for base in self.bases):
+            raise PlanError(f"Product: expected a list of base plans, got {self.bases!r}")
+        whole = isinstance(self.sizes, tuple) and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in self.sizes)
+        if not whole or len(self.sizes) != len(self.bases):
+            raise PlanError(f"Product: expected a size of at least 1 for each of the {len(self.bases)} bases, got {self.sizes!r}")
+
+    def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
+        return ProductModule(self, event_shape, context_shape)
+
+
+class Blocks(Constraint):
+    """The constraint that blocks along the first event axis keep each its own."""
+
+    def __init__(self, parts: Sequence[Constraint], sizes: Sequence[int], rank: int) -> None:
+        self.parts, self.sizes, self.rank = [supports.independent(part, rank) for part in parts], list(sizes), rank
+        super().__init__()
+
+    @property
+    def is_discrete(self) -> bool:  # type: ignore[override]
+        return any(part.is_discrete for part in self.parts)
+
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]
+        return self.rank
+
+    def check(self, value: Tensor) -> Tensor:
+        blocks = value.split(self.sizes, -self.rank)
+        return torch.stack([part.check(block) for part, block in zip(self.parts, blocks, strict=True)]).all(0)
+
+
+class ProductModule(BaseModule):
+    """Built `Product`."""
+
+    def __init__(self, plan: Product, event_shape: Shape, context_shape: Shape | None) -> None:
+        if not event_shape or event_shape[0] != sum(plan.sizes):
+            raise PlanError(f"{plan!r}: expected an event of {sum(plan.sizes)} features, got event_shape {event_shape}")
+        super().__init__(plan, event_shape, context_shape)
+        parts = []
+        for base, size in zip(plan.bases, plan.sizes, strict=True):
+            part = base.build((size, *event_shape[1:]), context_shape)
+            if part.batch_shape:
+                raise PlanError(f"{plan!r}: expected bases without a batch, got {base!r} with batch_shape {tuple(part.batch_shape)}")
+            parts.append(part)
+        self.parts, self.sizes = nn.ModuleList(parts), list(plan.sizes)
+        self.has_rsample = all(part.has_rsample for part in parts)
+        self.uses_context = any(part.uses_context for part in parts)
+        rank = len(event_shape)
+        if all(supports.same(parts[0].support, part.support) for part in parts):
+            self.support = parts[0].support
+        else:
+            self.support = Blocks([part.support for part in parts], self.sizes, rank)
+
+    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        blocks = value.split(self.sizes, -len(self.event_shape))
+        terms = [part.log_prob(block, context) for part, block in zip(self.parts, blocks, strict=True)]  # type: ignore[operator]
+        total: Tensor = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        return total
+
+    def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        blocks = [part.rsample(batch, context, generator) for part in self.parts]  # type: ignore[operator]
+        return torch.cat(blocks, -len(self.event_shape))

@@ -1,0 +1,127 @@
+"""A base resampled by learned acceptance (LARS)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pushforward import numerics
+from pushforward.bases.normal import standard_normal
+from pushforward.bases.sites import SitesModule
+from pushforward.core import Base, BaseModule, Shape
+from pushforward.nets import MLP
+from pushforward.parameters import NetLike, Parameters, expect_net, flat_context
+from pushforward.spec import PlanError
+
+# Bound of the acceptance's logit: acceptance and refusal both stay likely enough that no logarithm meets zero.
+LOGIT_BOUND = 10.0
+
+
+@dataclass(frozen=True, repr=False)
+class Resampled(Base):
+    r"""A standard normal resampled by a learned acceptance a(x): of up to T proposals the first accepted one, or else the last.
+
+    .. math:: p(x) = \mathcal{N}(x | 0, I) \Big[ \big(1 - (1 - Z)^{T - 1}\big) \frac{a(x)}{Z} + (1 - Z)^{T - 1} \Big],
+        \quad Z = \mathbb{E}_{\mathcal{N}(0, I)}\, a(x)
+
+    It can have holes, rings and several modes where a normal has one. Z is the mean of the acceptance over fixed quasi-random points,
+    computed with the density: always that of the parameters as they are, with its gradient and with no state (an error of about
+    1/nodes in few dimensions; ``normalizer`` measures it). The parameters are the network's; it starts as the standard normal. Samples
+    carry no gradients.
+    Source: Resampled Priors for Variational Autoencoders (Bauer, Mnih, 2019); Resampling Base Distributions of Normalizing Flows
+    (Stimper et al., 2022).
+
+    Args:
+        net: The network from a vector (and the context) to the logit of its acceptance.
+        trials: T, the largest number of proposals.
+        nodes: Number of points for Z.
+        conditional: Whether the acceptance sees the context too; then Z is computed for each row of it.
+
+    >>> Resampled(MLP((8,)), trials=20).build((2,)).log_prob(torch.zeros(2)).round(decimals=3)
+    tensor(-1.8380, grad_fn=<RoundBackward1>)
+    """
+
+    net: NetLike = MLP()
+    trials: int = 100
+    nodes: int = 2048
+    conditional: bool = False
+
+    def check(self) -> None:
+        expect_net(self, self.net)
+        for name, value in (("trials", self.trials), ("nodes", self.nodes)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise PlanError(f"Resampled: expected {name} to be a whole number of at least 1, got {value!r}")
+        if not isinstance(self.conditional, bool):
+            raise PlanError(f"Resampled: expected conditional to be True or False, got {self.conditional!r}")
+
+    def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
+        return ResampledModule(self, event_shape, context_shape)
+
+
+class ResampledModule(SitesModule):
+    """Built `Resampled`."""
+
+    has_rsample = False
+
+    def __init__(self, plan: Resampled, event_shape: Shape, context_shape: Shape | None) -> None:
+        if plan.conditional and context_shape is None:
+            raise PlanError(f"{plan!r}: expected a context, got none; give context_shape, or leave out conditional")
+        super().__init__(plan, event_shape, context_shape)
+        context = math.prod(context_shape) if plan.conditional and context_shape is not None else 0
+        self.uses_context, self.trials = context > 0, plan.trials
+        self.acceptance = Parameters({"logit": torch.zeros(1)}, plan.net, self.sites, context)
+        nodes = torch.tensor(_points(plan.nodes, self.sites), dtype=torch.float64)
+        self.register_buffer("nodes", torch.special.ndtri(nodes).to(torch.get_default_dtype()), persistent=False)
+
+    nodes: Tensor
+
+    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        x, given = self.flat(numerics.working(value)), self._given(context)
+        accepted = F.logsigmoid(self._logit(x, given))
+        log_mean, log_refused = self._log_normalizer(self.nodes, given)
+        log_last = (self.trials - 1) * log_refused
+        # The two ways to be drawn: accepted in time, or the last of T.
+        in_time = torch.log(-torch.expm1(torch.clamp(log_last, max=-1e-30))) + accepted - log_mean
+        return standard_normal(x) + (torch.logaddexp(in_time, log_last) if self.trials > 1 else torch.zeros_like(accepted))
+
+    def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        shape, given = (*batch, self.sites), self._given(context)
+        x, done = self.normal(shape, generator), torch.zeros(batch, dtype=torch.bool, device=self.anchor.device)
+        for _ in range(self.trials - 1):
+            done = done | (self.uniform(tuple(batch), generator) < torch.sigmoid(self._logit(x, given)))
+            x = torch.where(done.unsqueeze(-1), x, self.normal(shape, generator))
+        return x.reshape((*batch, *self.event_shape))
+
+    def normalizer(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return Z as the mean acceptance of points ``(points, *event)`` of a standard normal, to hold against that of the nodes."""
+        return self._log_normalizer(self.flat(x), self._given(context))[0].exp()
+
+    def _given(self, context: Tensor | None) -> Tensor | None:
+        return flat_context(context, self.context_shape) if self.uses_context else None
+
+    def _logit(self, x: Tensor, given: Tensor | None) -> Tensor:
+        return numerics.soft_clamp(self.acceptance.flat(x, given).squeeze(-1), LOGIT_BOUND)
+
+    def _log_normalizer(self, points: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the logarithms of the mean acceptance and of the mean refusal."""
+        if given is not None:
+            points = points.reshape((len(points), *(1 for _ in given.shape[:-1]), self.sites))
+        logit = self._logit(numerics.working(points), given)
+        log_count = math.log(len(points))
+        return torch.logsumexp(F.logsigmoid(logit), 0) - log_count, torch.logsumexp(F.logsigmoid(-logit), 0) - log_count
+
+
+def _points(count: int, dimension: int) -> list[list[float]]:
+    """Return quasi-random points of the unit cube: equidistant in the first axis, Kronecker's sequence in the others."""
+    golden = 2.0
+    for _ in range(60):
+        golden = (1 + golden) ** (1 / dimension)
+    index = np.arange(count)[:, None]
+    steps = golden ** -np.arange(1.0, dimension)
+    points: list[list[float]] = np.concatenate([(index + 0.5) / count, (0.5 + index * steps) % 1], 1).clip(1e-9, 1 - 1e-9).tolist()
+    return points

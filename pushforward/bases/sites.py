@@ -1,0 +1,82 @@
+"""Sites: what bases share, events as vectors of sites with parameters that are free or a function of the context."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pushforward import numerics
+from pushforward.core import Base, BaseModule, Shape
+from pushforward.parameters import NetLike, Parameters, flat_context
+from pushforward.spec import PlanError
+
+
+class SitesModule(BaseModule):
+    """A base whose events are laid out as vectors ``(*batch, sites)``; a subclass writes `density` and `draw`."""
+
+    anchor: Tensor
+
+    def __init__(
+        self, plan: Base, event_shape: Shape, context_shape: Shape | None, init: dict[str, Tensor] | None = None, net: NetLike | None = None
+    ) -> None:
+        super().__init__(plan, event_shape, context_shape)
+        if net is not None and context_shape is None:
+            raise PlanError(f"{plan!r}: expected a context for its net, got none; give context_shape, or leave out net")
+        self.sites = math.prod(event_shape)
+        self.register_buffer("anchor", torch.zeros(()), persistent=False)  # says where and how precisely to draw
+        context = 0 if net is None or context_shape is None else math.prod(context_shape)
+        self.parameters_of = Parameters(init or {}, net, 0, context)
+        self.uses_context = context > 0
+
+    def density(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
+        """Return the log-density ``(*batch)`` of vectors in the working precision."""
+        raise NotImplementedError
+
+    def draw(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
+        """Draw vectors of ``shape``, which ends in the number of sites."""
+        raise NotImplementedError
+
+    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.density(self.flat(numerics.working(value)), self.theta(context))
+
+    def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        x = self.draw((*batch, self.sites), self.theta(context), generator)
+        return x if len(self.event_shape) == 1 else x.reshape((*batch, *self.event_shape))
+
+    def theta(self, context: Tensor | None) -> dict[str, Tensor]:
+        """Return the parameters by name."""
+        if not self.parameters_of.size:
+            return {}
+        theta: dict[str, Tensor] = self.parameters_of(None, flat_context(context, self.context_shape) if self.uses_context else None)
+        return theta
+
+    def flat(self, value: Tensor) -> Tensor:
+        """Return events ``(*batch, *event)`` as vectors ``(*batch, sites)``."""
+        rank = len(self.event_shape)
+        return value if rank == 1 else value.reshape((*value.shape[: value.dim() - rank], self.sites))
+
+    def normal(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
+        """Draw standard normals in the working precision, where the module is."""
+        return torch.randn(shape, dtype=numerics.working(self.anchor).dtype, device=self.anchor.device, generator=generator)
+
+    def uniform(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
+        """Draw uniforms on [0, 1) in the working precision, where the module is."""
+        return torch.rand(shape, dtype=numerics.working(self.anchor).dtype, device=self.anchor.device, generator=generator)
+
+
+def per_site(owner: Base, name: str, value: Any, event_shape: Shape) -> Tensor:
+    """Return a number, or nested numbers that broadcast to the event, as ``(sites)`` in double precision."""
+    try:
+        numbers = torch.tensor(value, dtype=torch.float64, device="cpu").expand(event_shape)
+    except (RuntimeError, ValueError) as error:
+        raise PlanError(f"{owner!r}: expected {name} to broadcast to the event_shape {event_shape}, got {value!r}") from error
+    return numbers.reshape(-1)
+
+
+def all_positive(value: float | Sequence[Any]) -> bool:
+    """Tell whether a number, or each of nested numbers, is positive and finite."""
+    return all(all_positive(item) for item in value) if isinstance(value, tuple) else 0 < value < math.inf  # type: ignore[operator]

@@ -1,0 +1,89 @@
+"""Uniform bases: on a box and on the circle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from pushforward import supports
+from pushforward.bases.sites import SitesModule, per_site
+from pushforward.core import Base, BaseModule, Shape
+from pushforward.spec import PlanError
+
+
+@dataclass(frozen=True, repr=False)
+class BoxUniform(Base):
+    r"""The uniform distribution on the closed box :math:`\prod_i [l_i, h_i]`, for events of any shape. No parameters.
+
+    Outside the density is 0. Of a box whose ends differ from feature to feature, the support is no interval; a layer with a domain
+    of its own (such as ``Sigmoid().inv``) wants ``BoxUniform(0, 1)``.
+
+    Args:
+        low: Lower ends: a number, or nested numbers that broadcast to the event.
+        high: Upper ends, each above its lower one.
+
+    >>> BoxUniform(-1.0, 1.0).build((2,)).log_prob(torch.tensor([[0.0, 1.0], [0.0, 1.1]])).exp()
+    tensor([0.2500, 0.0000])
+    """
+
+    low: float | Sequence[Any] = 0.0
+    high: float | Sequence[Any] = 1.0
+
+    def check(self) -> None:
+        try:
+            low, high = (
+                torch.tensor(self.low, dtype=torch.float64, device="cpu"),
+                torch.tensor(self.high, dtype=torch.float64, device="cpu"),
+            )
+            fits = bool((low < high).all()) and bool(torch.isfinite(high - low).all())
+        except (RuntimeError, ValueError):
+            fits = False
+        if not fits:
+            raise PlanError(f"BoxUniform: expected finite low < high, got low={self.low!r} and high={self.high!r}")
+
+    def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
+        return BoxModule(self, event_shape, context_shape)
+
+
+def CircleUniform() -> BoxUniform:
+    r"""The uniform distribution of angles on the circle, :math:`[-\pi, \pi]`.
+
+    >>> CircleUniform().build((1,)).log_prob(torch.tensor([[0.0], [4.0]]))
+    tensor([-1.8379,    -inf])
+    """
+    return BoxUniform(-math.pi, math.pi)
+
+
+class BoxModule(SitesModule):
+    """Built `BoxUniform`."""
+
+    def __init__(self, plan: BoxUniform, event_shape: Shape, context_shape: Shape | None) -> None:
+        super().__init__(plan, event_shape, context_shape)
+        low, high = per_site(plan, "low", plan.low, event_shape), per_site(plan, "high", plan.high, event_shape)
+        self.low, self.high = low.tolist(), high.tolist()
+        # Of a scalar event too the ends are numbers: what reads a support looks for these.
+        same = len(set(self.low)) == len(set(self.high)) == 1
+        ends = (self.low[0], self.high[0]) if same else (low.reshape(event_shape), high.reshape(event_shape))
+        self.support = constraints.interval(*ends)
+        self.log_volume = math.fsum(math.log(b - a) for a, b in zip(self.low, self.high, strict=True))
+
+    def density(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
+        low, high = self._ends(x)
+        outside = supports.any_site((x < low) | (x > high), 1)
+        log_density = torch.where(outside, -math.inf, torch.full_like(x[..., 0], -self.log_volume))
+        return torch.where(supports.any_site(torch.isnan(x), 1), math.nan, log_density)
+
+    def draw(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
+        u = self.uniform(shape, generator)
+        low, high = self._ends(u)
+        return torch.minimum(low + (high - low) * u, high)
+
+    def _ends(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        low, high = (torch.tensor(ends, dtype=like.dtype, device=like.device) for ends in (self.low, self.high))
+        return low, high

@@ -1,0 +1,15 @@
+"""Named flows: functions that return a ready flow from a number of features."""
+
+from __future__ import annotations
+
+from pushforward.flows.affine import IAF, MAF, NICE, RealNVP
+from pushforward.flows.gaussianization import GF
+from pushforward.flows.monotone import BNAF, BPF, NAF, SOSPF, UNAF
+from pushforward.flows.posterior import HouseholderFlow, PlanarFlow, RadialFlow, SylvesterFlow
+from pushforward.flows.residual import ResidualFlow
+from pushforward.flows.spline import NCSF, NSF
+
+__all__ = [
+    "BNAF", "BPF", "GF", "IAF", "MAF", "NAF", "NCSF", "NICE", "NSF", "SOSPF", "UNAF", "HouseholderFlow", "PlanarFlow", "RadialFlow",
+    "RealNVP", "ResidualFlow", "SylvesterFlow",
+]  # fmt: skip

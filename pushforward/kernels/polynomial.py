@@ -1,0 +1,188 @@
+"""Increasing polynomials on a box, each with its tangents as tails: sum of squares and Bernstein."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pushforward.kernels.affine import LOC_BOUND
+from pushforward.kernels.bins import check_bound
+from pushforward.kernels.monotonic import Monotone, expect_count, spread
+from pushforward.numerics import soft_clamp
+from pushforward.spec import PlanError
+
+
+class _Polynomial(Monotone):
+    """A polynomial that increases on the box [-bound, bound]; outside the map goes on along its tangent."""
+
+    bound: float
+
+    def inside(self, x: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Return value and slope in the box."""
+        raise NotImplementedError
+
+    def curve(self, x: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        nearest = torch.clamp(x, -self.bound, self.bound)
+        y, slope = self.inside(nearest, prepared)
+        return y + slope * (x - nearest), torch.log(slope)
+
+
+@dataclass(frozen=True, repr=False)
+class SumOfSquares(_Polynomial):
+    r"""Sum-of-squares polynomial on the box [-B, B], continued along its tangents outside.
+
+    .. math:: y = \mu + \int_0^x \epsilon + \frac{1}{K} \sum_k p_k(t / B)^2 dt, \qquad
+        p_k(u) = \sqrt{1 - \epsilon} + \sum_{j=0}^{L} a_{kj} u^j
+
+    A power of x would leave the floating-point range in the tails, and no inverse would come back. The coefficients :math:`a_{kj}` lie
+    within 2. The integral is Gauss-Legendre quadrature with L + 1 nodes, which is exact here and adds positive terms only. At the
+    start the map is within 0.01 of the identity in the box, with a slope of at most 1.01: the terms differ in their linear
+    coefficients, since equal ones would stay equal (one term starts as the identity).
+    :math:`K (L + 1) + 1` parameters a site; all real values to all real values.
+    Source: Sum-of-Squares Polynomial Flow (Jaini et al., 2019).
+
+    Args:
+        degree: L from 1 to 16, of the polynomials that are squared; y is of degree 2L + 1.
+        terms: K >= 1, how many squares.
+        bound: B > 0, half the width of the box.
+        slope: The least slope, epsilon in (0, 1).
+
+    >>> SumOfSquares(terms=1).build((2,))(torch.tensor([0.5, 9.0]))[0].detach()
+    tensor([0.5000, 9.0000])
+    """
+
+    degree: int = 4
+    terms: int = 3
+    bound: float = 5.0
+    slope: float = 1e-3
+
+    formula = "y = loc + integral_0^x (slope + 1/K sum_k p_k(t/bound)^2) dt on [-bound, bound], its tangent outside"
+    size = "D * (terms * (degree + 1) + 1)"
+
+    def check(self) -> None:
+        expect_count(self, "degree", self.degree, 1)
+        expect_count(self, "terms", self.terms, 1)
+        if self.degree > len(RULES):
+            raise PlanError(f"SumOfSquares: expected degree of at most {len(RULES)}, got {self.degree}")
+        check_bound("SumOfSquares", self.bound)
+        if not 0 < self.slope < 1:
+            raise PlanError(f"SumOfSquares: expected slope between 0 and 1, got {self.slope!r}")
+
+    def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        rows = [torch.zeros(self.terms, *shape) for _ in range(self.degree + 1)]
+        rows[1] = spread(self.terms, START, shape)
+        return {"loc": torch.zeros(shape), "coefficients": torch.stack(rows, 1).flatten(0, 1)}
+
+    def prepare(self, loc: Tensor, coefficients: Tensor) -> tuple[Tensor, ...]:
+        rows = soft_clamp(coefficients, COEFFICIENT_BOUND).unflatten(-2, (self.terms, self.degree + 1))
+        constant, *others = rows.unsqueeze(-2).unbind(-3)
+        return torch.clamp(loc, -LOC_BOUND, LOC_BOUND), constant + math.sqrt(1 - self.slope), *others
+
+    def inside(self, x: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        loc, *coefficients = prepared
+        nodes, weights = (x.new_tensor(row).unsqueeze(-1) for row in RULES[self.degree - 1])
+        u = (x.unsqueeze(-2) * (nodes / self.bound)).unsqueeze(-3)
+        p = coefficients[-1]
+        for coefficient in coefficients[-2::-1]:
+            p = p * u + coefficient
+        slopes = self.slope + (p * p).mean(-3)
+        return loc + x * (weights * slopes).sum(-2), slopes[..., -1, :]
+
+
+START = 0.1
+COEFFICIENT_BOUND = 2.0
+
+
+def _rule(count: int) -> tuple[list[float], list[float]]:
+    """Return the Gauss-Legendre nodes and weights on [0, 1], and the end of the interval with weight 0."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return [*(0.5 + 0.5 * nodes).tolist(), 1.0], [*(0.5 * weights).tolist(), 0.0]
+
+
+RULES = tuple(_rule(degree + 1) for degree in range(1, 17))
+
+
+@dataclass(frozen=True, repr=False)
+class Bernstein(_Polynomial):
+    r"""Bernstein polynomial with increasing coefficients on the box [-B, B], twice continuously differentiable everywhere.
+
+    .. math:: y = \sum_{i=0}^{M} \theta_i \binom{M}{i} t^i (1 - t)^{M - i}, \qquad t = \frac{x + B}{2B}, \quad
+        \theta_{i+1} - \theta_i = \frac{2B}{M} \delta_i > 0
+
+    The first two increments are equal and so are the last two, so the second derivative is zero at the ends. With ``linear``
+    tails :math:`\delta_i` is the exponential of a logit within 3 and a location is added; outside the map goes on along
+    its tangents. With ``identity`` tails the four outer increments are 1 and the others share the rest by a softmax: the box is mapped
+    onto itself, and outside y = x. Either starts as the identity. M - 1 parameters a site (linear) or M - 4 (identity);
+    all real values to all real values.
+    Source: Deep transformation models: Tackling complex regression problems with neural network based transformation models (Sick et
+    al., 2020); Robust normalizing flows using Bernstein-type polynomials (Ramasinghe et al., 2021).
+
+    Args:
+        degree: M, from 3 (linear) or 6 (identity) to 128.
+        bound: B > 0, half the width of the box.
+        tails: ``"linear"`` or ``"identity"``.
+
+    >>> Bernstein().build((2,))(torch.tensor([0.5, 9.0]))[0].detach()
+    tensor([0.5000, 9.0000])
+    """
+
+    degree: int = 16
+    bound: float = 5.0
+    tails: str = "linear"
+
+    formula = "y = sum_i theta_i binom(M, i) t^i (1-t)^(M-i) with t = (x + bound) / (2 bound) in [0, 1], its tangent outside"
+    size = "D * (degree - 1 if tails == 'linear' else degree - 4)"
+
+    def check(self) -> None:
+        if self.tails not in ("linear", "identity"):
+            raise PlanError(f"Bernstein: expected tails to be 'linear' or 'identity', got {self.tails!r}")
+        expect_count(self, "degree", self.degree, 3 if self.tails == "linear" else 6)
+        if self.degree > MAX_DEGREE:
+            raise PlanError(f"Bernstein: expected degree of at most {MAX_DEGREE}, got {self.degree}")
+        check_bound("Bernstein", self.bound)
+
+    def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        if self.tails == "identity":
+            return {"increments": torch.zeros(self.degree - 4, *shape)}
+        return {"loc": torch.zeros(shape), "increments": torch.zeros(self.degree - 2, *shape)}
+
+    def prepare(self, increments: Tensor, loc: Tensor | None = None) -> tuple[Tensor, ...]:
+        logits = soft_clamp(increments, LOGIT_BOUND)
+        if loc is None:
+            ones = torch.ones_like(logits[..., :2, :])
+            inner = [ones, torch.softmax(logits, -2) * (self.degree - 4), ones]
+        else:
+            inner = [torch.exp(rows) for rows in (logits[..., :1, :], logits, logits[..., -1:, :])]
+        steps = torch.cat(inner, -2) * (2 * self.bound / self.degree)
+        # The coefficients lie evenly about the location: it is then that of the middle, not of the left end.
+        left = torch.cumsum(steps, -2) - steps - 0.5 * steps.sum(-2, keepdim=True)
+        return steps, left if loc is None else left + torch.clamp(loc, -LOC_BOUND, LOC_BOUND).unsqueeze(-2)
+
+    def inside(self, x: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        steps, left = prepared
+        t = (x + self.bound) / (2 * self.bound)
+        up, down = _powers(torch.stack([t, (self.bound - x) / (2 * self.bound)]), self.degree).unbind(0)
+        last = self.degree - 1
+        binomials = x.new_tensor([float(math.comb(last, i)) for i in range(self.degree)]).unsqueeze(-1)
+        # The basis of degree M - 1 gives the slope in positive terms, and the value since b(i, M) = (1-t) b(i, M-1) + t b(i-1, M-1).
+        basis = binomials * up * down.flip(-2)
+        y = (basis * (left + t.unsqueeze(-2) * steps)).sum(-2)
+        return y, (basis * steps).sum(-2) * (self.degree / (2 * self.bound))
+
+
+LOGIT_BOUND = 3.0
+MAX_DEGREE = 128
+
+
+def _powers(t: Tensor, count: int) -> Tensor:
+    """Return the powers 0 to count - 1, ``(*batch, count, sites)``, by doubling; unlike `torch.pow` they differentiate twice at zero."""
+    factor = t.unsqueeze(-2)
+    rows = torch.ones_like(factor)
+    while rows.shape[-2] < count:
+        rows = torch.cat([rows, rows * factor], -2)
+        factor = factor * factor
+    return rows[..., :count, :]

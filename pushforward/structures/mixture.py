@@ -1,0 +1,188 @@
+"""Mixtures: a base that is a weighted sum of other bases or of flows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
+
+from pushforward import supports
+from pushforward.core import Base, BaseModule, Bijector, Compose, Shape
+from pushforward.parameters import NetLike, Parameters, expect_net, flat_context
+from pushforward.spec import PlanError
+from pushforward.structures.standardize import Standardize
+
+
+@dataclass(frozen=True, repr=False)
+class Pushforward(Base):
+    r"""A base pushed through a bijection, which is a base again: :math:`\log p(y) = \log p_{base}(x) - \log|\det dg/dx|`, y = g(x).
+
+    Its parameters are those of the two. As a component of a `Mixture` it is a whole flow.
+
+    Args:
+        base: The plan of the distribution of x.
+        bijector: The plan from x to y, or a list of plans.
+
+    >>> from pushforward.bases import StandardNormal
+    >>> from pushforward.kernels.fixed import Exp
+    >>> Pushforward(StandardNormal(), Exp()).build((1,)).log_prob(torch.ones(1))
+    tensor(-0.9189)
+    """
+
+    base: Base
+    bijector: Bijector | Sequence[Bijector]
+
+    def check(self) -> None:
+        _expect_base(self, self.base)
+        self.chain()
+
+    def chain(self) -> Bijector:
+        """Return the bijector as one plan."""
+        return self.bijector if isinstance(self.bijector, Bijector) else Compose(self.bijector)
+
+    def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
+        return PushforwardModule(self, event_shape, context_shape)
+
+
+class PushforwardModule(BaseModule):
+    """A built base with a built bijection on top."""
+
+    def __init__(self, plan: Pushforward, event_shape: Shape, context_shape: Shape | None) -> None:
+        base = plan.base.build(event_shape, context_shape)
+        transform = plan.chain().build(base.event_shape, context_shape)
+        super().__init__(plan, transform.out_shape, context_shape)
+        self.base, self.transform = base, transform
+        self.has_rsample, self.batch_shape = base.has_rsample, base.batch_shape
+        self.uses_context = base.uses_context or transform.uses_context
+        # Contexts in the units of this flow alone, as a `Flow` has them: flows that were fitted apart have measured different ones.
+        self.context_units = Standardize().build(context_shape) if self.uses_context and context_shape is not None else None
+        try:
+            self.support: Constraint = transform.image(base.support)
+        except PlanError as error:
+            raise PlanError(f"{plan!r}: {error}") from error
+
+    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        context = self._enter(context)
+        x, ladj = self.transform.inverse(value, context)
+        return self.base.log_prob(x, context) + ladj
+
+    def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        context = self._enter(context)
+        drawn: Tensor = self.transform(self.base.rsample(batch, context, generator), context)[0]
+        return drawn
+
+    def _enter(self, context: Tensor | None) -> Tensor | None:
+        return context if context is None or self.context_units is None else self.context_units.inverse(context)[0]
+
+
+@dataclass(frozen=True, repr=False)
+class Mixture(Base):
+    r"""Weighted sum of distributions, :math:`p(y) = \sum_k w_k\, p_k(y)`, :math:`w = \mathrm{softmax}(\lambda)`: bases or whole flows.
+
+    The density is exact, a logsumexp over the components. A sample is drawn from each component and one of them kept, so it
+    costs K draws; the choice has no gradient, so there is no ``rsample``. K weights, free or a function of the context, and the
+    parameters of the components. The support is the interval that spans those of the components.
+    Components that are alike would have the same gradients for ever, so a new mixture moves their parameters apart by some noise.
+    Source: Maximum Likelihood from Incomplete Data via the EM Algorithm (Dempster, Laird, Rubin, 1977), trained by gradients.
+
+    Args:
+        components: The plans of the components; `Pushforward` for a flow.
+        net: The network from context to the logits of the weights (None: free logits); it starts with equal weights.
+        noise: Size of the noise on the parameters of a new mixture.
+
+    >>> from pushforward.bases import DiagNormal, StandardNormal
+    >>> Mixture([StandardNormal(), DiagNormal()], noise=0.0).build((2,)).log_prob(torch.zeros(2)).detach()
+    tensor(-1.8379)
+    """
+
+    components: Sequence[Base]
+    net: NetLike | None = None
+    noise: float = 0.1
+
+    def check(self) -> None:
+        if not isinstance(self.components, tuple) or not self.components:
+            raise PlanError(f"Mixture: expected a list of plans of distributions, got {self.components!r}")
+        for component in self.components:
+            _expect_base(self, component)
+        expect_net(self, self.net, optional=True)
+        if not (math.isfinite(self.noise) and self.noise >= 0):
+            raise PlanError(f"Mixture: expected noise >= 0, got {self.noise}")
+
+    def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
+        if self.net is not None and context_shape is None:
+            raise PlanError(f"{self!r}: expected a context for its net, got none; give context_shape, or leave out net")
+        return MixtureModule(self, event_shape, context_shape)
+
+
+class MixtureModule(BaseModule):
+    """Built components and the logits of their weights."""
+
+    has_rsample = False
+
+    def __init__(self, plan: Mixture, event_shape: Shape, context_shape: Shape | None) -> None:
+        built = [component.build(event_shape, context_shape) for component in plan.components]
+        super().__init__(plan, built[0].event_shape, context_shape)
+        for index, component in enumerate(built):
+            if component.event_shape != self.event_shape or component.batch_shape:
+                raise PlanError(
+                    f"Mixture: expected all components on events of shape {self.event_shape} and without a batch, got component {index} "
+                    f"on {component.event_shape} with a batch of {tuple(component.batch_shape)}"
+                )
+        self.support = _span([component.support for component in built])
+        with torch.no_grad():
+            for parameter in (p for component in built for p in component.parameters()):
+                fan = parameter.shape[-1] if parameter.dim() > 1 else 1
+                parameter.add_(torch.randn_like(parameter), alpha=plan.noise / fan**0.5)
+        self.components = nn.ModuleList(built)
+        context = 0 if plan.net is None or context_shape is None else math.prod(context_shape)
+        self.parameters_of = Parameters({"logits": torch.zeros(len(built))}, plan.net, 0, context)
+        self.weighted = context > 0
+        self.uses_context = self.weighted or any(component.uses_context for component in built)
+
+    def log_weights(self, context: Tensor | None = None) -> Tensor:
+        """Return the logs of the weights, ``(*batch of the context, K)``."""
+        logits = self.parameters_of.flat(None, flat_context(context, self.context_shape) if self.weighted else None)
+        return torch.log_softmax(logits, -1)
+
+    def log_joint(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the logs of weight times density, ``(*batch, K)``; a softmax over them says from which component a value comes."""
+        weights = self.log_weights(context).unbind(-1)
+        terms = [component.log_prob(value, context) + weight for component, weight in zip(self.components, weights, strict=True)]  # type: ignore[operator]
+        return torch.stack(torch.broadcast_tensors(*terms), -1)
+
+    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        joint = self.log_joint(value, context)
+        # Where every component is -inf, the gradient of logsumexp is NaN.
+        nowhere = (joint == -math.inf).all(-1)
+        inside = torch.where(nowhere.unsqueeze(-1), 0.0, joint)
+        return torch.where(nowhere, -math.inf, torch.logsumexp(inside, -1))
+
+    def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        weights = torch.cumsum(torch.exp(self.log_weights(context)), -1)
+        place = torch.rand(batch, dtype=weights.dtype, device=weights.device, generator=generator)
+        chosen = (place.unsqueeze(-1) >= weights[..., :-1]).sum(-1)
+        drawn = torch.stack([component.rsample(batch, context, generator) for component in self.components])  # type: ignore[operator]
+        chosen = chosen.reshape(1, *batch, *(1 for _ in self.event_shape)).expand(1, *batch, *self.event_shape)
+        return torch.gather(drawn, 0, chosen).squeeze(0)
+
+
+def _expect_base(owner: Base, plan: object) -> None:
+    if not isinstance(plan, Base):
+        raise PlanError(
+            f"{type(owner).__name__}: expected the plan of a distribution, got {plan!r}; wrap() gives that of a torch distribution, "
+            "and Pushforward(base, bijector) that of a flow"
+        )
+
+
+def _span(parts: Sequence[Constraint]) -> Constraint:
+    """Return the interval from the lowest end of some supports to the highest."""
+    if all(supports.same(part, parts[0]) for part in parts):
+        return parts[0]
+    ends = [supports.bounds(part) for part in parts]
+    if any(end is None for end in ends):
+        raise PlanError(f"Mixture: expected components on intervals or on the same set, got {[supports.name(part) for part in parts]}")
+    return supports.interval(min(end[0] for end in ends if end), max(end[1] for end in ends if end))

@@ -1,0 +1,197 @@
+"""Normalisation of features inside a flow: measured location and scale under a learned affine map."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pushforward import numerics
+from pushforward.core import Bijector, ComposeModule, Shape, TransformModule
+from pushforward.kernel import evaluate
+from pushforward.kernels.affine import Affine
+from pushforward.parameters import Parameters
+from pushforward.spec import PlanError
+
+
+@dataclass(frozen=True, repr=False)
+class ActNorm(Bijector):
+    r"""Activation normalisation, :math:`y_c = m_c + v_c (\mu_c + e^{s(\alpha_c)} x_c)`, one location and scale a feature or channel.
+
+    ``calibrate`` measures m and v, mean and standard deviation of the data side, and puts the learned part back to the identity: from
+    then on the base side of those rows has mean 0 and variance 1. m and v stay as they are, :math:`\mu` and the log-scale, bounded as in
+    `Affine`, are learned. Nothing is measured in a call: a layer that never met data is the identity at the start. All are in the
+    ``state_dict``, with ``calibrated``. A feature that does not vary keeps the scale 1.
+    Acts on the first event axis, whose C entries each share two parameters over the other axes; all real values to all real values.
+    Source: Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma, Dhariwal, 2018).
+
+    Args:
+        bound: The largest absolute log of the learned scale.
+
+    >>> layer = ActNorm().build(2)
+    >>> layer.calibrate(torch.tensor([[0.0, 10.0], [2.0, 30.0]]))
+    >>> layer.inverse(torch.tensor([[2.0, 10.0]]))[0].detach()
+    tensor([[ 1., -1.]])
+    """
+
+    bound: float = 3.0
+
+    event_dim = 1
+    formula = "y = m + v (loc + exp(s(log_scale)) x) for each feature, m and v measured once"
+    size = "2 * C"
+
+    def check(self) -> None:
+        Affine(self.bound)
+
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+        return ActNormModule(self, event_shape, context_shape, self.bound)
+
+
+@dataclass(frozen=True, repr=False)
+class BatchNorm(Bijector):
+    r"""Batch normalisation, :math:`y_c = m_c + v_c (\mu_c + e^{s(\alpha_c)} x_c)` with statistics that follow the data.
+
+    :math:`m` and :math:`v^2 - \epsilon` are running means of the mean and the variance of the data side. Both directions use what is
+    stored, in training as in evaluation. With the statistics of the batch instead, as Pyro and nflows take them in training, a row's
+    density depends on the rows beside it, gradients run through the statistics, the inverse is not that of the forward map,
+    and the model that is evaluated is not the one that was trained. So here nothing changes in a call. ``calibrate`` measures rows and
+    puts the learned part back to the identity; ``update`` moves the statistics towards those of a batch by ``momentum``, the weight of
+    the new batch as in Pyro and `torch.nn.BatchNorm1d`; the first update takes its batch whole. `update_batch_norm` does so for all layers
+    of a chain, once a step or once an epoch.
+    Acts on the first event axis, whose C entries each share two parameters over the other axes; all real values to all real values.
+    Source: Density Estimation using Real NVP (Dinh et al., 2017); Masked Autoregressive Flow for Density Estimation (Papamakarios et al.,
+    2017), with stored statistics.
+
+    Args:
+        momentum: Weight of a new batch, in (0, 1].
+        epsilon: What is added to each variance.
+        bound: The largest absolute log of the learned scale.
+
+    >>> layer = BatchNorm(momentum=0.5).build(1)
+    >>> layer.update(torch.tensor([[0.0], [2.0]])), layer.update(torch.tensor([[8.0], [10.0]]))
+    (None, None)
+    >>> layer.loc
+    tensor([5.])
+    """
+
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+    bound: float = 3.0
+
+    event_dim = 1
+    formula = "y = m + v (loc + exp(s(log_scale)) x) for each feature, m and v running statistics"
+    size = "2 * C"
+
+    def check(self) -> None:
+        Affine(self.bound)
+        if not 0 < self.momentum <= 1:
+            raise PlanError(f"BatchNorm: expected momentum in (0, 1], got {self.momentum}")
+        if not (math.isfinite(self.epsilon) and self.epsilon >= 0):
+            raise PlanError(f"BatchNorm: expected epsilon >= 0, got {self.epsilon}")
+
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+        return BatchNormModule(self, event_shape, context_shape)
+
+
+class ActNormModule(TransformModule):
+    """Measured location and scale of each feature, and a learned affine map below them."""
+
+    loc: Tensor
+    scale: Tensor
+    calibrated: Tensor
+
+    def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None, bound: float, epsilon: float = 0.0) -> None:
+        super().__init__(plan, event_shape, context_shape)
+        features, self.rest, self.rank = event_shape[0], math.prod(event_shape[1:]), len(event_shape)
+        self.kernel, self.epsilon = Affine(bound), epsilon
+        self.parameters_of = Parameters(self.kernel.init((features,)))
+        self.register_buffer("loc", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+        self.register_buffer("calibrated", torch.tensor(False))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, ladj = self._learned(False, self._features(numerics.working(x)))
+        loc, scale = numerics.working(self.loc), numerics.working(self.scale)
+        return self._event(loc + scale * y).to(x.dtype), ladj + self.rest * torch.log(scale).sum()
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        loc, scale = numerics.working(self.loc), numerics.working(self.scale)
+        x, ladj = self._learned(True, (self._features(numerics.working(y)) - loc) / scale)
+        return self._event(x).to(y.dtype), ladj - self.rest * torch.log(scale).sum()
+
+    def _learned(self, inverse: bool, values: Tensor) -> tuple[Tensor, Tensor]:
+        out, ladj = evaluate(self.kernel, values, self.parameters_of.flat(), self.parameters_of.named, inverse)
+        return out, ladj.sum(-1)
+
+    def _features(self, x: Tensor) -> Tensor:
+        """Return ``(*batch, rest, features)``: the features on the last axis, the other event axes joined to one."""
+        return x.reshape((*x.shape[: x.dim() - self.rank], self.event_shape[0], self.rest)).mT
+
+    def _event(self, x: Tensor) -> Tensor:
+        return x.mT.reshape(x.shape[:-2] + self.event_shape)
+
+    @torch.no_grad()
+    def calibrate(self, y: Tensor, context: Tensor | None = None) -> None:
+        """Measure mean and standard deviation (of the population) of every feature, and put the learned part back to the identity."""
+        mean, variance, constant = self._measured(y)
+        self._store(mean, torch.where(constant, 1.0, variance) + self.epsilon)
+        for parameter in self.parameters_of.parameters():
+            parameter.zero_()
+
+    def _measured(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean and variance of each feature, and where it varies by no more than rounding."""
+        rows = self._features(y.detach()).reshape(-1, self.event_shape[0]).double()
+        if not len(rows) or not bool(torch.isfinite(rows).all()):
+            got = "some that are not" if len(rows) else "none"
+            raise ValueError(f"{type(self.plan).__name__}: expected rows of finite values, got {got}")
+        variance = rows.var(0, correction=0)
+        return rows.mean(0), variance, variance.sqrt() <= torch.finfo(y.dtype).eps * rows.abs().amax(0)
+
+    def _store(self, mean: Tensor, square: Tensor) -> None:
+        self.loc.copy_(mean)
+        self.scale.copy_(square.sqrt())
+        self.calibrated.fill_(True)
+
+
+class BatchNormModule(ActNormModule):
+    """A built batch normalisation: `ActNormModule` with statistics that move."""
+
+    def __init__(self, plan: BatchNorm, event_shape: Shape, context_shape: Shape | None) -> None:
+        super().__init__(plan, event_shape, context_shape, plan.bound, plan.epsilon)
+        self.momentum = plan.momentum
+
+    @torch.no_grad()
+    def update(self, y: Tensor) -> None:
+        """Move the statistics towards those of rows ``(n, *event)`` of the data side; the learned part stays."""
+        mean, variance, constant = self._measured(y)
+        if not bool(self.calibrated):
+            self._store(mean, torch.where(constant, 1.0, variance) + self.epsilon)
+            return
+        square = self.scale.double().square()
+        self._store(torch.lerp(self.loc.double(), mean, self.momentum), torch.lerp(square, variance + self.epsilon, self.momentum))
+
+
+@torch.no_grad()
+def update_batch_norm(module: TransformModule, y: Tensor, context: Tensor | None = None) -> None:
+    """Update the statistics of all `BatchNorm` layers of a chain with rows of the data side.
+
+    Args:
+        module: What a plan built, such as ``flow.transform``.
+        y: Rows ``(n, *event)``.
+        context: Their context ``(n, *context)``, in the units that the module takes.
+
+    >>> from pushforward.core import Compose
+    >>> chain = Compose([BatchNorm(), BatchNorm()]).build(1)
+    >>> update_batch_norm(chain, torch.tensor([[0.0], [2.0]]))
+    >>> [layer.loc.item() for layer in chain.layers]
+    [0.0, 1.0]
+    """
+    if isinstance(module, BatchNormModule):
+        module.update(y)
+    elif isinstance(module, ComposeModule):
+        for layer in reversed(module.layers):
+            assert isinstance(layer, TransformModule)
+            update_batch_norm(layer, y, context)
+            y = layer.inverse(y, context)[0]

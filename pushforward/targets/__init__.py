@@ -1,0 +1,13 @@
+"""Targets: the densities that the literature tries flows on, normalised, with exact samples."""
+
+from pushforward.targets.checkerboard import Checkerboard
+from pushforward.targets.curves import Circles, Spirals, SwissRoll, TwoMoons
+from pushforward.targets.energies import RingMixture, SineEnergy, TwoModes
+from pushforward.targets.mixtures import GaussianGrid, GaussianRing, Pinwheel, TwoIndependent
+from pushforward.targets.target import Target
+from pushforward.targets.triangular import Banana, Crescent, Funnel, Rosenbrock, SineWave
+
+__all__ = [
+    "Banana", "Checkerboard", "Circles", "Crescent", "Funnel", "GaussianGrid", "GaussianRing", "Pinwheel", "RingMixture", "Rosenbrock",
+    "SineEnergy", "SineWave", "Spirals", "SwissRoll", "Target", "TwoIndependent", "TwoModes", "TwoMoons",
+]  # fmt: skip

@@ -1,0 +1,22 @@
+"""Rows of the normalising layers."""
+
+from __future__ import annotations
+
+from pushforward.core import Bijector, Compose
+from pushforward.kernels.affine import Affine
+from pushforward.nets import MLP
+from pushforward.structures.coupling import Coupling
+from pushforward.structures.normalize import ActNorm, BatchNorm
+from pushforward.structures.rearrange import OnAxis
+
+# name -> (plan, event_shape, context_shape)
+CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
+    "ActNorm": (ActNorm(), (3,), None),
+    "ActNorm, one feature": (ActNorm(bound=1.0), (1,), None),
+    "ActNorm, channels": (ActNorm(), (2, 3), None),
+    "ActNorm, last axis": (OnAxis(ActNorm(), -1), (2, 3), None),
+    "ActNorm in a chain given context": (Compose([ActNorm(), Coupling(Affine(), net=MLP((16, 16))), ActNorm()]), (3,), (2,)),
+    "BatchNorm": (BatchNorm(), (2,), None),
+    "BatchNorm, five features": (BatchNorm(momentum=1.0, epsilon=0.0, bound=2.0), (5,), None),
+    "BatchNorm, channels": (BatchNorm(), (2, 2, 2), None),
+}

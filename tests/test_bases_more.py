@@ -1,0 +1,325 @@
+"""Bases beyond the diagonal normal: every law of a flow, known values, samples against densities, gradients of samples."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.distributions as td
+from cases import SMALL
+from scipy import stats
+
+import pushforward
+from pushforward import bijectors as bij
+from pushforward.bases import (
+    BoxUniform,
+    CircleUniform,
+    DiagNormal,
+    FullNormal,
+    GeneralizedNormal,
+    MixtureOfNormals,
+    Product,
+    Resampled,
+    StandardNormal,
+    StudentT,
+    VonMises,
+    wrap,
+)
+from pushforward.distributions import Flow
+from pushforward.spec import PlanError, Spec
+from pushforward.testing import FLOW_LAWS, check_flow, randomize
+
+# name -> (plan, bijector, event_shape, context_shape)
+ROWS = {
+    "FullNormal": (FullNormal(), bij.Spline(bins=4), 3, None),
+    "FullNormal given context": (FullNormal(net=SMALL), [], (2, 2), 3),
+    "StudentT": (StudentT(), bij.Affine(), 1, None),
+    "StudentT given context": (StudentT(df=4.0, net=SMALL), bij.Affine(), 3, 2),
+    "GeneralizedNormal, fixed": (GeneralizedNormal([1.0, 4.0], learn_power=False), [], 2, None),
+    "GeneralizedNormal given context": (GeneralizedNormal(net=SMALL), bij.Affine(), 2, 2),
+    "BoxUniform": (BoxUniform(), bij.Compose([bij.Sigmoid().inv, bij.Affine()]), 2, None),
+    "CircleUniform": (CircleUniform(), [], 1, None),
+    "VonMises given context": (VonMises(2.0, net=SMALL), [], 1, 3),
+    "MixtureOfNormals": (MixtureOfNormals(5), bij.Affine(), 1, None),
+    "MixtureOfNormals, three features": (MixtureOfNormals(3), bij.Linear(), 3, None),
+    "Resampled": (Resampled(SMALL, trials=20), bij.Affine(), 1, None),
+    "Resampled given context": (Resampled(SMALL, trials=5, nodes=512, conditional=True), [], 2, 2),
+    "Product of supports": (Product([VonMises(), DiagNormal(net=SMALL)], [1, 2]), [], 3, 2),
+}
+
+
+def flow_of(name):
+    base, bijector, event, context = ROWS[name]
+    return Flow(base, bijector, event_shape=event, context_shape=context)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_laws_of_flows(name):
+    assert set(check_flow(flow_of(name))) == {law.name for law in FLOW_LAWS}
+
+
+# name -> (plan, scipy's distribution of one site)
+KNOWN = {
+    "t": (StudentT(df=2.5), stats.t(2.5)),
+    "Cauchy": (StudentT(df=1.0), stats.cauchy()),
+    "generalized normal": (GeneralizedNormal(1.7), stats.gennorm(1.7)),
+    "Laplace": (GeneralizedNormal(1.0), stats.laplace()),
+    "normal": (GeneralizedNormal(2.0), stats.norm(scale=math.sqrt(0.5))),
+    "nearly uniform": (GeneralizedNormal(30.0), stats.gennorm(30.0)),
+    "von Mises": (VonMises(3.0), stats.vonmises(3.0)),
+    "von Mises, nearly uniform": (VonMises(1e-3), stats.vonmises(1e-3)),
+    "von Mises, sharp": (VonMises(120.0), stats.vonmises(120.0)),
+    "circle": (CircleUniform(), stats.uniform(-math.pi, 2 * math.pi)),
+    "box": (BoxUniform(-1.0, 3.0), stats.uniform(-1, 4)),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_densities_and_samples_are_scipys(name):
+    plan, known = KNOWN[name]
+    base = plan.build((2,)).double()
+    drawn = base.rsample(torch.Size((5000,)), None, torch.Generator().manual_seed(7)).detach()
+    assert stats.kstest(drawn.flatten().numpy(), known.cdf).pvalue > 1e-4
+    expected = torch.as_tensor(known.logpdf(drawn.numpy())).sum(-1)
+    assert torch.allclose(base.log_prob(drawn), expected, rtol=1e-11, atol=1e-11)
+    assert torch.allclose(plan.build((2,)).log_prob(drawn.float()).double(), expected, rtol=1e-4, atol=1e-4)
+    single = plan.build((2,)).rsample(torch.Size((1000,)), None, torch.Generator().manual_seed(8)).detach()
+    assert single.dtype == torch.float32
+    assert torch.isfinite(single).all()
+
+
+def test_full_normal_is_multivariate_normal():
+    base = randomize(FullNormal().build((4,)), 1.5).double()
+    theta = base.theta(None)
+    eye = torch.eye(4, dtype=torch.float64)
+    matrix = base.kernel.forward(eye, **theta)[0] - theta["loc"]
+    known = td.MultivariateNormal(theta["loc"], matrix.T @ matrix)
+    x = 3 * torch.randn(20, 4, dtype=torch.float64)
+    assert torch.allclose(base.log_prob(x), known.log_prob(x), rtol=1e-9)
+    assert torch.equal(matrix.T, matrix.T.tril())
+    drawn = base.rsample(torch.Size((40000,)), None, torch.Generator().manual_seed(0)).detach()
+    assert torch.allclose(drawn.T.cov(), known.covariance_matrix, rtol=0.1, atol=0.1)
+
+
+def test_mixture_of_normals_is_a_mixture():
+    base = randomize(MixtureOfNormals(4).build((3,)), 1.0).double()
+    theta = base.theta(None)
+    scale = torch.exp(6 / math.pi * torch.atan(theta["log_scale"] * math.pi / 6))
+    parts = td.Independent(td.Normal(theta["loc"], scale), 1)
+    known = td.MixtureSameFamily(td.Categorical(logits=theta["logits"]), parts)
+    x = 2 * torch.randn(20, 3, dtype=torch.float64)
+    assert torch.allclose(base.log_prob(x), known.log_prob(x), rtol=1e-12)
+    assert len({tuple(row) for row in theta["loc"].tolist()}) == 4
+    assert torch.equal(
+        MixtureOfNormals(2, seed=3).build((2,)).theta(None)["loc"], MixtureOfNormals(2, seed=3).build((2,)).theta(None)["loc"]
+    )
+    assert MixtureOfNormals(1).build((2,)).log_prob(torch.zeros(2)).item() == pytest.approx(-math.log(2 * math.pi))
+
+
+RULE = np.polynomial.legendre.leggauss(400)
+
+
+def cdf_of(name, value, flat):
+    """Return the distribution function of a one-dimensional base with given parameters, by quadrature from far below."""
+    base = SAMPLED[name].build((1,)).double()
+    with torch.no_grad():
+        base.parameters_of.offset.copy_(torch.as_tensor(flat))
+        low = -math.pi if "VonMises" in name else -12.0
+        nodes, weights = RULE
+        points = low + 0.5 * (value - low) * (torch.as_tensor(nodes) + 1)
+        return 0.5 * (value - low) * float((base.log_prob(points[:, None]).exp() * torch.as_tensor(weights)).sum())
+
+
+SAMPLED = {
+    "VonMises": VonMises(4.0),
+    "MixtureOfNormals": MixtureOfNormals(3),
+    "StudentT": StudentT(df=20.0),
+    "FullNormal": FullNormal(),
+}
+
+
+@pytest.mark.parametrize("name", ["VonMises", "MixtureOfNormals"])
+def test_gradients_of_samples_keep_the_distribution_function(name):
+    base = randomize(SAMPLED[name].build((1,)), 0.3).double()
+    offset = base.parameters_of.offset
+    if name == "VonMises":
+        offset.data[0] = 0.0  # the middle opposite to the cut, from which the distribution function is counted
+    for seed in range(4):
+        value = base.rsample(torch.Size(()), None, torch.Generator().manual_seed(seed))
+        (gradient,) = torch.autograd.grad(value.sum(), offset)
+        density = base.log_prob(value).exp().item()
+        for index in range(len(offset)):
+            moved = [offset.detach().clone() for _ in range(2)]
+            moved[0][index] += 1e-5
+            moved[1][index] -= 1e-5
+            slope = (cdf_of(name, value.item(), moved[0]) - cdf_of(name, value.item(), moved[1])) / 2e-5
+            if name == "VonMises" and index == 0:
+                slope = -density  # a turn: the distribution function from the cut on moves with it
+            assert gradient[index].item() == pytest.approx(-slope / density, abs=2e-7), index
+
+
+def test_gradients_of_expectations_of_a_mixture():
+    base = randomize(MixtureOfNormals(3).build((2,)), 0.5).double()
+    drawn = base.rsample(torch.Size((20000,)), None, torch.Generator().manual_seed(0))
+    product = drawn[:, 0] * drawn[:, 1] ** 2
+    theta = base.theta(None)
+    scale = torch.exp(6 / math.pi * torch.atan(theta["log_scale"] * math.pi / 6))
+    exact = (torch.softmax(theta["logits"], -1) * theta["loc"][:, 0] * (theta["loc"][:, 1] ** 2 + scale[:, 1] ** 2)).sum()
+    (expected,) = torch.autograd.grad(exact, base.parameters_of.offset)
+    halves = torch.stack([torch.autograd.grad(part.mean(), base.parameters_of.offset, retain_graph=True)[0] for part in product.split(500)])
+    error = halves.std(0) / math.sqrt(len(halves))
+    assert float(((halves.mean(0) - expected) / error.clamp(min=1e-9)).abs().max()) < 4.5
+    (first,) = torch.autograd.grad(product[:10].sum(), base.parameters_of.offset, create_graph=True)
+    assert torch.isfinite(torch.autograd.grad(first.sum(), base.parameters_of.offset)[0]).all()
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_extreme_parameters_stay_finite(name):
+    for size in (0.0, 1e4, -1e4):
+        base = SAMPLED[name].build((2,))
+        with torch.no_grad():
+            base.parameters_of.offset.fill_(size)
+        x = base.rsample(torch.Size((50,)), None, torch.Generator().manual_seed(0))
+        log_prob = base.log_prob(x)
+        assert torch.isfinite(log_prob).all()
+        for gradient in (*torch.autograd.grad(log_prob.sum() + x.sum(), base.parameters_of.offset),):
+            assert torch.isfinite(gradient).all(), (name, size)
+
+
+def test_heavy_tails_do_not_overflow():
+    base = StudentT(df=1.0, learn_df=False).build((1,))
+    x = torch.tensor([[1e25], [-1e30], [math.inf], [0.0]], requires_grad=True)
+    result = base.log_prob(x)
+    assert torch.allclose(result[:2].double(), torch.as_tensor(stats.cauchy.logpdf([1e25, -1e30])), rtol=1e-5)
+    assert result[2] == -math.inf
+    (gradient,) = torch.autograd.grad(result[[0, 1, 3]].sum(), x)
+    assert torch.isfinite(gradient[[0, 1, 3]]).all()
+
+
+def test_resampled_normalizer():
+    base = randomize(Resampled(SMALL, trials=8).build((2,)), 2.0)
+    with torch.no_grad():
+        ours = base.normalizer(base.nodes)
+        other = base.normalizer(torch.randn(200_000, 2, generator=torch.Generator().manual_seed(0)))
+    assert 0.02 < ours < 0.98
+    assert ours.item() == pytest.approx(other.item(), abs=3e-3)
+    # A grid holds all of the mass.
+    line = torch.linspace(-7, 7, 281)
+    mass = base.log_prob(torch.cartesian_prod(line, line)).exp().sum() * 0.05**2
+    assert mass.item() == pytest.approx(1, abs=2e-3)
+    (gradient,) = torch.autograd.grad(mass, [base.acceptance.net.layers[-1].bias])
+    assert gradient.abs().max() < 2e-3  # the constant follows the parameters
+
+
+def test_resampled_special_cases():
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    normal = StandardNormal().build((3,)).log_prob(x)
+    assert torch.allclose(Resampled(SMALL).build((3,)).log_prob(x), normal, atol=1e-5)  # equal acceptance everywhere
+    once = randomize(Resampled(SMALL, trials=1).build((3,)), 2.0)
+    assert torch.allclose(once.log_prob(x), normal, atol=1e-6)
+    many = randomize(Resampled(SMALL, trials=100_000).build((3,)), 1.0).double()
+    accepted = torch.sigmoid(many._logit(x.double(), None)) / many.normalizer(many.nodes)
+    assert torch.allclose(many.log_prob(x.double()), normal.double() + accepted.log(), atol=1e-6)
+
+
+def test_a_resampled_base_learns_a_ring():
+    torch.manual_seed(0)
+    angle = 2 * math.pi * torch.rand(2000)
+    data = torch.stack([2 * torch.cos(angle), 2 * torch.sin(angle)], -1) + 0.2 * torch.randn(2000, 2)
+    flow = Flow(Resampled(bij.MLP((32,)), trials=20, nodes=1024), bij.Affine(), event_shape=2)
+    normal = -td.Normal(0.0, data.std()).log_prob(data).sum(-1).mean().item()
+    optimizer = torch.optim.Adam(flow.parameters(), lr=0.02)
+    for _ in range(150):
+        loss = -flow.log_prob(data).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < normal - 0.3
+    assert (flow.sample((2000,)).norm(dim=-1) > 1).float().mean() > 0.8
+
+
+def test_product_of_bases():
+    plan = Product([StandardNormal(), BoxUniform(0.0, 2.0), wrap(td.Exponential(torch.ones(2)))], [1, 1, 2])
+    base = plan.build((4,))
+    x = torch.tensor([[0.5, 1.0, 0.3, 2.0], [0.5, 2.5, 0.3, 2.0], [0.5, 1.0, -0.3, 2.0], [math.nan, 1.0, 0.3, 2.0]])
+    expected = td.Normal(0.0, 1.0).log_prob(torch.tensor(0.5)).item() - math.log(2) - 2.3
+    result = base.log_prob(x)
+    assert result[0].item() == pytest.approx(expected)
+    assert result[1:3].tolist() == [-math.inf] * 2
+    assert torch.isnan(result[3])
+    assert base.support.check(x).tolist() == [True, False, False, False]
+    assert base.rsample(torch.Size((5,))).shape == (5, 4)
+    assert Spec.from_json(plan.to_json()) == plan
+
+
+def test_ends_of_a_box():
+    base = BoxUniform([0.0, -1.0], 1.0).build((2,))
+    x = torch.tensor([[0.0, -1.0], [1.0, 1.0], [0.5, -1.1], [1.1, 0.0], [math.nan, 0.0], [math.inf, 0.0]])
+    assert base.log_prob(x).tolist()[:4] == pytest.approx([-math.log(2)] * 2 + [-math.inf] * 2)
+    assert torch.isnan(base.log_prob(x)[4])
+    assert base.log_prob(x)[5] == -math.inf
+    exact = BoxUniform(0.1, 0.3).build((1,)).double()
+    assert exact.log_prob(torch.tensor([0.3 - 1e-12], dtype=torch.float64)).item() == pytest.approx(-math.log(0.2), rel=1e-14)
+    assert exact.log_prob(torch.tensor([0.3 + 1e-12], dtype=torch.float64)).item() == -math.inf
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_plans_meta_device_and_empty_batches(name):
+    plan, _, event, context = ROWS[name]
+    assert Spec.from_json(plan.to_json()) == plan
+    event = (event,) if isinstance(event, int) else event
+    shape = None if context is None else (context,)
+    with torch.device("meta"):
+        built = plan.build(event, shape)
+        assert built.log_prob(torch.zeros(3, *event), None if shape is None else torch.zeros(3, *shape)).shape == (3,)
+    base = plan.build(event, shape)
+    given = None if shape is None else torch.zeros(*shape)
+    assert base.log_prob(torch.zeros(0, *event), given).shape == (0,)
+    x = base.rsample(torch.Size((4,)), given, torch.Generator().manual_seed(0)).detach()
+    assert torch.equal(x, base.rsample(torch.Size((4,)), given, torch.Generator().manual_seed(0)))
+    whole = base.log_prob(x, given)
+    spoiled = base.log_prob(torch.cat([x[:3], torch.full_like(x[:1], math.nan)]), given)
+    assert torch.isnan(spoiled[3])
+    assert torch.allclose(spoiled[:3], whole[:3])
+    assert torch.allclose(torch.func.vmap(lambda row: base.log_prob(row, given))(x), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: FullNormal(net=3), r"FullNormal: expected net to be a plan such as MLP\(\)"),
+        (lambda: FullNormal(bound=0.0), "expected bound > 0"),
+        (lambda: FullNormal(net=SMALL).build((2,)), "expected a context for its net, got none"),
+        (lambda: StudentT(df=0.0), "StudentT: expected df > 0, got 0.0"),
+        (lambda: StudentT(df=[1.0, 2.0]).build((3,)), r"expected df to broadcast to the event_shape \(3,\), got \(1.0, 2.0\)"),
+        (lambda: GeneralizedNormal([1.0, -1.0]), "GeneralizedNormal: expected power > 0"),
+        (lambda: VonMises(math.inf), "VonMises: expected concentration > 0, got inf"),
+        (lambda: BoxUniform(1.0, 0.0), "BoxUniform: expected finite low < high, got low=1.0 and high=0.0"),
+        (lambda: BoxUniform(0.0, math.inf), "BoxUniform: expected finite low < high"),
+        (lambda: BoxUniform([0.0, 0.0], [1.0, 1.0, 1.0]), "BoxUniform: expected finite low < high"),
+        (lambda: BoxUniform("a"), "BoxUniform: expected"),
+        (lambda: MixtureOfNormals(0), "expected components to be a whole number of at least 1, got 0"),
+        (lambda: MixtureOfNormals(seed=-1), "expected seed to be a whole number of at least 0, got -1"),
+        (lambda: Resampled(trials=0), "Resampled: expected trials to be a whole number of at least 1, got 0"),
+        (lambda: Resampled(net=None), "Resampled: expected net"),
+        (lambda: Resampled(conditional=True).build((2,)), "expected a context, got none"),
+        (lambda: Resampled(conditional=1), "expected conditional to be True or False, got 1"),
+        (lambda: Product([], []), "Product: expected a list of base plans"),
+        (lambda: Product([StandardNormal], [1]), "Product: expected a list of base plans"),
+        (lambda: Product([StandardNormal()], [1, 2]), "expected a size of at least 1 for each of the 1 bases"),
+        (lambda: Product([StandardNormal()], [2]).build((3,)), r"expected an event of 2 features, got event_shape \(3,\)"),
+        (lambda: Product([wrap(td.Normal(torch.zeros(3, 2), 1.0))], [2]).build((2,)), "expected bases without a batch"),
+        (lambda: pushforward.Flow(Product([VonMises(), StandardNormal()], [1, 1]), bij.Affine(), 2), "expected values in"),
+    ],
+)
+def test_wrong_arguments(make, words):
+    with pytest.raises(PlanError, match=words):
+        make()
+
+
+def test_a_base_keeps_its_file(tmp_path):
+    flow = Flow(MixtureOfNormals(3), bij.Affine(), event_shape=2)
+    flow.save(tmp_path / "flow.safetensors")
+    assert pushforward.load(tmp_path / "flow.safetensors").base.plan == MixtureOfNormals(3)
