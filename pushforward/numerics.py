@@ -67,7 +67,7 @@ Function = Callable[..., tuple[Tensor, Tensor]]
 
 def recomputed(function: Function, *tensors: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``function(*tensors)``, keeping only the tensors for its gradient: what lies between is computed again."""
-    return with_gradient(function, lambda given, out, *g: _gradients(function, given, g, False), *tensors)
+    return with_gradient(function, lambda given, y, *g: _gradients(function, given, g, False), *tensors)
 
 
 def with_gradient(
@@ -77,7 +77,7 @@ def with_gradient(
 
     Args:
         function: What to evaluate, from tensors to ``(y, ladj)``.
-        gradient: From the tensors, ``(y, ladj)`` and the cotangents of both, to a cotangent or None for each tensor.
+        gradient: From the tensors, ``y`` and the cotangents of ``y`` and ``ladj``, to a cotangent or None for each tensor.
         tensors: What it depends on.
         again: The same function in a form that can be differentiated, where ``function`` is not.
     """
@@ -93,15 +93,15 @@ class _WithGradient(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         out = function(*tensors)
         ctx.function, ctx.gradient = again, gradient
-        ctx.save_for_backward(*tensors, *out)
+        ctx.save_for_backward(*tensors, out[0])
         return out
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
-        *given, y, ladj = ctx.saved_tensors
+        *given, y = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient is to be differentiated itself
             return None, None, None, *_gradients(ctx.function, given, cotangents, True)
-        return None, None, None, *ctx.gradient(given, (y, ladj), *cotangents)
+        return None, None, None, *ctx.gradient(given, y, *cotangents)
 
 
 def _gradients(function: Function, given: Sequence[Tensor], cotangents: Sequence[Tensor], again: bool) -> list[Tensor | None]:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from pushforward.kernel import Kernel
-from pushforward.native.library import transformed
-from pushforward.numerics import soft_clamp, soft_clamp_slope, with_gradient
+from pushforward.native.linear import linear, linear_gradient, takes
+from pushforward.numerics import soft_clamp, with_gradient
 from pushforward.spec import PlanError
 
 # Bound of the factors' entries: a product of unbounded triangular factors can be singular to working precision.
@@ -76,34 +76,27 @@ class Linear(Kernel):
         return (y if loc is None else y + loc), log_diagonal.sum(-1)
 
     def inverse(self, y: Tensor, lower: Tensor, upper: Tensor, log_diagonal: Tensor, loc: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        function = self._solved
-        if lower.dim() > 1 or transformed() or torch.compiler.is_compiling() or y.dtype != lower.dtype:
-            return function(y, lower, upper, log_diagonal, *(() if loc is None else (loc,)))
-        return with_gradient(function, self._gradient, y, lower, upper, log_diagonal, *(() if loc is None else (loc,)))
-
-    def _solved(self, y: Tensor, lower: Tensor, upper: Tensor, log_diagonal: Tensor, loc: Tensor | None = None) -> tuple[Tensor, Tensor]:
         left, right = _unit_triangles(lower, upper, log_diagonal.shape[-1])
         log_diagonal = soft_clamp(log_diagonal, self.bound)
         x = _solve(left, y if loc is None else y - loc, upper=False) * torch.exp(-log_diagonal)
         return _solve(right, x, upper=True), -log_diagonal.sum(-1)
 
-    def _gradient(self, given: Sequence[Tensor], out: tuple[Tensor, Tensor], gx: Tensor, gladj: Tensor) -> list[Tensor | None]:
-        """Return the gradients of the solution by hand: an eighth of the operators, which for few features are most of the time."""
-        y, lower, upper, log_diagonal, *loc = given
-        size = log_diagonal.shape[-1]
-        left, right = _unit_triangles(lower, upper, size)
-        diagonal = torch.exp(soft_clamp(log_diagonal, self.bound))
-        x = out[0].reshape(-1, size)
-        # With rows as vectors: x U' = w, w D = v, v L' = y - b.
-        w = torch.matmul(x, right.mT)
-        gw = torch.linalg.solve_triangular(right, gx.reshape(-1, size), upper=True, left=False, unitriangular=True)
-        gv = gw / diagonal
-        gy = torch.linalg.solve_triangular(left, gv, upper=False, left=False, unitriangular=True)
-        factors = torch.stack([torch.matmul(gy.mT, w * diagonal), torch.matmul(gw.mT, x)]).flatten()
-        entries = -factors[_places(size, lower.device)] * soft_clamp_slope(torch.cat([lower, upper]), ENTRY_BOUND)
-        gdiagonal = -((gw * w).sum(0) + gladj.sum()) * soft_clamp_slope(log_diagonal, self.bound)
-        glower, gupper = entries.split([len(lower), len(upper)])
-        return [gy.reshape(y.shape), glower, gupper, gdiagonal, *(-gy.sum(0) for _ in loc)]
+    def compiled(self, x: Tensor, theta: Tensor, inverse: bool) -> tuple[Tensor, Tensor] | None:
+        if not takes(x, theta):
+            return None
+
+        def value(x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+            return linear(x, theta, self.bound, self.bias, inverse)
+
+        def gradient(given: Sequence[Tensor], y: Tensor, gy: Tensor, gladj: Tensor) -> tuple[Tensor, Tensor]:
+            return linear_gradient(y if inverse else given[0], given[1], gy, gladj, self.bound, self.bias, inverse)
+
+        def again(x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+            names, sizes = zip(*((name, part.numel()) for name, part in self.init(x.shape[-1:]).items()), strict=True)
+            y, ladj = (self.inverse if inverse else self.forward)(x, **dict(zip(names, theta.split(sizes), strict=True)))
+            return y, ladj.expand(y.shape[:-1])
+
+        return with_gradient(value, gradient, x, theta, again=again)
 
 
 def _apply(matrix: Tensor, x: Tensor) -> Tensor:
