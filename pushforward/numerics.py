@@ -15,6 +15,11 @@ def working(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
+def finer(x: Tensor) -> Tensor:
+    """Return ``x`` in float64, or on a device without it in float32."""
+    return x.float() if x.device.type == "mps" else x.double()
+
+
 def soft_clamp(x: Tensor, bound: float) -> Tensor:
     r"""Bound a value smoothly: :math:`\frac{2b}{\pi}\arctan\frac{\pi x}{2b}`, in (-b, b), with slope 1 at zero.
 
@@ -22,12 +27,6 @@ def soft_clamp(x: Tensor, bound: float) -> Tensor:
     """
     scale = 2 * bound / math.pi
     return scale * torch.atan(x / scale)
-
-
-def soft_clamp_slope(x: Tensor, bound: float) -> Tensor:
-    """Return the slope of `soft_clamp`."""
-    scaled = x * (math.pi / (2 * bound))
-    return torch.reciprocal(1 + scaled * scaled)
 
 
 def root(function: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, steps: int = 96) -> Tensor:

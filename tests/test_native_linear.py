@@ -33,10 +33,11 @@ def matrix_of(module):
         return 2 * bound / torch.pi * torch.atan(torch.pi * v / (2 * bound))
 
     left, right, place = torch.eye(size).double(), torch.eye(size).double(), 0
-    for row in range(size):
-        for column in range(row):
-            left[row, column], right[column, row] = clamp(theta[place], 2.0), clamp(theta[half + place], 2.0)
-            place += 1
+    for row in range(1, size):
+        for target, start in ((left, place), (right.T, half + place)):
+            raw = theta[start : start + row]
+            target[row, :row] = raw / (1 + (raw**2).sum() / 4).sqrt()
+        place += row
     logs = clamp(theta[2 * half : 2 * half + size], 3.0)
     loc = theta[2 * half + size :] if module.plan.bias else torch.zeros(size).double()
     return left @ torch.diag(logs.exp()) @ right, loc, logs.sum()
@@ -52,12 +53,12 @@ def test_value_and_ladj(size, bias, dtype):
     eps = torch.finfo(dtype).eps
     y, ladj = module(x)
     reach = (x.double().abs() @ matrix.abs().T + loc.abs()).max()
-    torch.testing.assert_close(y.double(), x.double() @ matrix.T + loc, rtol=0, atol=float(4 * eps * reach))
+    torch.testing.assert_close(y.double(), x.double() @ matrix.T + loc, rtol=0, atol=float((1 if dtype == torch.float32 else 8) * eps * reach))
     torch.testing.assert_close(ladj.double(), logs.expand(70), rtol=4 * eps, atol=8 * eps)
     # The point that comes back differs by what rounding y costs, and no more than a few times that.
     back, back_ladj = module.inverse(y)
     allowed = eps * (y.double().abs() @ torch.linalg.inv(matrix).abs().T + x.double().abs())
-    assert ((back.double() - x.double()).abs() <= 16 * allowed).all()
+    assert ((back.double() - x.double()).abs() <= (2 if dtype == torch.float32 else 16) * allowed).all()
     assert torch.equal(back_ladj, -ladj)
 
 

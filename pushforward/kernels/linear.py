@@ -11,37 +11,37 @@ from torch import Tensor
 
 from pushforward.kernel import Kernel
 from pushforward.native.linear import linear, linear_gradient, takes
-from pushforward.numerics import soft_clamp, with_gradient
+from pushforward.numerics import finer, soft_clamp, with_gradient
 from pushforward.spec import PlanError
 
-# Bound of the factors' entries: a product of unbounded triangular factors can be singular to working precision.
-ENTRY_BOUND = 2.0
+# Largest length of a row of a triangle beside its one. A product of unbounded triangular factors can be singular to working precision;
+# and were it the entries that are bounded, the inverse of a random triangle would grow exponentially with D.
+ROW_BOUND = 2.0
+
+
+def shortened(rows: Tensor) -> Tensor:
+    """Return rows whose lengths are smoothly kept below `ROW_BOUND`; short ones stay as they are."""
+    return rows * torch.rsqrt(1 + (rows * rows).sum(-1, keepdim=True) / ROW_BOUND**2)
 
 
 def _unit_triangles(lower: Tensor, upper: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Return the triangular matrices ``(*, D, D)`` with ones on their diagonals from their other entries, row by row."""
+    """Return L and U, ``(*, D, D)`` with ones on their diagonals, from the entries of L and of U transposed, row by row."""
     # Both at once: for the few features of most flows these are small operators, and what counts is how many.
-    entries = soft_clamp(torch.cat([lower, upper], -1), ENTRY_BOUND)
-    flat = entries.new_zeros((*entries.shape[:-1], 2 * size * size))
-    both = flat.index_copy(-1, _places(size, entries.device), entries).unflatten(-1, (2, size, size)) + torch.eye(
-        size, dtype=entries.dtype, device=entries.device
-    )
-    return both.unbind(-3)  # type: ignore[no-any-return]
-
-
-def _places(size: int, device: torch.device) -> Tensor:
-    """Return where the entries of both triangles, side by side, are in the two matrices."""
-    row, column = torch.tril_indices(size, size, -1, device=device)
-    return torch.cat([row * size + column, column * size + (row + size * size)])
+    entries = torch.stack([lower, upper], -2)
+    row, column = torch.tril_indices(size, size, -1, device=entries.device)
+    flat = entries.new_zeros((*entries.shape[:-1], size * size))
+    both = shortened(flat.index_copy(-1, row * size + column, entries).unflatten(-1, (size, size)))
+    left, right = (both + torch.eye(size, dtype=entries.dtype, device=entries.device)).unbind(-3)
+    return left, right.mT
 
 
 @dataclass(frozen=True, repr=False)
 class Linear(Kernel):
     r"""Linear map of vectors, :math:`y = L D U x + b`, with L and U unit triangular and D diagonal.
 
-    The diagonal is :math:`e^{s(\alpha)}`, bounded smoothly as in `Affine`, and so are the entries of the factors; the matrix always
-    has an inverse and :math:`\log|\det| = \sum s(\alpha)`. :math:`D^2 + D` parameters (:math:`D^2` without bias); acts on the
-    last event axis.
+    The diagonal is :math:`e^{s(\alpha)}`, bounded smoothly as in `Affine`; a row of L, and a column of U, beside its one, is
+    :math:`a / \sqrt{1 + |a|^2 / 4}` and has a length of less than 2. The matrix always has an inverse and
+    :math:`\log|\det| = \sum s(\alpha)`. :math:`D^2 + D` parameters (:math:`D^2` without bias); acts on the last event axis.
     Source: Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma, Dhariwal, 2018); Neural Spline Flows (Durkan et al., 2019).
 
     Args:
@@ -69,17 +69,17 @@ class Linear(Kernel):
         return parameters | {"loc": torch.zeros(size)} if self.bias else parameters
 
     def forward(self, x: Tensor, lower: Tensor, upper: Tensor, log_diagonal: Tensor, loc: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        left, right = _unit_triangles(lower, upper, log_diagonal.shape[-1])
-        log_diagonal = soft_clamp(log_diagonal, self.bound)
-        # Factor by factor, as the inverse solves: the product of the factors would round once more.
-        y = _apply(left, torch.exp(log_diagonal) * _apply(right, x))
-        return (y if loc is None else y + loc), log_diagonal.sum(-1)
+        left, right = _unit_triangles(finer(lower), finer(upper), log_diagonal.shape[-1])
+        log_diagonal = soft_clamp(finer(log_diagonal), self.bound)
+        # Factor by factor, as the inverse solves, and in float64: each direction rounds once, at the end.
+        y = _apply(left, torch.exp(log_diagonal) * _apply(right, finer(x)))
+        return (y if loc is None else y + loc).to(x.dtype), log_diagonal.sum(-1).to(x.dtype)
 
     def inverse(self, y: Tensor, lower: Tensor, upper: Tensor, log_diagonal: Tensor, loc: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        left, right = _unit_triangles(lower, upper, log_diagonal.shape[-1])
-        log_diagonal = soft_clamp(log_diagonal, self.bound)
-        x = _solve(left, y if loc is None else y - loc, upper=False) * torch.exp(-log_diagonal)
-        return _solve(right, x, upper=True), -log_diagonal.sum(-1)
+        left, right = _unit_triangles(finer(lower), finer(upper), log_diagonal.shape[-1])
+        log_diagonal = soft_clamp(finer(log_diagonal), self.bound)
+        x = _solve(left, finer(y) if loc is None else finer(y) - loc, upper=False) * torch.exp(-log_diagonal)
+        return _solve(right, x, upper=True).to(y.dtype), -log_diagonal.sum(-1).to(y.dtype)
 
     def compiled(self, x: Tensor, theta: Tensor, inverse: bool) -> tuple[Tensor, Tensor] | None:
         if not takes(x, theta):

@@ -36,7 +36,7 @@
 enum { AFFINE = 0, QUADRATIC_SPLINE = 1, LINEAR_SPLINE = 2 };
 
 #define PLACE(i, j) ((i) * ((i) - 1) / 2 + (j)) /* entry (i, j), i > j, of a triangle that stands row by row */
-#define ENTRY_BOUND 2.0 /* as in kernels/linear.py */
+#define ROW_BOUND 2.0 /* as in kernels/linear.py */
 #define PART 8 /* lanes of a sum over rows; they are added up at the end */
 
 typedef int64_t Int;
