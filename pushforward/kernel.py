@@ -54,6 +54,16 @@ class Kernel(Bijector):
         """Return the compiled kernel that computes the same, if there is one; ``forward`` and ``inverse`` stay the reference."""
         return None
 
+    def compiled(self, x: Tensor, theta: Tensor, inverse: bool) -> tuple[Tensor, Tensor] | None:
+        """Return value and ladj of a kernel on vectors from compiled code, where it takes these tensors.
+
+        Args:
+            x: ``(*batch, length)``.
+            theta: All parameters on one axis, which all rows share.
+            inverse: Whether to evaluate the inverse.
+        """
+        return None
+
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
         return KernelModule(self, self, event_shape, context_shape, None)
 
@@ -140,20 +150,21 @@ class KernelModule(TransformModule):
             y, ladj = evaluate(self.kernel, values, theta, self.parameters_of.named, inverse)
             batch = y.shape[:-1]
         else:
-            y, ladj, batch = self._outside(inverse, values, outside, self.parameters_of.named(theta))
+            y, ladj, batch = self._outside(inverse, values, outside, theta)
         return supports.leave(y.reshape(batch + self.event_shape).to(x.dtype), target), ladj.expand(batch)
 
-    def _outside(
-        self, inverse: bool, values: Tensor, outside: Tensor | None, parameters: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor, torch.Size]:
+    def _outside(self, inverse: bool, values: Tensor, outside: Tensor | None, theta: Tensor) -> tuple[Tensor, Tensor, torch.Size]:
         """Evaluate a kernel on vectors, or one on numbers where some of them are outside its domain."""
         function = self.kernel.inverse if inverse else self.kernel.forward
         if self.kernel.event_dim == 0:
-            y, ladj = function(values.reshape((*values.shape[: values.dim() - self.rank], *self.sites)), **parameters)
+            sites = values.reshape((*values.shape[: values.dim() - self.rank], *self.sites))
+            y, ladj = function(sites, **self.parameters_of.named(theta))
             if outside is not None:
                 ladj = torch.where(outside.reshape(values.shape[: values.dim() - self.rank] + self.sites), -math.inf, ladj)
             return y, ladj.sum(-1), y.shape[:-1]
-        y, ladj = function(values, **parameters)
+        # With a context the rows have matrices of their own, and a row alone has to be computed as in a batch.
+        made = None if self.uses_context else self.kernel.compiled(values, theta, inverse)
+        y, ladj = made or function(values, **self.parameters_of.named(theta))
         batch = y.shape[: y.dim() - self.rank]
         if self.rank > 1:
             ladj = ladj.expand(y.shape[:-1]).flatten(len(batch)).sum(-1)

@@ -15,6 +15,11 @@ def working(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
+def finer(x: Tensor) -> Tensor:
+    """Return ``x`` in float64, or on a device without it in float32."""
+    return x.float() if x.device.type == "mps" else x.double()
+
+
 def soft_clamp(x: Tensor, bound: float) -> Tensor:
     r"""Bound a value smoothly: :math:`\frac{2b}{\pi}\arctan\frac{\pi x}{2b}`, in (-b, b), with slope 1 at zero.
 
@@ -22,12 +27,6 @@ def soft_clamp(x: Tensor, bound: float) -> Tensor:
     """
     scale = 2 * bound / math.pi
     return scale * torch.atan(x / scale)
-
-
-def soft_clamp_slope(x: Tensor, bound: float) -> Tensor:
-    """Return the slope of `soft_clamp`."""
-    scaled = x * (math.pi / (2 * bound))
-    return torch.reciprocal(1 + scaled * scaled)
 
 
 def root(function: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, steps: int = 96) -> Tensor:
@@ -67,7 +66,7 @@ Function = Callable[..., tuple[Tensor, Tensor]]
 
 def recomputed(function: Function, *tensors: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``function(*tensors)``, keeping only the tensors for its gradient: what lies between is computed again."""
-    return with_gradient(function, lambda given, out, *g: _gradients(function, given, g, False), *tensors)
+    return with_gradient(function, lambda given, y, *g: _gradients(function, given, g, False), *tensors)
 
 
 def with_gradient(
@@ -77,7 +76,7 @@ def with_gradient(
 
     Args:
         function: What to evaluate, from tensors to ``(y, ladj)``.
-        gradient: From the tensors, ``(y, ladj)`` and the cotangents of both, to a cotangent or None for each tensor.
+        gradient: From the tensors, ``y`` and the cotangents of ``y`` and ``ladj``, to a cotangent or None for each tensor.
         tensors: What it depends on.
         again: The same function in a form that can be differentiated, where ``function`` is not.
     """
@@ -93,15 +92,15 @@ class _WithGradient(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         out = function(*tensors)
         ctx.function, ctx.gradient = again, gradient
-        ctx.save_for_backward(*tensors, *out)
+        ctx.save_for_backward(*tensors, out[0])
         return out
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
-        *given, y, ladj = ctx.saved_tensors
+        *given, y = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient is to be differentiated itself
             return None, None, None, *_gradients(ctx.function, given, cotangents, True)
-        return None, None, None, *ctx.gradient(given, (y, ladj), *cotangents)
+        return None, None, None, *ctx.gradient(given, y, *cotangents)
 
 
 def _gradients(function: Function, given: Sequence[Tensor], cotangents: Sequence[Tensor], again: bool) -> list[Tensor | None]:

@@ -65,7 +65,8 @@ MAY = {
 # Which part of a folder may import which other part of it.
 WITHIN = {
     "kernels": set(),
-    "native": {("elementwise", "library"), ("sweep", "elementwise"), ("sweep", "library")},
+    "native": {("sweep", "elementwise"), ("linear", "elementwise")}
+    | {(user, "library") for user in ("elementwise", "linear", "sweep")},
     "structures": {("autoregressive", "rearrange"), ("autoregressive", "sequence"), ("sequence", "jacobi"), ("coupling", "rearrange")},
     "train": {
         ("checks", "data"), ("checks", "rows"), ("data", "rows"), ("fit", "checks"), ("fit", "data"), ("fit", "history"),

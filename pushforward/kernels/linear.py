@@ -10,38 +10,38 @@ import torch
 from torch import Tensor
 
 from pushforward.kernel import Kernel
-from pushforward.native.library import transformed
-from pushforward.numerics import soft_clamp, soft_clamp_slope, with_gradient
+from pushforward.native.linear import linear, linear_gradient, takes
+from pushforward.numerics import finer, soft_clamp, with_gradient
 from pushforward.spec import PlanError
 
-# Bound of the factors' entries: a product of unbounded triangular factors can be singular to working precision.
-ENTRY_BOUND = 2.0
+# Largest length of a row of a triangle beside its one. A product of unbounded triangular factors can be singular to working precision;
+# and were it the entries that are bounded, the inverse of a random triangle would grow exponentially with D.
+ROW_BOUND = 2.0
+
+
+def shortened(rows: Tensor) -> Tensor:
+    """Return rows whose lengths are smoothly kept below `ROW_BOUND`; short ones stay as they are."""
+    return rows * torch.rsqrt(1 + (rows * rows).sum(-1, keepdim=True) / ROW_BOUND**2)
 
 
 def _unit_triangles(lower: Tensor, upper: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Return the triangular matrices ``(*, D, D)`` with ones on their diagonals from their other entries, row by row."""
+    """Return L and U, ``(*, D, D)`` with ones on their diagonals, from the entries of L and of U transposed, row by row."""
     # Both at once: for the few features of most flows these are small operators, and what counts is how many.
-    entries = soft_clamp(torch.cat([lower, upper], -1), ENTRY_BOUND)
-    flat = entries.new_zeros((*entries.shape[:-1], 2 * size * size))
-    both = flat.index_copy(-1, _places(size, entries.device), entries).unflatten(-1, (2, size, size)) + torch.eye(
-        size, dtype=entries.dtype, device=entries.device
-    )
-    return both.unbind(-3)  # type: ignore[no-any-return]
-
-
-def _places(size: int, device: torch.device) -> Tensor:
-    """Return where the entries of both triangles, side by side, are in the two matrices."""
-    row, column = torch.tril_indices(size, size, -1, device=device)
-    return torch.cat([row * size + column, column * size + (row + size * size)])
+    entries = torch.stack([lower, upper], -2)
+    row, column = torch.tril_indices(size, size, -1, device=entries.device)
+    flat = entries.new_zeros((*entries.shape[:-1], size * size))
+    both = shortened(flat.index_copy(-1, row * size + column, entries).unflatten(-1, (size, size)))
+    left, right = (both + torch.eye(size, dtype=entries.dtype, device=entries.device)).unbind(-3)
+    return left, right.mT
 
 
 @dataclass(frozen=True, repr=False)
 class Linear(Kernel):
     r"""Linear map of vectors, :math:`y = L D U x + b`, with L and U unit triangular and D diagonal.
 
-    The diagonal is :math:`e^{s(\alpha)}`, bounded smoothly as in `Affine`, and so are the entries of the factors; the matrix always
-    has an inverse and :math:`\log|\det| = \sum s(\alpha)`. :math:`D^2 + D` parameters (:math:`D^2` without bias); acts on the
-    last event axis.
+    The diagonal is :math:`e^{s(\alpha)}`, bounded smoothly as in `Affine`; a row of L, and a column of U, beside its one, is
+    :math:`a / \sqrt{1 + |a|^2 / 4}` and has a length of less than 2. The matrix always has an inverse and
+    :math:`\log|\det| = \sum s(\alpha)`. :math:`D^2 + D` parameters (:math:`D^2` without bias); acts on the last event axis.
     Source: Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma, Dhariwal, 2018); Neural Spline Flows (Durkan et al., 2019).
 
     Args:
@@ -70,41 +70,34 @@ class Linear(Kernel):
         return parameters | {"loc": torch.zeros(size)} if self.bias else parameters
 
     def forward(self, x: Tensor, lower: Tensor, upper: Tensor, log_diagonal: Tensor, loc: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        left, right = _unit_triangles(lower, upper, log_diagonal.shape[-1])
-        log_diagonal = soft_clamp(log_diagonal, self.bound)
-        # Factor by factor, as the inverse solves: the product of the factors would round once more.
-        y = _apply(left, torch.exp(log_diagonal) * _apply(right, x))
-        return (y if loc is None else y + loc), log_diagonal.sum(-1)
+        left, right = _unit_triangles(finer(lower), finer(upper), log_diagonal.shape[-1])
+        log_diagonal = soft_clamp(finer(log_diagonal), self.bound)
+        # Factor by factor, as the inverse solves, and in float64: each direction rounds once, at the end.
+        y = _apply(left, torch.exp(log_diagonal) * _apply(right, finer(x)))
+        return (y if loc is None else y + loc).to(x.dtype), log_diagonal.sum(-1).to(x.dtype)
 
     def inverse(self, y: Tensor, lower: Tensor, upper: Tensor, log_diagonal: Tensor, loc: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        function = self._solved
-        if lower.dim() > 1 or transformed() or torch.compiler.is_compiling() or y.dtype != lower.dtype:
-            return function(y, lower, upper, log_diagonal, *(() if loc is None else (loc,)))
-        return with_gradient(function, self._gradient, y, lower, upper, log_diagonal, *(() if loc is None else (loc,)))
+        left, right = _unit_triangles(finer(lower), finer(upper), log_diagonal.shape[-1])
+        log_diagonal = soft_clamp(finer(log_diagonal), self.bound)
+        x = _solve(left, finer(y) if loc is None else finer(y) - loc, upper=False) * torch.exp(-log_diagonal)
+        return _solve(right, x, upper=True).to(y.dtype), -log_diagonal.sum(-1).to(y.dtype)
 
-    def _solved(self, y: Tensor, lower: Tensor, upper: Tensor, log_diagonal: Tensor, loc: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        left, right = _unit_triangles(lower, upper, log_diagonal.shape[-1])
-        log_diagonal = soft_clamp(log_diagonal, self.bound)
-        x = _solve(left, y if loc is None else y - loc, upper=False) * torch.exp(-log_diagonal)
-        return _solve(right, x, upper=True), -log_diagonal.sum(-1)
+    def compiled(self, x: Tensor, theta: Tensor, inverse: bool) -> tuple[Tensor, Tensor] | None:
+        if not takes(x, theta):
+            return None
 
-    def _gradient(self, given: Sequence[Tensor], out: tuple[Tensor, Tensor], gx: Tensor, gladj: Tensor) -> list[Tensor | None]:
-        """Return the gradients of the solution by hand: an eighth of the operators, which for few features are most of the time."""
-        y, lower, upper, log_diagonal, *loc = given
-        size = log_diagonal.shape[-1]
-        left, right = _unit_triangles(lower, upper, size)
-        diagonal = torch.exp(soft_clamp(log_diagonal, self.bound))
-        x = out[0].reshape(-1, size)
-        # With rows as vectors: x U' = w, w D = v, v L' = y - b.
-        w = torch.matmul(x, right.mT)
-        gw = torch.linalg.solve_triangular(right, gx.reshape(-1, size), upper=True, left=False, unitriangular=True)
-        gv = gw / diagonal
-        gy = torch.linalg.solve_triangular(left, gv, upper=False, left=False, unitriangular=True)
-        factors = torch.stack([torch.matmul(gy.mT, w * diagonal), torch.matmul(gw.mT, x)]).flatten()
-        entries = -factors[_places(size, lower.device)] * soft_clamp_slope(torch.cat([lower, upper]), ENTRY_BOUND)
-        gdiagonal = -((gw * w).sum(0) + gladj.sum()) * soft_clamp_slope(log_diagonal, self.bound)
-        glower, gupper = entries.split([len(lower), len(upper)])
-        return [gy.reshape(y.shape), glower, gupper, gdiagonal, *(-gy.sum(0) for _ in loc)]
+        def value(x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+            return linear(x, theta, self.bound, self.bias, inverse)
+
+        def gradient(given: Sequence[Tensor], y: Tensor, gy: Tensor, gladj: Tensor) -> tuple[Tensor, Tensor]:
+            return linear_gradient(y if inverse else given[0], given[1], gy, gladj, self.bound, self.bias, inverse)
+
+        def again(x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+            names, sizes = zip(*((name, part.numel()) for name, part in self.init(x.shape[-1:]).items()), strict=True)
+            y, ladj = (self.inverse if inverse else self.forward)(x, **dict(zip(names, theta.split(sizes), strict=True)))
+            return y, ladj.expand(y.shape[:-1])
+
+        return with_gradient(value, gradient, x, theta, again=again)
 
 
 def _apply(matrix: Tensor, x: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ REFERENCES: dict[int, Callable[[int, float], Reference]] = {}
 """For each kind, what makes the pure PyTorch function of (x, flat parameters, inverse); second derivatives come from it."""
 
 # kind, bins, inverse, bound, is double, backward, threads, rows, sites, group, four pointers, four strides, three pointers
-_JOB = struct.Struct("=qqqd17q")
+JOB = struct.Struct("=qqqd17q")
 _GROUP = 512
 """Sites that a thread takes at a time."""
 _GRAIN = 16384
@@ -52,7 +52,7 @@ def elementwise(x: Tensor, theta: Tensor, code: Code, inverse: bool) -> tuple[Te
     return _forward(x, theta, *code, inverse)
 
 
-def _rows(tensor: Tensor, width: int) -> Tensor:
+def as_rows(tensor: Tensor, width: int) -> Tensor:
     """Return a tensor as rows whose last axis is contiguous."""
     flat = tensor if tensor.dim() == 2 else tensor.reshape(-1, width)
     # A row stride of zero means parameters that all rows share, and only that.
@@ -61,12 +61,12 @@ def _rows(tensor: Tensor, width: int) -> Tensor:
 
 def _forward(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
     sites = x.shape[-1]
-    rows, parameters = _rows(x, sites), _rows(theta, theta.shape[-1])
+    rows, parameters = as_rows(x, sites), as_rows(theta, theta.shape[-1])
     y, ladj = x.new_empty(x.shape), x.new_empty(x.shape[:-1])
     count = len(rows)
     if count and not x.is_meta:
         group = max(1, min(count, _GROUP // sites))
-        job = _JOB.pack(
+        job = JOB.pack(
             kind, bins, inverse, bound, x.dtype == torch.float64, 0, threads(count * sites * max(1, bins), _GRAIN), count, sites, group,
             rows.data_ptr(), parameters.data_ptr(), 0, 0, rows.stride(0), 0 if theta.dim() == 1 else parameters.stride(0), 0, 0,
             y.data_ptr(), ladj.data_ptr(), 0,
@@ -79,7 +79,7 @@ def _backward(
     x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, kind: int, bins: int, bound: float, inverse: bool
 ) -> tuple[Tensor, Tensor]:
     sites, shared = x.shape[-1], theta.dim() == 1
-    rows, parameters, cotangents = _rows(x, sites), _rows(theta, theta.shape[-1]), _rows(gy, sites)
+    rows, parameters, cotangents = as_rows(x, sites), as_rows(theta, theta.shape[-1]), as_rows(gy, sites)
     heights = gladj.reshape(-1)
     count = len(rows)
     gx = x.new_empty(x.shape)
@@ -89,7 +89,7 @@ def _backward(
     parts = -(-count // group) if count else 0
     gtheta = x.new_empty((parts, theta.shape[-1]) if shared else theta.shape)
     if count and not x.is_meta:
-        job = _JOB.pack(
+        job = JOB.pack(
             kind, bins, inverse, bound, x.dtype == torch.float64, 1, threads(count * sites * max(1, bins), _GRAIN), count, sites, group,
             rows.data_ptr(), parameters.data_ptr(), cotangents.data_ptr(), heights.data_ptr(),
             rows.stride(0), 0 if shared else parameters.stride(0), cotangents.stride(0), heights.stride(0),

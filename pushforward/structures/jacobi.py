@@ -46,10 +46,10 @@ def jacobi(once: Pass, reference: Pass, steps: int, values: Tensor, shift: Tenso
                     break
             return once(made, values, shift, *weights)
 
-    def gradient(tensors: Sequence[Tensor], out: tuple[Tensor, Tensor], gx: Tensor, gladj: Tensor) -> Sequence[Tensor | None]:
+    def gradient(tensors: Sequence[Tensor], y: Tensor, gx: Tensor, gladj: Tensor) -> Sequence[Tensor | None]:
         with torch.enable_grad():
             own = [t.detach().requires_grad_(t.requires_grad) for t in tensors]
-            made = out[0].detach().requires_grad_()
+            made = y.detach().requires_grad_()
             values, shift, weights = split(own)
             found = once(made, values, shift, *weights)
         total = gx

@@ -1,4 +1,4 @@
-/* The compiled kernels: affine and rational splines, forward, inverse and backward, in float and double, on (rows, sites).
+/* The compiled kernels: affine, rational splines and linear maps, forward, inverse and backward, in float and double, on (rows, sites).
  *
  * Plain C with no dependency. The same text is compiled for each instruction set and the best for the CPU at hand is chosen when
  * the library is loaded. Loops run over T lanes at a time, always all of them, and -ffp-contract is off, so a value does not depend
@@ -34,6 +34,10 @@
 #define NEAR_BOUND 80 /* log-scales up to it cannot leave the range of a float */
 
 enum { AFFINE = 0, QUADRATIC_SPLINE = 1, LINEAR_SPLINE = 2 };
+
+#define PLACE(i, j) ((i) * ((i) - 1) / 2 + (j)) /* entry (i, j), i > j, of a triangle that stands row by row */
+#define ROW_BOUND 2.0 /* as in kernels/linear.py */
+#define PART 8 /* lanes of a sum over rows; they are added up at the end */
 
 typedef int64_t Int;
 
@@ -138,6 +142,13 @@ static const SweepRows SWEEP_ROWS[][2][2] = {
 #endif
 };
 
+static const Rows LINEAR_ROWS[][2][2] = {
+    BOTH(linear_rows, linear_back_rows, plain),
+#ifdef WITH_AVX2
+    BOTH(linear_rows, linear_back_rows, avx2),
+#endif
+};
+
 static int chosen_set = -1;
 
 EXPORT const char *pushforward_instruction_set(void) {
@@ -157,6 +168,7 @@ EXPORT void pushforward_use_threads(void *function) { parallel = (Parallel)funct
 
 /* Threads take rows, `group` at a time, until there are none left. */
 typedef struct {
+  const Rows *job_rows; /* of what `job` asks for, [backward] */
   const Job *job;
   const Sweep *sweep;
   Int rows, group, space, next, failed;
@@ -173,29 +185,39 @@ static void work(void *argument) {
     const Int start = __atomic_fetch_add(&team->next, team->group, __ATOMIC_RELAXED);
     if (start >= team->rows) break;
     const Int stop = team->rows - start < team->group ? team->rows : start + team->group;
-    if (team->job) ROWS[chosen_set][team->job->is_double][team->job->backward](team->job, start, stop, space);
+    if (team->job) team->job_rows[team->job->backward](team->job, start, stop, space);
     else SWEEP_ROWS[chosen_set][team->sweep->is_double][team->sweep->backward](team->sweep, start, stop, space);
   }
   free(space);
 }
 
 static int run(Team *team, Int threads) {
-  pushforward_instruction_set();
   if (parallel && threads > 1) parallel(work, team, (unsigned)threads, 0);
   else work(team);
   return (int)team->failed;
 }
 
-/* Both return 0, or 1 when there was no memory. */
+/* All return 0, or 1 when there was no memory. */
 EXPORT int pushforward_elementwise(const Job *job) {
-  Team team = {job, NULL, job->rows, job->group, 3 * parameters_of(&job->kind) + space_of(&job->kind), 0, 0};
+  pushforward_instruction_set();
+  const Int space = 3 * parameters_of(&job->kind) + space_of(&job->kind);
+  Team team = {ROWS[chosen_set][job->is_double], job, NULL, job->rows, job->group, space, 0, 0};
+  return run(&team, job->threads);
+}
+
+/* A linear map of rows: `bins` says whether it has a bias. */
+EXPORT int pushforward_linear(const Job *job) {
+  pushforward_instruction_set();
+  const Int size = job->sites, factors = size * size + 3 * size, sums = job->backward ? (size * size + 2 * size) * PART : 0;
+  Team team = {LINEAR_ROWS[chosen_set][job->is_double], job, NULL, job->rows, job->group, 3 * size + 1 + (factors + sums) / T, 0, 0};
   return run(&team, job->threads);
 }
 
 EXPORT int pushforward_sweep(const Sweep *sweep) {
+  pushforward_instruction_set();
   const Int count = parameters_of(&sweep->kind);
   Int space = 8 + space_of(&sweep->kind) + count + sweep->sites * (sweep->backward ? count : 1);
   for (Int l = 0; l < sweep->layers; l++) space += 2 * sweep->layer[l].width;
-  Team team = {NULL, sweep, sweep->rows, T, space, 0, 0};
+  Team team = {NULL, NULL, sweep, sweep->rows, T, space, 0, 0};
   return run(&team, sweep->threads);
 }

@@ -4,3 +4,4 @@
 #include "spline.h"
 #include "elementwise.h"
 #include "autoregressive.h"
+#include "linear.h"

@@ -1,0 +1,59 @@
+"""The compiled linear map of rows, y = L D U x + b, and its gradient; the formula is in `pushforward.kernels.linear`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pushforward.native.elementwise import JOB, as_rows
+from pushforward.native.library import call, threads, transformed, usable
+
+MAX_WIDTH = 48
+"""Beyond it the matrices leave the fast caches, and the products of BLAS, which takes them in blocks, are quicker."""
+_GROUP = 128
+"""Rows, at least, that a thread takes at a time: it computes the factors once for them."""
+_PARTS = 16
+"""Partial sums, at most, of the gradient of the parameters."""
+_GRAIN = 1 << 19
+"""Products worth a thread."""
+
+
+def takes(x: Tensor, theta: Tensor) -> bool:
+    """Tell whether the compiled code takes these rows and these parameters, which all rows share."""
+    few = theta.dim() == 1 and 1 < x.shape[-1] <= MAX_WIDTH
+    return few and usable(x, theta) and not transformed() and not torch.compiler.is_compiling()
+
+
+def linear(x: Tensor, theta: Tensor, bound: float, bias: bool, inverse: bool) -> tuple[Tensor, Tensor]:
+    """Return ``(y, ladj)`` of rows ``(*batch, size)`` for parameters ``(count,)``."""
+    y, ladj = x.new_empty(x.shape), x.new_empty(x.shape[:-1])
+    _run(x, theta, None, None, bound, bias, inverse, y, ladj, None, _GROUP)
+    return y, ladj
+
+
+def linear_gradient(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, bound: float, bias: bool, inverse: bool) -> tuple[Tensor, Tensor]:
+    """Return the gradients at ``x``, the base side whichever way the map ran: of what went in, and of ``theta``."""
+    gx = x.new_empty(x.shape)
+    count = gladj.numel()
+    group = max(_GROUP, -(-count // _PARTS))
+    gtheta = x.new_empty(max(1, -(-count // group)), len(theta))
+    _run(x, theta, gy, gladj, bound, bias, inverse, gx, None, gtheta, group)
+    return gx, gtheta.sum(0) if count else torch.zeros_like(theta)
+
+
+def _run(
+    x: Tensor, theta: Tensor, gy: Tensor | None, gladj: Tensor | None, bound: float, bias: bool, inverse: bool,
+    out: Tensor, ladj: Tensor | None, gtheta: Tensor | None, group: int,
+) -> None:  # fmt: skip
+    size = x.shape[-1]
+    rows, theta = as_rows(x, size), theta.contiguous()
+    cotangents, heights = (None, None) if gy is None or gladj is None else (as_rows(gy, size), gladj.reshape(-1))
+    if not len(rows) or x.is_meta:
+        return
+    count = threads(len(rows) * size * size, _GRAIN)
+    call("pushforward_linear", JOB.pack(
+        0, bias, inverse, bound, x.dtype == torch.float64, gy is not None, count, len(rows), size, group,
+        *(0 if t is None else t.data_ptr() for t in (rows, theta, cotangents, heights)),
+        *(0 if t is None else t.stride(0) for t in (rows, None, cotangents, heights)),
+        *(0 if t is None else t.data_ptr() for t in (out, ladj, gtheta)),
+    ))  # fmt: skip
