@@ -6,15 +6,51 @@ from collections.abc import Sequence
 
 from pushforward.core import Bijector, Compose, Inverse
 from pushforward.kernel import Elementwise, Kernel
+from pushforward.kernels.activations import CauchyCDF, CumulativeDistribution, Logit, Softclip
 from pushforward.kernels.affine import Additive, Affine
+from pushforward.kernels.cholesky import (
+    Cholesky,
+    CorrCholesky,
+    CorrelationMatrix,
+    CorrMatrixCholesky,
+    LowerCholesky,
+    PositiveDefinite,
+    SoftplusLowerCholesky,
+    UnitLowerCholesky,
+)
+from pushforward.kernels.circular import CircularShift, CircularSpline, Unwrap
+from pushforward.kernels.exponential import MatrixExponential
+from pushforward.kernels.factored import QR, SVD
 from pushforward.kernels.fixed import ELU, AffineFixed, Exp, LeakyReLU, Power, Sigmoid, Softplus, Tanh
+from pushforward.kernels.householder import Householder
 from pushforward.kernels.linear import Linear
+from pushforward.kernels.mixture import Gaussianization, LogisticMixture
+from pushforward.kernels.monotonic import MonotonicNetwork
+from pushforward.kernels.neural import DeepSigmoid, DenseSigmoid
+from pushforward.kernels.piecewise import CubicSpline, LinearSpline, QuadraticSpline
+from pushforward.kernels.planar import Planar
+from pushforward.kernels.polynomial import Bernstein, SumOfSquares
+from pushforward.kernels.radial import Radial
+from pushforward.kernels.rotation import Rotation
+from pushforward.kernels.simplex import Ordered, SimplexToOrdered, Softmax, StickBreaking
 from pushforward.kernels.spline import Spline
+from pushforward.kernels.squared import NonlinearSquared
+from pushforward.kernels.sylvester import Sylvester
+from pushforward.kernels.tails import LogTanh, PositivePower, SignedPower, SinhArcsinh
+from pushforward.kernels.triangular import LowerCholeskyAffine, Triangular
+from pushforward.kernels.wavelet import DiscreteCosine, Haar
 from pushforward.nets import MLP, ResidualMLP
 from pushforward.parameters import NetLike
+from pushforward.periodic import Periodic
 from pushforward.structures.autoregressive import Autoregressive, InverseAutoregressive
+from pushforward.structures.block_autoregressive import BlockAutoregressive
 from pushforward.structures.coupling import Coupling
+from pushforward.structures.domains import Domain, to_support
+from pushforward.structures.normalize import ActNorm, BatchNorm
+from pushforward.structures.parts import Concatenate, Stack
 from pushforward.structures.rearrange import OnAxis, Permute, Reverse, Shuffle
+from pushforward.structures.reshape import Flatten, Reshape
+from pushforward.structures.residual import Residual
 from pushforward.structures.standardize import Standardize
 
 
@@ -65,9 +101,34 @@ def SplineCoupling(
     return Coupling(Spline(bins, bound, order), mask, flip, net)
 
 
+def PLU(seed: int = 0, bound: float = 3.0, net: NetLike | None = None) -> Compose:
+    r"""Linear map by its PLU factors, :math:`y = P (L U x + b)`, P a permutation that ``seed`` sets: an invertible 1x1 convolution.
+
+    For the channels of an image, ``OnAxis(PLU(), 0)`` acts on the first event axis. Source: Glow: Generative Flow with Invertible 1x1
+    Convolutions (Kingma, Dhariwal, 2018).
+
+    Args:
+        seed: Seed of the permutation.
+        bound: The largest absolute log of a diagonal entry.
+        net: The network from context to the entries (None: free parameters).
+
+    >>> PLU(seed=3)
+    Compose((Linear(), Shuffle(seed=3)))
+    """
+    linear = Linear(bound=bound)
+    return Compose([linear if net is None else Elementwise(linear, net), Shuffle(seed)])
+
+
 __all__ = [
-    "ELU", "MLP", "Additive", "Affine", "AffineAutoregressive", "AffineCoupling", "AffineFixed", "Autoregressive", "Bijector",
-    "Compose", "Coupling", "Elementwise", "Exp", "Inverse", "InverseAutoregressive", "Kernel", "LeakyReLU", "Linear", "OnAxis",
-    "Permute", "Power", "ResidualMLP", "Reverse", "Shuffle", "Sigmoid", "Softplus", "Spline", "SplineAutoregressive",
-    "SplineCoupling", "Standardize", "Tanh",
+    "ELU", "MLP", "PLU", "QR", "SVD", "ActNorm", "Additive", "Affine", "AffineAutoregressive", "AffineCoupling", "AffineFixed",
+    "Autoregressive", "BatchNorm", "Bernstein", "Bijector", "BlockAutoregressive", "CauchyCDF", "Cholesky", "CircularShift",
+    "CircularSpline", "Compose", "Concatenate", "CorrCholesky", "CorrMatrixCholesky", "CorrelationMatrix", "Coupling", "CubicSpline",
+    "CumulativeDistribution", "DeepSigmoid", "DenseSigmoid", "DiscreteCosine", "Domain", "Elementwise", "Exp", "Flatten",
+    "Gaussianization", "Haar", "Householder", "Inverse", "InverseAutoregressive", "Kernel", "LeakyReLU", "Linear", "LinearSpline",
+    "LogTanh", "LogisticMixture", "Logit", "LowerCholesky", "LowerCholeskyAffine", "MatrixExponential", "MonotonicNetwork",
+    "NonlinearSquared", "OnAxis", "Ordered", "Periodic", "Permute", "Planar", "PositiveDefinite", "PositivePower", "Power",
+    "QuadraticSpline", "Radial", "Reshape", "Residual", "ResidualMLP", "Reverse", "Rotation", "Shuffle", "Sigmoid", "SignedPower",
+    "SimplexToOrdered", "SinhArcsinh", "Softclip", "Softmax", "Softplus", "SoftplusLowerCholesky", "Spline", "SplineAutoregressive",
+    "SplineCoupling", "Stack", "Standardize", "StickBreaking", "SumOfSquares", "Sylvester", "Tanh", "Triangular",
+    "UnitLowerCholesky", "Unwrap", "to_support",
 ]  # fmt: skip

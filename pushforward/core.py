@@ -43,8 +43,8 @@ class Bijector(Spec):
     formula: ClassVar[str] = ""
     """The map in plain characters, as `describe` and the catalogue print it."""
     size: ClassVar[str] = "0"
-    """How many parameters the free layer has: a Python expression in D, the sites of an event (or the length of its vectors), and
-    the plan's own arguments."""
+    """How many parameters the free layer has: a Python expression in D, the sites of an event (or the length of its vectors),
+    C, the length of its first axis, and the plan's own arguments."""
     log_det: ClassVar[str] = "closed form"
     """How the log-determinant is computed."""
 
@@ -105,6 +105,8 @@ class TransformModule(nn.Module):
     uses_context: bool = False
     keeps_volume: bool = False
     """Whether ladj is always zero."""
+    follows_data: bool = False
+    """Whether `update` moves something."""
     domain: Constraint = constraints.real
     codomain: Constraint = constraints.real
 
@@ -143,6 +145,9 @@ class TransformModule(nn.Module):
 
     def calibrate(self, y: Tensor, context: Tensor | None = None) -> None:
         """Set what depends on data (standardisation) from values on the data side; most layers have nothing to set."""
+
+    def update(self, y: Tensor, context: Tensor | None = None) -> None:
+        """Move what follows the data of a training step (`BatchNorm`) by values on the data side; most layers have nothing to move."""
 
     def extra_repr(self) -> str:
         return f"{self.plan!r}, event_shape={self.event_shape}"
@@ -282,6 +287,7 @@ class ComposeModule(TransformModule):
         # Between layers values may reach only a part of what the next layer takes; there the ends are kept here.
         self.between = [supports.limits(support) for support in held] or [supports.REAL]
         self.uses_context = any(layer.uses_context for layer in layers)
+        self.follows_data = any(layer.follows_data for layer in layers)
         self.sees = "; ".join(dict.fromkeys(layer.sees for layer in layers))
         self.passes = (sum(layer.passes[0] for layer in layers), sum(layer.passes[1] for layer in layers))
         self.steps = (sum(layer.steps[0] for layer in layers), sum(layer.steps[1] for layer in layers))
@@ -323,6 +329,11 @@ class ComposeModule(TransformModule):
     def calibrate(self, y: Tensor, context: Tensor | None = None) -> None:
         for layer in reversed(self.layers):
             layer.calibrate(y, context)  # type: ignore[operator]
+            y = layer.inverse(y, context)[0]  # type: ignore[operator]
+
+    def update(self, y: Tensor, context: Tensor | None = None) -> None:
+        for layer in reversed(self.layers):
+            layer.update(y, context)  # type: ignore[operator]
             y = layer.inverse(y, context)[0]  # type: ignore[operator]
 
     def extra_repr(self) -> str:

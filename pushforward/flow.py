@@ -15,6 +15,7 @@ from pushforward.bases import Wrapped, wrap
 from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, TransformModule, as_shape
 from pushforward.describe import Description, describe
 from pushforward.doors import as_size, broadcast, check_tensor
+from pushforward.kernels.circular import Unwrap
 from pushforward.spec import PlanError, Spec
 from pushforward.structures.standardize import Standardize
 
@@ -79,7 +80,7 @@ class Flow(nn.Module, Distribution):
             image = self.transform.image(self.base.support)
         except PlanError as error:
             raise PlanError(f"Flow of {self.base.plan!r} through {self.plan!r}: {error}") from error
-        self._support, self._ends = supports.independent(image, len(self.transform.out_shape)), supports.bounds(image)
+        self._support, self._ends = supports.independent(image, len(self.transform.out_shape)), supports.limits(image)
         if self.context_shape is not None and not (self.transform.uses_context or self.base.uses_context):
             raise PlanError(
                 f"Flow: expected a layer or a base that uses the context of shape {self.context_shape}, got none in {self.plan!r}; "
@@ -193,13 +194,20 @@ class Flow(nn.Module, Distribution):
                 self.context_units.calibrate(context)
             self.transform.calibrate(value, self._enter(context))
 
+    def update(self, value: Tensor, context: Tensor | None = None) -> None:
+        """Move what layers follow from step to step (`BatchNorm`) by the rows of a training step; `fit` calls it before each."""
+        if self.transform.follows_data:
+            with torch.no_grad():
+                self.transform.update(value, self._enter(context))
+
     def standardize(self, value: Tensor, context: Tensor | None = None) -> None:
         """Put a `Standardize` layer next to the data, before the maps that bound the values, if there is none; then `calibrate`.
 
-        Densities stay in the units of the data, since the layer is part of the flow and of its plan.
+        Densities stay in the units of the data, since the layer is part of the flow and of its plan. Angles, of which whole turns do
+        not matter (`Unwrap`), are left in theirs.
         """
         parts = list(self.plan.bijectors) if isinstance(self.plan, Compose) else [self.plan]
-        if not any(isinstance(part, Standardize) for part in parts):
+        if not any(isinstance(part, Standardize) or part == Unwrap().inv for part in parts):
             layers = list(self.transform.layers) if isinstance(self.plan, Compose) else [self.transform]  # type: ignore[arg-type]
             place = len(parts)
             while place and not supports.same(layers[place - 1].codomain, constraints.real):

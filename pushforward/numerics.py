@@ -16,7 +16,7 @@ def working(x: Tensor) -> Tensor:
 
 
 def finer(x: Tensor) -> Tensor:
-    """Return ``x`` in float64, or on a device without it in float32."""
+    """Return ``x`` in float64, or on a device without it in float32: what is computed from it rounds once, at the end."""
     return x.float() if x.device.type == "mps" else x.double()
 
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 import pushforward as pf
 import pushforward.bijectors as bij
+from pushforward.bases.flow_mixture import Mixture, Pushforward
 from pushforward.core import Compose
 from pushforward.distributions import DiagNormal, Flow, StandardNormal, wrap
-from pushforward.mixtures import mixture
+from pushforward.flows.mixture import mixture
 from pushforward.spec import PlanError
-from pushforward.structures.mixture import Mixture, Pushforward
-from pushforward.structures.normalize import ActNorm, BatchNorm, update_batch_norm
+from pushforward.structures.normalize import ActNorm, BatchNorm
 from pushforward.testing import check_flow, randomize
 
 SMALL = bij.MLP((16, 16))
@@ -179,11 +179,11 @@ def test_an_update_keeps_what_was_learned_and_both_directions():
     assert torch.equal(module.parameters_of.offset, before)
 
 
-def test_update_batch_norm_walks_a_chain():
+def test_an_update_walks_a_chain():
     plan = Compose([BatchNorm(epsilon=0.0), ActNorm(), Compose([bij.Elementwise(bij.Affine(), net=SMALL), BatchNorm(epsilon=0.0)])])
     module = randomize(plan.build((2,), (3,)), 0.5).double()
     y, context = 4 + 3 * rows(64, 2), rows(64, 3, seed=1)
-    update_batch_norm(module, y, context)
+    module.update(y, context)
     assert not bool(module.layers[1].calibrated)
     outer = module.layers[2].layers[1]
     assert torch.allclose(outer.loc, y.mean(0))
@@ -195,7 +195,8 @@ def test_update_batch_norm_walks_a_chain():
 def test_statistics_follow_the_data_in_a_fit():
     flow = Flow(StandardNormal(), [BatchNorm(), bij.Coupling(bij.Spline(bins=4), net=SMALL), bij.Reverse(), BatchNorm()], event_shape=2)
     y = torch.sinh(rows(400, 2, dtype=torch.float32))
-    history = pf.fit(flow, y, epochs=5, progress=False, callback=lambda _: update_batch_norm(flow.transform, y))
+    history = pf.fit(flow, y, epochs=5, progress=False)
+    assert all(bool(layer.calibrated) for layer in flow.transform.layers if layer.follows_data)
     assert history.best_loss < history.start
     assert check_flow(flow, scale=None, only=["sample and score in one pass", "file and copies"])
 

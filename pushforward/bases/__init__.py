@@ -1,5 +1,6 @@
 """Base distributions: what a flow pushes forward."""
 
+from pushforward.bases.flow_mixture import Mixture, Pushforward
 from pushforward.bases.mixture import MixtureOfNormals
 from pushforward.bases.normal import DiagNormal, FullNormal, StandardNormal
 from pushforward.bases.product import Product
@@ -10,6 +11,6 @@ from pushforward.bases.von_mises import VonMises
 from pushforward.bases.wrapped import Wrapped, wrap
 
 __all__ = [
-    "BoxUniform", "CircleUniform", "DiagNormal", "FullNormal", "GeneralizedNormal", "MixtureOfNormals", "Product", "Resampled",
-    "StandardNormal", "StudentT", "VonMises", "Wrapped", "wrap",
+    "BoxUniform", "CircleUniform", "DiagNormal", "FullNormal", "GeneralizedNormal", "Mixture", "MixtureOfNormals", "Product",
+    "Pushforward", "Resampled", "StandardNormal", "StudentT", "VonMises", "Wrapped", "wrap",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pushforward.flows.affine import IAF, MAF, NICE, RealNVP
 from pushforward.flows.gaussianization import GF
+from pushforward.flows.mixture import mixture
 from pushforward.flows.monotone import BNAF, BPF, NAF, SOSPF, UNAF
 from pushforward.flows.posterior import HouseholderFlow, PlanarFlow, RadialFlow, SylvesterFlow
 from pushforward.flows.residual import ResidualFlow
@@ -11,5 +12,5 @@ from pushforward.flows.spline import NCSF, NSF
 
 __all__ = [
     "BNAF", "BPF", "GF", "IAF", "MAF", "NAF", "NCSF", "NICE", "NSF", "SOSPF", "UNAF", "HouseholderFlow", "PlanarFlow", "RadialFlow",
-    "RealNVP", "ResidualFlow", "SylvesterFlow",
+    "RealNVP", "ResidualFlow", "SylvesterFlow", "mixture",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pushforward.numerics import finer
 from pushforward.spec import PlanError
 
 # From the place in a bin, in [0, 1], and what the bin has to (the place in its image, log-slope of the forward map).
@@ -32,12 +33,6 @@ def fill(share: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     inner = bound * (2 * torch.cumsum(share[..., :-1, :], -2) - 1)
     knots = F.pad(F.pad(inner, (0, 0, 1, 0), value=-bound), (0, 0, 0, 1), value=bound)
     return knots[..., :-1, :], knots[..., 1:, :] - knots[..., :-1, :]
-
-
-def fine(value: Tensor) -> Tensor:
-    """Return a value in float64."""
-    # One bin a site is little work beside all bins, and in float64 both directions round once, at the end (MPS has no float64).
-    return value.to(torch.float64 if value.device.type != "mps" else torch.float32)
 
 
 def through(table: Tensor, value: Tensor, piece: Piece, inverse: bool) -> tuple[Tensor, Tensor]:
@@ -71,4 +66,4 @@ def _bin(table: Tensor, value: Tensor, row: int) -> tuple[Tensor, ...]:
     batch = torch.broadcast_shapes(table.shape[:-3], index.shape[:-3])
     rows = table.shape[-3]
     chosen = torch.gather(table.expand(*batch, -1, -1, -1), -2, index.expand(*batch, rows, -1, -1))
-    return fine(value), *fine(chosen.squeeze(-2)).unbind(-2)
+    return finer(value), *finer(chosen.squeeze(-2)).unbind(-2)

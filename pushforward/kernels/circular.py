@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pushforward.kernel import Kernel
-from pushforward.kernels.bins import check_bins, fine, through
+from pushforward.kernels.bins import check_bins, through
 from pushforward.kernels.spline import SLOPE_BOUND, boxes, quadratic_forward, quadratic_inverse
-from pushforward.numerics import soft_clamp
+from pushforward.numerics import finer, soft_clamp
 from pushforward.spec import PlanError
 
 # Of a rotation, whichever way: every angle is well inside, so none is only approached.
@@ -25,7 +25,7 @@ def wrap(angle: Tensor) -> Tensor:
     >>> wrap(torch.tensor([1.0, 7.0]))
     tensor([1.0000, 0.7168])
     """
-    wrapped = (math.pi * _nearest(fine(angle) / math.pi)).to(angle.dtype)
+    wrapped = (math.pi * _nearest(finer(angle) / math.pi)).to(angle.dtype)
     return torch.where(wrapped >= math.pi, -math.pi, wrapped)
 
 
@@ -119,18 +119,18 @@ class CircularSpline(Kernel):
         return parameters | {"rotation": torch.zeros(shape)} if self.rotation else parameters
 
     def forward(self, x: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, rotation: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        moved, log_slope = self._moved(fine(x), widths, heights, slopes, inverse=False)
-        y = moved if rotation is None else moved + soft_clamp(fine(rotation), TURN)
+        moved, log_slope = self._moved(finer(x), widths, heights, slopes, inverse=False)
+        y = moved if rotation is None else moved + soft_clamp(finer(rotation), TURN)
         return y.to(x.dtype), log_slope.to(x.dtype)
 
     def inverse(self, y: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, rotation: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        start = fine(y) if rotation is None else fine(y) - soft_clamp(fine(rotation), TURN)
+        start = finer(y) if rotation is None else finer(y) - soft_clamp(finer(rotation), TURN)
         moved, log_slope = self._moved(start, widths, heights, slopes, inverse=True)
         return moved.to(y.dtype), -log_slope.to(y.dtype)
 
     def _moved(self, x: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         """Return values moved by the spline or its inverse, and the log-slope of the spline."""
-        widths, heights, slopes = fine(widths), fine(heights), fine(slopes)
+        widths, heights, slopes = finer(widths), finer(heights), finer(slopes)
         d0 = torch.exp(soft_clamp(slopes, SLOPE_BOUND))
         # In half-turns the ends of the circle are exact in every precision, so the seam has no gap.
         rows = [*boxes(widths, heights, 1.0), d0, torch.roll(d0, -1, -2)]

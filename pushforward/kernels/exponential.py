@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pushforward.kernel import Kernel
-from pushforward.kernels.linear import _apply
+from pushforward.kernels.linear import apply
+from pushforward.numerics import finer
 from pushforward.spec import PlanError
 
 # Degree 15 as four blocks of four: at norm 1/2 the first term left out is 0.5^16 / 16!, below the rounding of float64.
@@ -57,13 +58,8 @@ class MatrixExponential(Kernel):
 
     def _map(self, x: Tensor, weight: Tensor, sign: int) -> tuple[Tensor, Tensor]:
         matrix = sign * bounded(finer(weight), self.bound)
-        y = _apply(exponential(matrix, self.bound), finer(x))
+        y = apply(exponential(matrix, self.bound), finer(x))
         return y.to(x.dtype), matrix.diagonal(dim1=-2, dim2=-1).sum(-1).to(x.dtype)
-
-
-def finer(x: Tensor) -> Tensor:
-    """Return ``x`` in float64 (float32 on MPS, which has no other)."""
-    return x if x.device.type == "mps" else x.double()
 
 
 def bounded(matrix: Tensor, bound: float) -> Tensor:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pushforward.kernel import Kernel
-from pushforward.kernels.exponential import finer
-from pushforward.kernels.linear import _apply, _solve
+from pushforward.kernels.linear import apply, solve
+from pushforward.numerics import finer
 from pushforward.spec import PlanError
 
 # A vector with no entry above this has no direction to speak of, and the gradient of its direction would overflow.
@@ -77,5 +77,5 @@ def _reflect(x: Tensor, vectors: Tensor, reverse: bool) -> Tensor:
     units, fine = _units(finer(vectors)), finer(x)
     gram = 2 * torch.matmul(units, units.mT)
     triangle = torch.triu(gram, 1) if reverse else torch.tril(gram, -1)
-    z = _solve(triangle, 2 * _apply(units, fine), upper=reverse)
-    return (fine - _apply(units.mT, z)).to(x.dtype)
+    z = solve(triangle, 2 * apply(units, fine), upper=reverse)
+    return (fine - apply(units.mT, z)).to(x.dtype)

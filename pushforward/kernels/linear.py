@@ -24,14 +24,17 @@ def shortened(rows: Tensor) -> Tensor:
     return rows * torch.rsqrt(1 + (rows * rows).sum(-1, keepdim=True) / ROW_BOUND**2)
 
 
-def _unit_triangles(lower: Tensor, upper: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Return L and U, ``(*, D, D)`` with ones on their diagonals, from the entries of L and of U transposed, row by row."""
-    # Both at once: for the few features of most flows these are small operators, and what counts is how many.
-    entries = torch.stack([lower, upper], -2)
+def strictly_lower(entries: Tensor, size: int) -> Tensor:
+    """Return matrices ``(*, D, D)`` with the entries below their diagonals, row by row, and zeros elsewhere."""
     row, column = torch.tril_indices(size, size, -1, device=entries.device)
     flat = entries.new_zeros((*entries.shape[:-1], size * size))
-    both = shortened(flat.index_copy(-1, row * size + column, entries).unflatten(-1, (size, size)))
-    left, right = (both + torch.eye(size, dtype=entries.dtype, device=entries.device)).unbind(-3)
+    return flat.index_copy(-1, row * size + column, entries).reshape((*entries.shape[:-1], size, size))
+
+
+def _triangles(lower: Tensor, upper: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return L and U without their ones, from the entries of L and of U transposed, row by row."""
+    # Both at once: for the few features of most flows these are small operators, and what counts is how many.
+    left, right = shortened(strictly_lower(torch.stack([finer(lower), finer(upper)], -2), size)).unbind(-3)
     return left, right.mT
 
 
@@ -70,17 +73,19 @@ class Linear(Kernel):
         return parameters | {"loc": torch.zeros(size)} if self.bias else parameters
 
     def forward(self, x: Tensor, lower: Tensor, upper: Tensor, log_diagonal: Tensor, loc: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        left, right = _unit_triangles(finer(lower), finer(upper), log_diagonal.shape[-1])
+        left, right = _triangles(lower, upper, log_diagonal.shape[-1])
         log_diagonal = soft_clamp(finer(log_diagonal), self.bound)
         # Factor by factor, as the inverse solves, and in float64: each direction rounds once, at the end.
-        y = _apply(left, torch.exp(log_diagonal) * _apply(right, finer(x)))
+        x_fine = finer(x)
+        scaled = torch.exp(log_diagonal) * (x_fine + apply(right, x_fine))
+        y = scaled + apply(left, scaled)
         return (y if loc is None else y + loc).to(x.dtype), log_diagonal.sum(-1).to(x.dtype)
 
     def inverse(self, y: Tensor, lower: Tensor, upper: Tensor, log_diagonal: Tensor, loc: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        left, right = _unit_triangles(finer(lower), finer(upper), log_diagonal.shape[-1])
+        left, right = _triangles(lower, upper, log_diagonal.shape[-1])
         log_diagonal = soft_clamp(finer(log_diagonal), self.bound)
-        x = _solve(left, finer(y) if loc is None else finer(y) - loc, upper=False) * torch.exp(-log_diagonal)
-        return _solve(right, x, upper=True).to(y.dtype), -log_diagonal.sum(-1).to(y.dtype)
+        x = solve(left, finer(y) if loc is None else finer(y) - loc, upper=False) * torch.exp(-log_diagonal)
+        return solve(right, x, upper=True).to(y.dtype), -log_diagonal.sum(-1).to(y.dtype)
 
     def compiled(self, x: Tensor, theta: Tensor, inverse: bool) -> tuple[Tensor, Tensor] | None:
         if not takes(x, theta):
@@ -100,12 +105,12 @@ class Linear(Kernel):
         return with_gradient(value, gradient, x, theta, again=again)
 
 
-def _apply(matrix: Tensor, x: Tensor) -> Tensor:
+def apply(matrix: Tensor, x: Tensor) -> Tensor:
     """Return matrices times vectors; one matrix for all rows is one product."""
     return torch.matmul(x, matrix.mT) if matrix.dim() == 2 else torch.matmul(matrix, x.unsqueeze(-1)).squeeze(-1)
 
 
-def _solve(matrix: Tensor, y: Tensor, upper: bool) -> Tensor:
+def solve(matrix: Tensor, y: Tensor, upper: bool) -> Tensor:
     """Return unit triangular matrices solved for vectors; one matrix for all rows is one solve with the rows as columns."""
     if matrix.dim() > 2:
         x: Tensor = torch.linalg.solve_triangular(matrix, y.unsqueeze(-1), upper=upper, unitriangular=True)

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from pushforward import numerics
 from pushforward.kernels.affine import Affine
-from pushforward.kernels.bins import fine
-from pushforward.kernels.monotonic import STEPS, Monotone, expect_count, spread
+from pushforward.kernels.monotonic import Monotone, expect_count, spread
 from pushforward.kernels.neural import MEANS
-from pushforward.numerics import soft_clamp
+from pushforward.numerics import finer, soft_clamp
 
 
 @dataclass(frozen=True, repr=False)
@@ -126,8 +125,8 @@ class Gaussianization(_Mixture):
         return side * y, log_hazard + _log_mills(y)
 
     def inverse(self, y: Tensor, **parameters: Tensor) -> tuple[Tensor, Tensor]:
-        share, shift, log_scale = self.prepare(**{name: fine(value) for name, value in parameters.items()})
-        value = fine(y)
+        share, shift, log_scale = self.prepare(**{name: finer(value) for name, value in parameters.items()})
+        value = finer(y)
         bent = torch.clamp(value, -STRAIGHT, STRAIGHT)
         side = _side(value)
         far = side * bent
@@ -144,6 +143,8 @@ class Gaussianization(_Mixture):
         return (x + (value - bent) * torch.exp(ladj)).to(y.dtype), ladj.to(y.dtype)
 
 
+# The log of a tail is far from a line; 54 steps reach the last digit with parameters of any size.
+STEPS = 60
 # Beyond, the map is a line to the last digit, and the square of what rounding leaves of a difference leaves the range.
 STRAIGHT = 1e15
 

@@ -14,8 +14,7 @@ from torch import Tensor
 from pushforward import numerics
 from pushforward.kernel import Kernel
 from pushforward.kernels.affine import LOC_BOUND
-from pushforward.kernels.bins import fine
-from pushforward.numerics import soft_clamp
+from pushforward.numerics import finer, soft_clamp
 from pushforward.spec import PlanError
 
 
@@ -32,12 +31,12 @@ class Monotone(Kernel):
     """From ``x`` and that to value and log-slope."""
 
     def forward(self, x: Tensor, **parameters: Tensor) -> tuple[Tensor, Tensor]:
-        y, ladj = self.curve(fine(x), self.prepare(**{name: fine(value) for name, value in parameters.items()}))
+        y, ladj = self.curve(finer(x), self.prepare(**{name: finer(value) for name, value in parameters.items()}))
         return y.to(x.dtype), ladj.to(x.dtype)
 
     def inverse(self, y: Tensor, **parameters: Tensor) -> tuple[Tensor, Tensor]:
-        prepared = self.prepare(**{name: fine(value) for name, value in parameters.items()})
-        x = numerics.root(lambda x: self.curve(x, prepared), fine(y), STEPS)
+        prepared = self.prepare(**{name: finer(value) for name, value in parameters.items()})
+        x = numerics.root(lambda x: self.curve(x, prepared), finer(y), STEPS)
         return x.to(y.dtype), -self.curve(x, prepared)[1].to(y.dtype)
 
 

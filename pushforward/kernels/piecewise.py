@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from pushforward.kernel import Kernel
-from pushforward.kernels.bins import Piece, boxed, check_bins, check_bound, fill, fine
+from pushforward.kernels.bins import Piece, boxed, check_bins, check_bound, fill
 from pushforward.kernels.spline import HEIGHT_BOUND, SLOPE_BOUND, WIDTH_BOUND, boxes
-from pushforward.numerics import soft_clamp
+from pushforward.numerics import finer, soft_clamp
 
 # Bound of the logits of a cubic's end slopes: they stay within 0.3 and 2.1 times that of their bins, so no slope comes near zero.
 END_BOUND = 1.5
@@ -44,7 +44,7 @@ class _Piecewise(Kernel):
 
     def _fine_table(self, parameters: dict[str, Tensor]) -> Tensor:
         # Knots rounded to float32 would move with the last digit of a parameter, and with them values far from zero by many of theirs.
-        return self.table(**{name: fine(value) for name, value in parameters.items()})
+        return self.table(**{name: finer(value) for name, value in parameters.items()})
 
 
 def _stack(*rows: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pushforward.core import Bijector
 from pushforward.kernel import Kernel
+from pushforward.numerics import finer
 from pushforward.spec import PlanError
 
 LEAK = 0.2
@@ -38,11 +39,6 @@ def tanh_slope(v: Tensor) -> tuple[Tensor, Tensor]:
 def leaky_slope(v: Tensor) -> tuple[Tensor, Tensor]:
     """Return the leaky ReLU and its slope."""
     return F.leaky_relu(v, LEAK), torch.where(v < 0, torch.full_like(v, LEAK), torch.ones_like(v))
-
-
-def fine(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Return tensors in float64: what a solution goes through is rounded once, at the end, in both directions (MPS has no float64)."""
-    return tuple(t if t.device.type == "mps" else t.double() for t in tensors)
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {"tanh": tanh_slope, "leaky_relu": leaky_slope}
@@ -103,13 +99,13 @@ class Planar(Kernel):
         return {"w": torch.randn(shape) / math.sqrt(shape[-1]), "u": torch.zeros(shape), "b": torch.zeros(1)}
 
     def forward(self, x: Tensor, w: Tensor, u: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        value, w, u, b = fine(x, w, u, b)
+        value, w, u, b = map(finer, (x, w, u, b))
         u, factor = self._direction(w, u)
         h, slope = ACTIVATIONS[self.activation]((w * value).sum(-1, keepdim=True) + b)
         return (value + u * h).to(x.dtype), torch.log1p(factor * slope).squeeze(-1).to(x.dtype)
 
     def inverse(self, y: Tensor, w: Tensor, u: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        value, w, u, b = fine(y, w, u, b)
+        value, w, u, b = map(finer, (y, w, u, b))
         u, factor = self._direction(w, u)
         target = (w * value).sum(-1, keepdim=True) + b
         # Both pieces of the leaky one have positive slopes, so that w.x + b has the sign of w.y + b.

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from pushforward.kernel import Kernel
-from pushforward.kernels.exponential import bounded, exponential, finer
-from pushforward.kernels.linear import _apply
-from pushforward.kernels.triangular import strictly_lower
+from pushforward.kernels.exponential import bounded, exponential
+from pushforward.kernels.linear import apply, strictly_lower
+from pushforward.numerics import finer
 from pushforward.spec import PlanError
 
 # Largest norm of the skew matrix, in units of sqrt(D). A rotation by pi in all planes has pi: exponentials reach all rotations.
@@ -73,7 +73,7 @@ class Rotation(Kernel):
         else:
             eye = torch.eye(size, dtype=skew.dtype, device=x.device)
             matrix = torch.linalg.solve(eye - 0.5 * skew, eye + 0.5 * skew)
-        return _apply(matrix if sign > 0 else matrix.mT, fine).to(x.dtype)
+        return apply(matrix if sign > 0 else matrix.mT, fine).to(x.dtype)
 
 
 def _sheets(size: int) -> tuple[list[list[int]], list[list[int]], list[list[float]]]:

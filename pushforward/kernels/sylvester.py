@@ -9,12 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.kernel import Kernel
-from pushforward.kernels.linear import ENTRY_BOUND, _apply
-from pushforward.kernels.planar import check_bound, contained, fine, solve_tanh, tanh_slope
-from pushforward.numerics import soft_clamp
+from pushforward.kernels.linear import apply
+from pushforward.kernels.planar import check_bound, contained, solve_tanh, tanh_slope
+from pushforward.numerics import finer, soft_clamp
 from pushforward.spec import PlanError
 
 VARIANTS = ("householder", "orthogonal", "triangular")
+
+
+# Bound of the entries of the triangular matrices beside their diagonals.
+ENTRY_BOUND = 2.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,13 +78,13 @@ class Sylvester(Kernel):
     def forward(self, x: Tensor, triangles: Tensor, diagonal: Tensor, b: Tensor, vectors: Tensor | None = None) -> tuple[Tensor, Tensor]:
         value, left, right, product, b, normals = self._factors(x, triangles, diagonal, b, vectors)
         turned = _reflect(value, normals)[..., : b.shape[-1]]
-        h, slope = tanh_slope(_apply(right, turned) + b)
-        y = value + self._turn_back(_apply(left, h), normals, x.shape[-1])
+        h, slope = tanh_slope(apply(right, turned) + b)
+        y = value + self._turn_back(apply(left, h), normals, x.shape[-1])
         return y.to(x.dtype), torch.log1p(product * slope).sum(-1).to(x.dtype)
 
     def inverse(self, y: Tensor, triangles: Tensor, diagonal: Tensor, b: Tensor, vectors: Tensor | None = None) -> tuple[Tensor, Tensor]:
         value, left, right, product, b, normals = self._factors(y, triangles, diagonal, b, vectors)
-        target = _apply(right, _reflect(value, normals)[..., : b.shape[-1]]) + b
+        target = apply(right, _reflect(value, normals)[..., : b.shape[-1]]) + b
         both = torch.matmul(right, left)
         found: list[Tensor] = []  # the hyperbolic tangents, made from the last one back
         for i in reversed(range(b.shape[-1])):
@@ -89,20 +93,20 @@ class Sylvester(Kernel):
                 rest = rest - (both[..., i, i + 1 :] * torch.stack(found, -1)).sum(-1)
             found.insert(0, torch.tanh(solve_tanh(rest, product[..., i])))
         h = torch.stack(found, -1)
-        x = value - self._turn_back(_apply(left, h), normals, y.shape[-1])
+        x = value - self._turn_back(apply(left, h), normals, y.shape[-1])
         return x.to(y.dtype), -torch.log1p(product * (1 - h) * (1 + h)).sum(-1).to(y.dtype)
 
     def _factors(
         self, x: Tensor, triangles: Tensor, diagonal: Tensor, b: Tensor, vectors: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
         """Return x, R, S, the product of their diagonals, b and the reflections; the square holds R on and above its diagonal, S' below."""
-        x, triangles, diagonal, b = fine(x, triangles, diagonal, b)
+        x, triangles, diagonal, b = map(finer, (x, triangles, diagonal, b))
         first = torch.diagonal(triangles, dim1=-2, dim2=-1)
         scale = contained(first * diagonal, self.bound)
         entries = soft_clamp(triangles, ENTRY_BOUND)
         left = torch.triu(entries, 1) + torch.diag_embed(first * scale)
         right = torch.tril(entries, -1).mT + torch.diag_embed(diagonal)
-        normals = () if vectors is None else _unit(*fine(vectors)).unbind(-2)
+        normals = () if vectors is None else _unit(finer(vectors)).unbind(-2)
         return x, left, right, first * diagonal * scale, b, normals
 
     @staticmethod

@@ -11,16 +11,11 @@ from torch import Tensor
 
 from pushforward.kernel import Kernel
 from pushforward.kernels.fixed import Tanh
-from pushforward.numerics import soft_clamp
+from pushforward.numerics import finer, soft_clamp
 from pushforward.spec import PlanError
 
 # Below this size a power is replaced by its chord: at zero its slope is 0 or infinite.
 CORE = 1e-6
-
-
-def _fine(x: Tensor) -> Tensor:
-    """Return a value in the precision of tails: exp(p log x) loses a digit for each of the exponent's, unless it has them to spare."""
-    return x.to(torch.float64 if x.device.type != "mps" else torch.float32)
 
 
 def _largest_log(x: Tensor) -> float:
@@ -29,7 +24,7 @@ def _largest_log(x: Tensor) -> float:
 
 def _signed_power(x: Tensor, power: Tensor | float, log_power: Tensor | float) -> tuple[Tensor, Tensor]:
     """Return sign(x) |x|^power, which below CORE is its chord, and the log of its slope."""
-    z = _fine(x)
+    z = finer(x)
     log_size = torch.log(torch.clamp(torch.abs(z), min=CORE))
     chord = (power - 1) * math.log(CORE)
     outer = torch.abs(z) > CORE
@@ -40,7 +35,7 @@ def _signed_power(x: Tensor, power: Tensor | float, log_power: Tensor | float) -
 
 def _signed_root(y: Tensor, power: Tensor | float, log_power: Tensor | float) -> tuple[Tensor, Tensor]:
     """Return the inverse of `_signed_power`."""
-    z = _fine(y)
+    z = finer(y)
     chord = (power - 1) * math.log(CORE)
     edge = torch.as_tensor(power * math.log(CORE), dtype=z.dtype, device=z.device)
     size = torch.abs(z)
@@ -111,11 +106,11 @@ class SignedPower(Kernel):
         return {"log_power": torch.zeros(shape)}
 
     def forward(self, x: Tensor, log_power: Tensor) -> tuple[Tensor, Tensor]:
-        log_power = soft_clamp(_fine(log_power), self.bound)
+        log_power = soft_clamp(finer(log_power), self.bound)
         return _signed_power(x, torch.exp(log_power), log_power)
 
     def inverse(self, y: Tensor, log_power: Tensor) -> tuple[Tensor, Tensor]:
-        log_power = soft_clamp(_fine(log_power), self.bound)
+        log_power = soft_clamp(finer(log_power), self.bound)
         return _signed_root(y, torch.exp(log_power), log_power)
 
 
@@ -158,7 +153,7 @@ class SinhArcsinh(Kernel):
         return _sinh(u, y), (_log_cosh(u) - log_tail - _log_root(z)).to(y.dtype)
 
     def _fine(self, x: Tensor, skewness: Tensor, log_tail: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return _fine(x), soft_clamp(_fine(skewness), SKEWNESS_BOUND), soft_clamp(_fine(log_tail), self.bound)
+        return finer(x), soft_clamp(finer(skewness), SKEWNESS_BOUND), soft_clamp(finer(log_tail), self.bound)
 
 
 SKEWNESS_BOUND = 2.0
@@ -203,7 +198,7 @@ class LogTanh(Kernel):
             raise PlanError(f"LogTanh: expected a cut between 0 and 15, beyond which tanh is flat, got {self.cut}")
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        z, (height, rate) = _fine(x), self._tail()
+        z, (height, rate) = finer(x), self._tail()
         inner, log_slope = Tanh().forward(torch.clamp(z, -self.cut, self.cut))
         log_ratio = torch.log(torch.clamp(torch.abs(z), min=self.cut) / self.cut)
         outer = torch.abs(z) > self.cut
@@ -211,7 +206,7 @@ class LogTanh(Kernel):
         return y.to(x.dtype), torch.where(outer, math.log(rate / self.cut) - log_ratio, log_slope).to(x.dtype)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        z, (height, rate) = _fine(y), self._tail()
+        z, (height, rate) = finer(y), self._tail()
         outer = torch.abs(z) > height
         inner, log_slope = Tanh().inverse(torch.clamp(z, -height, height))
         log_ratio = torch.clamp(torch.abs(z) - height, min=0) / rate

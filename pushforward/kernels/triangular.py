@@ -9,14 +9,9 @@ import torch
 from torch import Tensor
 
 from pushforward.kernel import Kernel
-from pushforward.kernels.exponential import finer
-from pushforward.kernels.linear import _apply, _solve
-from pushforward.numerics import soft_clamp
+from pushforward.kernels.linear import apply, shortened, solve, strictly_lower
+from pushforward.numerics import finer, soft_clamp
 from pushforward.spec import PlanError
-
-# Largest length of a row of the triangle beside its one. Were its entries bounded instead, the inverse of a random triangle would
-# grow exponentially with D.
-ROW_BOUND = 2.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,27 +52,19 @@ class Triangular(Kernel):
     def forward(self, x: Tensor, entries: Tensor, log_diagonal: Tensor, loc: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log_diagonal = soft_clamp(finer(log_diagonal), self.bound)
         scaled = torch.exp(log_diagonal) * finer(x)
-        y = scaled + _apply(self._triangle(entries, x.shape[-1]), scaled)
+        y = scaled + apply(self._triangle(entries, x.shape[-1]), scaled)
         return (y if loc is None else y + loc).to(x.dtype), log_diagonal.sum(-1).to(x.dtype)
 
     def inverse(self, y: Tensor, entries: Tensor, log_diagonal: Tensor, loc: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log_diagonal = soft_clamp(finer(log_diagonal), self.bound)
         fine = finer(y) if loc is None else finer(y) - loc
-        x = _solve(self._triangle(entries, y.shape[-1]), fine, upper=self.upper) * torch.exp(-log_diagonal)
+        x = solve(self._triangle(entries, y.shape[-1]), fine, upper=self.upper) * torch.exp(-log_diagonal)
         return x.to(y.dtype), -log_diagonal.sum(-1).to(y.dtype)
 
     def _triangle(self, entries: Tensor, size: int) -> Tensor:
         """Return T without its ones, in float64, so that each direction rounds once, at the end."""
         lower = strictly_lower(finer(entries), size)
-        rows = lower.mT if self.upper else lower
-        return rows * torch.rsqrt(1 + (rows * rows).sum(-1, keepdim=True) / ROW_BOUND**2)
-
-
-def strictly_lower(entries: Tensor, size: int) -> Tensor:
-    """Return matrices ``(*, D, D)`` with the entries below their diagonals, row by row, and zeros elsewhere."""
-    row, column = torch.tril_indices(size, size, -1, device=entries.device)
-    flat = entries.new_zeros((*entries.shape[:-1], size * size))
-    return flat.index_copy(-1, row * size + column, entries).reshape((*entries.shape[:-1], size, size))
+        return shortened(lower.mT if self.upper else lower)
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,11 +104,11 @@ class LowerCholeskyAffine(Kernel):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         loc, diagonal, triangle = self._parts(x)
-        return (loc + diagonal * _apply(triangle, finer(x))).to(x.dtype), torch.log(diagonal).sum().to(x.dtype)
+        return (loc + diagonal * apply(triangle, finer(x))).to(x.dtype), torch.log(diagonal).sum().to(x.dtype)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         loc, diagonal, triangle = self._parts(y)
-        return _solve(triangle, (finer(y) - loc) / diagonal, upper=False).to(y.dtype), -torch.log(diagonal).sum().to(y.dtype)
+        return solve(triangle, (finer(y) - loc) / diagonal, upper=False).to(y.dtype), -torch.log(diagonal).sum().to(y.dtype)
 
     def _parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return loc, the diagonal and the unit triangular matrix whose rows it scales, in float64."""

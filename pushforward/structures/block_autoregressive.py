@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pushforward import numerics
 from pushforward.core import Bijector, Shape, TransformModule
-from pushforward.kernels.planar import LEAK, check_bound, fine, leaky_slope, tanh_slope
-from pushforward.numerics import soft_clamp
+from pushforward.kernels.planar import LEAK, check_bound, leaky_slope, tanh_slope
+from pushforward.numerics import finer, soft_clamp
 from pushforward.spec import PlanError
 from pushforward.structures.residual import WholeModule
 
@@ -100,7 +100,7 @@ class Blocks(nn.Module):
 
     def blocks(self) -> tuple[Tensor, Tensor]:
         """Return all the weights ``(D out, D in)`` and the positive blocks ``(D, out, in)``."""
-        (weight,) = fine(self.weight)
+        weight = finer(self.weight)
         table = weight.unflatten(0, (self.features, self.outputs)).unflatten(-1, (self.features, self.inputs))
         bounded = soft_clamp(table, self.bound)
         place = torch.arange(self.features, device=weight.device)
@@ -183,12 +183,12 @@ class BlockAutoregressiveModule(WholeModule):
         if self.gate is None:
             return n, slope
         # Bounded, so that the linear part, which makes the map onto, never vanishes.
-        gate = torch.sigmoid(soft_clamp(fine(self.gate)[0], GATE_BOUND))
+        gate = torch.sigmoid(soft_clamp(finer(self.gate), GATE_BOUND))
         return x + gate * (n - x), (1 - gate) + gate * slope
 
     def _prepare(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, list[tuple[Tensor, Tensor]], list[Tensor]]:
         """Return flat values, the weights and their positive blocks, and biases, the first with what the context adds."""
         weights = [layer.blocks() for layer in self.layers]  # type: ignore[operator]
-        biases = [fine(layer.bias)[0] for layer in self.layers]  # type: ignore[arg-type]
+        biases = [finer(layer.bias) for layer in self.layers]  # type: ignore[arg-type]
         value, biases[0] = self.enter(x, context, biases[0])
         return value, weights, biases

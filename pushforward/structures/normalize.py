@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pushforward import numerics
-from pushforward.core import Bijector, ComposeModule, Shape, TransformModule
+from pushforward.core import Bijector, Shape, TransformModule
 from pushforward.kernel import evaluate
 from pushforward.kernels.affine import Affine
 from pushforward.parameters import Parameters
@@ -58,8 +58,8 @@ class BatchNorm(Bijector):
     density depends on the rows beside it, gradients run through the statistics, the inverse is not that of the forward map,
     and the model that is evaluated is not the one that was trained. So here nothing changes in a call. ``calibrate`` measures rows and
     puts the learned part back to the identity; ``update`` moves the statistics towards those of a batch by ``momentum``, the weight of
-    the new batch as in Pyro and `torch.nn.BatchNorm1d`; the first update takes its batch whole. `update_batch_norm` does so for all layers
-    of a chain, once a step or once an epoch.
+    the new batch as in Pyro and `torch.nn.BatchNorm1d`; the first update takes its batch whole. `fit` updates before each step;
+    in a loop of your own, ``flow.update(y)`` does.
     Acts on the first event axis, whose C entries each share two parameters over the other axes; all real values to all real values.
     Source: Density Estimation using Real NVP (Dinh et al., 2017); Masked Autoregressive Flow for Density Estimation (Papamakarios et al.,
     2017), with stored statistics.
@@ -158,12 +158,14 @@ class ActNormModule(TransformModule):
 class BatchNormModule(ActNormModule):
     """A built batch normalisation: `ActNormModule` with statistics that move."""
 
+    follows_data = True
+
     def __init__(self, plan: BatchNorm, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape, plan.bound, plan.epsilon)
         self.momentum = plan.momentum
 
     @torch.no_grad()
-    def update(self, y: Tensor) -> None:
+    def update(self, y: Tensor, context: Tensor | None = None) -> None:
         """Move the statistics towards those of rows ``(n, *event)`` of the data side; the learned part stays."""
         mean, variance, constant = self._measured(y)
         if not bool(self.calibrated):
@@ -171,27 +173,3 @@ class BatchNormModule(ActNormModule):
             return
         square = self.scale.double().square()
         self._store(torch.lerp(self.loc.double(), mean, self.momentum), torch.lerp(square, variance + self.epsilon, self.momentum))
-
-
-@torch.no_grad()
-def update_batch_norm(module: TransformModule, y: Tensor, context: Tensor | None = None) -> None:
-    """Update the statistics of all `BatchNorm` layers of a chain with rows of the data side.
-
-    Args:
-        module: What a plan built, such as ``flow.transform``.
-        y: Rows ``(n, *event)``.
-        context: Their context ``(n, *context)``, in the units that the module takes.
-
-    >>> from pushforward.core import Compose
-    >>> chain = Compose([BatchNorm(), BatchNorm()]).build(1)
-    >>> update_batch_norm(chain, torch.tensor([[0.0], [2.0]]))
-    >>> [layer.loc.item() for layer in chain.layers]
-    [0.0, 1.0]
-    """
-    if isinstance(module, BatchNormModule):
-        module.update(y)
-    elif isinstance(module, ComposeModule):
-        for layer in reversed(module.layers):
-            assert isinstance(layer, TransformModule)
-            update_batch_norm(layer, y, context)
-            y = layer.inverse(y, context)[0]

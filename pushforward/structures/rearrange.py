@@ -203,6 +203,12 @@ class OnAxisModule(TransformModule):
         self.uses_context, self.sees = self.module.uses_context, self.module.sees
         self.passes, self.steps = self.module.passes, self.module.steps
         self.domain, self.codomain = self.module.domain, self.module.codomain
+        self.follows_data = self.module.follows_data
+        if len(self.module.out_shape) != rank:
+            raise PlanError(f"{plan!r}: expected a bijector that keeps the number of axes, got one from {moved} to {self.module.out_shape}")
+        out = list(self.module.out_shape)
+        out.insert(plan.axis % rank, out.pop(own))
+        self.out_shape = tuple(out)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y, ladj = self.module(x.movedim(self.source, self.target), context)
@@ -214,3 +220,9 @@ class OnAxisModule(TransformModule):
 
     def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
         return self.module.map_ends(ends, inverse)
+
+    def calibrate(self, y: Tensor, context: Tensor | None = None) -> None:
+        self.module.calibrate(y.movedim(self.source, self.target), context)
+
+    def update(self, y: Tensor, context: Tensor | None = None) -> None:
+        self.module.update(y.movedim(self.source, self.target), context)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pushforward import numerics
 from pushforward.core import Bijector, Shape, TransformModule
-from pushforward.kernels.planar import fine, tanh_slope
+from pushforward.kernels.planar import tanh_slope
 from pushforward.parameters import flat_context
 from pushforward.spec import PlanError
 
@@ -112,11 +112,11 @@ class WholeModule(TransformModule):
 
     def enter(self, x: Tensor, context: Tensor | None, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Return flat values, with the batch of the context, and the first bias with what the context adds."""
-        (value,) = fine(x if self.rank == 1 else x.flatten(x.dim() - self.rank))
+        value = numerics.finer(x if self.rank == 1 else x.flatten(x.dim() - self.rank))
         given = flat_context(context, self.context_shape)
         if self.context is None or given is None:
             return value, bias
-        given, weight = fine(given, self.context.weight)
+        given, weight = numerics.finer(given), numerics.finer(self.context.weight)
         return value.expand(*torch.broadcast_shapes(value.shape[:-1], given.shape[:-1]), -1), bias + torch.matmul(given, weight.mT)
 
     def leave(self, x: Tensor, y: Tensor, ladj: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,7 +200,7 @@ class ResidualModule(WholeModule):
         share = self.coefficient ** (1 / len(self.layers))
         weights, biases = [], []
         for layer in self.layers:
-            weight, bias = fine(layer.weight, layer.bias)  # type: ignore[arg-type]
+            weight, bias = numerics.finer(layer.weight), numerics.finer(layer.bias)  # type: ignore[arg-type]
             weights.append(weight * (share * torch.rsqrt(1 + norm_bound(weight) ** 2)))
             biases.append(bias)
         value, biases[0] = self.enter(x, context, biases[0])

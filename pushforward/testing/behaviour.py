@@ -31,7 +31,8 @@ def shapes(case: Case) -> float:
         for function in (module.forward, module.inverse):
             point = part if function == module.forward else y[:rows].reshape(batch + event)
             value, determinant = function(point, given)
-            bad += int(tuple(value.shape) != (*batch, *event)) + int(tuple(determinant.shape) != batch)
+            out = event if function == module.forward else case.event_shape
+            bad += int(tuple(value.shape) != (*batch, *out)) + int(tuple(determinant.shape) != batch)
     bad += int(
         not _close(module(x[:1].expand(6, *case.event_shape), context if context is None else context[:1].expand_as(context))[0], y[:1])
     )
@@ -58,11 +59,13 @@ def empty(case: Case) -> float:
     module = case.build(torch.float32)
     bad = 0
     for batch in ((0,), (3, 0)):
-        x = torch.zeros(*batch, *case.event_shape, requires_grad=True)
         context = None if case.context_shape is None else torch.zeros(*batch, *case.context_shape)
-        for function in (module.forward, module.inverse):
-            value, ladj = function(x, context)
-            bad += int(tuple(value.shape) != (*batch, *module.out_shape)) + int(tuple(ladj.shape) != batch)
+        for function, shape, out in (
+            (module.forward, case.event_shape, module.out_shape),
+            (module.inverse, module.out_shape, case.event_shape),
+        ):
+            value, ladj = function(torch.zeros(*batch, *shape, requires_grad=True), context)
+            bad += int(tuple(value.shape) != (*batch, *out)) + int(tuple(ladj.shape) != batch)
             (value.sum() + ladj.sum()).backward()
     return float(bad)
 

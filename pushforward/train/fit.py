@@ -12,6 +12,7 @@ from torch.optim import AdamW, Optimizer
 from torch.utils.data import DataLoader
 
 from pushforward.flow import Flow
+from pushforward.structures.normalize import ActNormModule
 from pushforward.structures.standardize import StandardizeModule
 from pushforward.train.checks import check_rows, check_spread
 from pushforward.train.data import read_rows
@@ -123,7 +124,7 @@ def fit(
 
 
 def _calibrated(flow: Flow) -> bool:
-    return any(bool(module.calibrated) for module in flow.modules() if isinstance(module, StandardizeModule))
+    return any(bool(module.calibrated) for module in flow.modules() if isinstance(module, StandardizeModule | ActNormModule))
 
 
 def _resident(rows: Rows | Stream, flow: Flow) -> Rows | Stream:

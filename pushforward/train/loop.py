@@ -144,6 +144,7 @@ class Training:
         total, count, skipped = 0.0, 0, 0
         for rows in self._batches():
             rows = self._placed(rows)
+            self.flow.update(rows.x, rows.context)
             with self._precision():
                 loss = self.loss(rows.x, rows.context, rows.weights) / self.scale
             self.optimizer.zero_grad()

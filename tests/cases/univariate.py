@@ -8,7 +8,7 @@ from pushforward.kernel import Elementwise
 from pushforward.kernels.mixture import Gaussianization, LogisticMixture
 from pushforward.kernels.polynomial import Bernstein, SumOfSquares
 from pushforward.kernels.squared import NonlinearSquared
-from pushforward.structures.autoregressive import Autoregressive, InverseAutoregressive
+from pushforward.structures.autoregressive import Autoregressive
 from pushforward.structures.coupling import Coupling
 
 # name -> (plan, event_shape, context_shape)
@@ -29,7 +29,7 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
     "Gaussianization": (Gaussianization(), (2,), None),
     "Gaussianization, 2 components": (Gaussianization(components=2), (5,), None),
     "Gaussianization given context": (Elementwise(Gaussianization(components=4), net=SMALL), (1,), (2,)),
-    "InverseAutoregressive Gaussianization": (InverseAutoregressive(Gaussianization(components=3), net=SMALL), (3,), None),
+    "Coupling Gaussianization": (Coupling(Gaussianization(components=3), net=SMALL), (3,), None),
     "NonlinearSquared": (NonlinearSquared(), (2,), None),
     "NonlinearSquared given context": (Elementwise(NonlinearSquared(), net=SMALL), (5,), (2,)),
     "Autoregressive NonlinearSquared": (Autoregressive(NonlinearSquared(), net=SMALL), (3,), (1,)),

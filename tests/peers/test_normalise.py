@@ -11,8 +11,8 @@ import torch
 import zuko
 from nflows import transforms as nflows
 
+from pushforward.bases.flow_mixture import Mixture
 from pushforward.distributions import Flow, wrap
-from pushforward.structures.mixture import Mixture
 from pushforward.structures.normalize import ActNorm, BatchNorm
 
 
