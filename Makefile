@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install test lint types demo numerics bench peers clean
+.PHONY: install test test-heavy test-peers lint types demo catalogue numerics bench clean
 
 install: .venv/installed
 
@@ -11,7 +11,15 @@ install: .venv/installed
 	touch $@
 
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=10 -m "not heavy"
+
+# Further rows of the plans whose inverse is a numerical root, which take the compiler half a minute each.
+test-heavy: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=10 -m heavy tests
+
+# The same functions in other libraries, with their weights copied.
+test-peers: .venv-peers/installed
+	OMP_NUM_THREADS=1 .venv-peers/bin/python -m pytest -q -n 2 tests/peers
 
 lint: install
 	$(BIN)/ruff check .
@@ -22,6 +30,10 @@ types: install
 
 demo: install
 	$(BIN)/python examples/demo.py
+
+# Writes docs/catalogue.md anew from the plans themselves.
+catalogue: install
+	$(BIN)/python docs/make_catalogue.py
 
 # Writes docs/numerics.md anew from measurements; the peers are installed in an environment of their own.
 numerics: install .venv-peers/installed

@@ -6,14 +6,14 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from cases import CASES
+from cases import CASES, HEAVY
 
 from pushforward.core import Bijector
 from pushforward.spec import registry
 from pushforward.testing import LAWS, check_bijector
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.heavy] * (name in HEAVY)) for name in CASES])
 def test_laws(name):
     plan, event_shape, context_shape = CASES[name]
     figures = check_bijector(plan, event_shape, context_shape)
@@ -32,6 +32,13 @@ def _parts(plan):
 def test_every_plan_has_a_row():
     ours = {name for name, cls in registry().items() if issubclass(cls, Bijector) and cls.__module__.startswith("pushforward.")}
     assert ours <= {part for plan, _, _ in CASES.values() for part in _parts(plan)}
+
+
+def test_heavy_rows_are_further_rows():
+    """Every plan has a row that is not left to the heavy ones."""
+    assert set(CASES) >= HEAVY
+    parts = {part for name, (plan, _, _) in CASES.items() if name not in HEAVY for part in _parts(plan)}
+    assert {part for plan, _, _ in CASES.values() for part in _parts(plan)} == parts
 
 
 def test_every_row_has_its_figures_in_the_documentation():

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from cases.core import SMALL
 from pushforward.core import Bijector
 from pushforward.kernel import Elementwise
 from pushforward.kernels.planar import Planar
 from pushforward.kernels.radial import Radial
 from pushforward.kernels.sylvester import Sylvester
-from pushforward.nets import MLP
 from pushforward.structures.block_autoregressive import BlockAutoregressive
 from pushforward.structures.residual import Residual
-
-SMALL = MLP((16, 16))
 
 # name -> (plan, event_shape, context_shape)
 CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
@@ -36,3 +34,5 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
     "BlockAutoregressive, no residual": (BlockAutoregressive((3,), activation="leaky_tanh", residual=None), (1,), None),
     "BlockAutoregressive given context": (BlockAutoregressive((3,), activation="leaky_relu", residual=None), (2, 1), (2,)),
 }
+# Rows that take the compiler half a minute.
+HEAVY = {"BlockAutoregressive, normal", "BlockAutoregressive, no residual", "BlockAutoregressive given context", "Residual given context"}
