@@ -30,6 +30,7 @@ from pushforward.kernels.neural import DeepSigmoid, DenseSigmoid
 from pushforward.kernels.piecewise import CubicSpline, LinearSpline, QuadraticSpline
 from pushforward.kernels.planar import Planar
 from pushforward.kernels.polynomial import Bernstein, SumOfSquares
+from pushforward.kernels.projections import Abs, Normalize
 from pushforward.kernels.radial import Radial
 from pushforward.kernels.rotation import Rotation
 from pushforward.kernels.simplex import Ordered, SimplexToOrdered, Softmax, StickBreaking
@@ -120,13 +121,13 @@ def PLU(seed: int = 0, bound: float = 3.0, net: NetLike | None = None) -> Compos
 
 
 __all__ = [
-    "ELU", "MLP", "PLU", "QR", "SVD", "ActNorm", "Additive", "Affine", "AffineAutoregressive", "AffineCoupling", "AffineFixed",
+    "ELU", "MLP", "PLU", "QR", "SVD", "Abs", "ActNorm", "Additive", "Affine", "AffineAutoregressive", "AffineCoupling", "AffineFixed",
     "Autoregressive", "BatchNorm", "Bernstein", "Bijector", "BlockAutoregressive", "CauchyCDF", "Cholesky", "CircularShift",
     "CircularSpline", "Compose", "Concatenate", "CorrCholesky", "CorrMatrixCholesky", "CorrelationMatrix", "Coupling", "CubicSpline",
     "CumulativeDistribution", "DeepSigmoid", "DenseSigmoid", "DiscreteCosine", "Domain", "Elementwise", "Exp", "Flatten",
     "Gaussianization", "Haar", "Householder", "Inverse", "InverseAutoregressive", "Kernel", "LeakyReLU", "Linear", "LinearSpline",
     "LogTanh", "LogisticMixture", "Logit", "LowerCholesky", "LowerCholeskyAffine", "MatrixExponential", "MonotonicNetwork",
-    "NonlinearSquared", "OnAxis", "Ordered", "Periodic", "Permute", "Planar", "PositiveDefinite", "PositivePower", "Power",
+    "NonlinearSquared", "Normalize", "OnAxis", "Ordered", "Periodic", "Permute", "Planar", "PositiveDefinite", "PositivePower", "Power",
     "QuadraticSpline", "Radial", "Reshape", "Residual", "ResidualMLP", "Reverse", "Rotation", "Shuffle", "Sigmoid", "SignedPower",
     "SimplexToOrdered", "SinhArcsinh", "Softclip", "Softmax", "Softplus", "SoftplusLowerCholesky", "Spline", "SplineAutoregressive",
     "SplineCoupling", "Stack", "Standardize", "StickBreaking", "SumOfSquares", "Sylvester", "Tanh", "Triangular",

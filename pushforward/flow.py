@@ -76,6 +76,11 @@ class Flow(nn.Module, Distribution):
 
     def _check(self) -> None:
         """Check what only base and bijection together can tell: the domains, and that a context is used."""
+        for part in self.transform.modules():
+            if isinstance(part, TransformModule) and not part.plan.bijective:
+                raise PlanError(
+                    f"Flow: expected bijections, got {part.plan!r}, which has no way back, so no density can be scored through it"
+                )
         try:
             image = self.transform.image(self.base.support)
         except PlanError as error:

@@ -211,3 +211,5 @@ def expect_kernel(owner: Spec, kernel: object) -> None:
     """Raise `PlanError` unless ``kernel`` is a kernel plan."""
     if not isinstance(kernel, Kernel):
         raise PlanError(f"{type(owner).__name__}: expected a kernel such as Affine() or Spline(), got {kernel!r}")
+    if not kernel.bijective:
+        raise PlanError(f"{type(owner).__name__}: expected a bijection, got {kernel!r}, which has no way back")

@@ -18,10 +18,12 @@ from pushforward.flow import Flow, load
 from pushforward.kernels.activations import CauchyCDF, CumulativeDistribution, Logit, Softclip
 from pushforward.kernels.cholesky import Cholesky, CorrCholesky, CorrelationMatrix, LowerCholesky, PositiveDefinite
 from pushforward.kernels.fixed import Exp, Sigmoid, Tanh
+from pushforward.kernels.projections import Abs, Normalize
 from pushforward.kernels.simplex import Ordered, SimplexToOrdered, Softmax, StickBreaking
 from pushforward.kernels.spline import Spline
 from pushforward.kernels.tails import CORE, LogTanh, PositivePower, SignedPower, SinhArcsinh
 from pushforward.spec import PlanError
+from pushforward.structures.coupling import Coupling
 from pushforward.structures.domains import BY_NAME, Domain, to_support
 from pushforward.structures.parts import Concatenate, Stack
 from pushforward.structures.reshape import Flatten, Reshape
@@ -246,3 +248,21 @@ def test_intervals_of_torch(low):
 def test_wrong_plans_say_what_was_expected(make):
     with pytest.raises(PlanError, match=r"expected .*got|write Reshape"):
         make()
+
+
+def test_what_is_no_bijection_maps_forward_and_says_that_it_cannot_go_back():
+    x = torch.tensor([[-3.0, 4.0], [0.0, 0.0]])
+    assert torch.allclose(Abs().build(2)(x)[0], x.abs())
+    y, ladj = Normalize().build(2)(x)
+    assert torch.allclose(y, torch.tensor([[-0.6, 0.8], [1.0, 0.0]]))
+    assert (ladj == -math.inf).all()
+    assert torch.allclose(Normalize(1.0).build(2)(x[:1])[0].abs().sum(), torch.tensor(1.0))
+    for plan in (Abs(), Normalize()):
+        with pytest.raises(NotImplementedError, match="expected to be asked for images alone"):
+            plan.build(2).inverse(x)
+        with pytest.raises(PlanError, match=f"expected bijections, got {type(plan).__name__}"):
+            Flow(StandardNormal(), [Exp().inv.inv, plan], 2)
+    with pytest.raises(PlanError, match="Coupling: expected a bijection, got Abs"):
+        Coupling(Abs())
+    with pytest.raises(PlanError, match="expected p >= 1"):
+        Normalize(0.5)

@@ -79,7 +79,7 @@ WITHIN = {
 # The same for folders of many parts: a part may import those of the lines above its own.
 LINES = {
     "kernels": (
-        {"affine", "bins", "constrained", "fixed", "linear", "planar", "wavelet"},
+        {"affine", "bins", "constrained", "fixed", "linear", "planar", "projections", "wavelet"},
         {
             "activations",
             "cholesky",

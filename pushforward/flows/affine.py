@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pushforward.flow import Flow
-from pushforward.flows.stack import chosen, stack
+from pushforward.flows.stack import Support, chosen, stack
 from pushforward.kernel import Elementwise
 from pushforward.kernels.affine import Additive, Affine
 from pushforward.parameters import NetLike
@@ -23,6 +23,7 @@ def NICE(
     activation: str = "relu",
     net: NetLike | None = None,
     mix: str | None = "shuffle",
+    support: Support = None,
 ) -> Flow:
     r"""NICE: additive coupling layers, which keep volumes, and one scale per feature at the end.
 
@@ -36,6 +37,7 @@ def NICE(
         activation: Activation of each network, as in `MLP`.
         net: A network plan or module instead of ``MLP(widths, activation)``.
         mix: What mixes the features after each layer: ``"linear"``, ``"reverse"``, ``"shuffle"`` or None.
+        support: The set in which the values of each feature lie: names or constraints, as in `Domain` (None: all real values).
 
     >>> NICE(5).log_prob(torch.zeros(3, 5)).shape
     torch.Size([3])
@@ -43,7 +45,14 @@ def NICE(
     given = chosen(net, widths, activation)
     scale = Elementwise(Affine(), net=given) if context else Affine()
     return stack(
-        "NICE", features, context, transforms, mix, lambda i: Coupling(Additive(), flip=i % 2 == 1, net=given), [scale, Standardize()]
+        "NICE",
+        features,
+        context,
+        transforms,
+        mix,
+        lambda i: Coupling(Additive(), flip=i % 2 == 1, net=given),
+        [scale, Standardize()],
+        support=support,
     )
 
 
@@ -56,6 +65,7 @@ def RealNVP(
     activation: str = "relu",
     net: NetLike | None = None,
     mix: str | None = "shuffle",
+    support: Support = None,
 ) -> Flow:
     r"""RealNVP: affine coupling layers. Sampling and scoring take one pass a layer.
 
@@ -65,7 +75,7 @@ def RealNVP(
     torch.Size([3, 5])
     """
     given = chosen(net, widths, activation)
-    return stack("RealNVP", features, context, transforms, mix, lambda i: Coupling(Affine(), flip=i % 2 == 1, net=given))
+    return stack("RealNVP", features, context, transforms, mix, lambda i: Coupling(Affine(), flip=i % 2 == 1, net=given), support=support)
 
 
 def MAF(
@@ -77,6 +87,7 @@ def MAF(
     activation: str = "relu",
     net: NetLike | None = None,
     mix: str | None = "reverse",
+    support: Support = None,
 ) -> Flow:
     r"""Masked autoregressive flow: affine, scored in one step a layer, sampled in one step a feature and layer.
 
@@ -86,7 +97,7 @@ def MAF(
     torch.Size([3])
     """
     given = chosen(net, widths, activation)
-    return stack("MAF", features, context, transforms, mix, lambda i: Autoregressive(Affine(), net=given))
+    return stack("MAF", features, context, transforms, mix, lambda i: Autoregressive(Affine(), net=given), support=support)
 
 
 def IAF(
@@ -98,6 +109,7 @@ def IAF(
     activation: str = "relu",
     net: NetLike | None = None,
     mix: str | None = "reverse",
+    support: Support = None,
 ) -> Flow:
     r"""Inverse autoregressive flow: affine, sampled in one step a layer, scored in one step a feature and layer.
 
@@ -107,4 +119,4 @@ def IAF(
     torch.Size([3])
     """
     given = chosen(net, widths, activation)
-    return stack("IAF", features, context, transforms, mix, lambda i: InverseAutoregressive(Affine(), net=given))
+    return stack("IAF", features, context, transforms, mix, lambda i: InverseAutoregressive(Affine(), net=given), support=support)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pushforward.core import Bijector, Compose
 from pushforward.flow import Flow
-from pushforward.flows.stack import chosen, stack
+from pushforward.flows.stack import Support, chosen, stack
 from pushforward.kernel import Elementwise
 from pushforward.kernels.mixture import Gaussianization
 from pushforward.kernels.rotation import Rotation
@@ -22,6 +22,7 @@ def GF(
     widths: Sequence[int] = (64, 64),
     activation: str = "relu",
     net: NetLike | None = None,
+    support: Support = None,
 ) -> Flow:
     r"""Gaussianization flow: rotations, and for each feature the quantiles of a mixture's cumulative distribution function.
 
@@ -35,6 +36,7 @@ def GF(
         widths: Hidden widths of each network; used with a context only.
         activation: Activation of each network, as in `MLP`.
         net: A network plan or module instead of ``MLP(widths, activation)``.
+        support: The set in which the values of each feature lie: names or constraints, as in `Domain` (None: all real values).
 
     >>> GF(3).log_prob(torch.zeros(2, 3)).shape
     torch.Size([2])
@@ -43,4 +45,4 @@ def GF(
     if context:
         kernel = Elementwise(Gaussianization(components), net=chosen(net, widths, activation))
     layer = Compose([kernel.inv, Rotation()])
-    return stack("GF", features, context, transforms, None, lambda i: layer)
+    return stack("GF", features, context, transforms, None, lambda i: layer, support=support)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pushforward.core import Bijector
 from pushforward.flow import Flow
-from pushforward.flows.stack import chosen, stack
+from pushforward.flows.stack import Support, chosen, stack
 from pushforward.kernels.monotonic import MonotonicNetwork
 from pushforward.kernels.neural import DeepSigmoid
 from pushforward.kernels.polynomial import Bernstein, SumOfSquares
@@ -26,6 +26,7 @@ def NAF(
     activation: str = "relu",
     net: NetLike | None = None,
     mix: str | None = "reverse",
+    support: Support = None,
 ) -> Flow:
     r"""Neural autoregressive flow: each feature by a deep sigmoidal network whose weights the masked network gives.
 
@@ -42,12 +43,13 @@ def NAF(
         activation: Activation of each network, as in `MLP`.
         net: A network plan or module instead of ``MLP(widths, activation)``.
         mix: What mixes the features after each layer: ``"linear"``, ``"reverse"``, ``"shuffle"`` or None.
+        support: The set in which the values of each feature lie: names or constraints, as in `Domain` (None: all real values).
 
     >>> NAF(3, units=4).log_prob(torch.zeros(2, 3)).shape
     torch.Size([2])
     """
     given, kernel = chosen(net, widths, activation), DeepSigmoid(units, layers)
-    return stack("NAF", features, context, transforms, mix, lambda i: Autoregressive(kernel, net=given))
+    return stack("NAF", features, context, transforms, mix, lambda i: Autoregressive(kernel, net=given), support=support)
 
 
 def UNAF(
@@ -60,6 +62,7 @@ def UNAF(
     activation: str = "relu",
     net: NetLike | None = None,
     mix: str | None = "reverse",
+    support: Support = None,
 ) -> Flow:
     r"""Unconstrained neural autoregressive flow: each feature by the integral of a positive network.
 
@@ -71,7 +74,7 @@ def UNAF(
     torch.Size([2])
     """
     given, kernel = chosen(net, widths, activation), MonotonicNetwork(units)
-    return stack("UNAF", features, context, transforms, mix, lambda i: Autoregressive(kernel, net=given))
+    return stack("UNAF", features, context, transforms, mix, lambda i: Autoregressive(kernel, net=given), support=support)
 
 
 def SOSPF(
@@ -85,6 +88,7 @@ def SOSPF(
     activation: str = "relu",
     net: NetLike | None = None,
     mix: str | None = "reverse",
+    support: Support = None,
 ) -> Flow:
     r"""Sum-of-squares polynomial flow: each feature by the integral of a sum of squared polynomials.
 
@@ -96,7 +100,7 @@ def SOSPF(
     torch.Size([2])
     """
     given, kernel = chosen(net, widths, activation), SumOfSquares(degree, terms)
-    return stack("SOSPF", features, context, transforms, mix, lambda i: Autoregressive(kernel, net=given))
+    return stack("SOSPF", features, context, transforms, mix, lambda i: Autoregressive(kernel, net=given), support=support)
 
 
 def BPF(
@@ -109,6 +113,7 @@ def BPF(
     activation: str = "relu",
     net: NetLike | None = None,
     mix: str | None = "reverse",
+    support: Support = None,
 ) -> Flow:
     r"""Bernstein polynomial flow: each feature by an increasing Bernstein polynomial.
 
@@ -121,7 +126,7 @@ def BPF(
     torch.Size([2])
     """
     given, kernel = chosen(net, widths, activation), Bernstein(degree)
-    return stack("BPF", features, context, transforms, mix, lambda i: Autoregressive(kernel, net=given))
+    return stack("BPF", features, context, transforms, mix, lambda i: Autoregressive(kernel, net=given), support=support)
 
 
 def BNAF(
@@ -132,6 +137,7 @@ def BNAF(
     factors: Sequence[int] = (8,),
     activation: str = "tanh",
     mix: str | None = "reverse",
+    support: Support = None,
 ) -> Flow:
     r"""Block neural autoregressive flow: one network a layer, whose diagonal blocks make each output increase in its own input.
 
@@ -146,6 +152,7 @@ def BNAF(
         factors: Units for each feature, for each hidden layer.
         activation: Activation of all layers but the last, as in `BlockAutoregressive`.
         mix: What mixes the features after each layer: ``"linear"``, ``"reverse"``, ``"shuffle"`` or None.
+        support: The set in which the values of each feature lie: names or constraints, as in `Domain` (None: all real values).
 
     >>> BNAF(3).log_prob(torch.zeros(2, 3)).shape
     torch.Size([2])
@@ -153,4 +160,4 @@ def BNAF(
     layers: list[Bijector] = [BlockAutoregressive(factors, activation) for _ in range(transforms - 1)]
     layers.append(BlockAutoregressive(factors, "leaky_tanh", residual=None))
     # Data to base is the direction in which the network is one pass.
-    return stack("BNAF", features, context, transforms, mix, lambda i: layers[-1 - i].inv)
+    return stack("BNAF", features, context, transforms, mix, lambda i: layers[-1 - i].inv, support=support)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pushforward.bases import BoxUniform
 from pushforward.core import Bijector
 from pushforward.flow import Flow
-from pushforward.flows.stack import chosen, stack
+from pushforward.flows.stack import Support, chosen, stack
 from pushforward.kernels.circular import CircularShift, CircularSpline, Unwrap
 from pushforward.kernels.spline import Spline
 from pushforward.parameters import NetLike
@@ -31,6 +31,7 @@ def NSF(
     activation: str = "relu",
     net: NetLike | None = None,
     mix: str | None = "linear",
+    support: Support = None,
 ) -> Flow:
     r"""Neural spline flow: rational splines, coupling (one step a layer both ways) or autoregressive (scored in one step).
 
@@ -48,15 +49,16 @@ def NSF(
         activation: Activation of each network, as in `MLP`.
         net: A network plan or module instead of ``MLP(widths, activation)``.
         mix: What mixes the features after each layer: ``"linear"``, ``"reverse"``, ``"shuffle"`` or None.
+        support: The set in which the values of each feature lie: names or constraints, as in `Domain` (None: all real values).
 
     >>> NSF(5, structure="autoregressive").log_prob(torch.zeros(3, 5)).shape
     torch.Size([3])
     """
     given, kernel = chosen(net, widths, activation), Spline(bins, bound, order)
     if structure == "coupling":
-        return stack("NSF", features, context, transforms, mix, lambda i: Coupling(kernel, flip=i % 2 == 1, net=given))
+        return stack("NSF", features, context, transforms, mix, lambda i: Coupling(kernel, flip=i % 2 == 1, net=given), support=support)
     if structure == "autoregressive":
-        return stack("NSF", features, context, transforms, mix, lambda i: Autoregressive(kernel, net=given))
+        return stack("NSF", features, context, transforms, mix, lambda i: Autoregressive(kernel, net=given), support=support)
     raise PlanError(f"NSF: expected structure to be 'coupling' or 'autoregressive', got {structure!r}")
 
 
@@ -92,5 +94,7 @@ def NCSF(
 
     if structure not in ("coupling", "autoregressive"):
         raise PlanError(f"NCSF: expected structure to be 'coupling' or 'autoregressive', got {structure!r}")
+    if features == 2 and structure == "coupling":
+        mix = None  # with two features a shuffle undoes every other flip, and a feature may be left out
     circle = BoxUniform(-math.pi, math.pi)
     return stack("NCSF", features, context, transforms, mix, layer, [CircularShift(), Unwrap().inv], circle, [Unwrap()])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from torch.distributions.constraints import Constraint
+
 from pushforward.bases import StandardNormal
 from pushforward.core import Base, Bijector
 from pushforward.flow import Flow
@@ -11,9 +13,11 @@ from pushforward.kernels.linear import Linear
 from pushforward.nets import MLP
 from pushforward.parameters import NetLike
 from pushforward.spec import PlanError
+from pushforward.structures.domains import Domain
 from pushforward.structures.rearrange import Reverse, Shuffle
 from pushforward.structures.standardize import Standardize
 
+Support = Sequence[Constraint | str] | None
 MIXES = ("linear", "reverse", "shuffle", None)
 
 
@@ -42,6 +46,7 @@ def stack(
     last: Sequence[Bijector] | None = None,
     base: Base | None = None,
     first: Sequence[Bijector] = (),
+    support: Support = None,
 ) -> Flow:
     """Return a flow of layers with what mixes the features after each; ``last`` stands for the standardisation at the end."""
     for what, value, least in (("features", features, 1), ("transforms", transforms, 1), ("context", context, 0)):
@@ -53,4 +58,8 @@ def stack(
     for index in range(transforms):
         plan += [layer(index), *mixing(mix, index)]
     plan += [Standardize()] if last is None else last
+    if support is not None:
+        if isinstance(support, str) or len(support) != features:
+            raise PlanError(f"{name}: expected support to have one set for each of {features} features, got {support!r}")
+        plan.append(Domain(support))
     return Flow(StandardNormal() if base is None else base, plan, features, context or None)

@@ -1,0 +1,153 @@
+"""Named flows beyond the first five: densities, samples, files, supports, and what a fit makes of them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.distributions import constraints
+
+import pushforward
+from pushforward import flows
+from pushforward.spec import PlanError
+from pushforward.testing import check_flow, randomize
+
+W = (16, 16)
+DENSITIES = {
+    "NCSF": lambda d, c: flows.NCSF(d, c, transforms=2, widths=W, bins=4),
+    "NCSF, autoregressive": lambda d, c: flows.NCSF(d, c, transforms=2, widths=W, bins=4, structure="autoregressive"),
+    "NAF": lambda d, c: flows.NAF(d, c, transforms=2, widths=W, units=4),
+    "UNAF": lambda d, c: flows.UNAF(d, c, transforms=2, widths=W, units=4),
+    "SOSPF": lambda d, c: flows.SOSPF(d, c, transforms=2, widths=W, degree=2),
+    "BPF": lambda d, c: flows.BPF(d, c, transforms=2, widths=W, degree=6),
+    "BNAF": lambda d, c: flows.BNAF(d, c, transforms=2, factors=(4,)),
+    "GF": lambda d, c: flows.GF(d, c, transforms=2, widths=W, components=4),
+    "ResidualFlow": lambda d, c: flows.ResidualFlow(d, c, transforms=2, widths=W),
+}
+POSTERIORS = {
+    "PlanarFlow": lambda d, c: flows.PlanarFlow(d, c, transforms=2, widths=W),
+    "RadialFlow": lambda d, c: flows.RadialFlow(d, c, transforms=2, widths=W),
+    "SylvesterFlow": lambda d, c: flows.SylvesterFlow(d, c, transforms=2, widths=W),
+    "SylvesterFlow, triangular": lambda d, c: flows.SylvesterFlow(d, c, transforms=2, variant="triangular", widths=W),
+    "HouseholderFlow": lambda d, c: flows.HouseholderFlow(d, c, widths=W),
+}
+ALL = DENSITIES | POSTERIORS
+LAWS = ["sample and score in one pass", "file and copies"]
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_every_named_flow_is_here_or_among_the_flow_laws():
+    first = {"NICE", "RealNVP", "MAF", "IAF", "NSF"}
+    assert {name.split(",")[0] for name in ALL} | first | {"mixture"} == set(flows.__all__)
+
+
+@pytest.mark.parametrize(("features", "context"), [(1, 0), (2, 3), (5, 0)])
+@pytest.mark.parametrize("name", ALL)
+def test_scores_samples_and_files(name, features, context):
+    flow = ALL[name](features, context)
+    assert set(check_flow(flow, only=LAWS)) == set(LAWS)
+    given = torch.randn(7, context, generator=generator()) if context else None
+    drawn = flow.sample((4,), given, generator=generator(1)) if context else flow.sample((4, 7), generator=generator(1))
+    assert drawn.shape == (4, 7, features)
+    assert torch.isfinite(flow.log_prob(drawn, given)).all()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_density_is_that_of_the_samples(name):
+    """The mass of a box by quadrature, and the share of samples in it."""
+    flow = randomize(ALL[name](2, 0), 0.3, 5).double()
+    side = torch.linspace(-2.0, 1.0, 121, dtype=torch.float64)
+    weight = torch.full((121,), 3.0 / 120, dtype=torch.float64)
+    weight[[0, -1]] /= 2
+    grid = torch.stack(torch.meshgrid(side, side, indexing="ij"), -1)
+    with torch.no_grad():
+        mass = float((flow.log_prob(grid).exp() * weight[:, None] * weight).sum())
+    drawn = flow.sample((20000,), generator=generator(2))
+    share = float(((drawn > -2) & (drawn < 1)).all(-1).double().mean())
+    assert 0.02 < mass < 0.98
+    assert abs(share - mass) < 4 * math.sqrt(mass * (1 - mass) / 20000) + 1e-3
+
+
+# What each feature's map costs makes these the slowest to fit.
+SLOW = {"NAF", "UNAF", "SOSPF", "BPF"}
+FITTED = [name for name in DENSITIES if not name.startswith("NCSF")]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.heavy] * (name in SLOW)) for name in FITTED])
+def test_a_fit_comes_near_the_entropy(name):
+    x = torch.randn(600, 2, generator=generator(3))
+    y = torch.stack([x[:, 0], 0.5 * x[:, 1] + 0.7 * x[:, 0] ** 2], -1)
+    torch.manual_seed(0)
+    flow = flows.ResidualFlow(2) if name == "ResidualFlow" else DENSITIES[name](2, 0)
+    history = pushforward.fit(flow, y, epochs=40 if name == "BNAF" else 12, seed=1, progress=False)
+    entropy = math.log(2 * math.pi * math.e) + math.log(0.5)
+    assert history.best_loss < history.start
+    assert history.best_loss < entropy + 0.45
+
+
+def test_angles_have_no_seam():
+    flow = randomize(flows.NCSF(2, transforms=2, widths=W, bins=4), 0.5, 3).double()
+    edge = math.pi - 1e-9
+    left, right = torch.tensor([[-edge, 0.3], [0.3, -edge]]).double(), torch.tensor([[edge, 0.3], [0.3, edge]]).double()
+    assert torch.allclose(flow.log_prob(left), flow.log_prob(right), atol=1e-6)
+    assert (flow.log_prob(torch.tensor([[3.2, 0.0]]).double()) == -math.inf).all()
+    side = torch.linspace(-math.pi, math.pi, 201, dtype=torch.float64)[:-1] + math.pi / 200
+    grid = torch.stack(torch.meshgrid(side, side, indexing="ij"), -1)
+    with torch.no_grad():
+        mass = flow.log_prob(grid).exp().sum() * (2 * math.pi / 200) ** 2
+    assert abs(float(mass) - 1) < 1e-3
+
+
+def test_angles_keep_their_unit_in_a_fit():
+    y = torch.remainder(0.4 * torch.randn(1500, 2, generator=generator(4)) + 2 * math.pi, 2 * math.pi) - math.pi
+    torch.manual_seed(0)
+    flow = flows.NCSF(2, transforms=2, widths=W)
+    history = pushforward.fit(flow, y, epochs=10, seed=1, progress=False)
+    assert "Standardize" not in repr(flow)
+    entropy = math.log(2 * math.pi * math.e) + 2 * math.log(0.4)
+    assert history.best_loss < entropy + 0.4
+
+
+def test_a_flow_on_mixed_supports_is_exact_in_the_units_of_the_data():
+    draw = torch.randn(600, 3, generator=generator(6))
+    y = torch.stack([draw[:, 0], draw[:, 1].exp(), 1 + 2 * torch.sigmoid(draw[:, 2])], -1)
+    torch.manual_seed(0)
+    flow = flows.NSF(3, transforms=2, widths=W, support=["real", "positive", constraints.interval(1.0, 3.0)])
+    pushforward.fit(flow, y, epochs=5, seed=1, progress=False)
+    drawn = flow.sample((1000,), generator=generator(7))
+    assert (drawn[:, 1] > 0).all()
+    assert ((drawn[:, 2] > 1) & (drawn[:, 2] < 3)).all()
+    outside = torch.tensor([[0.0, -1.0, 2.0], [0.0, 1.0, 3.5]])
+    assert (flow.log_prob(outside) == -math.inf).all()
+    # The mass of a cell of the data's own space by quadrature, and the share of samples in it.
+    side = [torch.linspace(a, b, 41, dtype=torch.float64) for a, b in ((-1.0, 1.0), (0.5, 2.0), (1.5, 2.5))]
+    grid = torch.stack(torch.meshgrid(*side, indexing="ij"), -1)
+    weight = torch.ones(41, dtype=torch.float64)
+    weight[[0, -1]] = 0.5
+    with torch.no_grad():
+        density = flow.double().log_prob(grid).exp()
+    mass = float(torch.einsum("ijk,i,j,k", density, weight, weight, weight)) * (2 / 40) * (1.5 / 40) * (1 / 40)
+    drawn = flow.sample((20000,), generator=generator(8))
+    low, high = torch.tensor([-1.0, 0.5, 1.5]), torch.tensor([1.0, 2.0, 2.5])
+    share = float(((drawn > low) & (drawn < high)).all(-1).double().mean())
+    assert abs(share - mass) < 4 * math.sqrt(mass * (1 - mass) / 20000) + 2e-3
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: flows.NSF(3, support=["real"]), "NSF: expected support to have one set for each of 3 features"),
+        (lambda: flows.MAF(3, support="real"), "MAF: expected support to have one set for each of 3 features"),
+        (lambda: flows.NCSF(2, mix="linear"), "NCSF: expected mix to be 'shuffle', 'reverse' or None"),
+        (lambda: flows.NCSF(2, structure="free"), "NCSF: expected structure to be 'coupling' or 'autoregressive'"),
+        (lambda: flows.BNAF(2, transforms=0), "BNAF: expected transforms to be a whole number of at least 1"),
+        (lambda: flows.PlanarFlow(0), "PlanarFlow: expected features to be a whole number of at least 1"),
+    ],
+)
+def test_wrong_arguments_are_refused(make, message):
+    with pytest.raises(PlanError, match=message):
+        make()
