@@ -16,7 +16,7 @@ gives what a built layer has. `print(pushforward.catalogue.catalogue())` is a sh
 - **parameters** are those of a free layer, in D and the plan's own arguments. Given a context, or in a structure, a net gives them for each
   row.
 - **to sample** and **to score** say how often the work of the layer's network is done, and in how many steps that follow one another where
-  those are more. "A root" is a numerical inverse: a safeguarded root with implicit gradients.
+  those are more, and what else than a formula gives the inverse. "A root" is a safeguarded one with implicit gradients.
 - Every map of numbers and of vectors has a conditional form, `Elementwise(kernel, net)`. Maps of numbers also go into `Coupling`,
   `Autoregressive` and `InverseAutoregressive`.
 

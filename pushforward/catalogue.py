@@ -125,8 +125,11 @@ def _entry(cls: type[Spec]) -> Entry | None:
         plan = example(cls)
         built = [_built(plan, size) for size in SIZES]
         costs = [_cost([module.passes[way] for module in built], [module.steps[way] for module in built]) for way in (0, 1)]
-        if isinstance(plan, Kernel) and type(plan).inverse is Kernel.inverse:
-            costs[1] += ", a root"
+        way_back = "a root" if isinstance(plan, Kernel) and type(plan).inverse is Kernel.inverse else plan.way_back
+        if not plan.bijective:
+            costs[1] = "not at all"
+        elif way_back != "closed form":
+            costs[1] += f", {way_back}"
         return Entry(
             cls.__name__, _kind(cls), what, source, plan.formula, supports.name(built[0].domain), supports.name(built[0].codomain),
             _size(cls), costs[0], costs[1], plan.log_det,

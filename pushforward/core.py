@@ -47,6 +47,8 @@ class Bijector(Spec):
     C, the length of its first axis, and the plan's own arguments."""
     log_det: ClassVar[str] = "closed form"
     """How the log-determinant is computed."""
+    way_back: ClassVar[str] = "closed form"
+    """How the inverse is computed."""
     bijective: ClassVar[bool] = True
     """Whether it is a bijection at all; if not, it only maps forward, and no flow takes it."""
 

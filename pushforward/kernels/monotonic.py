@@ -25,6 +25,8 @@ class Monotone(Kernel):
     has none): a value is then rounded once each way, however many terms it is the sum of.
     """
 
+    way_back = "a root"
+
     prepare: Callable[..., Any]
     """From parameters by name to what ``curve`` needs of them."""
     curve: Callable[[Tensor, Any], tuple[Tensor, Tensor]]

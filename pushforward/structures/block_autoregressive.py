@@ -65,6 +65,7 @@ class BlockAutoregressive(Bijector):
     bound: float = 2.0
 
     event_dim = 1
+    way_back = "a root for each feature"
     formula = "y_i = n_i(x_1, ..., x_i), increasing in x_i"
     size = "sum(D * b * (D * a + 1) for a, b in zip((1, *factors), (*factors, 1))) + (residual == 'gated')"
 

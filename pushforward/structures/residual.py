@@ -64,6 +64,7 @@ class Residual(Bijector):
     activation: str = "lipswish"
 
     event_dim = 1
+    way_back = "a fixed number of Newton or fixed-point steps"
     formula = "y = x + g(x),  |g(a) - g(b)| <= coefficient |a - b|"
     size = "sum((a + 1) * b for a, b in zip((D, *widths), (*widths, D)))"
     log_det = "determinant of the Jacobian; power series, unbiased, on request"
