@@ -61,5 +61,7 @@ def stack(
     if support is not None:
         if isinstance(support, str) or len(support) != features:
             raise PlanError(f"{name}: expected support to have one set for each of {features} features, got {support!r}")
+        if any(isinstance(each, str) and each == "circular" for each in support):
+            raise PlanError(f"{name}: expected no circular features, since its layers have a seam where a turn ends; use NCSF for angles")
         plan.append(Domain(support))
     return Flow(StandardNormal() if base is None else base, plan, features, context or None)
