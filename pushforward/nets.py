@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pushforward.dense import Dense
 from pushforward.parameters import Mask, Net
 from pushforward.spec import PlanError
 
@@ -24,9 +24,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
 }
-
-# Below this many rows BLAS sums in another order; padded up to it, a row gives the same bits alone and in a batch.
-FEW_ROWS = 4
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,43 +104,6 @@ def _check_sizes(name: str, sizes: Sequence[int], activation: str) -> None:
 def _summary(name: str, inputs: int, context: int, hidden: Sequence[object], outputs: int, activation: str) -> str:
     entrance = str(inputs) if not context else f"({inputs} + {context} context)" if inputs else f"{context} context"
     return f"{name} {' → '.join(map(str, (entrance, *hidden, outputs)))}, {activation}"
-
-
-class Dense(nn.Linear):
-    """A linear layer whose weights may be masked: ``mask`` is ``(outputs, inputs)``, None for all ones."""
-
-    mask: Tensor | None
-
-    def __init__(self, inputs: int, outputs: int, mask: Mask | None = None, bias: bool = True, fan_in: int | None = None) -> None:
-        super().__init__(inputs, outputs, bias)
-        self.register_buffer("mask", None if mask is None else torch.tensor(mask, dtype=self.weight.dtype), persistent=False)
-        self.allowed: Mask = np.ones((outputs, inputs), dtype=bool) if mask is None else mask
-        # As nn.Linear, but counting what a unit really receives: its unmasked inputs and those of a layer beside this one.
-        fan = np.full(outputs, fan_in or inputs) if mask is None else mask.sum(1) + ((fan_in or inputs) - inputs)
-        bound = torch.tensor(1 / np.sqrt(np.maximum(fan, 1)), dtype=self.weight.dtype)
-        with torch.no_grad():
-            self.weight.uniform_(-1, 1).mul_(bound[:, None])
-            if self.mask is not None:
-                self.weight.mul_(self.mask)
-            if self.bias is not None:
-                self.bias.uniform_(-1, 1).mul_(bound)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return product(x, self.masked(), self.bias)
-
-    def masked(self) -> Tensor:
-        """Return the weight with zeros where the mask forbids a connection."""
-        return self.weight if self.mask is None else self.weight * self.mask
-
-
-def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return ``x W' + b``, the same for a row alone as in a batch."""
-    x = x.to(weight.dtype)
-    rows = math.prod(x.shape[:-1])
-    if 0 < rows < FEW_ROWS:
-        padded = F.pad(x.reshape(rows, x.shape[-1]), (0, 0, 0, FEW_ROWS - rows))
-        return F.linear(padded, weight, bias)[:rows].reshape((*x.shape[:-1], weight.shape[0]))
-    return F.linear(x, weight, bias)
 
 
 class Entrance(nn.Module):
