@@ -29,13 +29,17 @@ class Block(NamedTuple):
 
 
 class Dense(nn.Linear):
-    """A linear layer whose weights may be masked: ``mask`` is ``(outputs, inputs)``, None for all ones."""
+    """A linear layer whose weights may be masked: ``mask`` is ``(outputs, inputs)``, None for all ones; all count ``gain`` times."""
 
     mask: Tensor | None
 
-    def __init__(self, inputs: int, outputs: int, mask: Mask | None = None, bias: bool = True, fan_in: int | None = None) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, mask: Mask | None = None, bias: bool = True, fan_in: int | None = None, gain: float = 1.0
+    ) -> None:
         super().__init__(inputs, outputs, bias)
-        self.register_buffer("mask", None if mask is None else torch.tensor(mask, dtype=self.weight.dtype), persistent=False)
+        self.gain = gain
+        scaled = None if mask is None else gain * torch.tensor(mask, dtype=self.weight.dtype)
+        self.register_buffer("mask", scaled, persistent=False)
         self.allowed: Mask = np.ones((outputs, inputs), dtype=bool) if mask is None else mask
         self.blocks = () if mask is None or min(mask.shape) < LEAST else _blocks(mask)
         # As nn.Linear, but counting what a unit really receives: its unmasked inputs and those of a layer beside this one.
@@ -52,12 +56,14 @@ class Dense(nn.Linear):
         if not self.blocks or torch.compiler.is_compiling() or transformed() or torch.is_autocast_enabled(x.device.type):
             return product(x, self.masked(), self.bias)
         rows = x.to(self.weight.dtype).reshape(math.prod(x.shape[:-1]), self.in_features)
-        out: Tensor = _InBlocks.apply(rows, self.weight, self.bias, self.mask, self.blocks)  # type: ignore[no-untyped-call]
+        out: Tensor = _InBlocks.apply(rows, self.weight, self.bias, self.mask, self.blocks, self.gain)  # type: ignore[no-untyped-call]
         return out.reshape((*x.shape[:-1], self.out_features))
 
     def masked(self) -> Tensor:
-        """Return the weight with zeros where the mask forbids a connection."""
-        return self.weight if self.mask is None else self.weight * self.mask
+        """Return what the inputs are multiplied by: the weight times its gain, with zeros where the mask forbids a connection."""
+        if self.mask is None:
+            return self.weight if self.gain == 1 else self.weight * self.gain
+        return self.weight * self.mask
 
 
 def _blocks(mask: Mask) -> tuple[Block, ...]:
@@ -87,14 +93,14 @@ class _InBlocks(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor, blocks: tuple[Block, ...]) -> Tensor:
-        ctx.blocks = blocks
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor, blocks: tuple[Block, ...], gain: float) -> Tensor:
+        ctx.blocks, ctx.gain = blocks, gain
         ctx.save_for_backward(x, weight, mask)
         padded = F.pad(x, (0, 0, 0, FEW_ROWS - len(x))) if 0 < len(x) < FEW_ROWS else x
         out = x.new_zeros(len(padded), len(weight)) if bias is None else bias.expand(len(padded), -1).contiguous()
         for block, part in _parts(blocks, weight, mask):
             at = out[:, block.start : block.stop]
-            at.addmm_(padded[:, : block.full], weight[block.start : block.stop, : block.full].mT)
+            at.addmm_(padded[:, : block.full], weight[block.start : block.stop, : block.full].mT, alpha=gain)
             at.addmm_(padded[:, block.full : block.reach], part.mT)
         return out[: len(x)]
 
@@ -103,15 +109,15 @@ class _InBlocks(torch.autograd.Function):
         (g,), (x, weight, mask) = cotangents, ctx.saved_tensors
         gb = g.sum(0) if ctx.needs_input_grad[2] else None
         if torch.is_grad_enabled():  # the gradient is to be differentiated itself
-            return g @ (weight * mask), (g.mT @ x) * mask, gb, None, None
+            return g @ (weight * mask), (g.mT @ x) * mask, gb, None, None, None
         gx, gw = torch.zeros_like(x), torch.zeros_like(weight)
         for (start, stop, full, reach), part in _parts(ctx.blocks, weight, mask):
             of_block = g[:, start:stop]
-            gx[:, :full].addmm_(of_block, weight[start:stop, :full])
+            gx[:, :full].addmm_(of_block, weight[start:stop, :full], alpha=ctx.gain)
             gx[:, full:reach].addmm_(of_block, part)
-            torch.mm(of_block.mT, x[:, :full], out=gw[start:stop, :full])
+            gw[start:stop, :full].addmm_(of_block.mT, x[:, :full], alpha=ctx.gain)
             torch.mul(torch.mm(of_block.mT, x[:, full:reach]), mask[start:stop, full:reach], out=gw[start:stop, full:reach])
-        return gx, gw, gb, None, None
+        return gx, gw, gb, None, None, None
 
 
 def _parts(blocks: tuple[Block, ...], weight: Tensor, mask: Tensor) -> list[tuple[Block, Tensor]]:

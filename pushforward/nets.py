@@ -26,11 +26,16 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+WIDE = 64
+"""Width up to which the outputs of a net are plain sums."""
+
+
 @dataclass(frozen=True, repr=False)
 class MLP(Net):
     """Multilayer perceptron; masked (MADE) where each output may see only some inputs.
 
-    The context enters the first layer beside the inputs. The last layer starts with zero weights.
+    The context enters the first layer beside the inputs. The last layer starts with zero weights, and counts more than 64 inputs
+    64 / width times each, so that wide nets learn at the rate of narrow ones.
     Source of the masks: MADE: Masked Autoencoder for Distribution Estimation (Germain et al., 2015).
 
     Args:
@@ -52,9 +57,9 @@ class MLP(Net):
 
     def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
         masks = _masks(sees, self.widths, context)
-        sizes = (*self.widths, outputs)
-        layers: list[nn.Module] = [Entrance(inputs, context, sizes[0], masks[0])]
-        layers += [Dense(a, b, mask) for a, b, mask in zip(sizes, sizes[1:], masks[1:], strict=False)]
+        layers: list[nn.Module] = [Entrance(inputs, context, self.widths[0], masks[0])]
+        layers += [Dense(a, b, mask) for a, b, mask in zip(self.widths, self.widths[1:], masks[1:], strict=False)]
+        layers.append(_exit(self.widths[-1], outputs, masks[-1]))
         return Perceptron(layers, self.activation, start)
 
     def summary(self, inputs: int, outputs: int, context: int) -> str:
@@ -87,11 +92,21 @@ class ResidualMLP(Net):
         enter, hidden, leave = _masks(sees, (self.width, self.width), context)
         layers: list[nn.Module] = [Entrance(inputs, context, self.width, enter)]
         layers += [Block(self.width, hidden, self.activation) for _ in range(self.blocks)]
-        layers.append(Dense(self.width, outputs, leave))
+        layers.append(_exit(self.width, outputs, leave))
         return Perceptron(layers, self.activation, start)
 
     def summary(self, inputs: int, outputs: int, context: int) -> str:
         return _summary("ResidualMLP", inputs, context, (f"{self.blocks} blocks of {self.width}",), outputs, self.activation)
+
+
+def _exit(width: int, outputs: int, mask: Mask | None) -> Dense:
+    """Return the last layer; one of more than ``WIDE`` inputs counts each the less.
+
+    An optimiser such as Adam moves all weights by the same amount in each step, so the outputs of a wide layer move with its width: a step
+    that is right for 64 units throws the parameters of 256 units beyond the bounds of their kernel, where slopes are small.
+    Source: Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter Transfer (Yang et al., 2022).
+    """
+    return Dense(width, outputs, mask, gain=min(1.0, WIDE / width))
 
 
 def _check_sizes(name: str, sizes: Sequence[int], activation: str) -> None:

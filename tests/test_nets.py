@@ -313,3 +313,21 @@ def test_blocks_give_a_row_the_same_bits_alone():
 def test_small_layers_are_multiplied_whole():
     assert Dense(LEAST - 1, LEAST, staircase(LEAST, LEAST - 1)).blocks == ()
     assert Dense(LEAST, LEAST).blocks == ()
+
+
+@pytest.mark.parametrize("sees", [None, np.tril(np.ones((6, 6), dtype=bool), -1)], ids=["all", "masked"])
+@pytest.mark.parametrize("width", [64, 256, LEAST])
+def test_wide_nets_learn_at_the_rate_of_narrow_ones(width, sees):
+    """A step of all last weights by the same amount moves the outputs of a wide net as far as those of 64 units."""
+    torch.manual_seed(0)
+    net = bij.MLP((width, width), "sigmoid").build(inputs=6, outputs=6, sees=sees)
+    x = torch.randn(50, 6)
+    before = net(x, None)
+    with torch.no_grad():
+        net.layers[-1].weight.add_(0.005)
+    moved = (net(x, None) - before).abs()[:, -1].mean()
+    # Sigmoids of small sums are a half; of an output's hidden units a part is masked.
+    seen = 1.0 if sees is None else float(net.layers[-1].allowed[-1].mean())
+    torch.testing.assert_close(moved, torch.tensor(0.005 * 64 * 0.5 * seen), rtol=0.15, atol=0)
+    exact = net.layers[-1].masked()
+    assert torch.allclose(net.layers[-1](torch.ones(5, width)), exact.sum(1) + net.layers[-1].bias, atol=1e-4)
