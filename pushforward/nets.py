@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pushforward.dense import Dense
 from pushforward.parameters import Mask, Net
 from pushforward.spec import PlanError
 
@@ -25,15 +25,17 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
 }
 
-# Below this many rows BLAS sums in another order; padded up to it, a row gives the same bits alone and in a batch.
-FEW_ROWS = 4
+
+WIDE = 64
+"""Width up to which the outputs of a net are plain sums."""
 
 
 @dataclass(frozen=True, repr=False)
 class MLP(Net):
     """Multilayer perceptron; masked (MADE) where each output may see only some inputs.
 
-    The context enters the first layer beside the inputs. The last layer starts with zero weights.
+    The context enters the first layer beside the inputs. The last layer starts with zero weights, and counts more than 64 inputs
+    64 / width times each, so that wide nets learn at the rate of narrow ones.
     Source of the masks: MADE: Masked Autoencoder for Distribution Estimation (Germain et al., 2015).
 
     Args:
@@ -55,9 +57,9 @@ class MLP(Net):
 
     def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
         masks = _masks(sees, self.widths, context)
-        sizes = (*self.widths, outputs)
-        layers: list[nn.Module] = [Entrance(inputs, context, sizes[0], masks[0])]
-        layers += [Dense(a, b, mask) for a, b, mask in zip(sizes, sizes[1:], masks[1:], strict=False)]
+        layers: list[nn.Module] = [Entrance(inputs, context, self.widths[0], masks[0])]
+        layers += [Dense(a, b, mask) for a, b, mask in zip(self.widths, self.widths[1:], masks[1:], strict=False)]
+        layers.append(_exit(self.widths[-1], outputs, masks[-1]))
         return Perceptron(layers, self.activation, start)
 
     def summary(self, inputs: int, outputs: int, context: int) -> str:
@@ -90,11 +92,21 @@ class ResidualMLP(Net):
         enter, hidden, leave = _masks(sees, (self.width, self.width), context)
         layers: list[nn.Module] = [Entrance(inputs, context, self.width, enter)]
         layers += [Block(self.width, hidden, self.activation) for _ in range(self.blocks)]
-        layers.append(Dense(self.width, outputs, leave))
+        layers.append(_exit(self.width, outputs, leave))
         return Perceptron(layers, self.activation, start)
 
     def summary(self, inputs: int, outputs: int, context: int) -> str:
         return _summary("ResidualMLP", inputs, context, (f"{self.blocks} blocks of {self.width}",), outputs, self.activation)
+
+
+def _exit(width: int, outputs: int, mask: Mask | None) -> Dense:
+    """Return the last layer; one of more than ``WIDE`` inputs counts each the less.
+
+    An optimiser such as Adam moves all weights by the same amount in each step, so the outputs of a wide layer move with its width: a step
+    that is right for 64 units throws the parameters of 256 units beyond the bounds of their kernel, where slopes are small.
+    Source: Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter Transfer (Yang et al., 2022).
+    """
+    return Dense(width, outputs, mask, gain=min(1.0, WIDE / width))
 
 
 def _check_sizes(name: str, sizes: Sequence[int], activation: str) -> None:
@@ -107,43 +119,6 @@ def _check_sizes(name: str, sizes: Sequence[int], activation: str) -> None:
 def _summary(name: str, inputs: int, context: int, hidden: Sequence[object], outputs: int, activation: str) -> str:
     entrance = str(inputs) if not context else f"({inputs} + {context} context)" if inputs else f"{context} context"
     return f"{name} {' → '.join(map(str, (entrance, *hidden, outputs)))}, {activation}"
-
-
-class Dense(nn.Linear):
-    """A linear layer whose weights may be masked: ``mask`` is ``(outputs, inputs)``, None for all ones."""
-
-    mask: Tensor | None
-
-    def __init__(self, inputs: int, outputs: int, mask: Mask | None = None, bias: bool = True, fan_in: int | None = None) -> None:
-        super().__init__(inputs, outputs, bias)
-        self.register_buffer("mask", None if mask is None else torch.tensor(mask, dtype=self.weight.dtype), persistent=False)
-        self.allowed: Mask = np.ones((outputs, inputs), dtype=bool) if mask is None else mask
-        # As nn.Linear, but counting what a unit really receives: its unmasked inputs and those of a layer beside this one.
-        fan = np.full(outputs, fan_in or inputs) if mask is None else mask.sum(1) + ((fan_in or inputs) - inputs)
-        bound = torch.tensor(1 / np.sqrt(np.maximum(fan, 1)), dtype=self.weight.dtype)
-        with torch.no_grad():
-            self.weight.uniform_(-1, 1).mul_(bound[:, None])
-            if self.mask is not None:
-                self.weight.mul_(self.mask)
-            if self.bias is not None:
-                self.bias.uniform_(-1, 1).mul_(bound)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return product(x, self.masked(), self.bias)
-
-    def masked(self) -> Tensor:
-        """Return the weight with zeros where the mask forbids a connection."""
-        return self.weight if self.mask is None else self.weight * self.mask
-
-
-def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return ``x W' + b``, the same for a row alone as in a batch."""
-    x = x.to(weight.dtype)
-    rows = math.prod(x.shape[:-1])
-    if 0 < rows < FEW_ROWS:
-        padded = F.pad(x.reshape(rows, x.shape[-1]), (0, 0, 0, FEW_ROWS - rows))
-        return F.linear(padded, weight, bias)[:rows].reshape((*x.shape[:-1], weight.shape[0]))
-    return F.linear(x, weight, bias)
 
 
 class Entrance(nn.Module):

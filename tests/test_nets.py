@@ -12,9 +12,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import pushforward.bijectors as bij
+from pushforward.dense import LEAST, Dense, product
 from pushforward.distributions import DiagNormal, Flow, StandardNormal
 from pushforward.flows import NSF, RealNVP
-from pushforward.nets import ACTIVATIONS, Dense
+from pushforward.nets import ACTIVATIONS
 from pushforward.parameters import Parameters
 from pushforward.spec import PlanError
 from pushforward.testing import randomize
@@ -250,3 +251,83 @@ def test_named_flows_take_any_net(net):
 def test_wrong_nets_are_refused(make, words):
     with pytest.raises(PlanError, match=words):
         make()
+
+
+# Large masked layers are multiplied in blocks
+
+
+def staircase(outputs, inputs, seed=0):
+    """Return a mask as autoregression has them, once for each of two parameters."""
+    reach = np.arange(outputs // 2) * inputs // (outputs // 2)
+    return np.tile(np.arange(inputs)[None] < reach[:, None], (2, 1))
+
+
+def scattered(outputs, inputs, seed=0):
+    return np.random.default_rng(seed).random((outputs, inputs)) < 0.3
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("mask", [staircase(LEAST + 130, LEAST), scattered(LEAST, LEAST + 7)], ids=["staircase", "scattered"])
+def test_blocks_give_the_masked_product_and_its_gradients(mask, bias):
+    torch.manual_seed(0)
+    layer = Dense(mask.shape[1], mask.shape[0], mask, bias).double()
+    layer.mask = layer.mask.double()
+    assert layer.blocks
+    # Values beside the mask must not count, whoever wrote them.
+    layer.weight.data.add_(0.1 * torch.randn_like(layer.weight))
+    x = torch.randn(6, 3, mask.shape[1], dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(6, 3, mask.shape[0], dtype=torch.float64)
+
+    def gradients(run):
+        return [run, *torch.autograd.grad((run * weights).sum(), [x, *layer.parameters()])]
+
+    for got, expected in zip(gradients(layer(x)), gradients(product(x, layer.masked(), layer.bias)), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_blocks_differentiate_twice_and_leave_transforms_to_the_plain_product():
+    mask = staircase(LEAST, LEAST)
+    layer = Dense(LEAST, LEAST, mask).double()
+    layer.mask = layer.mask.double()
+    x = torch.randn(3, LEAST, dtype=torch.float64, requires_grad=True)
+    slope = torch.autograd.grad(layer(x).pow(2).sum(), x, create_graph=True)[0]
+    second = torch.autograd.grad(slope.pow(2).sum(), x)[0]
+    dense = layer.masked().detach()
+    inner = 4 * (x @ dense.T + layer.bias) @ dense
+    expected = 2 * inner @ dense.T @ dense
+    torch.testing.assert_close(second, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(torch.func.vmap(layer)(x), layer(x))
+
+
+def test_blocks_give_a_row_the_same_bits_alone():
+    mask = staircase(LEAST, LEAST)
+    layer = Dense(LEAST, LEAST, mask)
+    x = torch.randn(40, LEAST)
+    whole = layer(x)
+    for place in (0, 7, 39):
+        assert torch.equal(layer(x[place]), whole[place])
+        assert torch.equal(layer(x[place : place + 2]), whole[place : place + 2])
+    assert layer(x[:0]).shape == (0, LEAST)
+
+
+def test_small_layers_are_multiplied_whole():
+    assert Dense(LEAST - 1, LEAST, staircase(LEAST, LEAST - 1)).blocks == ()
+    assert Dense(LEAST, LEAST).blocks == ()
+
+
+@pytest.mark.parametrize("sees", [None, np.tril(np.ones((6, 6), dtype=bool), -1)], ids=["all", "masked"])
+@pytest.mark.parametrize("width", [64, 256, LEAST])
+def test_wide_nets_learn_at_the_rate_of_narrow_ones(width, sees):
+    """A step of all last weights by the same amount moves the outputs of a wide net as far as those of 64 units."""
+    torch.manual_seed(0)
+    net = bij.MLP((width, width), "sigmoid").build(inputs=6, outputs=6, sees=sees)
+    x = torch.randn(50, 6)
+    before = net(x, None)
+    with torch.no_grad():
+        net.layers[-1].weight.add_(0.005)
+    moved = (net(x, None) - before).abs()[:, -1].mean()
+    # Sigmoids of small sums are a half; of an output's hidden units a part is masked.
+    seen = 1.0 if sees is None else float(net.layers[-1].allowed[-1].mean())
+    torch.testing.assert_close(moved, torch.tensor(0.005 * 64 * 0.5 * seen), rtol=0.15, atol=0)
+    exact = net.layers[-1].masked()
+    assert torch.allclose(net.layers[-1](torch.ones(5, width)), exact.sum(1) + net.layers[-1].bias, atol=1e-4)

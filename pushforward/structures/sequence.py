@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from pushforward import numerics
+from pushforward.dense import Dense, product
 from pushforward.kernel import Kernel, evaluate
 from pushforward.native.library import transformed, usable
 from pushforward.native.sweep import ACTIVATIONS as COMPILED
 from pushforward.native.sweep import MAX_LAYERS, Indices, Program, sweep
-from pushforward.nets import ACTIVATIONS, Block, Dense, Entrance, Perceptron, product
+from pushforward.nets import ACTIVATIONS, Block, Entrance, Perceptron
 from pushforward.parameters import Parameters
 from pushforward.structures.jacobi import jacobi
 
