@@ -53,7 +53,9 @@ def test_value_and_ladj(size, bias, dtype):
     eps = torch.finfo(dtype).eps
     y, ladj = module(x)
     reach = (x.double().abs() @ matrix.abs().T + loc.abs()).max()
-    torch.testing.assert_close(y.double(), x.double() @ matrix.T + loc, rtol=0, atol=float((1 if dtype == torch.float32 else 8) * eps * reach))
+    torch.testing.assert_close(
+        y.double(), x.double() @ matrix.T + loc, rtol=0, atol=float((1 if dtype == torch.float32 else 8) * eps * reach)
+    )
     torch.testing.assert_close(ladj.double(), logs.expand(70), rtol=4 * eps, atol=8 * eps)
     # The point that comes back differs by what rounding y costs, and no more than a few times that.
     back, back_ladj = module.inverse(y)
