@@ -53,7 +53,8 @@ class Dense(nn.Linear):
                 self.bias.uniform_(-1, 1).mul_(bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.blocks or torch.compiler.is_compiling() or transformed() or torch.is_autocast_enabled(x.device.type):
+        autocast = not x.is_meta and torch.is_autocast_enabled(x.device.type)  # torch knows none on the meta device
+        if not self.blocks or torch.compiler.is_compiling() or transformed() or autocast:
             return product(x, self.masked(), self.bias)
         rows = x.to(self.weight.dtype).reshape(math.prod(x.shape[:-1]), self.in_features)
         out: Tensor = _InBlocks.apply(rows, self.weight, self.bias, self.mask, self.blocks, self.gain)  # type: ignore[no-untyped-call]

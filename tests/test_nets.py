@@ -310,6 +310,15 @@ def test_blocks_give_a_row_the_same_bits_alone():
     assert layer(x[:0]).shape == (0, LEAST)
 
 
+def test_blocks_on_the_meta_device_and_under_autocast():
+    layer, x = Dense(LEAST, LEAST, staircase(LEAST, LEAST)), torch.randn(8, LEAST)
+    assert copy.deepcopy(layer).to("meta")(x.to("meta")).shape == (8, LEAST)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = layer(x)
+    assert low.dtype == torch.bfloat16
+    torch.testing.assert_close(low.float(), layer(x), rtol=0.05, atol=0.05)
+
+
 def test_small_layers_are_multiplied_whole():
     assert Dense(LEAST - 1, LEAST, staircase(LEAST, LEAST - 1)).blocks == ()
     assert Dense(LEAST, LEAST).blocks == ()
