@@ -415,8 +415,9 @@ def operands(kernel, inverse):
 def test_operators_keep_torchs_rules(kernel, inverse):
     for tensors, numbers in operands(kernel, inverse):
         traced = (*CHECKS, "test_aot_dispatch_static", "test_aot_dispatch_dynamic")
-        torch.library.opcheck(torch.ops.pushforward.elementwise.default, (*tensors[:2], *numbers), test_utils=traced)
-        torch.library.opcheck(torch.ops.pushforward.elementwise_backward.default, (*tensors, *numbers), test_utils=CHECKS)
+        value = torch.library.opcheck(torch.ops.pushforward.elementwise.default, (*tensors[:2], *numbers), test_utils=traced)
+        slope = torch.library.opcheck(torch.ops.pushforward.elementwise_backward.default, (*tensors, *numbers), test_utils=CHECKS)
+        assert set(value.values()) == set(slope.values()) == {"SUCCESS"}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -424,7 +425,8 @@ def test_operators_keep_torchs_rules(kernel, inverse):
 def test_second_gradients_can_be_traced(name, inverse):
     tensors, numbers = next(operands(KERNELS[name], inverse))
     operator = torch.ops.pushforward.elementwise_backward.default
-    torch.library.opcheck(operator, (*tensors, *numbers), test_utils="test_aot_dispatch_static")
+    found = torch.library.opcheck(operator, (*tensors, *numbers), test_utils="test_aot_dispatch_static")
+    assert found == {"test_aot_dispatch_static": "SUCCESS"}
 
 
 @both_ways
@@ -435,8 +437,8 @@ def test_second_derivatives(kernel, inverse):
     run = compiled(kernel, inverse)
     for parameters in (theta, theta[0]):
         tensors = (x.requires_grad_(), parameters.clone().requires_grad_())
-        torch.autograd.gradcheck(run, tensors)
-        torch.autograd.gradgradcheck(run, tensors)
+        assert torch.autograd.gradcheck(run, tensors)
+        assert torch.autograd.gradgradcheck(run, tensors)
 
 
 def loops(function, tensors, in_dims):

@@ -283,8 +283,8 @@ def test_second_derivatives(kernel, kind):
 def test_second_derivatives_against_differences(kind):
     module = built(kind(bij.Spline(bins=4), net=bij.MLP((8,), "tanh")), 3)
     x, _ = data(module, (2,))
-    torch.autograd.gradcheck(lambda x: sequential(module, x, None), x.requires_grad_())
-    torch.autograd.gradgradcheck(lambda x: sequential(module, x, None), x)
+    assert torch.autograd.gradcheck(lambda x: sequential(module, x, None), x.requires_grad_())
+    assert torch.autograd.gradgradcheck(lambda x: sequential(module, x, None), x)
 
 
 @both_kinds
