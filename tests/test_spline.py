@@ -42,10 +42,9 @@ def reference(x, spline, widths, heights, slopes, middles=None):
     bound, bins = spline.bound, spline.bins
     if abs(x) >= bound:
         return x, 1.0
-    w_logits = [clamp(v, WIDTH_BOUND) for v in widths]
-    w = [2 * bound * v for v in softmax(w_logits)]
-    h = [2 * bound * v for v in softmax([a + clamp(b, HEIGHT_BOUND) for a, b in zip(w_logits, heights, strict=True)])]
-    d = [1.0, *(math.exp(clamp(v, SLOPE_BOUND)) for v in slopes), 1.0]
+    w = [2 * bound * v for v in softmax([clamp(v / 4, WIDTH_BOUND) for v in widths])]
+    h = [2 * bound * v for v in softmax([clamp(v / 4, HEIGHT_BOUND) for v in heights])]
+    d = [1.0, *(math.exp(clamp(v / 4, SLOPE_BOUND)) for v in slopes), 1.0]
     xs = [-bound + sum(w[:k]) for k in range(bins + 1)]
     ys = [-bound + sum(h[:k]) for k in range(bins + 1)]
     k = max(k for k in range(bins) if xs[k] <= x)
@@ -83,7 +82,8 @@ def test_against_the_papers(order, bins, scale):
     assert torch.allclose(value[:, 0], expected[:, 0], rtol=0, atol=1e-11)
     assert torch.allclose(ladj[:, 0], expected[:, 1].log(), rtol=0, atol=1e-9)
     back, minus = spline.inverse(expected[:, :1], **parameters)
-    assert torch.allclose(back, x, rtol=0, atol=1e-10)
+    # Where the map is flat, the rounding of its value is as many times larger on the way back.
+    assert ((back - x).abs() * expected[:, 1:].clamp(max=1)).max() < 1e-12
     assert torch.allclose(minus[:, 0], -expected[:, 1].log(), rtol=0, atol=1e-8)
 
 
@@ -132,7 +132,7 @@ def test_value_and_slope_are_continuous_and_monotone(order):
     for seed in range(10):
         spline, parameters = draw(order, 1, seed, scale=3.0, dtype=torch.float64)
         widths = {name: value[:, 0].tolist() for name, value in parameters.items()}["widths"]
-        knots = -5 + 10 * np.cumsum([0, *softmax([clamp(v, WIDTH_BOUND) for v in widths])])
+        knots = -5 + 10 * np.cumsum([0, *softmax([clamp(v / 4, WIDTH_BOUND) for v in widths])])
         near = torch.tensor(np.stack([knots - 1e-9, knots + 1e-9]))
         for function, points in (
             (spline.forward, near),

@@ -11,7 +11,7 @@ from torch.distributions import constraints
 
 from pushforward.kernel import Kernel
 from pushforward.kernels.bins import check_bins, through
-from pushforward.kernels.spline import SLOPE_BOUND, boxes, quadratic_forward, quadratic_inverse
+from pushforward.kernels.spline import SLOPE_BOUND, boxes, logits, quadratic_forward, quadratic_inverse
 from pushforward.numerics import finer, soft_clamp
 from pushforward.spec import PlanError
 
@@ -131,7 +131,7 @@ class CircularSpline(Kernel):
     def _moved(self, x: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         """Return values moved by the spline or its inverse, and the log-slope of the spline."""
         widths, heights, slopes = finer(widths), finer(heights), finer(slopes)
-        d0 = torch.exp(soft_clamp(slopes, SLOPE_BOUND))
+        d0 = torch.exp(logits(slopes, SLOPE_BOUND))
         # In half-turns the ends of the circle are exact in every precision, so the seam has no gap.
         rows = [*boxes(widths, heights, 1.0), d0, torch.roll(d0, -1, -2)]
         place = _nearest(x / math.pi)

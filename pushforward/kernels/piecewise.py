@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pushforward.kernel import Kernel
 from pushforward.kernels.bins import Piece, boxed, check_bins, check_bound, fill
-from pushforward.kernels.spline import HEIGHT_BOUND, SLOPE_BOUND, WIDTH_BOUND, boxes
+from pushforward.kernels.spline import HEIGHT_BOUND, SLOPE_BOUND, WIDTH_BOUND, boxes, logits
 from pushforward.numerics import finer, soft_clamp
 
 # Bound of the logits of a cubic's end slopes: they stay within 0.3 and 2.1 times that of their bins, so no slope comes near zero.
@@ -81,7 +81,7 @@ class LinearSpline(_Piecewise):
 
     def table(self, heights: Tensor) -> Tensor:  # type: ignore[override]
         equal = torch.full_like(heights, 1 / self.bins)
-        return _stack(*fill(equal, self.bound), *fill(torch.softmax(soft_clamp(heights, HEIGHT_BOUND), -2), self.bound))
+        return _stack(*fill(equal, self.bound), *fill(torch.softmax(logits(heights, HEIGHT_BOUND), -2), self.bound))
 
 
 def _quadratic_forward(theta: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,8 +126,8 @@ class QuadraticSpline(_Piecewise):
         return {"widths": torch.zeros(self.bins, *shape), "slopes": torch.zeros(self.bins - 1, *shape)}
 
     def table(self, widths: Tensor, slopes: Tensor) -> Tensor:  # type: ignore[override]
-        share = torch.softmax(soft_clamp(widths, WIDTH_BOUND), -2)
-        inner = torch.exp(soft_clamp(slopes, SLOPE_BOUND))
+        share = torch.softmax(logits(widths, WIDTH_BOUND), -2)
+        inner = torch.exp(logits(slopes, SLOPE_BOUND))
         weight = share[..., :-1, :] + share[..., 1:, :]
         # The mean slope of a box is 1, so ends that are as steep as the inner knots on average have slope 1 too.
         ends = (weight * inner).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True)
@@ -167,8 +167,8 @@ def _cubic_inverse(u: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor
 class CubicSpline(_Piecewise):
     r"""Monotone cubic spline: K bins on the box [-B, B], a Hermite cubic in each, the identity outside.
 
-    Bin widths and, relative to them, heights are softmaxes of bounded logits. With the slopes :math:`s_k = h_k / w_k` of the bins, the
-    slope at an inner knot is Steffen's, the least of :math:`2 s_{k-1}`, :math:`2 s_k` and
+    Bin widths and heights are softmaxes of bounded logits. With the slopes
+    :math:`s_k = h_k / w_k` of the bins, the slope at an inner knot is Steffen's, the least of :math:`2 s_{k-1}`, :math:`2 s_k` and
     :math:`(w_k s_{k-1} + w_{k-1} s_k) / (w_{k-1} + w_k)`; those at both ends are :math:`3 \sigma(\cdot)` times that of their bin, from
     a bounded logit each. All zero is the identity. The map is continuous and increasing, smooth to first order inside the box; at its
     ends the slope, and so the density, may jump. It is inverted by Newton's method from the inflection point, which always converges.

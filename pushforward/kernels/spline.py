@@ -19,9 +19,9 @@ from pushforward.spec import PlanError
 class Spline(Kernel):
     r"""Monotone rational spline: K bins on the box [-B, B], the identity outside, slope exactly 1 where they meet.
 
-    Bin widths and, relative to them, heights are softmaxes of bounded logits, knot slopes exponentials of bounded logits; all zero is
-    the identity. Within a bin of slope :math:`s = h / w`, with end slopes :math:`d_0, d_1` and :math:`\theta \in [0, 1]` across it,
-    the ``quadratic`` order is
+    Bin widths and heights are softmaxes of bounded logits, knot slopes exponentials of bounded logits; all zero is the identity.
+    Within a bin of slope :math:`s = h / w`, with end slopes :math:`d_0, d_1` and :math:`\theta \in [0, 1]` across it, the ``quadratic``
+    order is
 
     .. math:: y = y_0 + h \frac{s\theta^2 + d_0\theta(1-\theta)}{s(\theta^2 + (1-\theta)^2) + (d_0 + d_1)\theta(1-\theta)}
 
@@ -72,25 +72,33 @@ class Spline(Kernel):
 
     def _table(self, widths: Tensor, heights: Tensor, slopes: Tensor, middles: Tensor | None) -> Tensor:
         """Return what each bin needs, ``(*batch, 6 or 7, K, sites)``: x0, width, y0, height, slope left, slope right, middle."""
-        d = F.pad(torch.exp(soft_clamp(slopes, SLOPE_BOUND)), (0, 0, 1, 1), value=1.0)
+        d = F.pad(torch.exp(logits(slopes, SLOPE_BOUND)), (0, 0, 1, 1), value=1.0)
         rows = [*boxes(widths, heights, self.bound), d[..., :-1, :], d[..., 1:, :]]
         if middles is not None:
-            rows.append(0.5 + soft_clamp(middles / 4, MIDDLE_BOUND))
+            rows.append(0.5 + logits(middles, MIDDLE_BOUND))
         return torch.stack(torch.broadcast_tensors(*rows), -3)
 
 
-# Bounds of the logits: the slope of one layer stays within what float32 can undo to 1e-5 over the box.
-WIDTH_BOUND = 2.0
-HEIGHT_BOUND = 1.5
-SLOPE_BOUND = 1.5
+# Bounds of the logits, as wide as log-determinants in float64 permit.
+WIDTH_BOUND = 3.0
+HEIGHT_BOUND = 3.0
+SLOPE_BOUND = 3.0
 MIDDLE_BOUND = 0.45
 
 
+def logits(parameters: Tensor, bound: float) -> Tensor:
+    """Return bounded logits; parameters count a quarter, so that those of a common size give maps that float32 can undo to 1e-5."""
+    return soft_clamp(parameters / 4, bound)
+
+
 def boxes(widths: Tensor, heights: Tensor, bound: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return x0, width, y0 and height of each bin, ``(*batch, K, sites)``, from logits of the widths and of the heights beside them."""
-    widths = soft_clamp(widths, WIDTH_BOUND)
-    heights = widths + soft_clamp(heights, HEIGHT_BOUND)
-    return *fill(torch.softmax(widths, -2), bound), *fill(torch.softmax(heights, -2), bound)
+    """Return x0, width, y0 and height of each bin, ``(*batch, K, sites)``, from parameters of the widths and of the heights.
+
+    Heights are not given relative to widths, though that would bound slopes more closely: a step of an optimiser would then move knots
+    in x and y together, and training learns sharp maps worse.
+    """
+    across, up = torch.softmax(logits(widths, WIDTH_BOUND), -2), torch.softmax(logits(heights, HEIGHT_BOUND), -2)
+    return *fill(across, bound), *fill(up, bound)
 
 
 def quadratic_forward(theta: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor]:

@@ -70,6 +70,8 @@ def usable(*tensors: Tensor | None) -> bool:
     return (
         LIBRARY.handle is not None
         and not _forward_mode()
+        # torch.jit.trace records operators alone: what the kernels write it would replay as memory that nobody filled.
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
         and dtype in (torch.float32, torch.float64)
         and all(t.dtype == dtype and (t.is_cpu or (t.is_meta and AS_ON_CPU.get())) for t in given)
     )

@@ -75,7 +75,7 @@ def double():
 def linear(seed):
     """Return logits of nflows and our parameters of the same linear spline."""
     logits = draw(BINS, seed=seed)
-    return logits, {"heights": before_clamp(middle(logits), HEIGHT_BOUND)[:, None]}
+    return logits, {"heights": 4 * before_clamp(middle(logits), HEIGHT_BOUND)[:, None]}
 
 
 @pytest.mark.usefixtures("double")
@@ -128,8 +128,8 @@ def test_quadratic(seed, inverse):
     widths = shares(logits)
     inner, heights = slopes_of_quadratic(widths, seed + 10)
     parameters = {
-        "widths": before_clamp(middle(torch.log(widths)), WIDTH_BOUND)[:, None],
-        "slopes": before_clamp(inner, SLOPE_BOUND)[:, None],
+        "widths": 4 * before_clamp(middle(torch.log(widths)), WIDTH_BOUND)[:, None],
+        "slopes": 4 * before_clamp(inner, SLOPE_BOUND)[:, None],
     }
     box = {"left": -BOUND, "right": BOUND, "bottom": -BOUND, "top": BOUND}
     compare(
@@ -152,13 +152,17 @@ def test_nflows_quadratic_is_not_smooth_where_it_means_to_be():
     assert ours.abs() < 1e-7
 
 
+def boxes(w, h):
+    """Return our parameters of bins from logarithms of their widths and of their heights."""
+    return {"widths": 4 * before_clamp(middle(w), WIDTH_BOUND)[:, None], "heights": 4 * before_clamp(middle(h), HEIGHT_BOUND)[:, None]}
+
+
 def cubic_parameters(seed):
     """Return logits of nflows and our parameters of the same cubic spline."""
     logits_w, logits_h, ends = draw(BINS, seed=seed), draw(BINS, seed=seed + 1), draw(2, seed=seed + 2) - math.log(2)
     w, h = torch.log(shares(logits_w)), torch.log(shares(logits_h))
     parameters = {
-        "widths": before_clamp(middle(w), WIDTH_BOUND)[:, None],
-        "heights": before_clamp(middle(h - w), HEIGHT_BOUND)[:, None],
+        **boxes(w, h),
         "ends": before_clamp(ends + math.log(2), END_BOUND)[:, None],
     }
     return (logits_w, logits_h, ends[:1], ends[1:]), parameters
@@ -211,9 +215,8 @@ def circle(widths, heights, slopes):
     """Return our parameters of a circular spline from shares of the bins, K of each, and K slopes."""
     w, h = torch.log(widths), torch.log(heights)
     return {
-        "widths": before_clamp(middle(w), WIDTH_BOUND)[:, None],
-        "heights": before_clamp(middle(h - w), HEIGHT_BOUND)[:, None],
-        "slopes": before_clamp(torch.log(slopes), SLOPE_BOUND)[:, None],
+        **boxes(w, h),
+        "slopes": 4 * before_clamp(torch.log(slopes), SLOPE_BOUND)[:, None],
     }
 
 

@@ -2,9 +2,9 @@
  * The reference, with the sources of the formulas, is kernels/spline.py; names are the same here.
  * Sums over bins, the search and the arithmetic of the one bin are in double, so both directions round once, at the end. */
 
-#define WIDTH_BOUND 2.0
-#define HEIGHT_BOUND 1.5
-#define SLOPE_BOUND 1.5
+#define WIDTH_BOUND 3.0
+#define HEIGHT_BOUND 3.0
+#define SLOPE_BOUND 3.0
 #define MIDDLE_BOUND 0.45
 
 /* What a lane needs of its bin. e: unnormalised sizes; below: their sums before the bin; total: over all bins. */
@@ -15,9 +15,10 @@ typedef struct {
   double middle[T];
 } FN(Bin);
 
-INLINE REAL FN(size)(REAL raw, REAL bound) { return FN(soft)(raw, (REAL)(2 / M_PI) * bound, (REAL)(M_PI / 2) / bound); }
+/* A bounded logit: parameters count a quarter. And what its gradient is multiplied by. */
+INLINE REAL FN(logit)(REAL raw, REAL bound) { return FN(soft)((REAL)0.25 * raw, (REAL)(2 / M_PI) * bound, (REAL)(M_PI / 2) / bound); }
+INLINE REAL FN(logit_slope)(REAL raw, REAL bound) { return (REAL)0.25 * FN(soft_slope)((REAL)0.25 * raw, (REAL)(M_PI / 2) / bound); }
 
-/* exp of a soft-clamped logit: never larger than exp(3.5). */
 INLINE void FN(spline_bin)(const Kind *kind, const int linear, const int inverse, const REAL *restrict p,
                                                                  Int stride, const REAL *restrict in, REAL *restrict ew, REAL *restrict eh, Int fresh, FN(Bin) *restrict b) {
   const Int K = kind->bins;
@@ -29,9 +30,8 @@ INLINE void FN(spline_bin)(const Kind *kind, const int linear, const int inverse
     const REAL *restrict w = p + j * stride, *restrict h = p + (K + j) * stride;
     REAL *restrict a = ew + j * T, *restrict c = eh + j * T;
     LANES {
-      REAL lw = FN(size)(w[i], (REAL)WIDTH_BOUND);
-      a[i] = FN(exp_near)(lw);
-      c[i] = FN(exp_near)(lw + FN(size)(h[i], (REAL)HEIGHT_BOUND));
+      a[i] = FN(exp_near)(FN(logit)(w[i], (REAL)WIDTH_BOUND));
+      c[i] = FN(exp_near)(FN(logit)(h[i], (REAL)HEIGHT_BOUND));
     }
   }
   for (Int first = 0; fresh && first < T; first += 8) {
@@ -79,10 +79,10 @@ INLINE void FN(spline_bin)(const Kind *kind, const int linear, const int inverse
     b->raw_m[i] = linear ? p[(3 * K - 1 + k) * stride + i] : (REAL)0;
   }
   LANES {
-    b->d0[i] = FN(exp_near)(FN(size)(b->raw0[i], (REAL)SLOPE_BOUND));
-    b->d1[i] = FN(exp_near)(FN(size)(b->raw1[i], (REAL)SLOPE_BOUND));
+    b->d0[i] = FN(exp_near)(FN(logit)(b->raw0[i], (REAL)SLOPE_BOUND));
+    b->d1[i] = FN(exp_near)(FN(logit)(b->raw1[i], (REAL)SLOPE_BOUND));
   }
-  LANES { b->middle[i] = linear ? 0.5 + (double)FN(size)((REAL)0.25 * b->raw_m[i], (REAL)MIDDLE_BOUND) : 0; }
+  LANES { b->middle[i] = linear ? 0.5 + (double)FN(logit)(b->raw_m[i], (REAL)MIDDLE_BOUND) : 0; }
 }
 
 INLINE void FN(spline_value_as)(const Kind *kind, const int linear, const int inverse, const REAL *restrict p,
@@ -227,7 +227,7 @@ INLINE void FN(spline_grad_as)(const Kind *kind, const int linear, const int inv
     k[i] = (REAL)b.index[i];
     g0[i] = inside ? gd0 * d0 : (REAL)0;
     g1[i] = inside ? gd1 * d1 : (REAL)0;
-    gm[i] = inside ? (REAL)0.25 * glambda : (REAL)0;
+    gm[i] = inside ? glambda : (REAL)0;
     /* Outside nothing depends on the parameters, and what was computed there may be no number. */
     if (!inside) { knot0_w[i] = knot1_w[i] = knot0_h[i] = knot1_h[i] = dot_w[i] = dot_h[i] = 0; }
   }
@@ -239,13 +239,13 @@ INLINE void FN(spline_grad_as)(const Kind *kind, const int linear, const int inv
       REAL kw = (k[i] > here ? knot0_w[i] : (REAL)0) + (k[i] >= here ? knot1_w[i] : (REAL)0);
       REAL kh = (k[i] > here ? knot0_h[i] : (REAL)0) + (k[i] >= here ? knot1_h[i] : (REAL)0);
       REAL of_w = scale_w[i] * a[i] * (kw - dot_w[i]), of_h = scale_h[i] * c[i] * (kh - dot_h[i]);
-      ow[i] = (of_w + of_h) * FN(soft_slope)(w[i], (REAL)(M_PI / 2 / WIDTH_BOUND));
-      oh[i] = of_h * FN(soft_slope)(h[i], (REAL)(M_PI / 2 / HEIGHT_BOUND));
+      ow[i] = of_w * FN(logit_slope)(w[i], (REAL)WIDTH_BOUND);
+      oh[i] = of_h * FN(logit_slope)(h[i], (REAL)HEIGHT_BOUND);
     }
   }
   LANES {
-    g0[i] *= FN(soft_slope)(b.raw0[i], (REAL)(M_PI / 2 / SLOPE_BOUND));
-    g1[i] *= FN(soft_slope)(b.raw1[i], (REAL)(M_PI / 2 / SLOPE_BOUND));
+    g0[i] *= FN(logit_slope)(b.raw0[i], (REAL)SLOPE_BOUND);
+    g1[i] *= FN(logit_slope)(b.raw1[i], (REAL)SLOPE_BOUND);
   }
   for (Int j = 0; j < K - 1; j++) {
     REAL *os = gp + (2 * K + j) * gstride;
@@ -253,7 +253,7 @@ INLINE void FN(spline_grad_as)(const Kind *kind, const int linear, const int inv
     LANES { os[i] = (k[i] == left ? g0[i] : (REAL)0) + (k[i] == right ? g1[i] : (REAL)0); }
   }
   if (linear) {
-    LANES { gm[i] *= FN(soft_slope)((REAL)0.25 * b.raw_m[i], (REAL)(M_PI / 2 / MIDDLE_BOUND)); }
+    LANES { gm[i] *= FN(logit_slope)(b.raw_m[i], (REAL)MIDDLE_BOUND); }
     for (Int j = 0; j < K; j++) {
       REAL *om = gp + (3 * K - 1 + j) * gstride;
       const REAL here = (REAL)j;
