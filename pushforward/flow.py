@@ -212,7 +212,8 @@ class Flow(nn.Module, Distribution):
         not matter (`Unwrap`), are left in theirs.
         """
         parts = list(self.plan.bijectors) if isinstance(self.plan, Compose) else [self.plan]
-        if not any(isinstance(part, Standardize) or part == Unwrap().inv for part in parts):
+        inside = [module.plan for module in self.transform.modules() if isinstance(module, TransformModule)]
+        if not any(isinstance(part, Standardize) or part == Unwrap().inv for part in inside):
             layers = list(self.transform.layers) if isinstance(self.plan, Compose) else [self.transform]  # type: ignore[arg-type]
             place = len(parts)
             while place and not supports.same(layers[place - 1].codomain, constraints.real):

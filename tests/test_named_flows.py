@@ -142,7 +142,9 @@ def test_a_flow_on_mixed_supports_is_exact_in_the_units_of_the_data():
     [
         (lambda: flows.NSF(3, support=["real"]), "NSF: expected support to have one set for each of 3 features"),
         (lambda: flows.MAF(3, support="real"), "MAF: expected support to have one set for each of 3 features"),
-        (lambda: flows.NSF(2, support=["real", "circular"]), "NSF: expected no circular features"),
+        (lambda: flows.MAF(2, support=["real", "circular"]), "MAF: expected no circular features"),
+        (lambda: flows.NSF(2, support=["circular", "circular"]), "NSF: .* for angles alone use NCSF"),
+        (lambda: flows.NSF(2, structure="autoregressive", support=["real", "circular"]), "NSF: expected structure 'coupling'"),
         (lambda: flows.NCSF(2, mix="linear"), "NCSF: expected mix to be 'shuffle', 'reverse' or None"),
         (lambda: flows.NCSF(2, structure="free"), "NCSF: expected structure to be 'coupling' or 'autoregressive'"),
         (lambda: flows.BNAF(2, transforms=0), "BNAF: expected transforms to be a whole number of at least 1"),

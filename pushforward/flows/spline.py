@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pushforward.bases import BoxUniform
 from pushforward.core import Bijector
 from pushforward.flow import Flow
-from pushforward.flows.stack import Support, chosen, stack
+from pushforward.flows.mixed import Mixed
+from pushforward.flows.stack import Support, chosen, has_angles, stack
 from pushforward.kernels.circular import CircularShift, CircularSpline, Unwrap
 from pushforward.kernels.spline import Spline
 from pushforward.parameters import NetLike
@@ -49,12 +50,18 @@ def NSF(
         activation: Activation of each network, as in `MLP`.
         net: A network plan or module instead of ``MLP(widths, activation)``.
         mix: What mixes the features after each layer: ``"linear"``, ``"reverse"``, ``"shuffle"`` or None.
-        support: The set in which the values of each feature lie: names or constraints, as in `Domain` (None: all real values).
+        support: The set in which the values of each feature lie: names or constraints, as in `Domain` (None: all real values). Features
+            may be ``"circular"``, angles in :math:`(-\pi, \pi)`, beside others; layers then move halves of both, and ``mix`` does nothing.
 
     >>> NSF(5, structure="autoregressive").log_prob(torch.zeros(3, 5)).shape
     torch.Size([3])
     """
     given, kernel = chosen(net, widths, activation), Spline(bins, bound, order)
+    if support is not None and has_angles(support) and len(support) == features:
+        if structure != "coupling" or all(has_angles([each]) for each in support):
+            raise PlanError("NSF: expected structure 'coupling' and features that are no angles beside circular ones; for angles alone use NCSF")
+        mixed = Mixed(support, kernel, bins, given)
+        return stack("NSF", features, context, transforms, None, mixed.layer, [mixed.last()], first=[mixed.first()])
     if structure == "coupling":
         return stack("NSF", features, context, transforms, mix, lambda i: Coupling(kernel, flip=i % 2 == 1, net=given), support=support)
     if structure == "autoregressive":

@@ -36,6 +36,11 @@ def chosen(net: NetLike | None, widths: Sequence[int], activation: str) -> NetLi
     return MLP(widths, activation) if net is None else net
 
 
+def has_angles(support: Sequence[Constraint | str]) -> bool:
+    """Tell whether some feature is an angle."""
+    return any(isinstance(each, str) and each == "circular" for each in support)
+
+
 def stack(
     name: str,
     features: int,
@@ -61,7 +66,9 @@ def stack(
     if support is not None:
         if isinstance(support, str) or len(support) != features:
             raise PlanError(f"{name}: expected support to have one set for each of {features} features, got {support!r}")
-        if any(isinstance(each, str) and each == "circular" for each in support):
-            raise PlanError(f"{name}: expected no circular features, since its layers have a seam where a turn ends; use NCSF for angles")
+        if has_angles(support):
+            raise PlanError(
+                f"{name}: expected no circular features, since its layers have a seam where a turn ends; use NSF, or NCSF for angles alone"
+            )
         plan.append(Domain(support))
     return Flow(StandardNormal() if base is None else base, plan, features, context or None)
