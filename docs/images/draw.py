@@ -16,6 +16,7 @@ PICTURES = {
     "all-of-it.md": ["spline"],
     "tutorials/two-circles.md": ["compare", "density", "grid"],
     "tutorials/conditional-density.md": ["conditional"],
+    "variational-inference.md": ["variational-lost", "variational-annealed"],
 }
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from pushforward.flow import Flow
@@ -17,7 +16,8 @@ from pushforward.structures.standardize import StandardizeModule
 from pushforward.train.checks import check_rows, check_spread
 from pushforward.train.data import read_rows
 from pushforward.train.history import History
-from pushforward.train.loop import Options, Training, data_precision
+from pushforward.train.likelihood import Training, data_precision
+from pushforward.train.loop import Options, check_trainable, make_optimizer, own_randomness
 from pushforward.train.rows import Rows, Stream
 
 __all__ = ["History", "fit"]
@@ -98,13 +98,8 @@ def fit(
     (3, 'epochs')
     """
     options = Options(epochs, batch_size, learning_rate, schedule, patience, clip, weight_decay, compile, precision, progress)
-    if not any(p.requires_grad for p in flow.parameters()):
-        raise ValueError("fit: expected a flow with parameters that require a gradient, got none")
-    if flow.batch_shape:
-        raise ValueError(
-            f"fit: expected a flow without a batch shape, got {tuple(flow.batch_shape)}; wrap its base in torch.distributions.Independent"
-        )
-    with _own_randomness(flow.device, seed):
+    check_trainable("fit", flow)
+    with own_randomness(flow.device, seed):
         generator = torch.Generator().manual_seed(seed)
         train, held = _split(flow, data, context, validation, columns, context_columns, weights, generator)
         typical = train.typical(generator)
@@ -114,12 +109,7 @@ def fit(
             flow.standardize(some.x, some.context)
         if train.columns is not None:
             flow.columns, flow.context_columns = train.columns, train.context_columns
-        parameters = [p for p in flow.parameters() if p.requires_grad]
-        if optimizer is None:
-            fused = flow.device.type in ("cpu", "cuda")  # a step of many small tensors in one call
-            made: Optimizer = AdamW(parameters, learning_rate, weight_decay=weight_decay, fused=fused)
-        else:
-            made = optimizer(parameters)
+        made = make_optimizer(flow, optimizer, learning_rate, weight_decay)
         return Training(flow, _resident(train, flow), held and _resident(held, flow), made, generator, options).run(callback)
 
 
@@ -132,18 +122,6 @@ def _resident(rows: Rows | Stream, flow: Flow) -> Rows | Stream:
     if isinstance(rows, Stream) or rows.x.numel() * data_precision(flow).itemsize > RESIDENT:
         return rows
     return rows.map(lambda t: t.to(flow.device, data_precision(flow)))
-
-
-@contextmanager
-def _own_randomness(device: torch.device, seed: int) -> Iterator[None]:
-    """Seed the random numbers that layers and loaders draw, and give the user's generators back as they were."""
-    cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if cuda else []):
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 def _split(

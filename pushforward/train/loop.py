@@ -1,27 +1,21 @@
-"""The training loop: steps, the held-out loss, the best weights, and when to stop."""
+"""The training loop: steps, the held-out loss, the best weights, and when to stop; what a step is, each kind of fit says."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
 
 from pushforward.flow import Flow
 from pushforward.train.history import History
-from pushforward.train.losses import NegativeLogLikelihood
-from pushforward.train.rows import Rows, Stream
 
-EVALUATE = 4096
-"""Held-out rows that are scored together."""
-STEPS = 10
-"""Steps of an epoch at least: few rows are passed several times, so that patience and schedule count alike for all sizes."""
 PLATEAU = 8
 """Epochs without improvement after which the plateau schedule halves the learning rate."""
 
@@ -44,57 +38,55 @@ class Options:
     compile: bool | str
     precision: str | None
     progress: bool
+    owner: str = "fit"
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1)):
             value = getattr(self, name)
             if not (isinstance(value, int) and value >= least) and not (name == "patience" and value is None):
-                raise ValueError(f"fit: expected {name} to be a whole number of at least {least}, got {value!r}")
+                raise ValueError(f"{self.owner}: expected {name} to be a whole number of at least {least}, got {value!r}")
         for name in ("learning_rate", "clip", "weight_decay"):
             value = getattr(self, name)
             good = isinstance(value, int | float) and math.isfinite(value) and (value > 0 or (name == "weight_decay" and value == 0))
             if not good and not (name == "clip" and value is None):
-                raise ValueError(f"fit: expected {name} to be a finite number above 0, got {value!r}")
+                raise ValueError(f"{self.owner}: expected {name} to be a finite number above 0, got {value!r}")
         if self.schedule not in ("plateau", "cosine", None):
-            raise ValueError(f"fit: expected schedule to be 'plateau', 'cosine' or None, got {self.schedule!r}")
+            raise ValueError(f"{self.owner}: expected schedule to be 'plateau', 'cosine' or None, got {self.schedule!r}")
         if not isinstance(self.compile, bool) and self.compile not in MODES:
-            raise ValueError(f"fit: expected compile to be True, False or one of {', '.join(MODES)}, got {self.compile!r}")
+            raise ValueError(f"{self.owner}: expected compile to be True, False or one of {', '.join(MODES)}, got {self.compile!r}")
         if self.precision not in (None, "bfloat16", "float16"):
-            raise ValueError(f"fit: expected precision to be 'bfloat16', 'float16' or None, got {self.precision!r}")
+            raise ValueError(f"{self.owner}: expected precision to be 'bfloat16', 'float16' or None, got {self.precision!r}")
 
 
-class Training:
-    """One run: steps, held-out loss, the best weights, and when to stop."""
+class Loop:
+    """One run of a fit; a subclass writes `steps` and, where something is held out, `evaluate`."""
 
-    def __init__(
-        self,
-        flow: Flow,
-        train: Rows | Stream,
-        held: Rows | Stream | None,
-        optimizer: Optimizer,
-        generator: torch.Generator,
-        options: Options,
-    ) -> None:
-        self.flow, self.train, self.held = flow, train, held
-        self.optimizer, self.generator, self.options = optimizer, generator, options
-        self.loss: nn.Module = NegativeLogLikelihood(flow)
-        if options.compile:
-            # The loss with its gradient is the whole step but for the optimiser's update, which is one call already.
-            self.loss = torch.compile(self.loss, mode=None if options.compile is True else options.compile)  # type: ignore[assignment]
-        self.scale = _mean_weight(train)
+    advice = "Try a smaller learning_rate, or flow.double()"
+    """What to do when no loss is finite."""
+
+    def __init__(self, flow: Flow, optimizer: Optimizer, options: Options, history: History) -> None:
+        self.flow, self.optimizer, self.options, self.history = flow, optimizer, options, history
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.rates = [group["lr"] for group in optimizer.param_groups]
-        self.history = History(monitored="training" if held is None else "validation")
         self.best = self._weights()
+
+    def steps(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Give for each step of an epoch what to differentiate, the loss to note, and the number of its rows."""
+        raise NotImplementedError
+
+    def evaluate(self) -> float:
+        """Return the held-out loss."""
+        raise NotImplementedError
 
     def run(self, callback: Callable[[History], object] | None) -> History:
         """Train until patience, epochs or the user end it, and leave the flow with its best weights."""
         history, options, mode = self.history, self.options, self.flow.training
-        bar = tqdm(total=options.epochs, disable=not options.progress, desc="fit", unit="epoch")
+        held = history.monitored == "validation"
+        bar = tqdm(total=options.epochs, disable=not options.progress, desc=options.owner, unit="epoch")
         since, factor, waited = 0, 1.0, 0
         try:
-            if self.held is not None:
-                history.start = history.best_loss = self._evaluate(self.held)
+            if held:
+                history.start = history.best_loss = self.evaluate()
                 if not math.isfinite(history.best_loss):
                     history.best_loss = math.inf
             for epoch in range(1, options.epochs + 1):
@@ -104,8 +96,8 @@ class Training:
                 for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                     group["lr"] = factor * rate
                 history.train.append(self._epoch(epoch))
-                if self.held is not None:
-                    history.validation.append(self._evaluate(self.held))
+                if held:
+                    history.validation.append(self.evaluate())
                 history.learning_rate.append(self.optimizer.param_groups[0]["lr"])
                 history.seconds.append(time.perf_counter() - began)
                 loss = (history.validation or history.train)[-1]
@@ -142,61 +134,61 @@ class Training:
         self.flow.train()
         clip = self.options.clip or math.inf
         total, count, skipped = 0.0, 0, 0
-        for rows in self._batches():
-            rows = self._placed(rows)
-            self.flow.update(rows.x, rows.context)
-            with self._precision():
-                loss = self.loss(rows.x, rows.context, rows.weights) / self.scale
+        for objective, loss, rows in self.steps(epoch):
             self.optimizer.zero_grad()
-            loss.backward()
+            objective.backward()
             norm = nn.utils.clip_grad_norm_(self.parameters, clip)
             # One look at the device for both.
             value, size = torch.stack([loss.detach().double(), norm.double()]).tolist()
             if math.isfinite(value) and math.isfinite(size):
                 self.optimizer.step()
-                total, count = total + value * len(rows), count + len(rows)
+                total, count = total + value * rows, count + rows
             else:
                 skipped += 1
         self.history.skipped_steps += skipped
         if not count:
             raise FloatingPointError(
-                f"fit: expected finite losses, got none in the {skipped} steps of epoch {epoch}; the flow has its best weights so far. "
-                "Try a smaller learning_rate, flow.double(), or data without extreme values"
+                f"{self.options.owner}: expected finite losses, got none in the {skipped} steps of epoch {epoch}; the flow has its best "
+                f"weights so far. {self.advice}"
             )
         return total / count
 
-    def _precision(self) -> AbstractContextManager[object]:
-        """Return the context in which networks compute in the precision asked for; kernels and densities stay in float32."""
-        if self.options.precision is None:
-            return nullcontext()
-        return torch.autocast(self.flow.device.type, getattr(torch, self.options.precision))
 
-    def _batches(self) -> Iterator[Rows]:
-        """Give the batches of one epoch: of one pass over the rows, or of as many as make `STEPS` steps."""
-        size = self.options.batch_size
-        passes = 1 if isinstance(self.train, Stream) else -(-STEPS // -(-len(self.train) // size))
-        for _ in range(passes):
-            yield from self.train.batches(size, self.generator)
-
-    @torch.no_grad()
-    def _evaluate(self, source: Rows | Stream) -> float:
-        self.flow.eval()
-        total, weight = 0.0, 0.0
-        for rows in source.batches(EVALUATE):
-            rows = self._placed(rows)
-            heavy = float(len(rows)) if rows.weights is None else rows.weights.double().sum().item()
-            total += self.loss(rows.x, rows.context, rows.weights).item() * len(rows)
-            weight += heavy
-        return total / weight
-
-    def _placed(self, rows: Rows) -> Rows:
-        return rows.map(lambda t: t.to(self.flow.device, data_precision(self.flow)))
+def check_trainable(owner: str, flow: Flow) -> None:
+    """Raise ValueError for a flow without parameters to learn, or with a batch shape."""
+    if not any(p.requires_grad for p in flow.parameters()):
+        raise ValueError(f"{owner}: expected a flow with parameters that require a gradient, got none")
+    check_batch(owner, flow)
 
 
-def data_precision(flow: Flow) -> torch.dtype:
-    """Return the precision in which a flow takes data: its own, or float32 for the half formats."""
-    return torch.float32 if flow.dtype in (torch.float16, torch.bfloat16) else flow.dtype
+def check_batch(owner: str, flow: Flow) -> None:
+    """Raise ValueError for a flow with a batch shape."""
+    if flow.batch_shape:
+        raise ValueError(
+            f"{owner}: expected a flow without a batch shape, got {tuple(flow.batch_shape)}; "
+            "wrap its base in torch.distributions.Independent"
+        )
 
 
-def _mean_weight(rows: Rows | Stream) -> float:
-    return 1.0 if isinstance(rows, Stream) or rows.weights is None else rows.weights.double().mean().item()
+Optimizing = Callable[[list[nn.Parameter]], Optimizer]
+
+
+def make_optimizer(flow: Flow, given: Optimizing | None, learning_rate: float, weight_decay: float = 0.0) -> Optimizer:
+    """Return the optimiser of a flow's parameters: what the user's function makes, else AdamW."""
+    parameters = [p for p in flow.parameters() if p.requires_grad]
+    if given is not None:
+        return given(parameters)
+    fused = flow.device.type in ("cpu", "cuda")  # a step of many small tensors in one call
+    return AdamW(parameters, learning_rate, weight_decay=weight_decay, fused=fused)
+
+
+@contextmanager
+def own_randomness(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed the random numbers that layers and loaders draw, and give the user's generators back as they were."""
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

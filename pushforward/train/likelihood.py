@@ -1,0 +1,89 @@
+"""Maximum likelihood as a training loop: steps over rows, and the loss of held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from pushforward.flow import Flow
+from pushforward.train.history import History
+from pushforward.train.loop import Loop, Options
+from pushforward.train.losses import NegativeLogLikelihood
+from pushforward.train.rows import Rows, Stream
+
+EVALUATE = 4096
+"""Held-out rows that are scored together."""
+STEPS = 10
+"""Steps of an epoch at least: few rows are passed several times, so that patience and schedule count alike for all sizes."""
+
+
+class Training(Loop):
+    """One run of maximum likelihood."""
+
+    advice = "Try a smaller learning_rate, flow.double(), or data without extreme values"
+
+    def __init__(
+        self,
+        flow: Flow,
+        train: Rows | Stream,
+        held: Rows | Stream | None,
+        optimizer: Optimizer,
+        generator: torch.Generator,
+        options: Options,
+    ) -> None:
+        super().__init__(flow, optimizer, options, History(monitored="training" if held is None else "validation"))
+        self.train, self.held, self.generator = train, held, generator
+        self.loss: nn.Module = NegativeLogLikelihood(flow)
+        if options.compile:
+            # The loss with its gradient is the whole step but for the optimiser's update, which is one call already.
+            self.loss = torch.compile(self.loss, mode=None if options.compile is True else options.compile)  # type: ignore[assignment]
+        self.scale = _mean_weight(train)
+
+    def steps(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+        for rows in self._batches():
+            rows = self._placed(rows)
+            self.flow.update(rows.x, rows.context)
+            with self._precision():
+                loss = self.loss(rows.x, rows.context, rows.weights) / self.scale
+            yield loss, loss, len(rows)
+
+    @torch.no_grad()
+    def evaluate(self) -> float:
+        assert self.held is not None
+        self.flow.eval()
+        total, weight = 0.0, 0.0
+        for rows in self.held.batches(EVALUATE):
+            rows = self._placed(rows)
+            heavy = float(len(rows)) if rows.weights is None else rows.weights.double().sum().item()
+            total += self.loss(rows.x, rows.context, rows.weights).item() * len(rows)
+            weight += heavy
+        return total / weight
+
+    def _precision(self) -> AbstractContextManager[object]:
+        """Return the context in which networks compute in the precision asked for; kernels and densities stay in float32."""
+        if self.options.precision is None:
+            return nullcontext()
+        return torch.autocast(self.flow.device.type, getattr(torch, self.options.precision))
+
+    def _batches(self) -> Iterator[Rows]:
+        """Give the batches of one epoch: of one pass over the rows, or of as many as make `STEPS` steps."""
+        size = self.options.batch_size
+        passes = 1 if isinstance(self.train, Stream) else -(-STEPS // -(-len(self.train) // size))
+        for _ in range(passes):
+            yield from self.train.batches(size, self.generator)
+
+    def _placed(self, rows: Rows) -> Rows:
+        return rows.map(lambda t: t.to(self.flow.device, data_precision(self.flow)))
+
+
+def data_precision(flow: Flow) -> torch.dtype:
+    """Return the precision in which a flow takes data: its own, or float32 for the half formats."""
+    return torch.float32 if flow.dtype in (torch.float16, torch.bfloat16) else flow.dtype
+
+
+def _mean_weight(rows: Rows | Stream) -> float:
+    return 1.0 if isinstance(rows, Stream) or rows.weights is None else rows.weights.double().mean().item()
