@@ -1,6 +1,14 @@
-"""Flows and base distributions by name; no logic of its own."""
+"""Flows, base distributions, and torch's distributions by name; no logic of its own.
 
-from pushforward.bases import (
+Of the names that torch has too, ``StudentT`` and ``VonMises`` are here the plans of bases.
+"""
+
+from torch.distributions import *  # noqa: F403
+from torch.distributions import __all__ as _torch_names
+from torch.distributions import constraints
+
+from pushforward import transforms
+from pushforward.bases import (  # type: ignore[assignment]
     BoxUniform,
     CircleUniform,
     DiagNormal,
@@ -18,8 +26,26 @@ from pushforward.bases import (
     wrap,
 )
 from pushforward.flow import ConditionedFlow, Flow
+from pushforward.transforms import (
+    ComposeTransformModule,
+    ConditionalComposeTransformModule,
+    ConditionalTransform,
+    ConditionalTransformModule,
+    ConstantConditionalTransform,
+    TransformModule,
+)
+from pushforward.transforms.conditional_distribution import (
+    ConditionalDistribution,
+    ConditionalTransformedDistribution,
+    ConstantConditionalDistribution,
+)
+from pushforward.transforms.distribution import TransformedDistribution
 
 __all__ = [
-    "BoxUniform", "CircleUniform", "ConditionedFlow", "DiagNormal", "Flow", "FullNormal", "GeneralizedNormal", "Mixture",
-    "MixtureOfNormals", "Product", "Pushforward", "Resampled", "StandardNormal", "StudentT", "VonMises", "Wrapped", "wrap",
+    "BoxUniform", "CircleUniform", "ComposeTransformModule", "ConditionalComposeTransformModule", "ConditionalDistribution",
+    "ConditionalTransform", "ConditionalTransformModule", "ConditionalTransformedDistribution", "ConditionedFlow",
+    "ConstantConditionalDistribution", "ConstantConditionalTransform", "DiagNormal", "Flow", "FullNormal", "GeneralizedNormal",
+    "Mixture", "MixtureOfNormals", "Product", "Pushforward", "Resampled", "StandardNormal", "StudentT", "TransformModule",
+    "TransformedDistribution", "VonMises", "Wrapped", "constraints", "transforms", "wrap",
 ]  # fmt: skip
+__all__ += [name for name in _torch_names if name not in __all__]

@@ -1,0 +1,150 @@
+"""Distributions through transforms, as modules: what moves, learns or is saved of base and transforms belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.distributions import TransformedDistribution as TorchTransformedDistribution
+from torch.distributions.transforms import Transform
+from torch.distributions.utils import _sum_rightmost
+
+from pushforward.doors import as_size
+from pushforward.transforms.compose import context_batch
+from pushforward.transforms.held import Held, released
+from pushforward.transforms.module import forward_with_ladj, inverse_with_ladj
+
+
+class TransformedDistribution(nn.Module, TorchTransformedDistribution):
+    """The distribution of what transforms make of draws from a base; torch's class of that name as an `nn.Module`.
+
+    Tensors of base and transforms move with ``.to()`` and are in the ``state_dict``; ``parameters()`` are those of both. A value is
+    scored in one pass of each transform, and `rsample_and_log_prob` scores a sample while drawing it.
+
+    Given a batch of contexts, it has their batch shape, each with draws of its own; as in Pyro, a sample shape equal to it draws once each.
+
+    Args:
+        base_distribution: A distribution of torch, Pyro or this library.
+        transforms: Transforms in order from base to data.
+        validate_args: As in torch.
+
+    >>> from pushforward.transforms import Spline
+    >>> made = TransformedDistribution(torch.distributions.Normal(torch.zeros(2), torch.ones(2)), [Spline(2)])
+    >>> made.log_prob(made.sample((5,))).shape, len(list(made.parameters()))
+    (torch.Size([5, 2]), 1)
+    """
+
+    def __init__(
+        self, base_distribution: Distribution, transforms: Transform | Sequence[Transform], validate_args: bool | None = None
+    ) -> None:
+        nn.Module.__init__(self)
+        parts = [transforms] if isinstance(transforms, Transform) else list(transforms)
+        for part in parts:
+            if not isinstance(part, Transform):
+                hint = "; use ConditionalTransformedDistribution" if hasattr(part, "condition") else ""
+                raise TypeError(f"TransformedDistribution: expected transforms, got {type(part).__name__}{hint}")
+        TorchTransformedDistribution.__init__(self, base_distribution, parts, validate_args)
+        self._pairs = True
+
+    # torch's class sets and reads these two; here they live in modules.
+
+    @property
+    def base_dist(self) -> Any:
+        """The base, whose shape is that of the transforms' input."""
+        return released(self._modules["base_dist"])
+
+    @base_dist.setter
+    def base_dist(self, distribution: Distribution) -> None:
+        self._modules["base_dist"] = Held.of(distribution)
+
+    @property
+    def transforms(self) -> list[Any]:
+        """The transforms, in order from base to data."""
+        held = self._modules["transforms"]
+        assert isinstance(held, nn.ModuleList)
+        return list(map(released, held))
+
+    @transforms.setter
+    def transforms(self, transforms: Sequence[Transform]) -> None:
+        self._modules["transforms"] = nn.ModuleList(map(Held.of, transforms))
+
+    def forward(self, sample_shape: Any = ()) -> Tensor:
+        """Draw a sample, as calling a distribution of Pyro does."""
+        return self.rsample(sample_shape) if self.has_rsample else self.sample(sample_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-density of ``(*batch, *event)`` as ``(*batch)``, in one pass of each transform."""
+        if self._validate_args:
+            self._validate_sample(value)
+        rank = len(self.event_shape)
+        total: Any = 0.0
+        for transform in reversed(self.transforms):
+            value, ladj = inverse_with_ladj(transform, value)
+            total = total + _sum_rightmost(ladj, rank - transform.codomain.event_dim)
+            rank += transform.domain.event_dim - transform.codomain.event_dim
+        out: Tensor = self._base_log_prob(value, rank) + total
+        return out
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw ``(*sample_shape, *batch, *event)`` without gradients."""
+        with torch.no_grad():
+            return self._mapped(self.base_dist.sample(self._shape(sample_shape)))
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw ``(*sample_shape, *batch, *event)`` with gradients."""
+        return self._mapped(self.base_dist.rsample(self._shape(sample_shape)))
+
+    def rsample_and_log_prob(self, sample_shape: Any = ()) -> tuple[Tensor, Tensor]:
+        """Draw and score in one pass of each transform."""
+        value = self.base_dist.rsample(self._shape(sample_shape))
+        transforms = self.transforms
+        rank = len(self.event_shape) - sum(t.codomain.event_dim - t.domain.event_dim for t in transforms)
+        total = self._base_log_prob(value, rank)
+        for transform in transforms:
+            value, ladj = forward_with_ladj(transform, value)
+            total = total - _sum_rightmost(ladj, rank - transform.domain.event_dim)
+            rank += transform.codomain.event_dim - transform.domain.event_dim
+        return value, total
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> TransformedDistribution:
+        """Return the same distribution with a larger batch shape; it shares the transforms."""
+        shape = torch.Size(batch_shape) + self.event_shape
+        for transform in reversed(self.transforms):
+            shape = transform.inverse_shape(shape)
+        base = self.base_dist
+        made = TransformedDistribution(base.expand(shape[: len(shape) - len(base.event_shape)]), self.transforms, self._validate_args)
+        made._pairs = False
+        return made
+
+    def update(self, value: Tensor) -> None:
+        """Move what transforms follow from step to step (`BatchNorm`) by the rows of a training step."""
+        with torch.no_grad():
+            for transform in reversed(self.transforms):
+                if hasattr(transform, "update"):
+                    transform.update(value)
+                value = transform.inv(value)
+
+    def clear_cache(self) -> None:
+        """Clear the caches of torch's own transforms, where there are any; those of this library have none."""
+        for transform in self.transforms:
+            if hasattr(transform, "clear_cache"):
+                transform.clear_cache()
+
+    def _base_log_prob(self, value: Tensor, rank: int) -> Tensor:
+        base = self.base_dist
+        return _sum_rightmost(base.log_prob(value), rank - len(base.event_shape))
+
+    def _mapped(self, value: Tensor) -> Tensor:
+        for transform in self.transforms:
+            value = transform(value)
+        return value
+
+    def _shape(self, sample_shape: Any) -> torch.Size:
+        shape = as_size(sample_shape)
+        once_each = self._pairs and bool(shape) and shape == context_batch(self.transforms)
+        return torch.Size() if once_each else shape
+
+    __hash__ = nn.Module.__hash__

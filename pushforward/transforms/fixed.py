@@ -1,0 +1,119 @@
+"""Fixed transforms that Pyro adds to torch's: no parameters, for values of any size."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pushforward.core import Bijector, Compose
+from pushforward.kernels import fixed, tails, wavelet
+from pushforward.spec import PlanError
+from pushforward.structures.rearrange import Reverse
+from pushforward.transforms.layout import Along, Sized
+from pushforward.transforms.planned import Planned
+
+
+class Fixed(Planned):
+    """A plan without parameters, of which two are equal that have equal plans."""
+
+    def __init__(self, plan: Bijector, event_dim: int) -> None:
+        super().__init__(Sized(plan, event_dim), event_dim)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and isinstance(other, Fixed) and (self.plan, self.rank) == (other.plan, other.rank)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.plan))
+
+
+class ELUTransform(Fixed):
+    """Exponential linear unit, from all real numbers to those above -1; `pushforward.bijectors.ELU`.
+
+    >>> ELUTransform().inv(torch.tensor(-0.5))
+    tensor(-0.6931)
+    """
+
+    sign = 1
+
+    def __init__(self, cache_size: int = 0) -> None:
+        super().__init__(fixed.ELU(), 0)
+
+
+class LeakyReLUTransform(Fixed):
+    """Leaky rectifier of slope 0.01 below zero; `pushforward.bijectors.LeakyReLU`."""
+
+    sign = 1
+
+    def __init__(self, cache_size: int = 0) -> None:
+        super().__init__(fixed.LeakyReLU(), 0)
+
+
+class SoftplusTransform(Fixed):
+    """Softplus, from all real numbers to the positive ones; `pushforward.bijectors.Softplus`."""
+
+    sign = 1
+
+    def __init__(self, cache_size: int = 0) -> None:
+        super().__init__(fixed.Softplus(), 0)
+
+
+class PositivePowerTransform(Fixed):
+    """Power that keeps the sign, of all real numbers; `pushforward.bijectors.PositivePower`.
+
+    Args:
+        exponent: A positive number; a power that is learned is ``SignedPower`` of `pushforward.bijectors`.
+        cache_size: As in `TransformModule`.
+        validate_args: Taken for the sake of code written for Pyro; the exponent is always checked.
+    """
+
+    sign = 1
+
+    def __init__(self, exponent: float | Tensor, *, cache_size: int = 0, validate_args: bool | None = None) -> None:
+        if isinstance(exponent, Tensor) and (exponent.numel() != 1 or exponent.requires_grad):
+            raise PlanError(
+                f"PositivePowerTransform: expected exponent to be a single number, got {exponent!r}; "
+                "use pushforward.bijectors.SignedPower for powers that are many or learned"
+            )
+        super().__init__(tails.PositivePower(float(exponent)), 0)
+
+
+class DiscreteCosineTransform(Fixed):
+    """Discrete cosine transform along an axis; `pushforward.bijectors.DiscreteCosine`.
+
+    Args:
+        dim: The axis, negative; an event has ``-dim`` axes.
+        smooth: Power of the frequency by which each coefficient is weighted.
+        cache_size: As in `TransformModule`.
+    """
+
+    def __init__(self, dim: int = -1, smooth: float = 0.0, cache_size: int = 0) -> None:
+        Planned.__init__(self, _along(wavelet.DiscreteCosine(float(smooth)), dim), -dim)
+
+
+class HaarTransform(Fixed):
+    """Haar wavelet transform along an axis; `pushforward.bijectors.Haar`.
+
+    Args:
+        dim: The axis, negative; an event has ``-dim`` axes.
+        flip: Whether to turn the order of the values round first.
+        cache_size: As in `TransformModule`.
+    """
+
+    def __init__(self, dim: int = -1, flip: bool = False, cache_size: int = 0) -> None:
+        plan = wavelet.Haar()
+        Planned.__init__(self, _along(Compose([Reverse(), plan]) if flip else plan, dim), -dim)
+
+
+def _along(plan: Bijector, dim: int) -> Along:
+    if dim >= 0:
+        raise PlanError(f"{plan!r}: expected dim to be negative, got {dim}")
+    return Along(Sized(plan, 1), dim)
+
+
+def elu() -> ELUTransform:
+    """Return an `ELUTransform`."""
+    return ELUTransform()
+
+
+def leaky_relu() -> LeakyReLUTransform:
+    """Return a `LeakyReLUTransform`."""
+    return LeakyReLUTransform()

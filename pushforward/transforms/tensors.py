@@ -1,0 +1,149 @@
+"""Fixed transforms with tensors of their own, through which gradients run, and of matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from pushforward import supports
+from pushforward.kernels import simplex
+from pushforward.spec import PlanError
+from pushforward.transforms.fixed import SoftplusTransform
+from pushforward.transforms.layout import Sized
+from pushforward.transforms.module import TransformModule
+from pushforward.transforms.planned import Planned
+
+
+class SimplexToOrderedTransform(Planned):
+    """From the simplex of K to K - 1 ordered cut points about an anchor; `pushforward.bijectors.SimplexToOrdered`.
+
+    Args:
+        anchor_point: Where the cut points are centred, ``(*batch)`` (None: zero).
+
+    >>> SimplexToOrderedTransform()(torch.tensor([0.25, 0.5, 0.25]))
+    tensor([-1.0986,  1.0986])
+    """
+
+    anchor_point: Tensor
+
+    def __init__(self, anchor_point: Tensor | None = None) -> None:
+        super().__init__(Sized(simplex.SimplexToOrdered(), 1), 1)
+        _keep(self, "anchor_point", torch.tensor(0.0) if anchor_point is None else anchor_point)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SimplexToOrderedTransform) and torch.equal(self.anchor_point, other.anchor_point)
+
+    __hash__ = TransformModule.__hash__
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y, ladj = super().call_and_ladj(x)
+        return y + self.anchor_point.unsqueeze(-1), ladj
+
+    def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return super().inverse_and_ladj(y - self.anchor_point.unsqueeze(-1))
+
+
+class LowerCholeskyAffine(TransformModule):
+    """Affine map of vectors, ``y = loc + L x``, with L lower triangular and of positive diagonal, one or a batch of them.
+
+    Args:
+        loc: ``(*batch, D)``.
+        scale_tril: L, ``(*batch, D, D)``.
+        cache_size: As in `TransformModule`.
+
+    >>> LowerCholeskyAffine(torch.zeros(2), torch.tensor([[2.0, 0.0], [1.0, 1.0]]))(torch.ones(2))
+    tensor([2., 2.])
+    """
+
+    loc: Tensor
+    scale_tril: Tensor
+    domain = codomain = constraints.real_vector
+    bijective = True
+    volume_preserving = False
+
+    def __init__(self, loc: Tensor, scale_tril: Tensor, cache_size: int = 0) -> None:
+        super().__init__()
+        if not (loc.dim() and scale_tril.dim() > 1 and loc.shape[-1] == scale_tril.shape[-1] == scale_tril.shape[-2]):
+            got = f"{tuple(loc.shape)} and {tuple(scale_tril.shape)}"
+            raise PlanError(f"LowerCholeskyAffine: expected loc (*batch, D) and scale_tril (*batch, D, D), got {got}")
+        _keep(self, "loc", loc)
+        _keep(self, "scale_tril", scale_tril)
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = torch.matmul(self.scale_tril, x.unsqueeze(-1)).squeeze(-1) + self.loc
+        return y, self._ladj(y)
+
+    def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        x: Tensor = torch.linalg.solve_triangular(self.scale_tril, (y - self.loc).unsqueeze(-1), upper=False).squeeze(-1)
+        return x, -self._ladj(x)
+
+    def _call(self, x: Tensor) -> Tensor:
+        return self.call_and_ladj(x)[0]
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return self.inverse_and_ladj(y)[0]
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return self._ladj(x)
+
+    def _ladj(self, x: Tensor) -> Tensor:
+        return self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1).expand(x.shape[:-1])
+
+    def forward_shape(self, shape: Any) -> torch.Size:
+        return torch.Size(torch.broadcast_shapes(tuple(shape), self.loc.shape, self.scale_tril.shape[:-1]))
+
+    def inverse_shape(self, shape: Any) -> torch.Size:
+        return self.forward_shape(shape)
+
+
+class SoftplusLowerCholeskyTransform(TransformModule):
+    """Matrices to lower triangular ones with a positive diagonal: a softplus of the diagonal, zeros above it.
+
+    What is above counts for nothing, so it is no bijection; the log-determinant is that of the lower triangle. `pushforward.bijectors`
+    has ``SoftplusLowerCholesky`` of vectors.
+    """
+
+    domain = supports.independent(constraints.real, 2)
+    codomain: constraints.Constraint = constraints.lower_cholesky
+    bijective = False
+
+    def _call(self, x: Tensor) -> Tensor:
+        return x.tril(-1) + SoftplusTransform().call_and_ladj(x.diagonal(dim1=-2, dim2=-1))[0].diag_embed()
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return y.tril(-1) + SoftplusTransform().inverse_and_ladj(y.diagonal(dim1=-2, dim2=-1))[0].diag_embed()
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return SoftplusTransform().call_and_ladj(x.diagonal(dim1=-2, dim2=-1))[1].sum(-1)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+
+class UnitLowerCholeskyTransform(SoftplusLowerCholeskyTransform):
+    """Matrices to lower triangular ones with a diagonal of ones, as `SoftplusLowerCholeskyTransform`."""
+
+    codomain = supports.LowerCholesky("unit")
+
+    def _call(self, x: Tensor) -> Tensor:
+        return x.tril(-1) + torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return y
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[:-2])
+
+
+def _keep(owner: TransformModule, name: str, value: Tensor) -> None:
+    """Make a tensor a buffer of a transform; a parameter becomes one of its parameters."""
+    if isinstance(value, torch.nn.Parameter):
+        owner.register_parameter(name, value)
+    else:
+        owner.register_buffer(name, value)

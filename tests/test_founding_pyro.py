@@ -1,0 +1,54 @@
+"""Pyro's tutorial on normalizing flows: all its cells run, and end at or below the losses that are printed in it."""
+
+import sys
+import types
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent / "founding"))
+from cells import losses, run
+
+
+@pytest.fixture(scope="module")
+def printed():
+    """Run the tutorial with its plots drawn and not shown; its density plots need seaborn, which tests/interop has."""
+    patch = pytest.MonkeyPatch()
+    seaborn = types.ModuleType("seaborn")
+    seaborn.kdeplot = lambda *arguments, **keywords: None
+    patch.setitem(sys.modules, "seaborn", seaborn)
+    patch.setattr(plt, "show", lambda: plt.close("all"))
+    patch.delenv("CI", raising=False)
+    plt.switch_backend("agg")
+    state = np.random.get_state()  # noqa: NPY002 (scikit-learn draws from it)
+    with torch.random.fork_rng(devices=[]):
+        np.random.seed(15)  # noqa: NPY002
+        torch.manual_seed(15)
+        yield run("pyro_tutorial.txt", {})
+    np.random.set_state(state)  # noqa: NPY002
+    patch.undo()
+
+
+# cell, step, the loss that is printed there (nats; per dimension in the first)
+@pytest.mark.parametrize(
+    ("cell", "step", "bar"),
+    [(8, 1000, 1.2545257806777954), (11, 4500, 1.6505967378616333), (11, 5000, 1.8024061918258667), (16, 5000, 1.824593424797058)],
+)
+def test_losses_end_at_or_below_the_tutorials(printed, cell, step, bar):
+    assert losses(printed[cell])[step] <= bar
+
+
+def test_losses_are_below_the_tutorials_from_the_start(printed):
+    starts = {8: 2.682476758956909, 11: 8.446191787719727, 16: 5.663331031799316}
+    for cell, first in starts.items():
+        found = losses(printed[cell])
+        assert found[0] < first
+        assert list(found.values())[-1] < found[0]
+
+
+def test_the_conditional_cell_prints_one_draw(printed):
+    assert printed[15].startswith("tensor([")
+    assert "," not in printed[15]
