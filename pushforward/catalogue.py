@@ -100,7 +100,9 @@ def catalogue() -> Catalogue:
         for module in pkgutil.iter_modules(importlib.import_module(name).__path__, f"{name}.")
         if not module.ispkg and not module.name.endswith("__main__")
     ]
-    found = [_entry(cls) for cls in registry().values() if cls.__module__.startswith("pushforward.")]
+    # Adapters have plans of their own, which are there only when asked for.
+    own = (cls for cls in registry().values() if cls.__module__.startswith("pushforward.") and ".contrib." not in cls.__module__)
+    found = [_entry(cls) for cls in own]
     entries = [*(entry for entry in found if entry is not None), *(entry for module in modules for entry in _functions(module))]
     return Catalogue(tuple(sorted(entries, key=lambda entry: (KINDS.index(entry.kind), entry.name.lower()))))
 

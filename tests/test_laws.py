@@ -31,6 +31,7 @@ def _parts(plan):
 
 def test_every_plan_has_a_row():
     own = {name: cls for name, cls in registry().items() if issubclass(cls, Bijector) and cls.__module__.startswith("pushforward.")}
+    own = {name: cls for name, cls in own.items() if not cls.__module__.startswith("pushforward.contrib.")}
     ours = {name for name, cls in own.items() if cls.bijective}
     assert set(own) - ours == {"Abs", "Normalize"}
     assert ours <= {part for plan, _, _ in CASES.values() for part in _parts(plan)}

@@ -1,0 +1,121 @@
+"""Layers of another library as plans of ours, each with the tensors of what it builds, and the flow that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pushforward.bases.normal import StandardNormal
+from pushforward.contrib.conversion.copying import CopiedNet
+from pushforward.contrib.conversion.kernels import RawAffine, RawLinear
+from pushforward.contrib.conversion.weights import Tensors
+from pushforward.core import Base, Bijector, Inverse
+from pushforward.flow import Flow
+from pushforward.kernel import Elementwise, Kernel
+from pushforward.spec import PlanError
+from pushforward.structures.autoregressive import InverseAutoregressive
+from pushforward.structures.coupling import Coupling
+from pushforward.structures.rearrange import Permute
+
+
+class Layer(NamedTuple):
+    """A plan, and the tensors of what it builds by their names there."""
+
+    plan: Bijector
+    tensors: Tensors
+
+    @property
+    def inv(self) -> Layer:
+        """The layer turned round."""
+        if isinstance(self.plan, Inverse):
+            return Layer(self.plan.inv, {name.removeprefix("module."): value for name, value in self.tensors.items()})
+        if isinstance(self.plan, Permute):
+            return Layer(Permute(np.argsort(self.plan.order).tolist()), {})
+        return Layer(self.plan.inv, _under("module", self.tensors))
+
+
+def free(kernel: Kernel, *parameters: Tensor) -> Layer:
+    """Return a layer whose parameters, in the order of the kernel's ``init``, see nothing."""
+    return Layer(kernel, {"parameters_of.offset": torch.cat([value.detach().flatten() for value in parameters])})
+
+
+def elementwise(kernel: Kernel, net: CopiedNet) -> Layer:
+    """Return a layer whose parameters are computed from the context."""
+    return Layer(Elementwise(kernel, net.plan), _under("parameters_of.net", net.tensors))
+
+
+def coupling(kernel: Kernel, passing: Iterable[int], net: CopiedNet) -> Layer:
+    """Return a coupling; ``passing`` are the features that pass through and set the parameters of the others."""
+    return Layer(Coupling(kernel, tuple(passing), net=net.plan), _under("parameters_of.net", net.tensors))
+
+
+def autoregressive(kernel: Kernel, net: CopiedNet) -> Layer:
+    """Return a layer whose forward map has parameters that see its inputs; as a layer from data to base it is to be turned round."""
+    if net.sees is None:
+        raise PlanError("expected a masked network, got one whose outputs see all features")
+    earlier = net.sees.sum(1)
+    order = np.argsort(earlier, kind="stable")
+    place = np.argsort(order)
+    chain = bool((net.sees == (place[None] < place[:, None])).all())
+    if chain:
+        graph: dict[str, Any] = {} if (order == np.arange(len(order))).all() else {"order": order}
+    else:
+        graph = {"adjacency": net.sees}
+    return Layer(InverseAutoregressive(kernel, net=net.plan, **graph), _under("parameters_of.net", net.tensors))
+
+
+def linear(matrix: Tensor, loc: Tensor) -> Layer:
+    """Return the map ``y = W x + b`` of vectors."""
+    return free(RawLinear(), matrix, loc)
+
+
+def normal(loc: Tensor, log_scale: Tensor) -> Layer:
+    """Return the layer that makes a standard normal one of given location and scale."""
+    return free(RawAffine(), loc, log_scale)
+
+
+def each(layers: Iterable[Any], function: Callable[[Any], Sequence[Layer]], what: str = "layer") -> list[Layer]:
+    """Return what a function makes of layers of another library; its `PlanError` is raised again with the layer's index and class."""
+    found: list[Layer] = []
+    for index, layer in enumerate(layers):
+        try:
+            found += function(layer)
+        except PlanError as error:
+            raise PlanError(f"convert: {what} {index}, {type(layer).__name__}: {error}") from error
+    return found
+
+
+def assemble(layers: Sequence[Layer], event_shape: Sequence[int], context: int, like: nn.Module, base: Base | None = None) -> Flow:
+    """Return the flow of layers from base to data, in the precision and on the device of ``like``.
+
+    Args:
+        layers: The layers.
+        event_shape: Shape of one event.
+        context: How many context features there are (0: the flow is not conditional).
+        like: The model that is converted.
+        base: The base (None: standard normals).
+    """
+    with torch.random.fork_rng(devices=[]):  # the weights that are replaced cost the user no random numbers
+        flow = Flow(base or StandardNormal(), [layer.plan for layer in layers], tuple(event_shape), (context,) if context else None)
+    first = next((t for t in (*like.parameters(), *like.buffers()) if t.is_floating_point()), torch.empty(0))
+    flow = flow.to(first.device, first.dtype)
+    given = {f"layers.{index}.{name}": value for index, layer in enumerate(layers) for name, value in layer.tensors.items()}
+    wanted = dict(flow.transform.named_parameters())
+    if set(given) != set(wanted):
+        raise PlanError(
+            f"convert: expected tensors for {sorted(set(wanted) - set(given))}, got some for {sorted(set(given) - set(wanted))}"
+        )
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            if parameter.shape != given[name].shape:
+                raise PlanError(f"convert: expected {name} of shape {tuple(parameter.shape)}, got {tuple(given[name].shape)}")
+            parameter.copy_(given[name])
+    return flow
+
+
+def _under(prefix: str, tensors: Tensors) -> Tensors:
+    return {f"{prefix}.{name}": value for name, value in tensors.items()}

@@ -1,0 +1,44 @@
+"""Masks of autoregressive networks: which inputs a unit sees, and what may be connected then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pushforward.nets import _within
+from pushforward.parameters import Mask, Net
+from pushforward.spec import PlanError
+
+
+def sets_of(sees: Mask) -> Mask:
+    """Return the sets of inputs that outputs may see, each before those that it is part of."""
+    return np.asarray(np.unique(sees, axis=0))
+
+
+def masks_of(plan: Net, sees: Mask | None, shares: Sequence[Sequence[int]] | None, layers: int) -> list[Mask | None]:
+    """Return the mask of each layer: a unit sees the units whose sets are part of its own."""
+    if (sees is None) != (shares is None) and layers:
+        raise PlanError(f"{plan!r}: expected shares for a net whose outputs see only some inputs, and none for others")
+    if sees is None:
+        return [None] * (layers + 1)
+    sets = sets_of(sees)
+    if any(len(share) != len(sets) for share in shares or ()):
+        raise PlanError(f"{plan!r}: expected {len(sets)} counts a layer, one for each set of inputs that outputs may see")
+    levels = [np.repeat(sets, share, axis=0) for share in shares or ()]
+    masks = [_within(early, late) for early, late in zip(levels, [*levels[1:], sees], strict=True)]
+    return [levels[0] if levels else sees, *masks]
+
+
+def through(mask: Mask, level: Mask) -> Mask:
+    """Return which inputs units see through the units that they take."""
+    return np.asarray(mask.astype(np.float32) @ level.astype(np.float32) > 0)
+
+
+def by_set(level: Mask, sees: Mask) -> tuple[list[int], list[int]]:
+    """Return the units in the order of the sets that they see, and how many see each."""
+    same = (level[:, None] == sets_of(sees)[None]).all(-1)
+    if not same.any(1).all():
+        raise PlanError("expected hidden units each of which sees what some feature's parameters see, got too narrow a masked network")
+    place = same.argmax(1)
+    return np.argsort(place, kind="stable").tolist(), np.bincount(place, minlength=same.shape[1]).tolist()

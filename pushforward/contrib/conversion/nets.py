@@ -1,0 +1,141 @@
+"""Networks of other libraries as plans: perceptrons and residual networks, plain or masked by counts of units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.contrib.conversion.masks import masks_of
+from pushforward.dense import Dense
+from pushforward.nets import ACTIVATIONS, MLP, Entrance, Perceptron
+from pushforward.parameters import Mask, Net
+from pushforward.spec import PlanError
+
+CONTEXTS = ("entrance", "gate", "shift")
+
+
+@dataclass(frozen=True, repr=False)
+class CopiedMLP(MLP):
+    """Multilayer perceptron that holds the weights of another library's.
+
+    Args:
+        widths: Width of each hidden layer; none is a linear map.
+        activation: As in `MLP`.
+        shares: Of a masked net, for each hidden layer how many of its units see each of the sets of inputs that outputs may see
+            (None: a net for outputs that see all). Units are in the order of their sets.
+        shifted: Whether what the context adds to the first layer is a layer of its own with an activation (MADE of nflows).
+    """
+
+    shares: Sequence[Sequence[int]] | None = None
+    shifted: bool = False
+
+    def check(self) -> None:
+        if self.widths:
+            super().check()
+        elif self.activation not in ACTIVATIONS:
+            raise PlanError(f"CopiedMLP: expected activation to be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+        if self.shares is not None and tuple(sum(share) for share in self.shares) != self.widths:
+            raise PlanError(f"CopiedMLP: expected shares that sum to the widths {self.widths}, got {self.shares}")
+
+    def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
+        masks = masks_of(self, sees, self.shares, len(self.widths))
+        sizes = (*self.widths, outputs)
+        entrance = Entrance(inputs, context, sizes[0], masks[0])
+        if self.shifted and context:
+            entrance.c = nn.Sequential(Dense(context, sizes[0]), Activation(self.activation))  # type: ignore[assignment]
+        if not self.widths:
+            return entrance
+        layers = [Dense(a, b, mask) for a, b, mask in zip(sizes, sizes[1:], masks[1:], strict=False)]
+        return Perceptron([entrance, *layers], self.activation, start)
+
+
+class Activation(nn.Module):
+    """An activation by its name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ACTIVATIONS[self.name](x)
+
+
+@dataclass(frozen=True, repr=False)
+class CopiedResidual(Net):
+    """Residual network that holds the weights of another library's; its last layer takes the sum as it is.
+
+    A block is ``h + W2 a(W1 a(h))``. The context enters the first layer beside the inputs and no block (``"entrance"``); or so and each
+    block as a gate, ``h + (W2 a(...)) sigmoid(C c)`` (``"gate"``: couplings of nflows); or as ``a(C c)`` that is added to the first layer,
+    and each block before its second activation (``"shift"``: MADE of nflows).
+
+    Args:
+        width: Width of every hidden layer.
+        blocks: Number of residual blocks.
+        activation: As in `MLP`.
+        context: How a context enters.
+        preactivated: False for blocks ``h + W2 a(W1 h)`` (Zuko).
+        shares: As in `CopiedMLP`, the same for all layers.
+    """
+
+    width: int
+    blocks: int
+    activation: str = "relu"
+    context: str = "entrance"
+    preactivated: bool = True
+    shares: Sequence[int] | None = None
+
+    def check(self) -> None:
+        MLP((self.width, self.blocks), self.activation)
+        if self.context not in CONTEXTS:
+            raise PlanError(f"CopiedResidual: expected context to be one of {', '.join(CONTEXTS)}, got {self.context!r}")
+        if self.shares is not None and sum(self.shares) != self.width:
+            raise PlanError(f"CopiedResidual: expected shares that sum to the width {self.width}, got {self.shares}")
+
+    def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
+        return ResidualNetwork(self, inputs, outputs, context, sees)
+
+
+class ResidualBlock(nn.Module):
+    """A block of a residual network."""
+
+    def __init__(self, plan: CopiedResidual, context: int, mask: Mask | None) -> None:
+        super().__init__()
+        self.mode, self.activation, self.preactivated = plan.context, plan.activation, plan.preactivated
+        self.inner, self.outer = Dense(plan.width, plan.width, mask), Dense(plan.width, plan.width, mask)
+        self.c = Dense(context, plan.width) if context and plan.context != "entrance" else None
+
+    def forward(self, h: Tensor, context: Tensor | None) -> Tensor:
+        activate = ACTIVATIONS[self.activation]
+        z = self.inner(activate(h) if self.preactivated else h)
+        seen = None if self.c is None else self.c(context)
+        if self.mode == "shift" and seen is not None:
+            z = z + seen
+        z = self.outer(activate(z))
+        out: Tensor = h + (z * torch.sigmoid(seen) if self.mode == "gate" and seen is not None else z)
+        return out
+
+
+class ResidualNetwork(nn.Module):
+    """A built residual network."""
+
+    def __init__(self, plan: CopiedResidual, inputs: int, outputs: int, context: int, sees: Mask | None) -> None:
+        super().__init__()
+        enter, *hidden, leave = masks_of(plan, sees, None if plan.shares is None else (plan.shares, plan.shares), 2)
+        shifted = plan.context == "shift" and context > 0
+        self.activation = plan.activation
+        self.enter = Entrance(inputs, 0 if shifted else context, plan.width, enter)
+        self.shift = Dense(context, plan.width) if shifted else None
+        self.blocks = nn.ModuleList(ResidualBlock(plan, context, hidden[0]) for _ in range(plan.blocks))
+        self.leave = Dense(plan.width, outputs, leave)
+
+    def forward(self, x: Tensor | None, context: Tensor | None = None) -> Tensor:
+        h = self.enter(x, context)
+        if self.shift is not None:
+            h = h + ACTIVATIONS[self.activation](self.shift(context))
+        for block in self.blocks:
+            h = block(h, context)
+        out: Tensor = self.leave(h)
+        return out

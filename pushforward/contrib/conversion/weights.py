@@ -1,0 +1,95 @@
+"""Weights of another library's network, read from its layers and put into the order in which ours has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pushforward.nets import ACTIVATIONS
+from pushforward.parameters import Mask
+from pushforward.spec import PlanError
+
+Tensors = dict[str, Tensor]
+
+
+class Weights(NamedTuple):
+    """A layer with its mask multiplied into its weights."""
+
+    weight: Tensor
+    bias: Tensor
+    mask: Mask
+
+    @staticmethod
+    def read(linear: Any) -> Weights:
+        """Read a layer that has a weight, a bias or None, and perhaps a mask."""
+        weight, mask = linear.weight.detach(), getattr(linear, "mask", None)
+        bias = weight.new_zeros(len(weight)) if linear.bias is None else linear.bias.detach()
+        allowed = np.ones(weight.shape, dtype=bool) if mask is None else mask.detach().cpu().numpy().astype(bool)
+        return Weights(weight if mask is None else weight * mask, bias, allowed)
+
+    def sorted(self, rows: Any) -> Weights:
+        """Return the layer with its outputs in another order."""
+        return Weights(self.weight[rows], self.bias[rows], self.mask[rows])
+
+    def columns(self, order: Any) -> Weights:
+        """Return the layer with its inputs in another order."""
+        return Weights(self.weight[:, order], self.bias, self.mask[:, order])
+
+    def named(self, name: str) -> Tensors:
+        """Return the tensors of a `Dense`."""
+        return {f"{name}.weight": self.weight, f"{name}.bias": self.bias}
+
+    def entrance(self, name: str, inputs: int, context: int) -> Tensors:
+        """Return the tensors of an `Entrance`; a net that sees no context gets weights of zero for it."""
+        weight = F.pad(self.weight, (0, inputs + context - self.weight.shape[1]))
+        found = {f"{name}.x.weight": weight[:, :inputs]} if inputs else {}
+        found |= {f"{name}.c.weight": weight[:, inputs:]} if context else {}
+        return found | {f"{name}.{'x' if inputs else 'c'}.bias": self.bias}
+
+
+class Outputs(NamedTuple):
+    """How outputs of another library's network become the parameters of our kernel, which go parameter by parameter.
+
+    Args:
+        sites: How many numbers the kernel maps.
+        take: For each parameter of one site in our order, which it is there.
+        by_site: Whether outputs there go site by site.
+        gain: What each parameter, in our order, is multiplied with (None: 1).
+        shift: What is added then (None: 0).
+    """
+
+    sites: int
+    take: Sequence[int]
+    by_site: bool = True
+    gain: Sequence[float] | None = None
+    shift: Sequence[float] | None = None
+
+    @property
+    def order(self) -> list[int]:
+        """Their outputs in our order."""
+        count = len(self.take)
+        return [site * count + i if self.by_site else i * self.sites + site for i in self.take for site in range(self.sites)]
+
+    def of(self, dense: Weights) -> Weights:
+        """Return a last layer that gives the parameters of our kernel."""
+        count = len(self.take)
+        if len(dense.weight) != count * self.sites:
+            raise PlanError(f"expected a network with {count} outputs for each of {self.sites} features, got {len(dense.weight)} outputs")
+        gain = dense.weight.new_tensor(self.gain or [1.0] * count).repeat_interleave(self.sites)
+        shift = dense.weight.new_tensor(self.shift or [0.0] * count).repeat_interleave(self.sites)
+        found = dense.sorted(self.order)
+        return Weights(found.weight * gain[:, None], found.bias * gain + shift, found.mask)
+
+
+def activation_name(function: Callable[[Tensor], Tensor]) -> str:
+    """Return the name that an activation has here, by its values; raise `PlanError` for one that there is not."""
+    probe = torch.linspace(-6.0, 6.0, 25)
+    for name, ours in ACTIVATIONS.items():
+        if torch.allclose(function(probe), ours(probe), rtol=0, atol=1e-6):
+            return name
+    raise PlanError(f"expected an activation that is one of {', '.join(ACTIVATIONS)}, got {function!r}")
