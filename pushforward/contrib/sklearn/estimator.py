@@ -1,0 +1,143 @@
+"""What both estimators are: their options, how a flow is made of them, and how it is fitted and asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from torch import Tensor
+
+from pushforward import flows
+from pushforward.bases import StandardNormal
+from pushforward.core import Bijector
+from pushforward.flow import Flow
+from pushforward.train.data import dequantize as spread
+from pushforward.train.fit import fit
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+NAMED = {name.lower(): getattr(flows, name) for name in flows.__all__ if name[0].isupper()}
+
+
+class FlowEstimator(BaseEstimator):  # type: ignore[misc]
+    """The options of `FlowDensity` and `FlowRegressor`, and their fit."""
+
+    def __init__(
+        self,
+        flow: str | Bijector | Sequence[Bijector] | Callable[..., Flow] = "nsf",
+        *,
+        epochs: int = 100,
+        batch_size: int = 512,
+        learning_rate: float = 5e-3,
+        weight_decay: float = 0.0,
+        validation: float | None = 0.1,
+        patience: int | None = 10,
+        dequantize: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.flow = flow
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.validation = validation
+        self.patience = patience
+        self.dequantize = dequantize
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _fit(self, x: Array, context: Array, sample_weight: Any) -> None:
+        """Set ``flow_`` and ``history_``. Columns of the context that do not vary tell nothing and are left out."""
+        weights = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
+        random = check_random_state(self.random_state)
+        seed = random.randint(2**31 - 1)
+        if self.dequantize:
+            x = spread(x, torch.Generator().manual_seed(seed))[0]
+        rows, weights = _distinct(np.column_stack([x, context]), weights)
+        if len(rows) < 3:
+            raise ValueError(f"{type(self).__name__}: expected at least 3 different rows to fit to, got {len(rows)} among {len(x)}")
+        train, held = np.arange(len(rows)), None
+        if self.validation is not None:
+            train, held = train_test_split(train, test_size=self.validation, random_state=random)
+        x, context = np.split(rows, [x.shape[1]], axis=1)
+        self._varies = context[train].min(0) < context[train].max(0)
+        parts = [x] if not context.shape[1] else [x, context[:, self._varies]]
+        # The first weights are drawn from the seed, too.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            made = self._made(*(part.shape[1] for part in parts)).double()
+        self.history_ = fit(
+            made,
+            *(part[train] for part in parts),
+            weights=None if np.ptp(weights) == 0 else weights[train],
+            validation=None if held is None else tuple(part[_repeated(held, weights)] for part in parts) + (None,) * (2 - len(parts)),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            patience=self.patience,
+            seed=seed,
+            progress=bool(self.verbose),
+        )
+        self.flow_ = made.eval()
+
+    def _made(self, features: int, *context: int) -> Flow:
+        """Return a new flow from what the user gave."""
+        given: Any = self.flow
+        name = type(self).__name__
+        if isinstance(given, str) and given.lower() in NAMED:
+            given = NAMED[given.lower()]
+        if isinstance(given, Bijector | list | tuple):
+            return Flow(StandardNormal(), given, features, *context)
+        if isinstance(given, Flow) or not callable(given):
+            wanted = f"a name ({', '.join(NAMED)}), a list of plans, or a function from the number of features to a Flow"
+            raise ValueError(f"{name}: expected flow to be {wanted}, got {given!r}")
+        made = given(features, *context)
+        if not isinstance(made, Flow):
+            raise ValueError(f"{name}: expected the function {given!r} to return a Flow, got {made!r}")
+        return made
+
+    def _fitted(self) -> Flow:
+        check_is_fitted(self)
+        flow: Flow = self.flow_
+        return flow
+
+    def _rows(self, X: Any) -> Array:
+        rows: Array = validate_data(self, X, dtype=np.float64, reset=False)
+        return rows
+
+    def _whole(self, n_samples: Any) -> int:
+        if isinstance(n_samples, bool) or not isinstance(n_samples, int | np.integer) or n_samples < 1:
+            raise ValueError(f"{type(self).__name__}: expected n_samples to be a whole number of at least 1, got {n_samples!r}")
+        return int(n_samples)
+
+    def _generator(self, random_state: Any) -> torch.Generator:
+        random = check_random_state(self.random_state if random_state is None else random_state)
+        return torch.Generator().manual_seed(random.randint(2**31 - 1))
+
+
+def _distinct(rows: Array, weights: Array) -> tuple[Array, Array]:
+    """Return each row once, with the weights of its copies added up: no row is then both trained on and held out."""
+    rows, weights = rows[weights > 0], weights[weights > 0]
+    distinct, index = np.unique(rows, axis=0, return_inverse=True)
+    total = np.bincount(index.reshape(-1), weights).astype(np.float64)
+    return distinct, total
+
+
+def _repeated(held: Any, weights: Array) -> Any:
+    """Return the held-out rows, which have no weights of their own, as often as their weights say, to a tenth of the mean weight."""
+    shares = np.cumsum(weights[held]) / weights[held].sum()
+    return held if np.ptp(weights) == 0 else np.repeat(held, np.diff(np.rint(10 * len(held) * shares), prepend=0).astype(int))
+
+
+def in_parts(function: Callable[..., Tensor], size: int, *arrays: Array) -> Array:
+    """Return ``function`` of arrays of rows, ``size`` of them at a time."""
+    with torch.no_grad():
+        parts = [function(*(torch.tensor(a[start : start + size]) for a in arrays)) for start in range(0, len(arrays[0]), size)]
+    return torch.cat(parts).numpy()
