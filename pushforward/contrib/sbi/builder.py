@@ -1,0 +1,127 @@
+"""The function that builds sbi's estimator from training rows."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pushforward import flows, supports
+from pushforward.contrib.recipes import Recipe, expect_recipe, make_flow
+from pushforward.contrib.sbi.estimator import Conditions, FlowEstimator
+from pushforward.contrib.sbi.priors import Support, of_features
+from pushforward.core import TransformModule
+from pushforward.flow import Flow
+from pushforward.structures.domains import Domain
+from pushforward.structures.standardize import Standardize, StandardizeModule
+
+SCORES = ("independent", "structured", "none")
+ROWS = 4096
+"""Rows that are embedded together when the flow is built."""
+
+
+def density_estimator(
+    flow: Recipe = flows.NSF,
+    *,
+    of: str = "posterior",
+    embedding_net: nn.Module | None = None,
+    z_score_theta: str = "independent",
+    z_score_x: str = "independent",
+    support: Support = None,
+    **options: Any,
+) -> Callable[[Tensor, Tensor], FlowEstimator]:
+    r"""Return the function ``(theta, x) -> estimator`` that sbi takes as ``density_estimator``.
+
+    For NPE it estimates p(theta | x), for NLE p(x | theta). sbi calls it with its training rows, which set shapes and z-scores. With
+    ``support`` the flow has no mass outside the prior, so nothing leaks, no sample is rejected, and sbi's correction of the density is 0.
+    It pickles if ``flow`` does.
+
+    Args:
+        flow: A named flow such as ``NSF``; or a function ``(features, context, **options) -> Flow``; or plans from base to data, over the
+            standard normal, behind which z-scores and ``support`` are put.
+        of: ``"posterior"`` for NPE, ``"likelihood"`` for NLE.
+        embedding_net: A module from conditions ``(batch, *shape)``, z-scored, to ``(batch, features)``, trained with the flow (None: the
+            flow sees the conditions themselves, their axes joined to one). Each estimator gets a copy.
+        z_score_theta: ``"independent"`` (each site has its own mean and scale), ``"structured"`` (all share one; for conditions alone, such
+            as images or series) or ``"none"``.
+        z_score_x: The same for x.
+        support: The prior (a distribution, or its support), or a set for each feature as in `Domain`; of theta for NPE, of x for NLE.
+        options: Arguments of the named flow or function.
+
+    Raises:
+        TypeError: ``flow`` is no such thing.
+        ValueError: An option is not one of those named; when sbi calls it: rows that cannot be z-scored or lie outside ``support``.
+
+    Example::
+
+        inference = NPE(prior, density_estimator=density_estimator(pf.NSF, support=prior, transforms=3))
+        inference.append_simulations(theta, x).train()
+        samples = inference.build_posterior().sample((1000,), x=observed)
+    """
+    expect_recipe("density_estimator", flow, options)
+    if of not in ("posterior", "likelihood"):
+        raise ValueError(f"density_estimator: expected of to be 'posterior' (for NPE) or 'likelihood' (for NLE), got {of!r}")
+    for name, value in (("z_score_theta", z_score_theta), ("z_score_x", z_score_x)):
+        if value not in SCORES:
+            raise ValueError(f"density_estimator: expected {name} to be one of {SCORES}, got {value!r}")
+    scores = (z_score_theta, z_score_x) if of == "posterior" else (z_score_x, z_score_theta)
+    if scores[0] == "structured":
+        raise ValueError(f"density_estimator: expected 'structured' z-scores for conditions alone, got them for the density of the {of}")
+    return partial(_build, flow, of, embedding_net, scores, support, options)
+
+
+def _build(
+    recipe: Recipe,
+    of: str,
+    embedding: nn.Module | None,
+    scores: tuple[str, str],
+    support: Support,
+    options: dict[str, Any],
+    theta: Tensor,
+    x: Tensor,
+) -> FlowEstimator:
+    value, condition = (theta, x) if of == "posterior" else (x, theta)
+    if value.dim() != 2:
+        raise ValueError(f"density_estimator: expected rows of one axis for the {of}, got values of shape {tuple(value.shape)}")
+    net = nn.Identity() if embedding is None else copy.deepcopy(embedding)
+    conditions = Conditions(_units(condition, scores[1]), net, condition.shape[1:])
+    with torch.no_grad():
+        conditions.eval()  # the rows that are embedded here are to move no running statistics
+        context = torch.cat([conditions(rows) for rows in condition.split(ROWS)])
+        conditions.train()
+        features = value.shape[-1]
+        sets = None if support is None else of_features(support, features)
+        flow = _flow(recipe, features, context.shape[-1], sets, scores[0] != "none", options).to(value.dtype)
+        outside = int((~flow.support.check(value)).sum())
+        if outside:
+            raise ValueError(f"density_estimator: expected values in the support, got {outside} of {len(value)} rows outside; see support=")
+        if scores[0] != "none":
+            flow.transform.calibrate(supports.leave(value, supports.limits(flow.support)), context)
+    return FlowEstimator(flow, conditions)
+
+
+def _flow(recipe: Any, features: int, context: int, sets: Any, z_score: bool, options: dict[str, Any]) -> Flow:
+    """Return the flow, with what z-scores its values and what holds them in their sets."""
+    if not callable(recipe):
+        parts = [*(recipe if isinstance(recipe, list | tuple) else [recipe]), *([Standardize()] if z_score else [])]
+        recipe = [*parts, *([Domain(sets)] if sets else [])]
+    elif sets:
+        options = options | {"support": sets}
+    flow = make_flow("density_estimator", recipe, features, context, options)
+    if z_score and not any(isinstance(part, StandardizeModule) for part in flow.transform.modules()):
+        raise ValueError(f"density_estimator: expected a Standardize() layer for z-scores, got {flow.plan!r}; add one, or say 'none'")
+    return flow
+
+
+def _units(condition: Tensor, score: str) -> TransformModule:
+    units = Standardize().build(() if score == "structured" else tuple(condition.shape[1:]))
+    if score != "none":
+        try:
+            units.calibrate(condition)
+        except ValueError as error:
+            raise ValueError(f"density_estimator: z-scores of the conditions: {error}; try 'structured' or 'none'") from error
+    return units.to(condition.dtype)

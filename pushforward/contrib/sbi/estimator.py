@@ -1,0 +1,76 @@
+"""A conditional flow as sbi's estimator, with what it sees of conditions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from sbi.neural_nets.estimators.base import ConditionalDensityEstimator
+from torch import Tensor, nn
+
+from pushforward import supports
+from pushforward.core import TransformModule
+from pushforward.flow import Flow
+
+
+class Conditions(nn.Module):
+    """What a flow sees of conditions ``(*batch, *shape)``: z-scored, embedded, on one axis: ``(*batch, features)``.
+
+    Args:
+        units: Maps z-scores to conditions.
+        embedding: A module from ``(batch, *shape)`` to ``(batch, ...)``.
+        shape: The shape of one condition.
+    """
+
+    def __init__(self, units: TransformModule, embedding: nn.Module, shape: torch.Size) -> None:
+        super().__init__()
+        self.units, self.embedding, self.shape = units, embedding, shape
+
+    def forward(self, condition: Tensor) -> Tensor:
+        batch = condition.shape[: condition.dim() - len(self.shape)]
+        rows = self.units.inverse(condition.reshape(math.prod(batch), *self.shape))[0]
+        seen: Tensor = self.embedding(rows).flatten(1)
+        return seen.reshape(*batch, -1)
+
+
+class FlowEstimator(ConditionalDensityEstimator):  # type: ignore[misc]
+    """A conditional flow as sbi's estimator; the flow is ``.net``.
+
+    Values are ``(sample, batch, *event)`` or ``(batch, *event)``, conditions ``(batch, *condition)`` or ``(sample, batch, *condition)``.
+    """
+
+    net: Flow
+
+    def __init__(self, flow: Flow, conditions: Conditions) -> None:
+        super().__init__(flow, flow.event_shape, conditions.shape)
+        self.conditions = conditions
+
+    @property
+    def embedding_net(self) -> nn.Module:
+        """The net between z-scored conditions and the flow."""
+        return self.conditions.embedding
+
+    def log_prob(self, input: Tensor, condition: Tensor, **kwargs: Any) -> Tensor:  # noqa: A002 (sbi's word)
+        """Return the log-density ``(sample, batch)``; the ends of a closed support count as inside."""
+        self._check_input_shape(input)
+        self._check_condition_shape(condition)
+        value: Tensor = self._broadcast_and_align(input, condition)[0]
+        # A uniform prior draws its ends at times, on which an open interval has no density.
+        inside = self.net.support.check(value).unsqueeze(-1)
+        value = torch.where(inside, supports.leave(value, supports.limits(self.net.support)), value)
+        return self.net.log_prob(value, self.conditions(condition))
+
+    def loss(self, input: Tensor, condition: Tensor, **kwargs: Any) -> Tensor:  # noqa: A002
+        """Return the negative log-density ``(batch)``."""
+        return -self.log_prob(input, condition)[0]
+
+    def sample(self, sample_shape: torch.Size, condition: Tensor, **kwargs: Any) -> Tensor:
+        """Draw ``(*sample_shape, batch, *event)``."""
+        self._check_condition_shape(condition)
+        return self.net.sample(sample_shape, self.conditions(condition))
+
+    def sample_and_log_prob(self, sample_shape: torch.Size, condition: Tensor, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Draw and score in one pass."""
+        self._check_condition_shape(condition)
+        return self.net.rsample_and_log_prob(sample_shape, self.conditions(condition))
