@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install test test-heavy test-peers lint types demo catalogue numerics bench clean
+.PHONY: install test test-heavy test-grid test-peers test-interop lint types demo catalogue numerics bench clean
 
 install: .venv/installed
 
@@ -17,9 +17,17 @@ test: lint types
 test-heavy: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=10 -m heavy tests
 
+# Every plan at one, two, five and many features, with and without a context, in both precisions, at parameters of three sizes.
+test-grid: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=10 tests/grid
+
 # The same functions in other libraries, with their weights copied.
-test-peers: .venv-peers/installed
-	OMP_NUM_THREADS=1 .venv-peers/bin/python -m pytest -q -n 2 tests/peers
+test-peers: .venv-interop/installed
+	OMP_NUM_THREADS=1 .venv-interop/bin/python -m pytest -q -n 2 tests/peers
+
+# Other people's tools with flows of this library, end to end.
+test-interop: .venv-interop/installed
+	OMP_NUM_THREADS=1 .venv-interop/bin/python -m pytest -q -n 2 --durations=10 tests/interop
 
 lint: install
 	$(BIN)/ruff check .
@@ -48,5 +56,10 @@ bench: install .venv-peers/installed
 	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt --requirement benchmarks/requirements.txt --editable .
 	touch $@
 
+.venv-interop/installed: constraints.txt setup.py pyproject.toml tests/interop/requirements.txt $(wildcard pushforward/native/src/*)
+	test -x .venv-interop/bin/python || $(PYTHON) -m venv .venv-interop
+	.venv-interop/bin/python -m pip install --quiet --constraint constraints.txt --requirement tests/interop/requirements.txt --editable .
+	touch $@
+
 clean:
-	rm -rf .venv .venv-peers out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers .venv-interop out sbi-logs .pytest_cache .mypy_cache .ruff_cache .hypothesis
