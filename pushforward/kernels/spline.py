@@ -79,10 +79,10 @@ class Spline(Kernel):
         return torch.stack(torch.broadcast_tensors(*rows), -3)
 
 
-# Bounds of the logits, as wide as log-determinants in float64 permit.
-WIDTH_BOUND = 3.0
-HEIGHT_BOUND = 3.0
-SLOPE_BOUND = 3.0
+# Bounds of the logits, as wide as round trips and log-determinants in float64 permit at ten times the usual parameters.
+WIDTH_BOUND = 2.5
+HEIGHT_BOUND = 2.5
+SLOPE_BOUND = 2.5
 MIDDLE_BOUND = 0.45
 
 

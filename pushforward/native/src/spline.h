@@ -2,9 +2,9 @@
  * The reference, with the sources of the formulas, is kernels/spline.py; names are the same here.
  * Sums over bins, the search and the arithmetic of the one bin are in double, so both directions round once, at the end. */
 
-#define WIDTH_BOUND 3.0
-#define HEIGHT_BOUND 3.0
-#define SLOPE_BOUND 3.0
+#define WIDTH_BOUND 2.5
+#define HEIGHT_BOUND 2.5
+#define SLOPE_BOUND 2.5
 #define MIDDLE_BOUND 0.45
 
 /* What a lane needs of its bin. e: unnormalised sizes; below: their sums before the bin; total: over all bins. */
