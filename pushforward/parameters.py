@@ -100,7 +100,7 @@ class Parameters(nn.Module):
         self.summary = "none"
         if flat is None:
             return
-        if net is None or inputs + context == 0:
+        if net is None or inputs + context == 0 or stop == 0:
             self.offset = nn.Parameter(flat.clone())
         elif isinstance(net, Net):
             self.net = net.build(inputs, stop, context, sees, flat)

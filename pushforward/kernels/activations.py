@@ -116,8 +116,9 @@ def _normal(z: Tensor) -> Tensor:
 
 
 def _normal_log_density(z: Tensor) -> Tensor:
-    # The square of a larger number is infinite; its density is long zero.
-    z = torch.clamp(z, -(torch.finfo(z.dtype).max ** 0.5), torch.finfo(z.dtype).max ** 0.5)
+    # The square of a larger number, summed over a million sites, is infinite; its density is long zero.
+    end = 1e-3 * torch.finfo(z.dtype).max ** 0.5
+    z = torch.clamp(z, -end, end)
     return -0.5 * z * z - 0.5 * math.log(2 * math.pi)
 
 
@@ -151,7 +152,8 @@ def _laplace_log_density(z: Tensor) -> Tensor:
 
 
 def _gumbel_tail(z: Tensor) -> Tensor:
-    return torch.exp(-torch.clamp(z, min=-math.log(torch.finfo(z.dtype).max) + 1))
+    # As above: a larger power is no longer finite when it is summed over sites.
+    return torch.exp(-torch.clamp(z, min=-math.log(torch.finfo(z.dtype).max) + 14))
 
 
 def _gumbel(z: Tensor) -> Tensor:

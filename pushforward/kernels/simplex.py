@@ -13,6 +13,7 @@ from torch.distributions import constraints
 from pushforward import supports
 from pushforward.core import Shape
 from pushforward.kernels.constrained import Constrained
+from pushforward.numerics import finer
 from pushforward.spec import PlanError
 
 
@@ -135,16 +136,18 @@ class SimplexToOrdered(Constrained):
         return _longer(shape)
 
     def forward(self, x: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
-        log_below, log_above = torch.log(torch.cumsum(x, -1)[..., :-1]), torch.log(_tail_sums(x)[..., 1:])
-        return self.anchor + log_below - log_above, -(log_below + log_above).sum(-1)
+        fine = finer(x)  # near the anchor two logs cancel, whose sums have one rounding for each of the numbers
+        log_below, log_above = torch.log(torch.cumsum(fine, -1)[..., :-1]), torch.log(_tail_sums(fine)[..., 1:])
+        return (self.anchor + log_below - log_above).to(x.dtype), -(log_below + log_above).sum(-1).to(x.dtype)
 
     def inverse(self, y: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
-        z = y - self.anchor
+        fine = finer(y)
+        z = fine - self.anchor
         log_below, log_above = F.logsigmoid(z), F.logsigmoid(-z)
         # sigmoid(b) - sigmoid(a) = sigmoid(b) sigmoid(-a) (1 - exp(a - b)): nothing cancels but the gap itself.
-        log_gap = torch.log(-torch.expm1(y[..., :-1] - y[..., 1:]))
+        log_gap = torch.log(-torch.expm1(fine[..., :-1] - fine[..., 1:]))
         log_x = F.pad(log_below, (0, 1)) + F.pad(log_above, (1, 0)) + F.pad(log_gap, (1, 1))
-        return torch.exp(log_x), (log_below + log_above).sum(-1)
+        return torch.exp(log_x).to(y.dtype), (log_below + log_above).sum(-1).to(y.dtype)
 
 
 @dataclass(frozen=True, repr=False)

@@ -19,7 +19,8 @@ CORE = 1e-6
 
 
 def _largest_log(x: Tensor) -> float:
-    return math.log(torch.finfo(x.dtype).max) - 0.1
+    # Far enough below the end of the format for a network that sees such values to add them up.
+    return math.log(torch.finfo(x.dtype).max) - 7
 
 
 def _signed_power(x: Tensor, power: Tensor | float, log_power: Tensor | float) -> tuple[Tensor, Tensor]:

@@ -111,7 +111,7 @@ def row_alone(case: Case) -> float:
     for function in (module.forward, module.inverse):
         point = x if function == module.forward else module(x, context)[0].detach()
         value, ladj = function(point, context)
-        alone = [function(point[i], None if context is None else context[i]) for i in range(64)]
+        alone = [function(point[i], None if context is None else context[i]) for i in range(len(x))]
         for all_rows, single in ((value, torch.stack([a[0] for a in alone])), (ladj, torch.stack([a[1] for a in alone]))):
             size = torch.finfo(torch.float32).eps * torch.clamp(all_rows.abs().max(), min=1.0)
             worst = max(worst, largest((all_rows - single) / size))
