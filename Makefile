@@ -13,7 +13,7 @@ install: .venv/installed
 test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=10 -m "not heavy"
 
-# Further rows of the plans whose inverse is a numerical root, which take the compiler half a minute each.
+# Further rows of plans that take the compiler long: numerical roots, products of matrices given a context.
 test-heavy: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=10 -m heavy tests
 

@@ -14,7 +14,21 @@ import pytest
 import pushforward
 
 ROOT = Path(pushforward.__file__).parent
-FOLDERS = ("native", "kernels", "structures", "bases", "flows", "transforms", "train", "plots", "tables", "targets", "testing", "cli")
+FOLDERS = (
+    "native",
+    "kernels",
+    "structures",
+    "bases",
+    "flows",
+    "transforms",
+    "train",
+    "plots",
+    "tables",
+    "targets",
+    "testing",
+    "cli",
+    "contrib",
+)
 
 # Each module with all that it may import. What is not named here has no place yet: give it one.
 CORE = {"spec", "supports", "numerics", "native", "describe", "core"}

@@ -46,9 +46,7 @@ class Mixed:
     def last(self) -> Bijector:
         """Return what turns angles and wraps them, and takes the others to their location, scale and support."""
         angle = Compose([CircularShift(), Unwrap().inv])
-        return self._runs(
-            lambda run: angle if self.circular[run[0]] else Compose([Standardize(), Domain([self.support[i] for i in run])])
-        )
+        return self._runs(lambda run: angle if self.circular[run[0]] else Compose([Standardize(), Domain([self.support[i] for i in run])]))
 
     def _runs(self, plan: Callable[[list[int]], Bijector]) -> Bijector:
         runs = [list(run) for _, run in itertools.groupby(range(len(self.support)), lambda i: self.circular[i])]

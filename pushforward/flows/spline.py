@@ -59,7 +59,9 @@ def NSF(
     given, kernel = chosen(net, widths, activation), Spline(bins, bound, order)
     if support is not None and has_angles(support) and len(support) == features:
         if structure != "coupling" or all(has_angles([each]) for each in support):
-            raise PlanError("NSF: expected structure 'coupling' and features that are no angles beside circular ones; for angles alone use NCSF")
+            raise PlanError(
+                "NSF: expected structure 'coupling' and features that are no angles beside circular ones; for angles alone use NCSF"
+            )
         mixed = Mixed(support, kernel, bins, given)
         return stack("NSF", features, context, transforms, None, mixed.layer, [mixed.last()], first=[mixed.first()])
     if structure == "coupling":

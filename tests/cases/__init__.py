@@ -1,6 +1,6 @@
 """One row or more for every plan: the laws run over all of them. A family a file, each with a ``CASES`` of its own.
 
-A family's ``HEAVY`` names rows that take the compiler half a minute; every plan has another row that does not.
+A family's ``HEAVY`` names rows that take the compiler long; every plan has another row that does not.
 """
 
 from __future__ import annotations

@@ -73,3 +73,12 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
     "Domain": (Domain(["real", "circular", "positive", constraints.interval(0.0, 2.0), constraints.less_than(0.0)]), (5,), None),
     "Domain, one support": (to_support(constraints.less_than(1.0)), (2,), None),
 }
+
+HEAVY = {
+    "LowerCholesky, chain",
+    "Concatenate, parts of other lengths",
+    "StickBreaking, two rows",
+    "Reshape, chain",
+    "SimplexToOrdered, chain",
+    "Stack, longer",
+}

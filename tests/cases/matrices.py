@@ -48,3 +48,18 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
     "Haar": (Haar(), (5,), None),
     "Haar, matrix": (Haar(), (2, 8), None),
 }
+
+HEAVY = {
+    "Householder given context",
+    "Householder, more than features, matrix",
+    "Rotation given context",
+    "Rotation, Cayley, given context",
+    "Rotation, Givens, matrix, given context",
+    "MatrixExponential given context",
+    "Triangular, upper, given context",
+    "Triangular, many features",
+    "QR given context",
+    "SVD given context",
+    "DiscreteCosine, smooth",
+    "PLU, channels",
+}
