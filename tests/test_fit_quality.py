@@ -81,7 +81,7 @@ def circles():
     x = StandardScaler().fit_transform(make_circles(1000, factor=0.5, noise=0.05, random_state=0)[0])
     torch.manual_seed(0)
     flow = pf.NSF(2)
-    pf.fit(flow, x, validation=None, epochs=100, progress=False)
+    pf.fit(flow, x, validation=None, epochs=150, progress=False)
     return flow, x
 
 

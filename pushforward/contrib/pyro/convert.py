@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 from torch.distributions import ComposeTransform, Distribution, Transform
+from torch.distributions.transforms import _InverseTransform
 
 from pushforward.bases import wrap
 from pushforward.contrib.conversion import Layer, assemble, each
@@ -71,9 +72,9 @@ def _parts(transform: Any) -> list[Any]:
 
 def _turned(transform: Any) -> Any:
     """Return what a transform is the inverse of, or None."""
-    name = type(transform).__name__
-    inner = {"_InverseTransform": "_inv", "_ConditionalInverseTransformModule": "_transform"}.get(name)
-    return None if inner is None else getattr(transform, inner)
+    if isinstance(transform, _InverseTransform):  # by class, since Zuko gives it another name when it is imported
+        return transform._inv
+    return transform._transform if type(transform).__name__ == "_ConditionalInverseTransformModule" else None
 
 
 def _contexts(transform: Any) -> set[int]:
