@@ -24,6 +24,7 @@ from pushforward.bases import (
 )
 from pushforward.distributions import Flow
 from pushforward.io import dtype_name
+from pushforward.kernels.linear import ROW_BOUND
 from pushforward.spec import PlanError, Spec
 from pushforward.testing import randomize
 
@@ -124,9 +125,11 @@ def test_full_covariance():
     loc = gmm.phi[1].detach()
     full = gmm().base.scale_tril[0].detach()
     scales = full.diagonal()
-    entries = (full / scales)[tuple(torch.tril_indices(3, 3, -1))]
-    assert bool((entries.abs() < 2).all())  # what our bound of the factor's entries allows
-    set_parameters(ours, lower=unclamp(entries, 2.0), log_diagonal=unclamp(scales.log()), loc=loc[0])
+    below = torch.tril(full / scales, -1)
+    lengths = below.square().sum(-1, keepdim=True)
+    assert bool((lengths < ROW_BOUND**2).all())
+    entries = (below / torch.sqrt(1 - lengths / ROW_BOUND**2))[tuple(torch.tril_indices(3, 3, -1))]
+    set_parameters(ours, lower=entries, log_diagonal=unclamp(scales.log()), loc=loc[0])
     agree(ours.log_prob, gmm().log_prob)
 
 

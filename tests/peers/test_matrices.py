@@ -15,9 +15,9 @@ from pushforward.core import Compose
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.exponential import MatrixExponential
 from pushforward.kernels.householder import Householder
-from pushforward.kernels.linear import ENTRY_BOUND, Linear
+from pushforward.kernels.linear import ROW_BOUND, Linear
 from pushforward.kernels.rotation import BOUNDS, Rotation
-from pushforward.kernels.triangular import ROW_BOUND, LowerCholeskyAffine, Triangular
+from pushforward.kernels.triangular import LowerCholeskyAffine, Triangular
 from pushforward.kernels.wavelet import DiscreteCosine, Haar
 from pushforward.structures.rearrange import OnAxis, Permute, Reverse
 
@@ -45,7 +45,8 @@ def unbounded(matrix, bound):
 
 def lower_entries(matrix):
     row, column = torch.tril_indices(*matrix.shape, -1)
-    return unclamp(matrix[row, column], ENTRY_BOUND)
+    below = torch.tril(matrix, -1)
+    return (below / torch.sqrt(1 - below.square().sum(-1, keepdim=True) / ROW_BOUND**2))[row, column]
 
 
 def same(ours, theirs, weights, features=SIZE):

@@ -116,6 +116,7 @@ def test_radial_is_that_of_pyro_and_normflows():
     agree(radial(other.z_0.detach()[0], alpha, beta), other, x)
 
 
+@pytest.mark.filterwarnings("ignore:Number of Householder transforms:UserWarning")
 def test_sylvester_of_one_feature_is_that_of_pyro():
     peer = T.Sylvester(1, count_transforms=2)
     with torch.no_grad():
