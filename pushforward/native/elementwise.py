@@ -32,6 +32,8 @@ REFERENCES: dict[int, Callable[[int, float], Reference]] = {}
 JOB = struct.Struct("=qqqd17q")
 _GROUP = 512
 """Sites that a thread takes at a time."""
+_SHARED_GROUP = 2048
+"""The same where all rows share their parameters: what is the same for all of them is computed once a group."""
 _GRAIN = 16384
 """Sites, times bins, worth a thread: about a tenth of a millisecond."""
 _SHARED_PARTS = 16
@@ -65,7 +67,7 @@ def _forward(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float, inver
     y, ladj = x.new_empty(x.shape), x.new_empty(x.shape[:-1])
     count = len(rows)
     if count and not x.is_meta:
-        group = max(1, min(count, _GROUP // sites))
+        group = max(1, min(count, (_SHARED_GROUP if theta.dim() == 1 else _GROUP) // sites))
         job = JOB.pack(
             kind, bins, inverse, bound, x.dtype == torch.float64, 0, threads(count * sites * max(1, bins), _GRAIN), count, sites, group,
             rows.data_ptr(), parameters.data_ptr(), 0, 0, rows.stride(0), 0 if theta.dim() == 1 else parameters.stride(0), 0, 0,
@@ -83,7 +85,7 @@ def _backward(
     heights = gladj.reshape(-1)
     count = len(rows)
     gx = x.new_empty(x.shape)
-    group = max(1, min(count, _GROUP // sites))
+    group = max(1, min(count, (_SHARED_GROUP if shared else _GROUP) // sites))
     if shared:
         group = max(group, -(-count // _SHARED_PARTS))
     parts = -(-count // group) if count else 0

@@ -125,11 +125,11 @@ static void FN(backward_rows)(const Job *job, Int start, Int stop, void *space) 
   REAL x[T] = {0}, g[T] = {0}, gl[T] = {0}, gin[T];
   REAL *sums = shared ? (REAL *)job->gtheta + start / job->group * count * sites : NULL;
   FN(Tile) tile = {0, 0, start, 0, {{0}}};
-  /* Where each lane keeps its site from tile to tile, it has a sum of its own, and lanes are added up at the end. */
-  const int kept = shared && sites <= T;
+  /* Where each lane keeps its site from tile to tile, it has sums of its own, and lanes are added up at the end. */
+  const int kept = shared && sites <= T, collected = kept && job->kind.code != AFFINE;
   REAL *lane_sums = work + space_of(&job->kind) * T * (Int)(sizeof(double) / sizeof(REAL));
   if (shared) memset(sums, 0, (size_t)(count * sites) * sizeof(REAL));
-  if (kept) memset(lane_sums, 0, (size_t)(count * T) * sizeof(REAL));
+  if (kept) memset(lane_sums, 0, (size_t)(collected ? SUMS_OF(job->kind.bins) : count) * T * sizeof(REAL));
   for (Int fresh = 1; tile.row < stop; fresh = !(shared && sites <= T)) {
     FN(lay)(&tile, stop, sites, width);
     const FN(Run) first = tile.run[0];
@@ -149,8 +149,10 @@ static void FN(backward_rows)(const Job *job, Int start, Int stop, void *space) 
     if (fresh) FN(gather)(&tile, job->theta, job->theta_stride, sites, count, planes);
     FN(gather)(&tile, job->x, job->x_stride, 0, 1, x);
     FN(gather)(&tile, job->g, job->g_stride, 0, 1, g);
-    FN(grad)(&job->kind, planes, T, x, g, gl, gin, gplanes, T, work, fresh);
+    if (collected) FN(spline_collect)(&job->kind, planes, x, g, gl, gin, tile.lanes, lane_sums, work, fresh);
+    else FN(grad)(&job->kind, planes, T, x, g, gl, gin, gplanes, T, work, fresh);
     FN(scatter)(&tile, gin, job->out, sites, 0, 1);
+    if (collected) continue;
     if (kept && tile.lanes == width) {
       for (Int j = 0; j < count; j++) {
         REAL *restrict to = lane_sums + j * T;
@@ -166,7 +168,9 @@ static void FN(backward_rows)(const Job *job, Int start, Int stop, void *space) 
       FN(scatter)(&tile, gplanes, job->gtheta, count * sites, sites, count);
     }
   }
+  if (collected) FN(spline_settle)(&job->kind, planes, lane_sums, gplanes, work);
   if (kept)
     for (Int j = 0; j < count; j++)
-      for (Int i = 0; i < width; i++) sums[j * sites + i % sites] += lane_sums[j * T + i];
+      for (Int i = 0; i < width; i += sites)
+        for (Int site = 0; site < sites; site++) sums[j * sites + site] += (collected ? gplanes : lane_sums)[j * T + i + site];
 }

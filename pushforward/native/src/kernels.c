@@ -53,6 +53,9 @@ static Int parameters_of(const Kind *kind) {
 /* Rows of T doubles that a kernel needs to work: the sizes of all bins and their sums. */
 static Int space_of(const Kind *kind) { return 4 * kind->bins + 4; }
 
+/* Rows of sums that a spline whose parameters all rows share collects for their gradient. */
+#define SUMS_OF(bins) (6 * (bins) + 3)
+
 /* One call: arrays, strides in elements between rows, and how the rows are dealt out. Each field has 8 bytes. */
 typedef struct {
   Kind kind;
@@ -200,7 +203,7 @@ static int run(Team *team, Int threads) {
 /* All return 0, or 1 when there was no memory. */
 EXPORT int pushforward_elementwise(const Job *job) {
   pushforward_instruction_set();
-  const Int space = 3 * parameters_of(&job->kind) + space_of(&job->kind);
+  const Int space = 2 * parameters_of(&job->kind) + SUMS_OF(job->kind.bins) + space_of(&job->kind);
   Team team = {ROWS[chosen_set][job->is_double], job, NULL, job->rows, job->group, space, 0, 0};
   return run(&team, job->threads);
 }

@@ -141,30 +141,34 @@ INLINE void FN(spline_value_as)(const Kind *kind, const int linear, const int in
   LANES { ladj[i] = sign * FN(log)(slope[i]); }
 }
 
+/* What each lane gives to the parameters of its bin k: the gradients of the knots at its ends, in x and y, with the part of all bins
+ * (dot) and what turns them into those of unnormalised sizes (scale); of the slopes there, and of the middle. */
+typedef struct {
+  REAL k[T], knot0_w[T], knot1_w[T], dot_w[T], knot0_h[T], knot1_h[T], dot_h[T], scale_w[T], scale_h[T], g0[T], g1[T], gm[T];
+} FN(Knots);
+
 /* Gradients: those of the forward map at x (the base side). For the inverse, with f the forward map, x = f^-1(y) and
  * ladj = -log f'(x), the cotangents (g, gl) of (x, ladj) become -(g - gl (log f')') / f' for the value of f and -gl for log f'. */
-INLINE void FN(spline_grad_as)(const Kind *kind, const int linear, const int inverse, const REAL *restrict p,
-                                                                     Int stride, const REAL *restrict x, const REAL *restrict g, const REAL *restrict gl,
-                                                                     REAL *restrict gin, REAL *restrict gp, Int gstride, REAL *restrict work, Int fresh) {
+INLINE void FN(spline_knots)(const Kind *kind, const int linear, const int inverse, const REAL *restrict p, Int stride,
+                             const REAL *restrict x, const REAL *restrict g, const REAL *restrict gl, REAL *restrict gin,
+                             REAL *restrict work, Int fresh, FN(Bin) *restrict b, FN(Knots) *restrict o) {
   const Int K = kind->bins;
   const double bound = kind->bound;
   REAL *ew = work, *eh = work + K * T;
-  FN(Bin) b;
-  FN(spline_bin)(kind, linear, 0, p, stride, x, ew, eh, fresh, &b);
-  REAL k[T], knot0_w[T], knot1_w[T], dot_w[T], knot0_h[T], knot1_h[T], dot_h[T], scale_w[T], scale_h[T], g0[T], g1[T], gm[T];
+  FN(spline_bin)(kind, linear, 0, p, stride, x, ew, eh, fresh, b);
   LANES {
-    double exact_s = (b.e_h[i] * b.total_w[i]) / (b.e_w[i] * b.total_h[i]);
-    double exact_t = ((b.in[i] + bound) * b.total_w[i] / (2 * bound) - b.below_w[i]) / b.e_w[i];
+    double exact_s = (b->e_h[i] * b->total_w[i]) / (b->e_w[i] * b->total_h[i]);
+    double exact_t = ((b->in[i] + bound) * b->total_w[i] / (2 * bound) - b->below_w[i]) / b->e_w[i];
     REAL s = (REAL)exact_s, t = (REAL)(exact_t < 0 ? 0 : (exact_t > 1 ? 1 : exact_t)), rest = (REAL)(1 - exact_t);
     rest = rest < 0 ? (REAL)0 : rest;
-    REAL per_w = (REAL)(b.total_w[i] / (2 * bound)), per_h = (REAL)(b.total_h[i] / (2 * bound));
-    REAL w = (REAL)b.e_w[i] / per_w, h = (REAL)b.e_h[i] / per_h, d0 = b.d0[i], d1 = b.d1[i];
+    REAL per_w = (REAL)(b->total_w[i] / (2 * bound)), per_h = (REAL)(b->total_h[i] / (2 * bound));
+    REAL w = (REAL)b->e_w[i] / per_w, h = (REAL)b->e_h[i] / per_h, d0 = b->d0[i], d1 = b->d1[i];
     int inside = x[i] > -(REAL)bound && x[i] < (REAL)bound;
     REAL gy = inside ? g[i] : (REAL)0, gs = inside ? gl[i] : (REAL)0;
     REAL u, slope, bend, gt, gslope, gd0, gd1, glambda = 0;
     /* u and log f' as functions of (t, s, d0, d1, middle); slope = f', bend = d log f' / dt. */
     if (linear) {
-      REAL lambda = (REAL)b.middle[i], r = SQRT(d0 / d1), q = (1 - lambda) + lambda * r;
+      REAL lambda = (REAL)b->middle[i], r = SQRT(d0 / d1), q = (1 - lambda) + lambda * r;
       REAL joint = (lambda * d0 + (1 - lambda) * r * d1) / s, height = lambda * r / q;
       int left = t <= lambda;
       REAL length = left ? lambda : 1 - lambda, reach = left ? height : (1 - lambda) / q, outer = left ? (REAL)1 : r;
@@ -214,51 +218,116 @@ INLINE void FN(spline_grad_as)(const Kind *kind, const int linear, const int inv
     gin[i] = inside ? pass : g[i];
     /* To the knots: t = (x - x0)/w, s = h/w, y = y0 + h u. */
     REAL gh = gy * u + gslope / w, gw = -(gslope * s + gt * t) / w;
-    knot0_w[i] = -gt / w - gw;
-    knot1_w[i] = gw;
-    knot0_h[i] = gy - gh;
-    knot1_h[i] = gh;
-    REAL after_w = (REAL)((b.below_w[i] + b.e_w[i]) / b.total_w[i]), before_w = (REAL)(b.below_w[i] / b.total_w[i]);
-    REAL after_h = (REAL)((b.below_h[i] + b.e_h[i]) / b.total_h[i]), before_h = (REAL)(b.below_h[i] / b.total_h[i]);
-    dot_w[i] = knot0_w[i] * before_w + knot1_w[i] * after_w;
-    dot_h[i] = knot0_h[i] * before_h + knot1_h[i] * after_h;
-    scale_w[i] = 1 / per_w;
-    scale_h[i] = 1 / per_h;
-    k[i] = (REAL)b.index[i];
-    g0[i] = inside ? gd0 * d0 : (REAL)0;
-    g1[i] = inside ? gd1 * d1 : (REAL)0;
-    gm[i] = inside ? glambda : (REAL)0;
+    o->knot0_w[i] = -gt / w - gw;
+    o->knot1_w[i] = gw;
+    o->knot0_h[i] = gy - gh;
+    o->knot1_h[i] = gh;
+    REAL after_w = (REAL)((b->below_w[i] + b->e_w[i]) / b->total_w[i]), before_w = (REAL)(b->below_w[i] / b->total_w[i]);
+    REAL after_h = (REAL)((b->below_h[i] + b->e_h[i]) / b->total_h[i]), before_h = (REAL)(b->below_h[i] / b->total_h[i]);
+    o->dot_w[i] = o->knot0_w[i] * before_w + o->knot1_w[i] * after_w;
+    o->dot_h[i] = o->knot0_h[i] * before_h + o->knot1_h[i] * after_h;
+    o->scale_w[i] = 1 / per_w;
+    o->scale_h[i] = 1 / per_h;
+    o->k[i] = (REAL)b->index[i];
+    o->g0[i] = inside ? gd0 * d0 : (REAL)0;
+    o->g1[i] = inside ? gd1 * d1 : (REAL)0;
+    o->gm[i] = inside ? glambda : (REAL)0;
     /* Outside nothing depends on the parameters, and what was computed there may be no number. */
-    if (!inside) { knot0_w[i] = knot1_w[i] = knot0_h[i] = knot1_h[i] = dot_w[i] = dot_h[i] = 0; }
+    if (!inside) { o->knot0_w[i] = o->knot1_w[i] = o->knot0_h[i] = o->knot1_h[i] = o->dot_w[i] = o->dot_h[i] = 0; }
   }
+}
+
+INLINE void FN(spline_grad_as)(const Kind *kind, const int linear, const int inverse, const REAL *restrict p, Int stride,
+                               const REAL *restrict x, const REAL *restrict g, const REAL *restrict gl, REAL *restrict gin,
+                               REAL *restrict gp, Int gstride, REAL *restrict work, Int fresh) {
+  const Int K = kind->bins;
+  const REAL *ew = work, *eh = work + K * T;
+  FN(Bin) b;
+  FN(Knots) o;
+  FN(spline_knots)(kind, linear, inverse, p, stride, x, g, gl, gin, work, fresh, &b, &o);
   for (Int j = 0; j < K; j++) {
     const REAL *w = p + j * stride, *h = p + (K + j) * stride, *a = ew + j * T, *c = eh + j * T;
     REAL *ow = gp + j * gstride, *oh = gp + (K + j) * gstride;
     const REAL here = (REAL)j;
     LANES {
-      REAL kw = (k[i] > here ? knot0_w[i] : (REAL)0) + (k[i] >= here ? knot1_w[i] : (REAL)0);
-      REAL kh = (k[i] > here ? knot0_h[i] : (REAL)0) + (k[i] >= here ? knot1_h[i] : (REAL)0);
-      REAL of_w = scale_w[i] * a[i] * (kw - dot_w[i]), of_h = scale_h[i] * c[i] * (kh - dot_h[i]);
+      REAL kw = (o.k[i] > here ? o.knot0_w[i] : (REAL)0) + (o.k[i] >= here ? o.knot1_w[i] : (REAL)0);
+      REAL kh = (o.k[i] > here ? o.knot0_h[i] : (REAL)0) + (o.k[i] >= here ? o.knot1_h[i] : (REAL)0);
+      REAL of_w = o.scale_w[i] * a[i] * (kw - o.dot_w[i]), of_h = o.scale_h[i] * c[i] * (kh - o.dot_h[i]);
       ow[i] = of_w * FN(logit_slope)(w[i], (REAL)WIDTH_BOUND);
       oh[i] = of_h * FN(logit_slope)(h[i], (REAL)HEIGHT_BOUND);
     }
   }
   LANES {
-    g0[i] *= FN(logit_slope)(b.raw0[i], (REAL)SLOPE_BOUND);
-    g1[i] *= FN(logit_slope)(b.raw1[i], (REAL)SLOPE_BOUND);
+    o.g0[i] *= FN(logit_slope)(b.raw0[i], (REAL)SLOPE_BOUND);
+    o.g1[i] *= FN(logit_slope)(b.raw1[i], (REAL)SLOPE_BOUND);
   }
   for (Int j = 0; j < K - 1; j++) {
     REAL *os = gp + (2 * K + j) * gstride;
     const REAL left = (REAL)(j + 1), right = (REAL)j;
-    LANES { os[i] = (k[i] == left ? g0[i] : (REAL)0) + (k[i] == right ? g1[i] : (REAL)0); }
+    LANES { os[i] = (o.k[i] == left ? o.g0[i] : (REAL)0) + (o.k[i] == right ? o.g1[i] : (REAL)0); }
   }
   if (linear) {
-    LANES { gm[i] *= FN(logit_slope)(b.raw_m[i], (REAL)MIDDLE_BOUND); }
+    LANES { o.gm[i] *= FN(logit_slope)(b.raw_m[i], (REAL)MIDDLE_BOUND); }
     for (Int j = 0; j < K; j++) {
       REAL *om = gp + (3 * K - 1 + j) * gstride;
       const REAL here = (REAL)j;
-      LANES { om[i] = k[i] == here ? gm[i] : (REAL)0; }
+      LANES { om[i] = o.k[i] == here ? o.gm[i] : (REAL)0; }
     }
+  }
+}
+
+/* The same where all tiles have the same parameters: each lane adds to sums of its own, plane by plane; `spline_settle` makes the
+ * gradients from them once, at the end. Planes: 4 K of knots, K of middles, K + 1 of slopes, of which the ends count for nothing, 2. */
+INLINE void FN(spline_collect_as)(const Kind *kind, const int linear, const int inverse, const REAL *restrict p,
+                                  const REAL *restrict x, const REAL *restrict g, const REAL *restrict gl, REAL *restrict gin,
+                                  Int lanes, REAL *restrict sums, REAL *restrict work, Int fresh) {
+  const Int K = kind->bins;
+  FN(Bin) b;
+  FN(Knots) o;
+  FN(spline_knots)(kind, linear, inverse, p, T, x, g, gl, gin, work, fresh, &b, &o);
+  REAL *restrict dots = sums + (6 * K + 1) * T;
+  for (Int i = 0; i < lanes; i++) {
+    REAL *restrict at = sums + (Int)o.k[i] * T + i;
+    at[0] += o.knot0_w[i];
+    at[K * T] += o.knot1_w[i];
+    at[2 * K * T] += o.knot0_h[i];
+    at[3 * K * T] += o.knot1_h[i];
+    if (linear) at[4 * K * T] += o.gm[i];
+    at[5 * K * T] += o.g0[i];
+    at[(5 * K + 1) * T] += o.g1[i];
+    dots[i] += o.dot_w[i];
+    dots[T + i] += o.dot_h[i];
+  }
+}
+
+static void FN(spline_settle)(const Kind *kind, const REAL *restrict p, const REAL *restrict sums, REAL *restrict gp, const REAL *restrict work) {
+  const Int K = kind->bins;
+  const REAL *ew = work, *eh = work + K * T;
+  const double *total_w = (const double *)(eh + K * T) + K * T, *total_h = total_w + (K + 1) * T;
+  const REAL *dots = sums + (6 * K + 1) * T;
+  REAL later_w[T], later_h[T];
+  LANES { later_w[i] = later_h[i] = 0; }
+  for (Int j = K - 1; j >= 0; j--) {
+    const REAL *w = p + j * T, *h = p + (K + j) * T, *from = sums + j * T;
+    REAL *ow = gp + j * T, *oh = gp + (K + j) * T;
+    LANES {
+      REAL kw = later_w[i] + from[K * T + i], kh = later_h[i] + from[3 * K * T + i];
+      REAL scale_w = (REAL)(2 * kind->bound / total_w[i]), scale_h = (REAL)(2 * kind->bound / total_h[i]);
+      ow[i] = scale_w * ew[j * T + i] * (kw - dots[i]) * FN(logit_slope)(w[i], (REAL)WIDTH_BOUND);
+      oh[i] = scale_h * eh[j * T + i] * (kh - dots[T + i]) * FN(logit_slope)(h[i], (REAL)HEIGHT_BOUND);
+      later_w[i] = kw + from[i];
+      later_h[i] = kh + from[2 * K * T + i];
+    }
+  }
+  for (Int j = 0; j < K - 1; j++) {
+    const REAL *raw = p + (2 * K + j) * T, *from = sums + (5 * K + 1 + j) * T;
+    REAL *os = gp + (2 * K + j) * T;
+    LANES { os[i] = from[i] * FN(logit_slope)(raw[i], (REAL)SLOPE_BOUND); }
+  }
+  for (Int j = 0; kind->code == LINEAR_SPLINE && j < K; j++) {
+    const REAL *raw = p + (3 * K - 1 + j) * T, *from = sums + (4 * K + j) * T;
+    REAL *om = gp + (3 * K - 1 + j) * T;
+    LANES { om[i] = from[i] * FN(logit_slope)(raw[i], (REAL)MIDDLE_BOUND); }
   }
 }
 
@@ -281,5 +350,16 @@ static LONG_LOOPS void FN(spline_grad)(const Kind *kind, const REAL *restrict p,
   } else {
     if (kind->inverse) FN(spline_grad_as)(kind, 0, 1, p, stride, x, g, gl, gin, gp, gstride, work, fresh);
     else FN(spline_grad_as)(kind, 0, 0, p, stride, x, g, gl, gin, gp, gstride, work, fresh);
+  }
+}
+
+static LONG_LOOPS void FN(spline_collect)(const Kind *kind, const REAL *restrict p, const REAL *restrict x, const REAL *restrict g, const REAL *restrict gl, REAL *restrict gin,
+                               Int lanes, REAL *restrict sums, REAL *restrict work, Int fresh) {
+  if (kind->code == LINEAR_SPLINE) {
+    if (kind->inverse) FN(spline_collect_as)(kind, 1, 1, p, x, g, gl, gin, lanes, sums, work, fresh);
+    else FN(spline_collect_as)(kind, 1, 0, p, x, g, gl, gin, lanes, sums, work, fresh);
+  } else {
+    if (kind->inverse) FN(spline_collect_as)(kind, 0, 1, p, x, g, gl, gin, lanes, sums, work, fresh);
+    else FN(spline_collect_as)(kind, 0, 0, p, x, g, gl, gin, lanes, sums, work, fresh);
   }
 }
