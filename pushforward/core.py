@@ -292,6 +292,7 @@ class ComposeModule(TransformModule):
         self.between = [supports.limits(support) for support in held] or [supports.REAL]
         self.uses_context = any(layer.uses_context for layer in layers)
         self.follows_data = any(layer.follows_data for layer in layers)
+        self.keeps_volume = all(layer.keeps_volume for layer in layers) and all(limits == supports.REAL for limits in self.between)
         self.sees = "; ".join(dict.fromkeys(layer.sees for layer in layers))
         self.passes = (sum(layer.passes[0] for layer in layers), sum(layer.passes[1] for layer in layers))
         self.steps = (sum(layer.steps[0] for layer in layers), sum(layer.steps[1] for layer in layers))
@@ -301,16 +302,17 @@ class ComposeModule(TransformModule):
         source, target = (self.out_shape, self.event_shape) if inverse else (self.event_shape, self.out_shape)
         # Between layers values stay in the working precision, so that half formats round once, at the end.
         value, outside = supports.enter(numerics.working(x), ends[0])
-        total = value.new_zeros(())
+        total: Tensor | None = None
         for layer, limits in zip(layers, ends[1:], strict=True):
             value, ladj = layer.inverse(value, context) if inverse else layer(value, context)  # type: ignore[operator]
             value = supports.leave(value, limits)
             # A permutation adds nothing, and to add nothing would be an operator for each of them.
-            total = total if layer.keeps_volume else total + ladj
+            total = total if layer.keeps_volume else ladj if total is None else total + ladj
         batch = value.shape[: value.dim() - len(target)]
+        total = value.new_zeros(()) if total is None else total
         if outside is not None:
             total = torch.where(supports.any_site(outside, len(source)), -math.inf, total)
-        return supports.leave(value.to(x.dtype), ends[-1]), total.expand(batch)
+        return supports.leave(value.to(x.dtype), ends[-1]), numerics.expanded(total, batch)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._chain(False, x, context)

@@ -125,9 +125,9 @@ class Flow(nn.Module, Distribution):
         return next((t.device for t in self._tensors()), torch.device("cpu"))
 
     def _place(self) -> tuple[torch.dtype, torch.device]:
-        """Return precision and device; to look for the first tensor takes longer than a small layer, so both come from one look."""
-        first = next((t for t in self._tensors() if t.is_floating_point()), None)
-        return (self.dtype, self.device) if first is None else (first.dtype, first.device)
+        """Return precision and device, both from one look at the first parameter: each call of the flow asks."""
+        first = _first_parameter(self)
+        return (self.dtype, self.device) if first is None or not first.is_floating_point() else (first.dtype, first.device)
 
     def _tensors(self) -> Iterator[Tensor]:
         yield from self.parameters()
@@ -292,6 +292,17 @@ class Flow(nn.Module, Distribution):
         x = self.base.rsample(torch.Size(shape + batch), context, generator)
         y, ladj = self.transform(x, context)
         return supports.leave(y.to(self.dtype), self._ends), x, ladj, context
+
+
+def _first_parameter(module: nn.Module) -> Tensor | None:
+    """Return what ``next(module.parameters())`` would, without the names and the sets, which take longer than a small layer."""
+    for held in module._parameters.values():
+        if held is not None:
+            return held
+    for part in module._modules.values():
+        if part is not None and (found := _first_parameter(part)) is not None:
+            return found
+    return None
 
 
 class ConditionedFlow(Distribution):

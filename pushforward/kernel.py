@@ -90,7 +90,7 @@ def evaluate(
         y, ladj = (kernel.inverse if inverse else kernel.forward)(x, **named(theta))
         # Summed before it is broadcast: a scale that no input changes is summed once, not once a row.
         ladj = ladj.sum(-1)
-        return y, ladj if ladj.shape == y.shape[:-1] else ladj.expand(y.shape[:-1])
+        return y, numerics.expanded(ladj, y.shape[:-1])
 
     # The compiler decides by itself what to keep, and function transforms need to see every operator.
     if code is None or torch.compiler.is_compiling() or transformed():
@@ -145,12 +145,13 @@ class KernelModule(TransformModule):
         theta = self.parameters_of.flat(None, flat_context(context, self.context_shape) if self.uses_context else None)
         values, outside = supports.enter(numerics.working(x), source)
         if self.kernel.event_dim == 0 and outside is None:
-            values = values.reshape((*x.shape[: x.dim() - self.rank], *self.sites))
+            values = numerics.reshaped(values, (*x.shape[: x.dim() - self.rank], *self.sites))
             y, ladj = evaluate(self.kernel, values, theta, self.parameters_of.named, inverse)
             batch = y.shape[:-1]
         else:
             y, ladj, batch = self._outside(inverse, values, outside, theta)
-        return supports.leave(y.reshape(batch + self.event_shape).to(x.dtype), target), ladj.expand(batch)
+        y = numerics.reshaped(y, batch + self.event_shape)
+        return supports.leave(y.to(x.dtype), target), numerics.expanded(ladj, batch)
 
     def _outside(self, inverse: bool, values: Tensor, outside: Tensor | None, theta: Tensor) -> tuple[Tensor, Tensor, torch.Size]:
         """Evaluate a kernel on vectors, or one on numbers where some of them are outside its domain."""

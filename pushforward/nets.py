@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pushforward.dense import Dense
 from pushforward.parameters import Mask, Net
+from pushforward.perceptron import ACTIVATIONS, Block, Entrance, Perceptron
 from pushforward.spec import PlanError
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "leaky_relu": F.leaky_relu,
-    "elu": F.elu,
-    "gelu": F.gelu,
-    "silu": F.silu,
-    "softplus": F.softplus,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-}
-
 
 WIDE = 64
 """Width up to which the outputs of a net are plain sums."""
@@ -119,59 +106,6 @@ def _check_sizes(name: str, sizes: Sequence[int], activation: str) -> None:
 def _summary(name: str, inputs: int, context: int, hidden: Sequence[object], outputs: int, activation: str) -> str:
     entrance = str(inputs) if not context else f"({inputs} + {context} context)" if inputs else f"{context} context"
     return f"{name} {' → '.join(map(str, (entrance, *hidden, outputs)))}, {activation}"
-
-
-class Entrance(nn.Module):
-    """The first layer: inputs and context side by side, so that the context is multiplied once, not once a sample."""
-
-    def __init__(self, inputs: int, context: int, outputs: int, mask: Mask | None) -> None:
-        super().__init__()
-        fan = inputs + context
-        self.x = Dense(inputs, outputs, mask, fan_in=fan) if inputs else None
-        self.c = Dense(context, outputs, bias=not inputs, fan_in=fan) if context else None
-
-    def forward(self, x: Tensor | None, context: Tensor | None) -> Tensor:
-        if self.x is None or x is None:
-            out: Tensor = self.c(context)  # type: ignore[misc]
-        elif self.c is None:
-            out = self.x(x)
-        else:
-            out = self.x(x) + self.c(context)
-        return out
-
-
-class Block(nn.Module):
-    """A residual block before its activation."""
-
-    def __init__(self, width: int, mask: Mask | None, activation: str) -> None:
-        super().__init__()
-        self.inner, self.outer = Dense(width, width, mask), Dense(width, width, mask)
-        self.activation = activation
-
-    def forward(self, h: Tensor) -> Tensor:
-        activate = ACTIVATIONS[self.activation]
-        out: Tensor = h + self.outer(activate(self.inner(activate(h))))
-        return out
-
-
-class Perceptron(nn.Module):
-    """Layers with an activation before each but the first and each residual block; the last starts as a constant."""
-
-    def __init__(self, layers: Sequence[nn.Module], activation: str, start: Tensor | None) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-        self.activation = activation
-        last = layers[-1]
-        assert isinstance(last, Dense)
-        with torch.no_grad():
-            last.weight.zero_()
-            last.bias.zero_() if start is None else last.bias.copy_(start)
-
-    def forward(self, x: Tensor | None, context: Tensor | None = None) -> Tensor:
-        h: Tensor = self.layers[0](x, context)
-        for layer in self.layers[1:]:
-            h = layer(h if isinstance(layer, Block) else ACTIVATIONS[self.activation](h))
-        return h
 
 
 def _masks(sees: Mask | None, widths: Sequence[int], context: int) -> list[Mask | None]:

@@ -15,6 +15,16 @@ def working(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
+def expanded(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return ``x`` expanded to ``shape``; itself where it has it, since a view that changes nothing costs an operator each way."""
+    return x if x.shape == shape else x.expand(shape)
+
+
+def reshaped(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return ``x`` reshaped to ``shape``; itself where it has it."""
+    return x if x.shape == shape else x.reshape(shape)
+
+
 def finer(x: Tensor) -> Tensor:
     """Return ``x`` in float64, or on a device without it in float32: what is computed from it rounds once, at the end."""
     return x.float() if x.device.type == "mps" else x.double()
@@ -66,7 +76,7 @@ Function = Callable[..., tuple[Tensor, Tensor]]
 
 def recomputed(function: Function, *tensors: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``function(*tensors)``, keeping only the tensors for its gradient: what lies between is computed again."""
-    return with_gradient(function, lambda given, y, *g: _gradients(function, given, g, False), *tensors)
+    return with_gradient(function, lambda given, y, *g: gradients(function, given, g), *tensors)
 
 
 def with_gradient(
@@ -99,14 +109,24 @@ class _WithGradient(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
         *given, y = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient is to be differentiated itself
-            return None, None, None, *_gradients(ctx.function, given, cotangents, True)
+            return None, None, None, *gradients(ctx.function, given, cotangents, again=True)
         return None, None, None, *ctx.gradient(given, y, *cotangents)
 
 
-def _gradients(function: Function, given: Sequence[Tensor], cotangents: Sequence[Tensor], again: bool) -> list[Tensor | None]:
-    """Return the gradients of a function that is evaluated once more, differentiable ones if ``again``."""
+def gradients(
+    function: Callable[..., Any], given: Sequence[Tensor | None], cotangents: Sequence[Tensor], again: bool = False
+) -> list[Tensor | None]:
+    """Return the gradients of a function that is evaluated once more, at each tensor as if it were independent of the others.
+
+    Args:
+        function: From the tensors to what the cotangents belong to.
+        given: What it depends on, with None where it takes none.
+        cotangents: Those of the outputs.
+        again: Whether the gradients are to be differentiated themselves.
+    """
     with torch.enable_grad():
-        own = [t if again else t.detach().requires_grad_(t.requires_grad) for t in given]
-        wanted = [t for t in own if t.requires_grad]
+        # A view is a variable of its own: what leads from one of the tensors to another is no part of the gradient.
+        own = [None if t is None else t.view_as(t) if again else t.detach().requires_grad_(t.requires_grad) for t in given]
+        wanted = [t for t in own if t is not None and t.requires_grad]
         found = iter(torch.autograd.grad(function(*own), wanted, tuple(cotangents), create_graph=again, allow_unused=True))
-    return [next(found) if t.requires_grad else None for t in own]
+    return [next(found) if t is not None and t.requires_grad else None for t in own]

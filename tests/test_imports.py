@@ -47,9 +47,10 @@ MAY = {
     "kernel": {"core", "parameters", "native", "numerics", "supports", "spec"},
     "kernels": {"core", "parameters", "kernel", "native", "numerics", "supports", "spec"},
     "dense": {"native", "parameters"},
-    "nets": {"core", "dense", "parameters", "spec"},
+    "perceptron": {"dense", "native", "numerics", "parameters"},
+    "nets": {"core", "dense", "parameters", "perceptron", "spec"},
     "periodic": {"nets", "parameters", "spec"},
-    "structures": CORE | {"parameters", "kernel", "kernels", "dense", "nets"},
+    "structures": CORE | {"parameters", "kernel", "kernels", "dense", "nets", "perceptron"},
     "bases": CORE | {"parameters", "kernels", "nets", "structures"},
     "targets": {"numerics", "doors"},
     "io": set(),
@@ -85,13 +86,13 @@ MAY = {
     "__main__": {"cli", "extras"},
     # Adapters to other packages see all of the library; no part of it sees them.
     "contrib": CORE
-    | {"", "parameters", "kernel", "kernels", "dense", "nets", "structures", "bases", "io", "doors", "flow", "extras"}
+    | {"", "parameters", "kernel", "kernels", "dense", "nets", "perceptron", "structures", "bases", "io", "doors", "flow", "extras"}
     | {"bijectors", "distributions", "flows", "targets", "train", "transforms"},
 }
 # Which part of a folder may import which other part of it.
 WITHIN = {
-    "native": {("sweep", "elementwise"), ("linear", "elementwise")}
-    | {(user, "library") for user in ("elementwise", "linear", "sweep")},
+    "native": {("sweep", "elementwise"), ("linear", "elementwise"), ("perceptron", "sweep")}
+    | {(user, "library") for user in ("elementwise", "linear", "perceptron", "sweep")},
     "train": {
         ("checks", "data"), ("checks", "rows"), ("data", "rows"), ("fit", "checks"), ("fit", "data"), ("fit", "history"),
         ("fit", "likelihood"), ("fit", "loop"), ("fit", "rows"), ("likelihood", "history"), ("likelihood", "loop"),

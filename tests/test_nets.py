@@ -15,8 +15,8 @@ import pushforward.bijectors as bij
 from pushforward.dense import LEAST, Dense, product
 from pushforward.distributions import DiagNormal, Flow, StandardNormal
 from pushforward.flows import NSF, RealNVP
-from pushforward.nets import ACTIVATIONS
 from pushforward.parameters import Parameters
+from pushforward.perceptron import ACTIVATIONS
 from pushforward.spec import PlanError
 from pushforward.testing import randomize
 

@@ -18,8 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import pushforward.bijectors as bij
 from pushforward.kernel import Kernel
 from pushforward.native import library, sweep
-from pushforward.nets import ACTIVATIONS
 from pushforward.parameters import flat_context
+from pushforward.perceptron import ACTIVATIONS
 from pushforward.testing import randomize
 
 

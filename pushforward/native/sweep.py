@@ -17,12 +17,20 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from pushforward import numerics
 from pushforward.native.elementwise import Code
 from pushforward.native.library import call, threads
 
 MAX_LAYERS = 32
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "tanh", "sigmoid")
 """The activations that the library has, in the order of its enum."""
+
+
+def activation(name: str) -> Callable[[Tensor], Tensor]:
+    """Return an activation by its name."""
+    found: Callable[[Tensor], Tensor] = getattr(torch if name in ("tanh", "sigmoid") else F, name)
+    return found
+
 
 _HEAD = struct.Struct("=qqqd8q2q5q4q4q")
 _LAYER = struct.Struct("=9q")
@@ -178,18 +186,10 @@ class _Sweep(Function):
     def backward(ctx: Any, gmade: Tensor, gladj: Tensor) -> Any:
         made, *tensors = ctx.saved_tensors
         if torch.is_grad_enabled():
-            grads = _differentiable(ctx.reference, tensors, gmade, gladj)
+            grads = numerics.gradients(ctx.reference, tensors, (gmade, gladj), again=True)
         else:
             grads = _gradients(ctx.code, ctx.inverse, ctx.program, made, gmade, gladj, *tensors)
         return (None, None, None, None, *grads)
-
-
-def _differentiable(reference: Reference, tensors: list[Any], gmade: Tensor, gladj: Tensor) -> list[Tensor | None]:
-    """Return the gradients as functions that can be differentiated again."""
-    wanted = [t for t in tensors if t is not None and t.requires_grad]
-    out = reference(*tensors)
-    found = iter(torch.autograd.grad(out, wanted, (gmade, gladj), create_graph=True, allow_unused=True))
-    return [next(found) if t is not None and t.requires_grad else None for t in tensors]
 
 
 def _gradients(
@@ -227,7 +227,7 @@ def _parallel(
     program: Program, made: Tensor, shift: Tensor | None, weights: tuple[Tensor, ...]
 ) -> tuple[list[Tensor], list[Tensor], Tensor]:
     """Return, for values that are made, z of each hidden layer, what layers take (h[source + 1]), and the parameters."""
-    activate = getattr(torch if program.activation in ("tanh", "sigmoid") else F, program.activation)
+    activate = activation(program.activation)
     z: list[Tensor] = []
     h: list[Tensor] = [made]
     for index, skip in enumerate(program.skips):

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from pushforward import numerics
 from pushforward.core import Bijector, Shape, TransformModule
 from pushforward.kernel import Kernel, evaluate, expect_kernel
-from pushforward.nets import MLP, Perceptron
+from pushforward.nets import MLP
 from pushforward.parameters import Mask, NetLike, Parameters, expect_net, flat_context
+from pushforward.perceptron import Perceptron
 from pushforward.spec import PlanError
 from pushforward.structures.rearrange import Index, expand_sites
 from pushforward.structures.sequence import Steps

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
-from pushforward import supports
+from pushforward import numerics, supports
 from pushforward.core import Bijector, Shape, TransformModule
 from pushforward.spec import PlanError
 
@@ -172,10 +172,14 @@ class PartsModule(TransformModule):
     def _join(self, done: list[tuple[Tensor, Tensor]], inverse: bool) -> tuple[Tensor, Tensor]:
         values, ladjs = [value for value, _ in done], [ladj for _, ladj in done]
         # A context may widen the batch of some parts alone.
-        batch = torch.broadcast_shapes(*(ladj.shape for ladj in ladjs))
-        values = [value.expand(batch + value.shape[ladj.dim() :]) for value, ladj in zip(values, ladjs, strict=True)]
+        shapes = {ladj.shape for ladj in ladjs}
+        batch = shapes.pop() if len(shapes) == 1 else torch.broadcast_shapes(*shapes)
+        values = [numerics.expanded(value, batch + value.shape[ladj.dim() :]) for value, ladj in zip(values, ladjs, strict=True)]
+        moved = [ladj for part, ladj in zip(self.parts, ladjs, strict=True) if not part.keeps_volume] or ladjs[:1]
         axis = self.axes[not inverse]
-        return torch.stack(values, axis) if self.lengths is None else torch.cat(values, axis), sum(ladjs[1:], ladjs[0]).expand(batch)
+        return torch.stack(values, axis) if self.lengths is None else torch.cat(values, axis), numerics.expanded(
+            sum(moved[1:], moved[0]), batch
+        )
 
     def image(self, support: Constraint) -> Constraint:
         given = supports.structured(support)

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from pushforward import numerics
-from pushforward.dense import Dense, product
+from pushforward.dense import product
 from pushforward.kernel import Kernel, evaluate
 from pushforward.native.library import transformed, usable
 from pushforward.native.sweep import ACTIVATIONS as COMPILED
 from pushforward.native.sweep import MAX_LAYERS, Indices, Program, sweep
-from pushforward.nets import ACTIVATIONS, Block, Entrance, Perceptron
 from pushforward.parameters import Parameters
+from pushforward.perceptron import ACTIVATIONS, Entrance, Perceptron
 from pushforward.structures.jacobi import jacobi
 
 WIDE = 64
@@ -44,7 +44,7 @@ class Steps:
         # Units in the order of the steps at which they are known; they mostly are in it already.
         ready: list[Indices] = []
         self.sorting: list[list[int] | None] = []
-        masks, sources, skips = _layers(net)
+        masks, sources, skips = [dense.allowed for dense in net.dense()], net.form.sources, net.form.skips[:-1]
         for mask, source, skip in zip(masks, sources, skips, strict=False):
             earlier = step_of + 1 if source < 0 else ready[source]
             known = np.where(mask, earlier[None], 0).max(1, initial=0)
@@ -72,7 +72,7 @@ class Steps:
     def weights(self, net: Perceptron) -> list[Tensor]:
         """Return masked weight and bias of each layer, with the units in their order."""
         found: list[Tensor] = []
-        for index, (dense, source) in enumerate(zip(_dense(net), self.program.sources, strict=True)):
+        for index, (dense, source) in enumerate(zip(net.dense(), self.program.sources, strict=True)):
             weight = dense.masked()
             rows = self.sorting[index] if index < len(self.sorting) else None
             columns = self.sorting[source] if source >= 0 else None
@@ -174,33 +174,3 @@ class Steps:
             total = ladj if total is None else total + ladj
         assert total is not None
         return torch.cat(made, -1)[..., self.place], total
-
-
-def _dense(net: Perceptron) -> list[Dense]:
-    entrance, *rest = net.layers
-    assert isinstance(entrance, Entrance)
-    assert entrance.x is not None
-    found = [entrance.x]
-    for layer in rest:
-        for part in (layer.inner, layer.outer) if isinstance(layer, Block) else (layer,):
-            assert isinstance(part, Dense)
-            found.append(part)
-    return found
-
-
-def _layers(net: Perceptron) -> tuple[list[np.ndarray], tuple[int, ...], tuple[int, ...]]:
-    """Return the mask of each layer, the layer that it takes, and for hidden layers the one whose values are added."""
-    masks = [dense.allowed for dense in _dense(net)]
-    sources, skips, last = [-1], [-1], 0
-    for layer in net.layers[1:-1]:
-        new = len(sources)
-        if isinstance(layer, Block):
-            sources += [last, new]
-            skips += [-1, last]
-            last = new + 1
-        else:
-            sources.append(last)
-            skips.append(-1)
-            last = new
-    sources.append(last)
-    return masks, tuple(sources), tuple(skips)

@@ -33,7 +33,7 @@ from pushforward.contrib.conversion import (
     stack,
 )
 from pushforward.core import Inverse
-from pushforward.nets import ACTIVATIONS
+from pushforward.perceptron import ACTIVATIONS
 from pushforward.spec import PlanError, Spec
 from pushforward.testing import check_bijector
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from pushforward.contrib.conversion.masks import masks_of
 from pushforward.dense import Dense
-from pushforward.nets import ACTIVATIONS, MLP, Entrance, Perceptron
+from pushforward.nets import MLP
 from pushforward.parameters import Mask, Net
+from pushforward.perceptron import ACTIVATIONS, Entrance, Perceptron
 from pushforward.spec import PlanError
 
 CONTEXTS = ("entrance", "gate", "shift")

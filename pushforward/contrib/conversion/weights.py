@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.nets import ACTIVATIONS
 from pushforward.parameters import Mask
+from pushforward.perceptron import ACTIVATIONS
 from pushforward.spec import PlanError
 
 Tensors = dict[str, Tensor]

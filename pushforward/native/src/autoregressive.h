@@ -77,7 +77,8 @@ INLINE void FN(column_out)(const REAL *lanes, Int rows, REAL *target, Int stride
 }
 
 /* Values made step by step: rows [start, stop), at most T. */
-static void FN(sweep_rows)(const Sweep *s, Int start, Int stop, void *space) {
+static void FN(sweep_rows)(const void *job, Int start, Int stop, void *space) {
+  const Sweep *s = job;
   const Int rows = stop - start, count = parameters_of(&s->kind), L = s->layers;
   REAL *x = space, *theta = x + s->sites * T, *work = theta + count * T, *in = work + space_of(&s->kind) * T * (Int)(sizeof(double) / sizeof(REAL)), *ladj = in + T, *next = ladj + T;
   REAL *z[MAX_LAYERS], *h[MAX_LAYERS];
@@ -132,7 +133,8 @@ static void FN(sweep_rows)(const Sweep *s, Int start, Int stop, void *space) {
 
 /* The gradient: the same steps backwards, each unit's cotangent gathered from what was computed after it.
  * theta and z are those of a parallel pass at the values that were made; matrices come transposed. */
-static void FN(sweep_back_rows)(const Sweep *s, Int start, Int stop, void *space) {
+static void FN(sweep_back_rows)(const void *job, Int start, Int stop, void *space) {
+  const Sweep *s = job;
   const Int rows = stop - start, count = parameters_of(&s->kind), L = s->layers;
   REAL *planes = space, *work = planes + count * T, *gtheta = work + space_of(&s->kind) * T * (Int)(sizeof(double) / sizeof(REAL));
   REAL *x = gtheta + s->sites * count * T, *g = x + T, *gl = g + T, *gin = gl + T, *zu = gin + T, *next = zu + T;

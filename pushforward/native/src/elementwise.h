@@ -81,7 +81,8 @@ static void FN(grad)(const Kind *kind, const REAL *p, Int stride, const REAL *x,
 }
 
 /* Rows [start, stop) of: value and ladj, the latter summed over the sites of a row. */
-static void FN(forward_rows)(const Job *job, Int start, Int stop, void *space) {
+static void FN(forward_rows)(const void *argument, Int start, Int stop, void *space) {
+  const Job *job = argument;
   const Int count = parameters_of(&job->kind), sites = job->sites, shared = job->theta_stride == 0, width = FN(lanes_of)(job);
   REAL *planes = space, *work = planes + count * T;
   REAL gathered[T] = {0}, made[T], ladj[T];
@@ -119,7 +120,8 @@ static void FN(forward_rows)(const Job *job, Int start, Int stop, void *space) {
 }
 
 /* Rows [start, stop) of the gradients. Parameters that all rows share (stride 0) have one sum for each `group` rows. */
-static void FN(backward_rows)(const Job *job, Int start, Int stop, void *space) {
+static void FN(backward_rows)(const void *argument, Int start, Int stop, void *space) {
+  const Job *job = argument;
   const Int count = parameters_of(&job->kind), sites = job->sites, shared = job->theta_stride == 0, width = FN(lanes_of)(job);
   REAL *planes = space, *gplanes = planes + count * T, *work = gplanes + count * T;
   REAL x[T] = {0}, g[T] = {0}, gl[T] = {0}, gin[T];

@@ -1,4 +1,4 @@
-/* The compiled kernels: affine, rational splines and linear maps, forward, inverse and backward, in float and double, on (rows, sites).
+/* The compiled kernels: affine, rational splines, linear maps and perceptrons, forward, inverse and backward, in float and double, on (rows, sites).
  *
  * Plain C with no dependency. The same text is compiled for each instruction set and the best for the CPU at hand is chosen when
  * the library is loaded. Loops run over T lanes at a time, always all of them, and -ffp-contract is off, so a value does not depend
@@ -38,6 +38,7 @@ enum { AFFINE = 0, QUADRATIC_SPLINE = 1, LINEAR_SPLINE = 2 };
 #define PLACE(i, j) ((i) * ((i) - 1) / 2 + (j)) /* entry (i, j), i > j, of a triangle that stands row by row */
 #define ROW_BOUND 2.0 /* as in kernels/linear.py */
 #define PART 8 /* lanes of a sum over rows; they are added up at the end */
+#define PARTS for (int i = 0; i < PART; i++)
 
 typedef int64_t Int;
 
@@ -88,10 +89,38 @@ typedef struct {
   Layer layer[MAX_LAYERS + 1];
 } Sweep;
 
+/* A layer of a perceptron: z = weight a + bias (+ z of layer skip), a the activations of layer `source`, or (-1) inputs and context.
+ * Weights count as the mask says, or all `gain` times; `more` are those of the context. What stands after gbias is filled in here: the
+ * weights as they are multiplied, by rows and by columns, and for each row and column where it begins and ends to be other than zero. */
+typedef struct {
+  Int inputs, outputs, source, skip;
+  double gain;
+  const void *weight, *mask, *more, *bias;
+  void *gweight, *gmore, *gbias;
+  void *matrix, *transposed;
+  Int *seen, *seeing;
+} DenseLayer;
+
+/* One pass through a perceptron, or back: all hidden layers and the last. */
+typedef struct {
+  Int is_double, backward, threads, rows, group, layers, activation, inputs, contexts;
+  const void *x, *c, *g;
+  Int x_stride, c_stride, g_stride;
+  void *out, *gx, *gc;
+  void *sums; /* of the gradient of all weights, `part` numbers for each group of rows */
+  Int part;
+  DenseLayer layer[MAX_LAYERS + 1];
+} Net;
+
+static Int padded(Int count, Int to) { return (count + to - 1) / to * to; }
+
+/* Numbers in the sums of a layer's gradient: of its weights, then of its bias. */
+static Int sums_of(const DenseLayer *d) { return (padded(d->inputs, 4) + 1) * padded(d->outputs, 2) * PART; }
+
 enum { RELU, LEAKY_RELU, ELU, GELU, SILU, SOFTPLUS, TANH, SIGMOID }; /* in the order of nets.ACTIVATIONS */
 
-typedef void (*Rows)(const Job *, Int start, Int stop, void *space);
-typedef void (*SweepRows)(const Sweep *, Int start, Int stop, void *space);
+typedef void (*Rows)(const void *job, Int start, Int stop, void *space);
+typedef void (*Whole)(const Net *);
 
 #define JOIN_(a, b, c) a##_##b##_##c
 #define JOIN(a, b, c) JOIN_(a, b, c)
@@ -138,7 +167,7 @@ static const Rows ROWS[][2][2] = {
     BOTH(forward_rows, backward_rows, avx2),
 #endif
 };
-static const SweepRows SWEEP_ROWS[][2][2] = {
+static const Rows SWEEP_ROWS[][2][2] = {
     BOTH(sweep_rows, sweep_back_rows, plain),
 #ifdef WITH_AVX2
     BOTH(sweep_rows, sweep_back_rows, avx2),
@@ -149,6 +178,20 @@ static const Rows LINEAR_ROWS[][2][2] = {
     BOTH(linear_rows, linear_back_rows, plain),
 #ifdef WITH_AVX2
     BOTH(linear_rows, linear_back_rows, avx2),
+#endif
+};
+
+static const Rows NET_ROWS[][2][2] = {
+    BOTH(net_rows, net_back_rows, plain),
+#ifdef WITH_AVX2
+    BOTH(net_rows, net_back_rows, avx2),
+#endif
+};
+
+static const Whole NET_WHOLE[][2][2] = {
+    BOTH(pack, net_settle, plain),
+#ifdef WITH_AVX2
+    BOTH(pack, net_settle, avx2),
 #endif
 };
 
@@ -171,9 +214,8 @@ EXPORT void pushforward_use_threads(void *function) { parallel = (Parallel)funct
 
 /* Threads take rows, `group` at a time, until there are none left. */
 typedef struct {
-  const Rows *job_rows; /* of what `job` asks for, [backward] */
-  const Job *job;
-  const Sweep *sweep;
+  Rows rows_of;
+  const void *job;
   Int rows, group, space, next, failed;
 } Team;
 
@@ -187,33 +229,31 @@ static void work(void *argument) {
   for (;;) {
     const Int start = __atomic_fetch_add(&team->next, team->group, __ATOMIC_RELAXED);
     if (start >= team->rows) break;
-    const Int stop = team->rows - start < team->group ? team->rows : start + team->group;
-    if (team->job) team->job_rows[team->job->backward](team->job, start, stop, space);
-    else SWEEP_ROWS[chosen_set][team->sweep->is_double][team->sweep->backward](team->sweep, start, stop, space);
+    team->rows_of(team->job, start, team->rows - start < team->group ? team->rows : start + team->group, space);
   }
   free(space);
 }
 
-static int run(Team *team, Int threads) {
-  if (parallel && threads > 1) parallel(work, team, (unsigned)threads, 0);
-  else work(team);
-  return (int)team->failed;
+static int run(Rows rows_of, const void *job, Int rows, Int group, Int space, Int threads) {
+  Team team = {rows_of, job, rows, group, space, 0, 0};
+  if (parallel && threads > 1) parallel(work, &team, (unsigned)threads, 0);
+  else work(&team);
+  return (int)team.failed;
 }
 
 /* All return 0, or 1 when there was no memory. */
 EXPORT int pushforward_elementwise(const Job *job) {
   pushforward_instruction_set();
   const Int space = 2 * parameters_of(&job->kind) + SUMS_OF(job->kind.bins) + space_of(&job->kind);
-  Team team = {ROWS[chosen_set][job->is_double], job, NULL, job->rows, job->group, space, 0, 0};
-  return run(&team, job->threads);
+  return run(ROWS[chosen_set][job->is_double][job->backward], job, job->rows, job->group, space, job->threads);
 }
 
 /* A linear map of rows: `bins` says whether it has a bias. */
 EXPORT int pushforward_linear(const Job *job) {
   pushforward_instruction_set();
   const Int size = job->sites, factors = size * size + 3 * size, sums = job->backward ? (size * size + 2 * size) * PART : 0;
-  Team team = {LINEAR_ROWS[chosen_set][job->is_double], job, NULL, job->rows, job->group, 3 * size + 1 + (factors + sums) / T, 0, 0};
-  return run(&team, job->threads);
+  const Int space = 3 * size + 1 + (factors + sums) / T;
+  return run(LINEAR_ROWS[chosen_set][job->is_double][job->backward], job, job->rows, job->group, space, job->threads);
 }
 
 EXPORT int pushforward_sweep(const Sweep *sweep) {
@@ -221,6 +261,47 @@ EXPORT int pushforward_sweep(const Sweep *sweep) {
   const Int count = parameters_of(&sweep->kind);
   Int space = 8 + space_of(&sweep->kind) + count + sweep->sites * (sweep->backward ? count : 1);
   for (Int l = 0; l < sweep->layers; l++) space += 2 * sweep->layer[l].width;
-  Team team = {NULL, NULL, sweep, sweep->rows, T, space, 0, 0};
-  return run(&team, sweep->threads);
+  return run(SWEEP_ROWS[chosen_set][sweep->is_double][sweep->backward], sweep, sweep->rows, T, space, sweep->threads);
+}
+
+EXPORT int pushforward_perceptron(const Net *given) {
+  pushforward_instruction_set();
+  Net net = *given;
+  const Int size = net.is_double ? sizeof(double) : sizeof(float), parts = (net.rows + net.group - 1) / net.group;
+  Int weights = 0, ranges = 0, space = 2 * (net.inputs + net.contexts) + 4;
+  net.part = 0;
+  for (Int l = 0; l <= net.layers; l++) {
+    const DenseLayer *d = &net.layer[l];
+    weights += d->inputs * d->outputs;
+    ranges += 2 * (d->inputs + d->outputs);
+    space += 3 * d->outputs + 8;
+    net.part += sums_of(d);
+  }
+  char *room = malloc((size_t)(2 * weights * size + ranges * (Int)sizeof(Int)));
+  net.sums = net.backward ? calloc((size_t)(parts * net.part), (size_t)size) : NULL;
+  if (!room || (net.backward && !net.sums)) {
+    free(room);
+    free(net.sums);
+    return 1;
+  }
+  Int *next = (Int *)room;
+  for (Int l = 0; l <= net.layers; l++) {
+    DenseLayer *d = &net.layer[l];
+    d->seen = next;
+    d->seeing = next + 2 * d->outputs;
+    next += 2 * (d->inputs + d->outputs);
+  }
+  char *matrix = (char *)next;
+  for (Int l = 0; l <= net.layers; l++) {
+    DenseLayer *d = &net.layer[l];
+    d->matrix = matrix;
+    d->transposed = matrix + d->inputs * d->outputs * size;
+    matrix += 2 * d->inputs * d->outputs * size;
+  }
+  NET_WHOLE[chosen_set][net.is_double][0](&net);
+  const int failed = run(NET_ROWS[chosen_set][net.is_double][net.backward], &net, net.rows, net.group, space, net.threads);
+  if (net.backward && !failed) NET_WHOLE[chosen_set][net.is_double][1](&net);
+  free(net.sums);
+  free(room);
+  return failed;
 }

@@ -91,7 +91,8 @@ static void FN(rows_out)(const double *planes, Int start, Int rows, Int size, vo
 }
 
 /* Rows [start, stop) of value and ladj. */
-static void FN(linear_rows)(const Job *job, Int start, Int stop, void *space) {
+static void FN(linear_rows)(const void *argument, Int start, Int stop, void *space) {
+  const Job *job = argument;
   const Int size = job->sites;
   const FN(Factors) f = FN(factors)(job, space);
   const REAL *loc = job->kind.bins ? (const REAL *)job->theta + 2 * PLACE(size, 0) + size : NULL;
@@ -122,7 +123,8 @@ static void FN(linear_rows)(const Job *job, Int start, Int stop, void *space) {
 
 /* Rows [start, stop) of the gradients, those of the parameters summed over these rows. With w = U x, v = D w and y = L v + b, and x the
  * base side whichever way the layer ran: forward, gv = L' gy and gx = U' D gv; inverse, gw = U'^-1 gx and gy = L'^-1 D^-1 gw. */
-static void FN(linear_back_rows)(const Job *job, Int start, Int stop, void *space) {
+static void FN(linear_back_rows)(const void *argument, Int start, Int stop, void *space) {
+  const Job *job = argument;
   const Int size = job->sites, triangle = PLACE(size, 0), inverse = job->kind.inverse;
   const FN(Factors) f = FN(factors)(job, space);
   double *x = f.rest, *v = x + size * T, *g = v + size * T, *sums = g + size * T;

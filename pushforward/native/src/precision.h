@@ -5,3 +5,4 @@
 #include "elementwise.h"
 #include "autoregressive.h"
 #include "linear.h"
+#include "perceptron.h"

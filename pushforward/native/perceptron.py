@@ -1,0 +1,166 @@
+"""A compiled perceptron of few units: one call where torch takes one for each product, activation and gradient."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+from pushforward import numerics
+from pushforward.native.library import call, threads
+from pushforward.native.sweep import ACTIVATIONS, MAX_LAYERS
+from pushforward.native.sweep import activation as function_of
+
+MAX_PRODUCTS = 4096
+"""Weights, at most: beyond, a layer is worth the product of matrices that torch has for it."""
+_GROUP, _PARTS = 256, 8
+"""Rows that a thread takes at a time, at least, and sums of the gradient of the weights, at most."""
+_GRAIN = 1 << 18
+"""Products worth a thread."""
+
+# double, backward, threads, rows, group, layers, activation, inputs, contexts; x, c, g, strides; out, gx, gc; two that C fills in
+_HEAD = struct.Struct("=9q3q3q3q2q")
+# inputs, outputs, source, skip, gain, weight, mask, more, bias, their gradients; four that C fills in
+_LAYER = struct.Struct("=4qd4q3q4q")
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """A perceptron without its tensors.
+
+    Args:
+        activation: Its name.
+        sources: For each layer, the hidden layer whose activations it takes (-1: what comes in).
+        skips: For each layer, the one whose values are added to its own (-1: none).
+        gains: How many times the weights of a layer without a mask count.
+        products: How many weights there are.
+    """
+
+    activation: str
+    sources: tuple[int, ...]
+    skips: tuple[int, ...]
+    gains: tuple[float, ...]
+    products: int
+
+    @property
+    def small(self) -> bool:
+        """Whether the compiled code is worth while, and takes as many layers."""
+        return self.products <= MAX_PRODUCTS and len(self.sources) <= MAX_LAYERS
+
+
+Layer = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+"""Weight, mask, weight of the context, and bias."""
+
+
+def perceptron(form: Form, x: Tensor | None, c: Tensor | None, layers: Sequence[Layer]) -> Tensor:
+    """Return ``(rows, outputs)`` for rows of inputs and of contexts, at least one of which there is.
+
+    Args:
+        form: What the layers are.
+        x: ``(rows, inputs)``.
+        c: ``(rows, contexts)``.
+        layers: The tensors of each layer; the first alone has weights of the context.
+    """
+    tensors = [t for layer in layers for t in layer]
+    if torch.is_grad_enabled():
+        return _Perceptron.apply(form, x, c, *tensors)  # type: ignore[no-any-return,no-untyped-call]
+    return _forward(form, x, c, tensors)
+
+
+def reference(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Tensor | None]) -> Tensor:
+    """Return the same as `perceptron` by torch's operators."""
+    z: list[Tensor] = []
+    for index, (source, skip, gain) in enumerate(zip(form.sources, form.skips, form.gains, strict=True)):
+        weight, mask, more, bias = tensors[4 * index : 4 * index + 4]
+        taken = x if source < 0 else function_of(form.activation)(z[source])
+        parts = [] if taken is None or weight is None else [F.linear(taken, weight * (gain if mask is None else mask), bias)]
+        if more is not None and c is not None:
+            parts.append(F.linear(c, more, None if parts else bias))
+        z.append(sum([*parts[1:], *([z[skip]] if skip >= 0 else [])], parts[0]))
+    return z[-1]
+
+
+def _forward(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Tensor | None]) -> Tensor:
+    rows = x if x is not None else c
+    last = tensors[-4]
+    assert rows is not None
+    assert last is not None
+    out = rows.new_empty(len(rows), len(last))
+    if len(rows) and not rows.is_meta:
+        _run(form, x, c, tensors, None, [out, None, None], [None] * len(tensors))
+    return out
+
+
+def _run(
+    form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Tensor | None], g: Tensor | None,
+    made: Sequence[Tensor | None], gradients: Sequence[Tensor | None],
+) -> None:  # fmt: skip
+    rows = [None if t is None else t if t.stride(-1) == 1 else t.contiguous() for t in (x, c, g)]
+    first = rows[0] if rows[0] is not None else rows[1]
+    assert first is not None
+    count, inputs, contexts = len(first), *(0 if t is None else t.shape[-1] for t in rows[:2])
+    given = [None if t is None else t.contiguous() for t in tensors]
+    body, products, widths = b"", 0, []
+    for index, (source, skip, gain) in enumerate(zip(form.sources, form.skips, form.gains, strict=True)):
+        layer = given[4 * index : 4 * index + 4]
+        weight = layer[0] if layer[0] is not None else layer[2]
+        assert weight is not None
+        widths.append(len(weight))
+        width = inputs + contexts if source < 0 else widths[source]
+        products += width * widths[-1]
+        of_weight, _, of_more, of_bias = gradients[4 * index : 4 * index + 4]
+        body += _LAYER.pack(
+            width, widths[-1], source, skip, gain, *map(_address, layer), *map(_address, (of_weight, of_more, of_bias)), 0, 0, 0, 0
+        )
+    group = max(_GROUP, -(-count // _PARTS))
+    activation = ACTIVATIONS.index(form.activation)
+    head = _HEAD.pack(
+        first.dtype == torch.float64, g is not None, threads(count * products, _GRAIN), count, group, len(widths) - 1, activation,
+        inputs, contexts, *map(_address, rows), *(0 if t is None else t.stride(0) for t in rows), *map(_address, made), 0, 0,
+    )  # fmt: skip
+    call("pushforward_perceptron", head + body)
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+class _Perceptron(Function):
+    @staticmethod
+    def forward(ctx: Any, form: Form, x: Tensor | None, c: Tensor | None, *tensors: Tensor | None) -> Tensor:
+        ctx.form = form
+        ctx.save_for_backward(x, c, *tensors)
+        return _forward(form, x, c, tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> Any:
+        x, c, *tensors = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient is to be differentiated itself
+
+            def function(x: Tensor | None, c: Tensor | None, *tensors: Tensor | None) -> Tensor:
+                return reference(ctx.form, x, c, tensors)
+
+            return (None, *numerics.gradients(function, [x, c, *tensors], cotangents, again=True))
+        # Weights are differentiated whether asked for or not; what comes in only where it is, since it costs a product.
+        masks = range(1, len(tensors), 4)
+        gradients = [
+            None if t is None or i in masks else torch.empty_like(t, memory_format=torch.contiguous_format) for i, t in enumerate(tensors)
+        ]
+        made = [
+            None if t is None or not ctx.needs_input_grad[1 + i] else torch.empty_like(t, memory_format=torch.contiguous_format)
+            for i, t in enumerate((x, c))
+        ]
+        rows = x if x is not None else c
+        if len(rows) and not rows.is_meta:
+            _run(ctx.form, x, c, tensors, cotangents[0], [None, *made], gradients)
+        else:
+            for gradient in gradients:
+                if gradient is not None:
+                    gradient.zero_()
+        return (None, *made, *gradients)

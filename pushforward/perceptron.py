@@ -1,0 +1,163 @@
+"""A built perceptron: layers with an activation between them, and the compiled code for one of few units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pushforward import numerics
+from pushforward.dense import Dense
+from pushforward.native.library import transformed, usable
+from pushforward.native.perceptron import Form, Layer, perceptron
+from pushforward.parameters import Mask
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "leaky_relu": F.leaky_relu,
+    "elu": F.elu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "softplus": F.softplus,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
+
+
+class Entrance(nn.Module):
+    """The first layer: inputs and context side by side, so that the context is multiplied once, not once a sample."""
+
+    def __init__(self, inputs: int, context: int, outputs: int, mask: Mask | None) -> None:
+        super().__init__()
+        fan = inputs + context
+        self.x = Dense(inputs, outputs, mask, fan_in=fan) if inputs else None
+        self.c = Dense(context, outputs, bias=not inputs, fan_in=fan) if context else None
+
+    def forward(self, x: Tensor | None, context: Tensor | None) -> Tensor:
+        if self.x is None or x is None:
+            out: Tensor = self.c(context)  # type: ignore[misc]
+        elif self.c is None:
+            out = self.x(x)
+        else:
+            out = self.x(x) + self.c(context)
+        return out
+
+
+class Block(nn.Module):
+    """A residual block before its activation."""
+
+    def __init__(self, width: int, mask: Mask | None, activation: str) -> None:
+        super().__init__()
+        self.inner, self.outer = Dense(width, width, mask), Dense(width, width, mask)
+        self.activation = activation
+
+    def forward(self, h: Tensor) -> Tensor:
+        activate = ACTIVATIONS[self.activation]
+        out: Tensor = h + self.outer(activate(self.inner(activate(h))))
+        return out
+
+
+class Perceptron(nn.Module):
+    """Layers with an activation before each but the first and each residual block; the last starts as a constant."""
+
+    def __init__(self, layers: Sequence[nn.Module], activation: str, start: Tensor | None) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.activation = activation
+        last = layers[-1]
+        assert isinstance(last, Dense)
+        with torch.no_grad():
+            last.weight.zero_()
+            last.bias.zero_() if start is None else last.bias.copy_(start)
+        self.form = self._form()
+
+    def forward(self, x: Tensor | None, context: Tensor | None = None) -> Tensor:
+        compiled = self._compiled(x, context) if self.form.small else None
+        if compiled is not None:
+            return compiled
+        h: Tensor = self.layers[0](x, context)
+        for layer in self.layers[1:]:
+            h = layer(h if isinstance(layer, Block) else ACTIVATIONS[self.activation](h))
+        return h
+
+    def dense(self) -> list[Dense]:
+        """Return the layers of weights in turn; of a first that sees inputs and a context, the one of the inputs."""
+        found: list[Dense] = []
+        for layer in self.layers:
+            parts = (layer.x or layer.c,) if isinstance(layer, Entrance) else _parts(layer)
+            assert all(isinstance(part, Dense) for part in parts)
+            found += parts
+        return found
+
+    def _form(self) -> Form:
+        sources, skips, last = [-1], [-1], 0
+        for layer in self.layers[1:-1]:
+            new = len(sources)
+            sources += [last, new] if isinstance(layer, Block) else [last]
+            skips += [-1, last] if isinstance(layer, Block) else [-1]
+            last = len(sources) - 1
+        layers = self.dense()
+        products = sum(part.weight.numel() for part in self.modules() if isinstance(part, Dense))
+        return Form(self.activation, (*sources, last), (*skips, -1), tuple(layer.gain for layer in layers), products)
+
+    def _compiled(self, x: Tensor | None, context: Tensor | None) -> Tensor | None:
+        """Return what compiled code makes of the layers, or None where it does not take them or these tensors."""
+        if torch.compiler.is_compiling() or transformed() or torch.is_autocast_enabled("cpu"):
+            return None
+        layers = _tensors(self)
+        if layers is None:
+            return None
+        x, context = (None if layers[0][0] is None else x), (None if layers[0][2] is None else context)
+        if not usable(*(t for t in (x, context, *(t for layer in layers for t in layer)) if t is not None)):
+            return None
+        given = context if x is None else x
+        assert given is not None
+        if x is not None and context is not None and x.shape[:-1] != context.shape[:-1]:
+            if math.prod(context.shape[:-1]) != 1 or context.dim() > x.dim():
+                return None  # contexts of several samples each are multiplied once, not once a sample
+            context = context.reshape(1, -1).expand(math.prod(x.shape[:-1]), -1)
+        out = perceptron(self.form, _rows(x), _rows(context), layers)
+        return numerics.reshaped(out, (*given.shape[:-1], out.shape[-1]))
+
+
+def _rows(x: Tensor | None) -> Tensor | None:
+    return None if x is None else numerics.reshaped(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+
+
+def _parts(layer: Any) -> tuple[Any, ...]:
+    return (layer.inner, layer.outer) if isinstance(layer, Block) else (layer,)
+
+
+def _plain(module: Any, kind: type[nn.Module]) -> bool:
+    """Tell whether a module is what was built: parametrisations change its class, pruning and others hang hooks on it."""
+    return type(module) is kind and not (
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+def _tensors(net: Perceptron) -> list[Layer] | None:
+    """Return the tensors of all layers, or None where a layer has to be called to do what it does.
+
+    To look into a module's dictionaries is several times as fast as to ask for its attributes, and this is done at each call.
+    """
+    first, *rest = net._modules["layers"]._modules.values()  # type: ignore[union-attr]
+    if not _plain(first, Entrance) or any(isinstance(layer, Block) and not _plain(layer, Block) for layer in rest):
+        return None
+    own, beside = first.x, first.c  # type: ignore[union-attr]
+    found: list[Layer] = []
+    parts: list[Any] = [part for part in (own, beside) if part is not None]
+    for part in parts + [part for layer in rest for part in _parts(layer)]:
+        if not _plain(part, Dense):
+            return None
+        found.append((part._parameters["weight"], part._buffers["mask"], None, part._parameters["bias"]))
+    if own is None:
+        weight, _, _, bias = found[0]
+        found[0] = (None, None, weight, bias)
+    elif beside is not None:
+        (weight, mask, _, bias), (more, *_) = found[0], found.pop(1)
+        found[0] = (weight, mask, more, bias)
+    return found
