@@ -31,7 +31,6 @@ ROWS = {
     "RingMixture": (targets.RingMixture(), (-4, 4), (-4, 4), 0.03),
     "RingMixture, one": (targets.RingMixture(1), (-5, 5), (-5, 5), 0.05),
     "Smiley": (targets.Smiley(), (-5, 5), (-6, 5.5), 0.02),
-    "Smiley, wider": (targets.Smiley(0.4), (-5, 5), (-6, 5.5), 0.02),
     "Smiley, narrow": (targets.Smiley(0.05), (-2.6, 2.6), (-2.6, 2.6), 0.005),
     "Picture": (targets.Picture([[0.0, 1.0, 2.0], [3.0, 0.5, 0.0]], (-3.0, -2.0), (3.0, 2.0)), (-3, 3), (-2, 2), 0.1),
     "Picture, many pixels": (
