@@ -62,7 +62,8 @@ class Sorted(Constraint):
         super().__init__()
 
     def check(self, value: Tensor) -> Tensor:
-        return in_order(value, self.descending) & self.part.check(value).all(-1)
+        inside: Tensor = self.part.check(value).all(-1)
+        return inside & in_order(value, self.descending)
 
 
 def in_order(x: Tensor, descending: bool) -> Tensor:

@@ -25,8 +25,8 @@ class Truncated(Base):
     Outside the density is 0. Its parameters are those of the base. Samples are quantiles, one uniform number for each, with gradients
     to all parameters. Differences of F are taken between log-odds, in float64: a normal cut to [30, 31] is as exact as one cut to [0, 1].
 
-    The base is `StandardNormal`, `DiagNormal`, `BoxUniform`, `MixtureOfNormals` of one site, a `Truncated`, or a torch distribution of numbers
-    that has a ``cdf``; of these but the normal, torch gives F itself, so there is no more than 1e-16 of its upper tail to see.
+    The base is `StandardNormal`, `DiagNormal`, `BoxUniform`, `MixtureOfNormals` of one site, a `Truncated`, or a torch distribution of
+    numbers that has a ``cdf``; of these but the normal, torch gives F itself, which is 1 where less than 1e-16 of the upper tail is left.
     An increasing map commutes with a cut: for another distribution, cut what it is made of and map that (`Pushforward`).
 
     Args:
@@ -146,8 +146,8 @@ def expect_tails(owner: Base, module: BaseModule) -> BaseModule:
     """Return a built base whose sites are independent and have known distribution functions, or raise `PlanError`."""
     if not module.has_tails or module.batch_shape:
         raise PlanError(
-            f"{type(owner).__name__}: expected independent sites with a known distribution function and no batch (StandardNormal, DiagNormal, "
-            f"BoxUniform, MixtureOfNormals of one site, Truncated, or a torch distribution that has a cdf), got {module.plan!r}; of a base "
-            "that a bijection has made, give what it was made of, and map the result by Pushforward"
+            f"{type(owner).__name__}: expected independent sites with a known distribution function and no batch (StandardNormal, "
+            "DiagNormal, BoxUniform, MixtureOfNormals of one site, Truncated, or a torch distribution that has a cdf), got "
+            f"{module.plan!r}; of a base that a bijection has made, give what it was made of, and map the result by Pushforward"
         )
     return module

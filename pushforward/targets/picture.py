@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,16 +39,17 @@ class Picture(Target):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        picture = np.asarray(self.intensities, dtype=np.float64)
+        picture = _array(self.intensities)
         if picture.ndim != 2 or not np.isfinite(picture).all() or (picture < 0).any() or not (picture > 0).any():
-            raise ValueError(f"Picture: expected rows of intensities of at least 0, not all of them 0, got an array of shape {picture.shape}")
-        corners = [[float(end) for end in corner] for corner in (self.low, self.high)]
-        if any(len(corner) != 2 for corner in corners) or not all(-math.inf < a < b < math.inf for a, b in zip(*corners, strict=True)):
+            raise ValueError(f"Picture: expected rows of intensities of at least 0, not all 0, got an array of shape {picture.shape}")
+        (left, bottom), (right, top) = self.low, self.high
+        if not (-math.inf < left < right < math.inf and -math.inf < bottom < top < math.inf):
             raise ValueError(f"Picture: expected finite corners (x, y) with low < high, got low={self.low!r} and high={self.high!r}")
-        self.intensities, self.low, self.high = (tuple(map(tuple, picture.tolist())), tuple(corners[0]), tuple(corners[1]))
-        #: The density of each pixel, by column and row from the lower left.
+        self.intensities = tuple(map(tuple, picture.tolist()))
+        self.low, self.high = (float(left), float(bottom)), (float(right), float(top))
+        #: The probability of each pixel, by column and row from the lower left.
         self.pixels = torch.from_numpy(picture[::-1].T / picture.sum())
-        self.area = math.prod((b - a) / n for a, b, n in zip(self.low, self.high, self.pixels.shape, strict=True))
+        self.area = (right - left) * (top - bottom) / picture.size
 
     @property
     def support(self) -> constraints.Constraint:
@@ -58,7 +60,7 @@ class Picture(Target):
         inside = ((x >= low) & (x <= high)).all(-1)
         place = torch.where(inside.unsqueeze(-1), (x - low) / (high - low) * count, 0.0)
         column, row = torch.minimum(torch.floor(place), count - 1).long().unbind(-1)
-        log_density = torch.log(self.pixels.to(x.device)[column, row].to(x.dtype) / self.area)
+        log_density = torch.log(self.pixels.to(x)[column, row]) - math.log(self.area)
         return torch.where(inside, log_density, -math.inf)
 
     def draw(self, rows: int, source: Source) -> Tensor:
@@ -76,5 +78,13 @@ class Picture(Target):
 
     def _frame(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return both corners and the numbers of pixels."""
-        low, high, count = (torch.tensor(numbers, dtype=like.dtype, device=like.device) for numbers in (self.low, self.high, self.pixels.shape))
+        numbers = (self.low, self.high, self.pixels.shape)
+        low, high, count = (torch.tensor(pair, dtype=like.dtype, device=like.device) for pair in numbers)
         return low, high, count
+
+
+def _array(rows: object) -> np.ndarray[Any, np.dtype[np.float64]]:
+    try:
+        return np.asarray(rows, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Picture: expected rows of numbers, all of one length: {error}") from error
