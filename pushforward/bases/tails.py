@@ -30,10 +30,10 @@ def normal_quantile(odds: Tensor) -> Tensor:
     # The smaller tail says where the value is; the larger one is next to 0.
     tail = F.logsigmoid(torch.where(lower, odds, -odds))
     with torch.no_grad():
-        far = -torch.sqrt(torch.clamp(-2 * tail, min=1.0))
+        # Far out a tail is exp(-z^2 / 2) / (sqrt(2 pi) |z|), which Newton's steps take to all digits.
+        square = torch.clamp(-2 * tail, min=60.0) - math.log(2 * math.pi)
+        far = -torch.sqrt(square - torch.log(square))
         z = torch.where(tail > -30, torch.special.ndtri(torch.exp(torch.clamp(tail, min=-30.0))), far)
-        for _ in range(4):
-            z = _newton(z, tail)
     for _ in range(2):
         z = _newton(z, tail)
     return torch.where(lower, z, -z)
