@@ -39,7 +39,7 @@ class Truncated(Base):
 
     >>> from pushforward.bases import StandardNormal
     >>> Truncated(StandardNormal(), 8.0, 9.0).build((1,)).log_prob(torch.tensor([[8.5], [9.5]]))
-    tensor([-2.0274,    -inf])
+    tensor([-2.0303,    -inf])
     """
 
     base: Base
