@@ -21,7 +21,7 @@ from pushforward.kernels.cholesky import (
 from pushforward.kernels.circular import CircularShift, CircularSpline, Unwrap
 from pushforward.kernels.exponential import MatrixExponential
 from pushforward.kernels.factored import QR, SVD
-from pushforward.kernels.fixed import ELU, AffineFixed, Exp, LeakyReLU, Power, Sigmoid, Softplus, Tanh
+from pushforward.kernels.fixed import ELU, AffineFixed, Cos, Exp, LeakyReLU, Power, Sigmoid, Sin, Softplus, Tanh
 from pushforward.kernels.householder import Householder
 from pushforward.kernels.linear import Linear
 from pushforward.kernels.mixture import Gaussianization, LogisticMixture
@@ -123,13 +123,13 @@ def PLU(seed: int = 0, bound: float = 3.0, net: NetLike | None = None) -> Compos
 __all__ = [
     "ELU", "MLP", "PLU", "QR", "SVD", "Abs", "ActNorm", "Additive", "Affine", "AffineAutoregressive", "AffineCoupling", "AffineFixed",
     "Autoregressive", "BatchNorm", "Bernstein", "Bijector", "BlockAutoregressive", "CauchyCDF", "Cholesky", "CircularShift",
-    "CircularSpline", "Compose", "Concatenate", "CorrCholesky", "CorrMatrixCholesky", "CorrelationMatrix", "Coupling", "CubicSpline",
-    "CumulativeDistribution", "DeepSigmoid", "DenseSigmoid", "DiscreteCosine", "Domain", "Elementwise", "Exp", "Flatten",
-    "Gaussianization", "Haar", "Householder", "Inverse", "InverseAutoregressive", "Kernel", "LeakyReLU", "Linear", "LinearSpline",
-    "LogTanh", "LogisticMixture", "Logit", "LowerCholesky", "LowerCholeskyAffine", "MatrixExponential", "MonotonicNetwork",
-    "NonlinearSquared", "Normalize", "OnAxis", "Ordered", "Periodic", "Permute", "Planar", "PositiveDefinite", "PositivePower", "Power",
-    "QuadraticSpline", "Radial", "Reshape", "Residual", "ResidualMLP", "Reverse", "Rotation", "Shuffle", "Sigmoid", "SignedPower",
-    "SimplexToOrdered", "SinhArcsinh", "Softclip", "Softmax", "Softplus", "SoftplusLowerCholesky", "Spline", "SplineAutoregressive",
-    "SplineCoupling", "Stack", "Standardize", "StickBreaking", "SumOfSquares", "Sylvester", "Tanh", "Triangular",
-    "UnitLowerCholesky", "Unwrap", "to_support",
+    "CircularSpline", "Compose", "Concatenate", "CorrCholesky", "CorrMatrixCholesky", "CorrelationMatrix", "Cos", "Coupling",
+    "CubicSpline", "CumulativeDistribution", "DeepSigmoid", "DenseSigmoid", "DiscreteCosine", "Domain", "Elementwise", "Exp",
+    "Flatten", "Gaussianization", "Haar", "Householder", "Inverse", "InverseAutoregressive", "Kernel", "LeakyReLU", "Linear",
+    "LinearSpline", "LogTanh", "LogisticMixture", "Logit", "LowerCholesky", "LowerCholeskyAffine", "MatrixExponential",
+    "MonotonicNetwork", "NonlinearSquared", "Normalize", "OnAxis", "Ordered", "Periodic", "Permute", "Planar", "PositiveDefinite",
+    "PositivePower", "Power", "QuadraticSpline", "Radial", "Reshape", "Residual", "ResidualMLP", "Reverse", "Rotation", "Shuffle",
+    "Sigmoid", "SignedPower", "SimplexToOrdered", "Sin", "SinhArcsinh", "Softclip", "Softmax", "Softplus", "SoftplusLowerCholesky",
+    "Spline", "SplineAutoregressive", "SplineCoupling", "Stack", "Standardize", "StickBreaking", "SumOfSquares", "Sylvester", "Tanh",
+    "Triangular", "UnitLowerCholesky", "Unwrap", "to_support",
 ]  # fmt: skip

@@ -358,6 +358,8 @@ class BaseModule(nn.Module):
     """A base distribution with its shapes fixed; its tensors move with the module and are in its ``state_dict``."""
 
     has_rsample: bool = True
+    has_tails: bool = False
+    """Whether its sites are independent of one another and their distribution functions are known: `log_tails` and `quantile`."""
     uses_context: bool = False
     batch_shape: torch.Size = torch.Size()
     support: Constraint = constraints.real
@@ -372,6 +374,14 @@ class BaseModule(nn.Module):
 
     def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``(*batch, *event)``; ``batch`` includes the base's own batch shape at its end."""
+        raise NotImplementedError
+
+    def log_tails(self, value: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return log P(X <= value) and log P(X > value) at each site, ``(*batch, *event)``, in float64."""
+        raise NotImplementedError
+
+    def quantile(self, odds: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return ``(*batch, *event)`` whose `log_tails` differ by ``odds``, the log-odds of the distribution function."""
         raise NotImplementedError
 
     def extra_repr(self) -> str:

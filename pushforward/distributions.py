@@ -16,11 +16,13 @@ from pushforward.bases import (  # type: ignore[assignment]
     GeneralizedNormal,
     Mixture,
     MixtureOfNormals,
+    OrderStatistics,
     Product,
     Pushforward,
     Resampled,
     StandardNormal,
     StudentT,
+    Truncated,
     VonMises,
     Wrapped,
     wrap,
@@ -45,7 +47,7 @@ __all__ = [
     "BoxUniform", "CircleUniform", "ComposeTransformModule", "ConditionalComposeTransformModule", "ConditionalDistribution",
     "ConditionalTransform", "ConditionalTransformModule", "ConditionalTransformedDistribution", "ConditionedFlow",
     "ConstantConditionalDistribution", "ConstantConditionalTransform", "DiagNormal", "Flow", "FullNormal", "GeneralizedNormal",
-    "Mixture", "MixtureOfNormals", "Product", "Pushforward", "Resampled", "StandardNormal", "StudentT", "TransformModule",
-    "TransformedDistribution", "VonMises", "Wrapped", "constraints", "transforms", "wrap",
+    "Mixture", "MixtureOfNormals", "OrderStatistics", "Product", "Pushforward", "Resampled", "StandardNormal", "StudentT",
+    "TransformModule", "TransformedDistribution", "Truncated", "VonMises", "Wrapped", "constraints", "transforms", "wrap",
 ]  # fmt: skip
 __all__ += [name for name in _torch_names if name not in __all__]

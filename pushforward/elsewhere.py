@@ -63,6 +63,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     },
     "Concatenate": {"pyro": "T.CatTransform", "torch": "CatTransform"},
     "CorrCholesky": {"pyro": "T.CorrCholeskyTransform", "torch": "CorrCholeskyTransform"},
+    "Cos": {"zuko": "CosTransform"},
     "Coupling": {
         "pyro": "T.AffineCoupling, T.SplineCoupling",
         "zuko": "flows.GeneralCouplingTransform, CouplingTransform",
@@ -80,7 +81,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         "pyro": "Normal",
         "zuko": "UnconditionalDistribution(DiagNormal)",
         "nflows": "DiagonalNormal, ConditionalDiagonalNormal",
-        "normflows": "DiagGaussian, ConditionalDiagGaussian",
+        "normflows": "DiagGaussian, ConditionalDiagGaussian, ClassCondDiagGaussian",
         "torch": "Normal",
     },
     "DiscreteCosine": {"pyro": "T.DiscreteCosineTransform"},
@@ -146,6 +147,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "MonotonicNetwork": {"zuko": "transforms.UnconstrainedMonotonicTransform", "nflows": "MaskedUMNNAutoregressive (not in a release)"},
     "OnAxis": {"pyro": "dim=... of T.Permute, T.AffineCoupling", "nflows": "dim=... of Permutation"},
     "Ordered": {"pyro": "T.OrderedTransform"},
+    "OrderStatistics": {"zuko": "Sort, TopK, Minimum, Maximum"},
     "Periodic": {"normflows": "utils.nn.PeriodicFeaturesCat"},
     "Permute": {
         "pyro": "T.Permute",
@@ -200,6 +202,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     },
     "SignedPower": {"zuko": "SignedPowerTransform"},
     "SimplexToOrdered": {"pyro": "T.SimplexToOrderedTransform"},
+    "Sin": {"zuko": "SinTransform"},
     "Softclip": {"zuko": "SoftclipTransform"},
     "Softmax": {"pyro": "T.SoftmaxTransform", "torch": "SoftmaxTransform"},
     "Softplus": {"pyro": "T.SoftplusTransform", "flowtorch": "bijectors.Softplus", "torch": "SoftplusTransform"},
@@ -224,6 +227,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "SVD": {"nflows": "SVDLinear"},
     "Sylvester": {"pyro": "T.Sylvester"},
     "Tanh": {"pyro": "T.TanhTransform", "flowtorch": "bijectors.Tanh", "nflows": "Tanh", "torch": "TanhTransform"},
+    "Truncated": {"zuko": "distributions.Truncated", "nflows": "LotkaVolterraOscillating (its cut normal)"},
     "Unwrap": {"normflows": "flows.PeriodicWrap"},
     "VonMises": {"pyro": "VonMises", "torch": "VonMises"},
     "Wrapped": {

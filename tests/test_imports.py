@@ -127,8 +127,13 @@ LINES = {
         {"block_autoregressive", "coupling", "domains", "sequence"},
         {"autoregressive"},
     ),
-    "bases": ({"sites", "wrapped", "product", "flow_mixture"}, {"mixture", "normal", "student", "uniform", "von_mises"}, {"resampled"}),
-    "targets": ({"target"}, {"checkerboard", "energies", "mixtures", "triangular"}, {"curves"}),
+    "bases": (
+        {"tails", "product", "flow_mixture"},
+        {"sites", "wrapped"},
+        {"mixture", "normal", "student", "truncated", "uniform", "von_mises"},
+        {"order_statistics", "resampled"},
+    ),
+    "targets": ({"target"}, {"checkerboard", "energies", "mixtures", "picture", "triangular"}, {"curves"}),
     "flows": ({"mixed", "mixture", "stack"}, {"affine", "gaussianization", "monotone", "posterior", "residual", "spline"}),
 }
 # These are themselves imported late: by functions alone.

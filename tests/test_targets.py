@@ -30,6 +30,15 @@ ROWS = {
     "TwoModes of normflows": (targets.TwoModes(2.0, 0.2, 0.3), (-4, 4), (-4, 4), 0.04),
     "RingMixture": (targets.RingMixture(), (-4, 4), (-4, 4), 0.03),
     "RingMixture, one": (targets.RingMixture(1), (-5, 5), (-5, 5), 0.05),
+    "Smiley": (targets.Smiley(), (-5, 5), (-6, 5.5), 0.02),
+    "Smiley, narrow": (targets.Smiley(0.05), (-2.6, 2.6), (-2.6, 2.6), 0.005),
+    "Picture": (targets.Picture([[0.0, 1.0, 2.0], [3.0, 0.5, 0.0]], (-3.0, -2.0), (3.0, 2.0)), (-3, 3), (-2, 2), 0.1),
+    "Picture, many pixels": (
+        targets.Picture(np.random.default_rng(0).random((30, 20)) ** 3 * (np.arange(20) % 3 > 0), (1.0, 0.0), (3.0, 6.0)),
+        (1, 3),
+        (0, 6),
+        0.05,
+    ),
     "SineEnergy": (targets.SineEnergy(), (-4, 4), (-5, 5), 0.02),
     "SineEnergy, gap": (targets.SineEnergy("gap"), (-4, 4), (-8, 5), 0.02),
     "SineEnergy, split": (targets.SineEnergy("split"), (-4, 4), (-8, 5), 0.02),
@@ -176,6 +185,32 @@ def test_energies_are_those_of_the_paper():
     assert targets.Checkerboard().log_prob(torch.tensor([[4.1, 0.0], [math.inf, 0.0]])).tolist() == [-math.inf, -math.inf]
 
 
+@pytest.mark.parametrize("width", [0.2, 0.8, 2.0])
+def test_the_constant_of_a_smiley(width):
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    end, total = 4 + 12 * width, 0.0
+    # Where the kinks are, of the height and of the length at the origin, a rule begins anew.
+    for low, high in ((-end, -0.8), (-0.8, 0.0), (0.0, end)):
+        across, up = np.meshgrid(0.5 * end * (nodes + 1), low + 0.5 * (high - low) * (nodes + 1))
+        energy = ((np.hypot(across, up) - 2) ** 2 + (np.abs(up + 0.8) - 1.2) ** 2) / (2 * width**2)
+        total += 0.5 * end * (high - low) * (weights @ np.exp(-energy) @ weights)
+    # Polar coordinates, in which the origin is no kink, are the better ones.
+    assert targets.Smiley(width).log_normalizer == pytest.approx(math.log(total), abs=1e-6)
+
+
+def test_pixels_of_a_picture():
+    picture = np.zeros((3, 4))
+    picture[0, 1], picture[2, 3] = 1.0, 3.0
+    target = targets.Picture(torch.tensor(picture), (0.0, 0.0), (4.0, 3.0))
+    x = torch.tensor([[1.5, 2.5], [3.5, 0.5], [4.0, 0.0], [0.5, 0.5], [1.5, 3.1], [math.inf, 0.0]])
+    assert target.log_prob(x).exp().tolist() == pytest.approx([0.25, 0.75, 0.75, 0.0, 0.0, 0.0])
+    # Beside a black pixel no sample rounds into it, in single precision and far from the origin either.
+    comb = targets.Picture(np.tile([1.0, 0.0], (2, 300)), (50.0, -1.0), (51.0, 1.0))
+    for dtype in (torch.float32, torch.float64):
+        drawn = comb.sample((200_000,), generator=torch.Generator().manual_seed(0), dtype=dtype)
+        assert bool(torch.isfinite(comb.log_prob(drawn)).all())
+
+
 def test_two_independent():
     both = targets.TwoIndependent(targets.TwoMoons(), targets.Funnel(3))
     x = both.sample((6,), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -192,6 +227,12 @@ def test_two_independent():
         (lambda: targets.Circles([1.0, -1.0]), "Circles: expected positive radii"),
         (lambda: targets.Checkerboard(3), "Checkerboard: expected an even number of cells, got 3"),
         (lambda: targets.SineEnergy("U2"), "SineEnergy: expected kind to be 'sine', 'gap' or 'split', got 'U2'"),
+        (lambda: targets.Smiley(0.0), "Smiley: expected width > 0, got 0.0"),
+        (lambda: targets.Picture([1.0, 2.0]), r"Picture: expected rows of intensities .* got an array of shape \(2,\)"),
+        (lambda: targets.Picture([[0.0]]), "Picture: expected rows of intensities of at least 0, not all 0"),
+        (lambda: targets.Picture([[1.0], [1.0, 2.0]]), "Picture: expected rows of numbers, all of one length"),
+        (lambda: targets.Picture([[1.0, -1.0]]), "Picture: expected rows of intensities"),
+        (lambda: targets.Picture([[1.0]], (0.0, 0.0), (0.0, 1.0)), r"Picture: expected finite corners \(x, y\) with low < high"),
         (lambda: targets.Banana(1), "Banana: expected features to be a whole number of at least 2, got 1"),
         (lambda: targets.Rosenbrock(b=-1.0), "Rosenbrock: expected b > 0, got -1.0"),
     ],

@@ -3,14 +3,16 @@
 from pushforward.bases.flow_mixture import Mixture, Pushforward
 from pushforward.bases.mixture import MixtureOfNormals
 from pushforward.bases.normal import DiagNormal, FullNormal, StandardNormal
+from pushforward.bases.order_statistics import OrderStatistics
 from pushforward.bases.product import Product
 from pushforward.bases.resampled import Resampled
 from pushforward.bases.student import GeneralizedNormal, StudentT
+from pushforward.bases.truncated import Truncated
 from pushforward.bases.uniform import BoxUniform, CircleUniform
 from pushforward.bases.von_mises import VonMises
 from pushforward.bases.wrapped import Wrapped, wrap
 
 __all__ = [
-    "BoxUniform", "CircleUniform", "DiagNormal", "FullNormal", "GeneralizedNormal", "Mixture", "MixtureOfNormals", "Product",
-    "Pushforward", "Resampled", "StandardNormal", "StudentT", "VonMises", "Wrapped", "wrap",
+    "BoxUniform", "CircleUniform", "DiagNormal", "FullNormal", "GeneralizedNormal", "Mixture", "MixtureOfNormals",
+    "OrderStatistics", "Product", "Pushforward", "Resampled", "StandardNormal", "StudentT", "Truncated", "VonMises", "Wrapped", "wrap",
 ]  # fmt: skip

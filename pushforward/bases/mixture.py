@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pushforward import numerics
 from pushforward.bases.sites import SitesModule
+from pushforward.bases.tails import Tails, normal_tails
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.kernels.affine import Affine
 from pushforward.parameters import NetLike, expect_net
@@ -63,6 +65,7 @@ class MixtureModule(SitesModule):
         loc = np.random.default_rng(plan.seed).standard_normal(size) if plan.components > 1 else np.zeros(size)
         init = {"logits": torch.zeros(plan.components), "loc": torch.tensor(loc, dtype=torch.get_default_dtype())}
         super().__init__(plan, event_shape, context_shape, init | {"log_scale": torch.zeros(size)}, plan.net)
+        self.has_tails = self.sites == 1  # several are not independent: a component brings all of its own
 
     def density(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
         parts = self._log_normal(x.unsqueeze(-2), theta["loc"], theta["log_scale"])[1].sum(-1)
@@ -76,6 +79,18 @@ class MixtureModule(SitesModule):
         )
         x = self.kernel.forward(self.normal(shape, generator), loc, log_scale)[0]
         return self._with_gradient(x.detach(), theta) if torch.is_grad_enabled() else x
+
+    def tails(self, x: Tensor, theta: dict[str, Tensor]) -> Tails:
+        weights = torch.log_softmax(theta["logits"], -1).unsqueeze(-1)
+        lower, upper = normal_tails(self._log_normal(x.unsqueeze(-2), theta["loc"], theta["log_scale"])[0])
+        return torch.logsumexp(weights + lower, -2), torch.logsumexp(weights + upper, -2)
+
+    def at_odds(self, odds: Tensor, theta: dict[str, Tensor]) -> Tensor:
+        def function(x: Tensor) -> Tails:
+            lower, upper = self.tails(x, theta)
+            return lower - upper, self.density(x, theta).unsqueeze(-1) - lower - upper
+
+        return numerics.root(function, odds)
 
     def _log_normal(self, x: Tensor, loc: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         z, ladj = self.kernel.inverse(x, loc, log_scale)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pushforward.bases.sites import SitesModule
+from pushforward.bases.tails import Tails, normal_quantile, normal_tails
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.linear import Linear
@@ -93,6 +94,7 @@ class NormalModule(SitesModule):
         init.pop("upper", None)  # a covariance needs one triangle only
         super().__init__(plan, event_shape, context_shape, init, net)
         self.kernel = kernel
+        self.has_tails = kernel is None or kernel.event_dim == 0
 
     def theta(self, context: Tensor | None) -> dict[str, Tensor]:
         theta = super().theta(context)
@@ -106,6 +108,13 @@ class NormalModule(SitesModule):
 
     def draw(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
         z = self.normal(shape, generator)
+        return z if self.kernel is None else self.kernel.forward(z, **theta)[0]
+
+    def tails(self, x: Tensor, theta: dict[str, Tensor]) -> Tails:
+        return normal_tails(x if self.kernel is None else self.kernel.inverse(x, **theta)[0])
+
+    def at_odds(self, odds: Tensor, theta: dict[str, Tensor]) -> Tensor:
+        z = normal_quantile(odds)
         return z if self.kernel is None else self.kernel.forward(z, **theta)[0]
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward import numerics
+from pushforward.bases.tails import Tails
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.parameters import NetLike, Parameters, flat_context
 from pushforward.spec import PlanError
@@ -40,12 +41,27 @@ class SitesModule(BaseModule):
         """Draw vectors of ``shape``, which ends in the number of sites."""
         raise NotImplementedError
 
+    def tails(self, x: Tensor, theta: dict[str, Tensor]) -> Tails:
+        """Return `log_tails` of vectors."""
+        raise NotImplementedError
+
+    def at_odds(self, odds: Tensor, theta: dict[str, Tensor]) -> Tensor:
+        """Return the `quantile` of vectors."""
+        raise NotImplementedError
+
     def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         return self.density(self.flat(numerics.working(value)), self.theta(context))
 
     def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         x = self.draw((*batch, self.sites), self.theta(context), generator)
-        return x if len(self.event_shape) == 1 else x.reshape((*batch, *self.event_shape))
+        return self.events(x)
+
+    def log_tails(self, value: Tensor, context: Tensor | None = None) -> Tails:
+        lower, upper = self.tails(self.flat(numerics.finer(value)), self.theta(context))
+        return self.events(lower), self.events(upper)
+
+    def quantile(self, odds: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.events(self.at_odds(self.flat(numerics.finer(odds)), self.theta(context)))
 
     def theta(self, context: Tensor | None) -> dict[str, Tensor]:
         """Return the parameters by name."""
@@ -58,6 +74,10 @@ class SitesModule(BaseModule):
         """Return events ``(*batch, *event)`` as vectors ``(*batch, sites)``."""
         rank = len(self.event_shape)
         return value if rank == 1 else value.reshape((*value.shape[: value.dim() - rank], self.sites))
+
+    def events(self, x: Tensor) -> Tensor:
+        """Return vectors ``(*batch, sites)`` as events ``(*batch, *event)``."""
+        return x if len(self.event_shape) == 1 else x.reshape((*x.shape[:-1], *self.event_shape))
 
     def normal(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
         """Draw standard normals in the working precision, where the module is."""

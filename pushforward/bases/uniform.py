@@ -13,6 +13,7 @@ from torch.distributions import constraints
 
 from pushforward import supports
 from pushforward.bases.sites import SitesModule, per_site
+from pushforward.bases.tails import Tails
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.spec import PlanError
 
@@ -63,6 +64,8 @@ def CircleUniform() -> BoxUniform:
 class BoxModule(SitesModule):
     """Built `BoxUniform`."""
 
+    has_tails = True
+
     def __init__(self, plan: BoxUniform, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
         low, high = per_site(plan, "low", plan.low, event_shape), per_site(plan, "high", plan.high, event_shape)
@@ -83,6 +86,16 @@ class BoxModule(SitesModule):
         u = self.uniform(shape, generator)
         low, high = self._ends(u)
         return torch.minimum(low + (high - low) * u, high)
+
+    def tails(self, x: Tensor, theta: dict[str, Tensor]) -> Tails:
+        low, high = self._ends(x)
+        place = torch.clamp(x, low, high)
+        return torch.log((place - low) / (high - low)), torch.log((high - place) / (high - low))
+
+    def at_odds(self, odds: Tensor, theta: dict[str, Tensor]) -> Tensor:
+        low, high = self._ends(odds)
+        # From the nearer end: a value close to one keeps its digits.
+        return torch.where(odds < 0, low + (high - low) * torch.sigmoid(odds), high - (high - low) * torch.sigmoid(-odds))
 
     def _ends(self, like: Tensor) -> tuple[Tensor, Tensor]:
         low, high = (torch.tensor(ends, dtype=like.dtype, device=like.device) for ends in (self.low, self.high))

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, constraints, transform_to
+from torch.distributions import Distribution, Normal, constraints, transform_to
 
 from pushforward import numerics, supports
+from pushforward.bases.tails import Tails, normal_quantile, normal_tails
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.spec import PlanError
 
@@ -184,6 +185,7 @@ class WrappedModule(BaseModule):
         self.holder, self.extra = holder, extra
         self.batch_shape = torch.Size(shape[:split])
         self.has_rsample = made.has_rsample
+        self.has_tails = own == 0 and type(made).cdf is not Distribution.cdf
         self.support = made.support  # type: ignore[assignment]
         self.ends = None if made.support is None else supports.bounds(self.support)
 
@@ -208,3 +210,28 @@ class WrappedModule(BaseModule):
         made = self.holder.distribution().expand(batch + self.event_shape[: self.extra])
         drawn: Tensor = made.rsample() if self.has_rsample else made.sample()
         return drawn
+
+    def log_tails(self, value: Tensor, context: Tensor | None = None) -> Tails:
+        return _tails(self.holder.distribution(), self._inside(numerics.finer(value)))
+
+    def quantile(self, odds: Tensor, context: Tensor | None = None) -> Tensor:
+        made, odds = self.holder.distribution(), numerics.finer(odds)
+        if isinstance(made, Normal):
+            return made.loc + made.scale * normal_quantile(odds)
+
+        def function(x: Tensor) -> Tails:
+            place = self._inside(x)
+            lower, upper = _tails(made, place)
+            return lower - upper, torch.where(place == x, made.log_prob(place) - lower - upper, -math.inf)
+
+        return numerics.root(function, odds)
+
+    def _inside(self, x: Tensor) -> Tensor:
+        return x if self.ends is None else torch.clamp(x, *self.ends)
+
+
+def _tails(made: Distribution, x: Tensor) -> Tails:
+    if isinstance(made, Normal):
+        return normal_tails((x - made.loc) / made.scale)
+    probability = made.cdf(x)
+    return torch.log(probability), torch.log1p(-probability)

@@ -73,6 +73,46 @@ class Tanh(Kernel):
 
 
 @dataclass(frozen=True, repr=False)
+class Sin(Kernel):
+    r"""Sine, :math:`y = \sin x`, from :math:`(-\frac{\pi}{2}, \frac{\pi}{2})`, where it increases, to (-1, 1).
+
+    >>> Sin().build(())(torch.tensor(0.5235988))[0]
+    tensor(0.5000)
+    """
+
+    formula = "y = sin(x)"
+    domain = constraints.interval(-0.5 * math.pi, 0.5 * math.pi)
+    codomain = constraints.interval(-1.0, 1.0)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.sin(x), torch.log(torch.cos(x))
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.asin(y), -0.5 * (torch.log1p(-y) + torch.log1p(y))
+
+
+@dataclass(frozen=True, repr=False)
+class Cos(Kernel):
+    r"""Cosine turned round so that it increases, :math:`y = -\cos x`, from :math:`(0, \pi)` to (-1, 1).
+
+    A polar angle becomes a height, in which the uniform distribution on a sphere is uniform.
+
+    >>> Cos().build(())(torch.tensor(1.0471976))[0]
+    tensor(-0.5000)
+    """
+
+    formula = "y = -cos(x)"
+    domain = constraints.interval(0.0, math.pi)
+    codomain = constraints.interval(-1.0, 1.0)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return -torch.cos(x), torch.log(torch.sin(x))
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.acos(-y), -0.5 * (torch.log1p(-y) + torch.log1p(y))
+
+
+@dataclass(frozen=True, repr=False)
 class Softplus(Kernel):
     r"""Softplus, :math:`y = \log(1 + e^x)`, from all real values to the positive ones.
 

@@ -2,12 +2,13 @@
 
 from pushforward.targets.checkerboard import Checkerboard
 from pushforward.targets.curves import Circles, Spirals, SwissRoll, TwoMoons
-from pushforward.targets.energies import RingMixture, SineEnergy, TwoModes
+from pushforward.targets.energies import RingMixture, SineEnergy, Smiley, TwoModes
 from pushforward.targets.mixtures import GaussianGrid, GaussianRing, Pinwheel, TwoIndependent
+from pushforward.targets.picture import Picture
 from pushforward.targets.target import Target
 from pushforward.targets.triangular import Banana, Crescent, Funnel, Rosenbrock, SineWave
 
 __all__ = [
-    "Banana", "Checkerboard", "Circles", "Crescent", "Funnel", "GaussianGrid", "GaussianRing", "Pinwheel", "RingMixture", "Rosenbrock",
-    "SineEnergy", "SineWave", "Spirals", "SwissRoll", "Target", "TwoIndependent", "TwoModes", "TwoMoons",
+    "Banana", "Checkerboard", "Circles", "Crescent", "Funnel", "GaussianGrid", "GaussianRing", "Picture", "Pinwheel", "RingMixture",
+    "Rosenbrock", "SineEnergy", "SineWave", "Smiley", "Spirals", "SwissRoll", "Target", "TwoIndependent", "TwoModes", "TwoMoons",
 ]  # fmt: skip

@@ -115,6 +115,56 @@ class RingMixture(Target):
 
 
 @dataclass(eq=False, repr=False)
+class Smiley(Target):
+    r"""A face: two eyes and a mouth on a ring, :math:`p(x) \propto e^{-(\|x\| - 2)^2 / 2 \sigma^2 - (|x_2 + 0.8| - 1.2)^2 / 2 \sigma^2}`.
+
+    The constant, `log_normalizer`, is computed by quadrature to twelve digits. ``Smiley(2 * scale)`` is that of normflows.
+    Source: normflows (Stimper et al., 2023), which does not normalise it.
+
+    Args:
+        width: sigma.
+
+    >>> Smiley().sample((3,)).shape
+    torch.Size([3, 2])
+    """
+
+    width: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        nodes, weights = np.polynomial.legendre.leggauss(100 + math.ceil(16 / self.width))
+        nodes, weights = 0.5 * (nodes + 1), 0.5 * weights
+        total = 0.0
+        # The line between eyes and mouth is a kink: it is met from the distance 0.8 on, at an angle that goes like a square root.
+        for bent, end in ((False, 0.8), (True, math.sqrt(1.2 + 12 * self.width))):
+            place = end * nodes
+            r, step = (0.8 + place**2, 2 * place) if bent else (place, np.ones_like(place))
+            kink = -np.arcsin(np.minimum(0.8 / np.maximum(r, 0.8), 1))
+            density = np.zeros_like(r)
+            for low, high in ((np.full_like(r, -0.5 * np.pi), kink), (kink, np.full_like(r, 0.5 * np.pi))):
+                angle = low[:, None] + (high - low)[:, None] * nodes
+                height = np.abs(r[:, None] * np.sin(angle) + 0.8) - 1.2
+                density += 2 * (high - low) * (np.exp(-0.5 * (height / self.width) ** 2) @ weights)
+            total += end * float(weights @ (step * r * np.exp(-0.5 * ((r - 2) / self.width) ** 2) * density))
+        self.log_normalizer = math.log(total)
+
+    def density(self, x: Tensor) -> Tensor:
+        face = ((length(x) - 2) / self.width) ** 2 + self._height(x) ** 2
+        return -0.5 * face - self.log_normalizer
+
+    def draw(self, rows: int, source: Source) -> Tensor:
+        def propose(count: int) -> tuple[Tensor, Tensor]:
+            ring = _ring(count, 2.0, self.width, source)
+            return ring, torch.exp(-0.5 * self._height(ring) ** 2)
+
+        return source.accepted(rows, propose)
+
+    def _height(self, x: Tensor) -> Tensor:
+        """Return the distance from the height of the eyes or of the mouth, in widths."""
+        return (torch.abs(x[..., 1] + 0.8) - 1.2) / self.width
+
+
+@dataclass(eq=False, repr=False)
 class SineEnergy(Target):
     r"""The energies U2, U3 and U4: a sine, split in two past its middle ("gap") or to the right ("split"), for :math:`|x_1| \le 4`.
 

@@ -10,7 +10,7 @@ from pushforward.kernel import Elementwise
 from pushforward.kernels.activations import CumulativeDistribution, Softclip
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.cholesky import Cholesky, CorrCholesky, LowerCholesky
-from pushforward.kernels.fixed import Exp, Sigmoid
+from pushforward.kernels.fixed import Cos, Exp, Sigmoid, Sin
 from pushforward.kernels.linear import Linear
 from pushforward.kernels.simplex import Ordered, SimplexToOrdered, Softmax, StickBreaking
 from pushforward.kernels.spline import Spline
@@ -29,6 +29,8 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
     "CumulativeDistribution, Cauchy": (CumulativeDistribution("Cauchy"), (1,), None),
     "CumulativeDistribution, Laplace": (CumulativeDistribution("Laplace"), (3,), None),
     "CumulativeDistribution, Gumbel": (CumulativeDistribution("Gumbel", 0.0, 5.0), (2,), None),
+    "Sin": (Sin(), (2,), None),
+    "Cos": (Cos(), (2,), None),
     "LogTanh": (LogTanh(), (2,), None),
     "PositivePower": (PositivePower(1.7), (2,), None),
     "SignedPower": (SignedPower(), (3,), None),

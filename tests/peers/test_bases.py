@@ -5,26 +5,30 @@ from __future__ import annotations
 import math
 import warnings
 
+import numpy as np
 import pytest
 import torch
 import torch.distributions as td
 from scipy import stats
 
-from pushforward import targets
+from pushforward import targets, transforms
 from pushforward.bases import (
     BoxUniform,
     DiagNormal,
     FullNormal,
     GeneralizedNormal,
     MixtureOfNormals,
+    OrderStatistics,
     Product,
     StandardNormal,
+    Truncated,
     VonMises,
     wrap,
 )
-from pushforward.distributions import Flow
+from pushforward.distributions import Flow, TransformedDistribution
 from pushforward.io import dtype_name
 from pushforward.kernels.linear import ROW_BOUND
+from pushforward.nets import MLP
 from pushforward.spec import PlanError, Spec
 from pushforward.testing import randomize
 
@@ -176,6 +180,96 @@ def test_products():
     assert math.isfinite(gaussian.log_prob(outside))  # theirs is no density outside its interval
 
 
+def double(*numbers):
+    return (torch.tensor(number, dtype=torch.float64) for number in numbers)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 2.0), (0.5, math.inf), (-math.inf, -1.0)])
+def test_truncated(low, high):
+    known = zuko.distributions.Truncated(zuko.distributions.Normal(*double(0.3, 1.7)), *double(low, high))
+    ours = Truncated(wrap(td.Normal(*double(0.3, 1.7))), low, high).build(()).double()
+    inside = X.flatten()[(X.flatten() > low) & (X.flatten() < high)]
+    agree(ours.log_prob, known.log_prob, inside)
+    assert torch.equal(ours.log_prob(X).isfinite(), X.clamp(low, high) == X)
+
+
+def test_zukos_truncated_has_no_tails():
+    known = zuko.distributions.Truncated(zuko.distributions.Normal(0.0, 1.0), 8.0, 9.0)
+    assert torch.isnan(known.log_prob(torch.tensor(8.5)))
+    with torch.random.fork_rng():
+        assert float(known.rsample((100,)).max()) < 8
+    ours = Truncated(StandardNormal(), 8.0, 9.0).build(())
+    assert ours.log_prob(torch.tensor(8.5)).item() == pytest.approx(stats.truncnorm(8, 9).logpdf(8.5), abs=1e-5)
+    drawn = ours.rsample(torch.Size((100,)), None, torch.Generator().manual_seed(0))
+    assert bool(((drawn > 8) & (drawn < 9)).all())
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_order_statistics(descending):
+    normal, base = zuko.distributions.Normal(*double(0.0, 1.0)), StandardNormal()
+    for theirs, ours in (
+        (zuko.distributions.Sort(normal, 3, descending), OrderStatistics(base, descending=descending).build((3,))),
+        (zuko.distributions.TopK(normal, 3, 7, descending=descending), OrderStatistics(base, 7, descending).build((3,))),
+    ):
+        x = X.sort(-1, descending).values
+        agree(ours.log_prob, theirs.log_prob, x)
+        assert bool((ours.log_prob(x.flip(-1)) == -math.inf).all())
+        assert bool((theirs.log_prob(x.flip(-1)) == -math.inf).all())
+    extreme = (zuko.distributions.Maximum if descending else zuko.distributions.Minimum)(normal, 5)
+    agree(OrderStatistics(base, 5, descending).build(()).log_prob, extreme.log_prob, X[:, 0])
+    # Beyond eight standard deviations torch's distribution function, and so theirs, is 0 or 1.
+    far = torch.tensor([-9.0 if descending else 9.0], dtype=torch.float64)
+    assert math.isfinite(OrderStatistics(base, 5, descending).build(()).log_prob(far))
+    assert extreme.log_prob(far) == -math.inf
+
+
+def test_priors_of_nflows():
+    low, high = torch.zeros(3), torch.tensor([10.0, 10.0, 1 / 3])
+    matrix = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    ours = TransformedDistribution(td.Independent(td.Uniform(low, high), 1), [transforms.LowerCholeskyAffine(torch.zeros(3), matrix)])
+    known = nflows.distributions.uniform.MG1Uniform(low, high)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = known.sample((20,))
+        torch.manual_seed(0)
+        drawn = ours.sample((20,))
+        oscillating = nflows.distributions.uniform.LotkaVolterraOscillating()
+        y = oscillating.sample((200,)).double()
+    assert torch.allclose(drawn, theirs)
+    assert torch.allclose(ours.log_prob(theirs), known.log_prob(theirs).sum(-1))
+    mean = torch.tensor([0.01, 0.5, 1.0, 0.01]).log()
+    cut = Truncated(wrap(td.Normal(mean, 0.5)), -5.0, 2.0).build((4,)).double()
+    off = cut.log_prob(y) - oscillating.log_prob(y)
+    # Theirs has the density of the box as a factor, and in its constant erf(z) in place of (1 + erf(z / sqrt 2)) / 2.
+    assert torch.allclose(off, off.mean().expand(200), atol=1e-5)
+    z = ((torch.tensor([[2.0], [-5.0]]) - mean) / 0.5).double()
+    wrong = 4 * math.log(7) + torch.log(z.erf().diff(dim=0).abs()).sum() - torch.log(torch.special.ndtr(z).diff(dim=0).abs()).sum()
+    assert off.mean().item() == pytest.approx(wrong.item(), abs=1e-5)
+    assert math.exp(wrong.item()) == pytest.approx(47000, rel=0.01)
+
+
+def test_a_normal_for_each_class():
+    theirs = nf.distributions.base.ClassCondDiagGaussian(2, 3).double()
+    randomize(theirs, 0.6)
+    label = torch.arange(30) % 3
+    table = torch.cat([theirs.loc, unclamp(theirs.log_scale)]).detach()
+    linear = torch.nn.Linear(3, 4, bias=False).double()
+    with torch.no_grad():
+        linear.weight.copy_(table)
+    plain = DiagNormal(net=linear.float()).build((2,), (3,)).double()
+    with torch.no_grad():
+        plain.parameters_of.net.module.weight.copy_(table)
+    planned = DiagNormal(net=MLP((3,))).build((2,), (3,)).double()
+    first, last = planned.parameters_of.net.layers
+    with torch.no_grad():  # a hidden unit for each class
+        first.c.weight.copy_(torch.eye(3))
+        first.c.bias.zero_()
+        last.weight.copy_(table)
+    context = torch.eye(3, dtype=torch.float64)[label]
+    for ours in (plain, planned):
+        agree(lambda x, ours=ours: ours.log_prob(x, context), lambda x: theirs.log_prob(x, label), X[:, :2])
+
+
 TWO, ONES = torch.tensor([0.5, -1.0]), torch.tensor([1.0, 2.0])
 PYRO = {
     "Normal": lambda: pyro.Normal(TWO, ONES),
@@ -231,3 +325,18 @@ def test_targets_of_the_peers():
     agree(lambda v: rings.log_prob(v) + rings.log_normalizer, nf.distributions.RingMixture(3).log_prob, x)
     # FlowTorch's funnel has its features the other way round.
     agree(targets.Funnel().log_prob, lambda v: flowtorch.distributions.NealsFunnel().log_prob(v.flip(-1)), x)
+    smiley = targets.Smiley(0.5)
+    agree(lambda v: smiley.log_prob(v) + smiley.log_normalizer, nf.distributions.prior.Smiley(0.25).log_prob, x)
+
+
+def test_normflows_pictures_have_no_edge():
+    image = np.random.default_rng(0).random((5, 4))
+    theirs, ours = nf.distributions.prior.ImagePrior(image), targets.Picture(image)
+    # Theirs spreads all but the last of n pixels over the range, of which that is the end; ours each of them.
+    centres = torch.tensor([[-3 + 6 * (i + 0.5) / 3, -3 + 6 * (j + 0.5) / 4] for i in range(3) for j in range(4)], dtype=torch.float64)
+    same = targets.Picture(image[1:, :-1])
+    off = same.log_prob(centres) - theirs.log_prob(centres)
+    assert torch.allclose(off, off.mean().expand(12), atol=1e-6)  # theirs is no density: no area of a pixel
+    outside = torch.tensor([[100.0, 100.0]], dtype=torch.float64)
+    assert math.isfinite(theirs.log_prob(outside))
+    assert ours.log_prob(outside) == -math.inf

@@ -15,6 +15,7 @@ from pushforward import supports
 from pushforward.core import Compose
 from pushforward.kernels.activations import CauchyCDF, CumulativeDistribution, Softclip
 from pushforward.kernels.cholesky import Cholesky, CorrCholesky, LowerCholesky, PositiveDefinite
+from pushforward.kernels.fixed import Cos, Sin
 from pushforward.kernels.simplex import Ordered, SimplexToOrdered, StickBreaking
 from pushforward.kernels.tails import LogTanh, PositivePower, SignedPower
 from pushforward.structures.reshape import Reshape
@@ -49,6 +50,8 @@ SIMPLEX = supports.Simplex().member(draw(5, 4))
     ("plan", "theirs", "x"),
     [
         (Softclip(2.0), zuko.SoftclipTransform(2.0), draw(5, 3)),
+        (Sin(), zuko.SinTransform(), 0.9 * torch.atan(draw(5, 3))),
+        (Cos(), zuko.CosTransform(), 0.5 * math.pi + 0.9 * torch.atan(draw(5, 3))),
         (PositivePower(1.7), pyro.PositivePowerTransform(1.7), draw(5, 3)),
         (StickBreaking(), own.StickBreakingTransform(), draw(5, 3)),
         (CorrCholesky(), own.CorrCholeskyTransform(), draw(5, 6)),
