@@ -91,12 +91,22 @@ INLINE REAL FN(log)(REAL x) {
 #endif
 }
 
+#ifdef SINGLE
+/* c ? a : b by bits: of a condition the compiler makes two polynomials, one for each side, and selects at the end. */
+INLINE float FN(chosen)(int c, float a, float b) {
+  union { float f; uint32_t i; } x = {a}, y = {b}, z;
+  const uint32_t mask = 0u - (uint32_t)c;
+  z.i = (x.i & mask) | (y.i & ~mask);
+  return z.f;
+}
+#endif
+
 /* arctan by reduction to |t| <= 1 (float) or tan(pi/8) (double). */
 INLINE REAL FN(atan)(REAL x) {
 #ifdef SINGLE
   float a = ABS(x);
   int far = a > 1.0f;
-  float t = (far ? 1.0f : a) / (far ? a : 1.0f), z = t * t;
+  float t = FN(chosen)(far, 1.0f, a) / FN(chosen)(far, a, 1.0f), z = t * t;
   float p = -0.0023869973167f; /* 2e-8 */
   p = FMA(p, z, 0.013507771427f);
   p = FMA(p, z, -0.035871538982f);
