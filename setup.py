@@ -1,6 +1,7 @@
 """Builds the compiled kernels; everything else is in pyproject.toml."""
 
 import sys
+from pathlib import Path
 
 from setuptools import Extension, setup
 
@@ -11,6 +12,7 @@ if sys.platform.startswith("linux"):
 KERNELS = Extension(
     "pushforward.native._kernels",
     sources=["pushforward/native/src/kernels.c"],
+    depends=[str(header) for header in Path("pushforward/native/src").glob("*.h")],
     extra_compile_args=FLAGS,
     libraries=[] if sys.platform == "win32" else ["m"],
     # It calls nothing of Python, so one file serves every version from the first on.

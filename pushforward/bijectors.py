@@ -102,22 +102,23 @@ def SplineCoupling(
     return Coupling(Spline(bins, bound, order), mask, flip, net)
 
 
-def PLU(seed: int = 0, bound: float = 3.0, net: NetLike | None = None) -> Compose:
+def PLU(seed: int = 0, bound: float = 3.0, net: NetLike | None = None, axis: int = -1) -> Compose:
     r"""Linear map by its PLU factors, :math:`y = P (L U x + b)`, P a permutation that ``seed`` sets: an invertible 1x1 convolution.
 
-    For the channels of an image, ``OnAxis(PLU(), 0)`` acts on the first event axis. Source: Glow: Generative Flow with Invertible 1x1
-    Convolutions (Kingma, Dhariwal, 2018).
+    For the channels of an image take ``axis=0``. Source: Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma, Dhariwal, 2018).
 
     Args:
         seed: Seed of the permutation.
         bound: The largest absolute log of a diagonal entry.
         net: The network from context to the entries (None: free parameters).
+        axis: The event axis that the vectors lie along.
 
-    >>> PLU(seed=3)
-    Compose((Linear(), Shuffle(seed=3)))
+    >>> PLU(seed=3, axis=0)
+    Compose((OnAxis(Linear()), Shuffle(seed=3)))
     """
     linear = Linear(bound=bound)
-    return Compose([linear if net is None else Elementwise(linear, net), Shuffle(seed)])
+    parts: list[Bijector] = [linear if net is None else Elementwise(linear, net), Shuffle(seed)]
+    return Compose([part if part.axis == axis else OnAxis(part, axis) for part in parts])
 
 
 __all__ = [

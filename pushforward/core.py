@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -361,6 +361,8 @@ class BaseModule(nn.Module):
     has_tails: bool = False
     """Whether its sites are independent of one another and their distribution functions are known: `log_tails` and `quantile`."""
     uses_context: bool = False
+    follows_data: bool = False
+    """Whether `update` moves something."""
     batch_shape: torch.Size = torch.Size()
     support: Constraint = constraints.real
 
@@ -384,5 +386,20 @@ class BaseModule(nn.Module):
         """Return ``(*batch, *event)`` whose `log_tails` differ by ``odds``, the log-odds of the distribution function."""
         raise NotImplementedError
 
+    def calibrate(self, value: Tensor, context: Tensor | None = None) -> None:
+        """Set what depends on data from values of the base; only bases with bijections inside have something to set."""
+
+    def update(self, value: Tensor, context: Tensor | None = None) -> None:
+        """Move what follows the data of a training step by values of the base; see `TransformModule.update`."""
+
     def extra_repr(self) -> str:
         return f"{self.plan!r}, event_shape={self.event_shape}"
+
+
+def hand_down(
+    action: Literal["calibrate", "update"], value: Tensor, context: Tensor | None, transform: TransformModule, base: BaseModule
+) -> None:
+    """Let a bijection, and then the base under it, ``calibrate`` or ``update``, each by the values on its own data side."""
+    getattr(transform, action)(value, context)
+    if action == "calibrate" or base.follows_data:
+        getattr(base, action)(transform.inverse(value, context)[0], context)

@@ -41,6 +41,7 @@ class Description:
     """What a plan or a flow is made of; printing it gives the text, the fields are for programs.
 
     ``training_bytes`` is the peak of one training step (values, gradients, Adam's two moments, activations) at ``batch`` rows.
+    ``components`` are the distributions that the base is a mixture or a product of, each with its own layers; they lie below the layers.
     """
 
     title: str
@@ -48,9 +49,27 @@ class Description:
     batch: int
     parameters: int
     training_bytes: int
+    components: tuple[Description, ...] = ()
 
     def __str__(self) -> str:
-        lines = [self.title, ""]
+        lines = [self.title, "", *self._listing()]
+        lines += [
+            "",
+            f"total: {self.parameters:,} parameters; {self._passes('sample')} passes to sample, {self._passes('score')} to score; "
+            f"peak of a training step at batch {self.batch:,}: {_bytes(self.training_bytes)}",
+            "layers run in this order from the base to the data (sampling) and back (scoring); input and output have the same size.",
+            "trained by maximum likelihood: loss = -mean log p(x), log p(x) = log p_base(z) + sum of log|det dz/dx|, z = inverse(x);",
+            "gradients are those of automatic differentiation through the formulas above, networks included.",
+        ]
+        return "\n".join(lines)
+
+    def _listing(self) -> list[str]:
+        """Return the lines of the components and, after them, of the layers."""
+        lines: list[str] = []
+        for component in self.components:
+            lines += [""] * bool(lines)
+            lines += [f"{component.title}, {component.parameters:,} parameters", *(f"    {line}".rstrip() for line in component._listing())]
+        lines += [""] * bool(lines and self.layers)
         for index, layer in enumerate(self.layers):
             lines += [
                 f"{index:>2}  {layer.name}",
@@ -63,35 +82,38 @@ class Description:
                 f"{_passes(layer.passes_to_score, layer.steps_to_score)} to score",
                 f"      memory      {_bytes(layer.training_bytes)} in training at batch {self.batch:,}",
             ]
-        to_sample = _passes(sum(layer.passes_to_sample for layer in self.layers), sum(layer.steps_to_sample for layer in self.layers))
-        to_score = _passes(sum(layer.passes_to_score for layer in self.layers), sum(layer.steps_to_score for layer in self.layers))
-        lines += [
-            "",
-            f"total: {self.parameters:,} parameters; {to_sample} passes to sample, {to_score} to score; "
-            f"peak of a training step at batch {self.batch:,}: {_bytes(self.training_bytes)}",
-            "layers run in this order from the base to the data (sampling) and back (scoring); input and output have the same size.",
-            "trained by maximum likelihood: loss = -mean log p(x), log p(x) = log p_base(z) + sum of log|det dz/dx|, z = inverse(x);",
-            "gradients are those of automatic differentiation through the formulas above, networks included.",
-        ]
-        return "\n".join(lines)
+        return lines
+
+    def _passes(self, to: str) -> str:
+        return _passes(*(self._total(f"{what}_to_{to}") for what in ("passes", "steps")))
+
+    def _total(self, count: str) -> int:
+        """Return a count of all layers; every component of a mixture is drawn and scored."""
+        own: int = sum(getattr(layer, count) for layer in self.layers)
+        return own + sum(part._total(count) for part in self.components)
 
 
-def describe(module: nn.Module, base: nn.Module | None = None, title: str = "", batch: int = 1000) -> Description:
-    """Describe a built bijection, and the base under it.
+def describe(module: nn.Module | None, base: nn.Module | None = None, title: str = "", batch: int = 1000) -> Description:
+    """Describe a built bijection, and the base under it, with what that is itself made of.
 
     Memory is not estimated by a formula: one training step is run on the meta device, which allocates nothing, and every tensor
     that it would allocate is followed from birth to death.
 
     Args:
-        module: What a plan built.
+        module: What a plan built (None: a base alone).
         base: The built base distribution.
         title: The first line.
         batch: Rows of a training step, at least 1.
     """
     if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
         raise ValueError(f"describe: expected batch to be a whole number of at least 1, got {batch!r}")
+    root, below = _root(base)
+    inner: list[Any] = [*getattr(root, "components", ()), *getattr(root, "parts", ())]
+    components = [
+        describe(None, part, f"component {index} of {len(inner)}, from {_root(part)[0].plan}", batch) for index, part in enumerate(inner)
+    ]
     layers = []
-    for layer in _leaves(module):
+    for layer in (*below, *(() if module is None else _leaves(module))):
         parameters = _count(layer)
         held = _step_bytes(layer, None, batch).held
         layers.append(
@@ -110,10 +132,10 @@ def describe(module: nn.Module, base: nn.Module | None = None, title: str = "", 
                 training_bytes=_state_bytes(layer) + held,
             )
         )
-    total = _count(module) + (0 if base is None else _count(base))
+    total = sum(_count(part) for part in (module, base) if part is not None)
     # Adam holds two moments; values and gradients are followed by the run itself.
     peak = _step_bytes(module, base, batch).peak
-    return Description(title or repr(getattr(module, "plan", module)), tuple(layers), batch, total, peak)
+    return Description(title or repr(getattr(module, "plan", module)), tuple(layers), batch, total, peak, tuple(components))
 
 
 def _passes(passes: int, steps: int) -> str:
@@ -126,6 +148,14 @@ def _leaves(module: Any) -> Iterator[Any]:
             yield from _leaves(layer)
     else:
         yield module
+
+
+def _root(base: Any) -> tuple[Any, list[Any]]:
+    """Return the base under a base that is itself pushed through bijections, and their layers."""
+    layers: list[Any] = []
+    while hasattr(base, "transform"):
+        layers, base = [*_leaves(base.transform), *layers], base.base
+    return base, layers
 
 
 def _formula(plan: Any) -> str:
@@ -199,21 +229,23 @@ class _Step:
 
 def _step_bytes(module: Any, base: Any, batch: int) -> _Step:
     """Return the bytes that the graph of one training step holds, and the step's peak, from a run on the meta device."""
-    on_cpu = AS_ON_CPU.set(all(p.is_cpu for p in module.parameters()))
+    parts = [part for part in (module, base) if part is not None]
+    on_cpu = AS_ON_CPU.set(all(p.is_cpu for part in parts for p in part.parameters()))
     try:
-        return _traced(copy.deepcopy(module).to("meta"), None if base is None else copy.deepcopy(base).to("meta"), batch)
+        alone, below = (None if part is None else copy.deepcopy(part).to("meta") for part in (module, base))
+        return _traced(alone, below, batch)
     finally:
         AS_ON_CPU.reset(on_cpu)
 
 
 def _traced(module: Any, base: Any, batch: int) -> _Step:
-    parts = [module] if base is None else [module, base]
+    parts = [part for part in (module, base) if part is not None]
     parameters = [p for part in parts for p in part.parameters()]
     buffers = [b for part in parts for b in part.buffers()]
     dtype = next((t.dtype for t in (*parameters, *buffers) if t.is_floating_point()), torch.get_default_dtype())
-    y = torch.empty(batch, *module.out_shape, device="meta", dtype=dtype)
-    needed = module.uses_context or (base is not None and base.uses_context)
-    context = torch.empty(batch, *module.context_shape, device="meta", dtype=dtype) if needed else None
+    y = torch.empty(batch, *(base.event_shape if module is None else module.out_shape), device="meta", dtype=dtype)
+    needed = any(part.uses_context for part in parts)
+    context = torch.empty(batch, *parts[0].context_shape, device="meta", dtype=dtype) if needed else None
     learnable = [p for p in parameters if p.requires_grad]
     sizes = [p.numel() * p.element_size() for p in learnable]
     tracker = _Allocations()
@@ -222,7 +254,7 @@ def _traced(module: Any, base: Any, batch: int) -> _Step:
             tracker.follow(tensor)
         tracker.alive += 2 * sum(sizes)  # Adam's two moments
         before = tracker.alive
-        x, ladj = module.inverse(y, context)
+        x, ladj = (y, y.new_zeros(())) if module is None else module.inverse(y, context)
         loss = ladj if base is None else ladj + base.log_prob(x, context)
         total = -(loss.mean() + (0 if base is not None else 0 * x.sum()))
         del x, ladj, loss

@@ -12,7 +12,7 @@ from torch.distributions import Distribution, constraints
 
 from pushforward import io, numerics, supports
 from pushforward.bases import Wrapped, wrap
-from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, TransformModule, as_shape
+from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, TransformModule, as_shape, hand_down
 from pushforward.describe import Description, describe
 from pushforward.doors import as_size, broadcast, check_tensor
 from pushforward.kernels.circular import Unwrap
@@ -144,7 +144,7 @@ class Flow(nn.Module, Distribution):
             ``(*batch)``, in nats, at least float32; -inf outside the support, NaN for a row that has a NaN.
         """
         self._check_value(value)
-        context = self._enter(context)
+        context = self.inner_context(context)
         broadcast(value.shape[: value.dim() - len(self.event_shape)], self.batch_of(context), "log_prob: the batch of the value")
         if self._validate_args and not torch.compiler.is_compiling():
             self._require_support(value)
@@ -192,18 +192,18 @@ class Flow(nn.Module, Distribution):
     # Beyond a distribution: data, files, description
 
     def calibrate(self, value: Tensor, context: Tensor | None = None) -> None:
-        """Measure what layers take from data (`Standardize`) from rows of data and context."""
+        """Measure what layers, and those inside the base, take from data (`Standardize`) from rows of data and context."""
         self._check_value(value)
         with torch.no_grad():
             if self.context_units is not None and context is not None:
                 self.context_units.calibrate(context)
-            self.transform.calibrate(value, self._enter(context))
+            hand_down("calibrate", value, self.inner_context(context), self.transform, self.base)
 
     def update(self, value: Tensor, context: Tensor | None = None) -> None:
         """Move what layers follow from step to step (`BatchNorm`) by the rows of a training step; `fit` calls it before each."""
-        if self.transform.follows_data:
+        if self.transform.follows_data or self.base.follows_data:
             with torch.no_grad():
-                self.transform.update(value, self._enter(context))
+                hand_down("update", value, self.inner_context(context), self.transform, self.base)
 
     def standardize(self, value: Tensor, context: Tensor | None = None) -> None:
         """Put a `Standardize` layer next to the data, before the maps that bound the values, if there is none; then `calibrate`.
@@ -245,7 +245,7 @@ class Flow(nn.Module, Distribution):
         title = f"Flow of {tuple(self.event_shape)} from {base}" + (f" given {self.context_shape}" if self.context_shape else "")
         return describe(self.transform, self.base, title, batch)
 
-    # Internals shared with the conditioned view
+    # For what looks inside: the conditioned view, and adapters to other libraries
 
     def batch_of(self, context: Tensor | None) -> torch.Size:
         """Return the batch shape for a context: that of the context broadcast with that of the base."""
@@ -253,11 +253,21 @@ class Flow(nn.Module, Distribution):
             return self.base.batch_shape
         return broadcast(context.shape[: context.dim() - len(self.context_shape)], self.base.batch_shape, "the batch of the context")
 
-    def _check_value(self, value: Tensor) -> None:
-        check_tensor("value", value, self.event_shape, *self._place())
+    def inner_context(self, context: Tensor | None) -> Tensor | None:
+        """Return a context in the flow's own units, as `transform` and `base` take it.
 
-    def _enter(self, context: Tensor | None) -> Tensor | None:
-        """Return a checked context in the flow's own units."""
+        Args:
+            context: ``(*batch, *context)`` in the user's units, of the flow's dtype; None for a flow without one.
+
+        Raises:
+            ValueError: A context is missing, of another shape or place, or not expected.
+            TypeError: It is no tensor, or of another precision.
+
+        >>> from pushforward.flows import MAF
+        >>> flow, x, c = MAF(2, context=1), torch.zeros(3, 2), torch.ones(3, 1)
+        >>> flow.transform.inverse(x, flow.inner_context(c))[1].shape
+        torch.Size([3])
+        """
         if self.context_shape is None:
             if context is not None:
                 raise ValueError("Flow: expected no context, since the flow was built without context_shape, got one")
@@ -268,6 +278,9 @@ class Flow(nn.Module, Distribution):
         assert self.context_units is not None
         inner: Tensor = self.context_units.inverse(context)[0]
         return inner
+
+    def _check_value(self, value: Tensor) -> None:
+        check_tensor("value", value, self.event_shape, *self._place())
 
     def _require_support(self, value: Tensor) -> None:
         inside = self.support.check(value) | supports.any_site(torch.isnan(value), len(self.event_shape))
@@ -287,7 +300,7 @@ class Flow(nn.Module, Distribution):
         if reparametrised and not self.has_rsample:
             raise NotImplementedError(f"rsample: the base {self.base.plan!r} has no reparametrised samples; use sample")
         shape = as_size(sample_shape)
-        context = self._enter(context)
+        context = self.inner_context(context)
         batch = self.batch_of(context) if batch_shape is None else batch_shape
         x = self.base.rsample(torch.Size(shape + batch), context, generator)
         y, ladj = self.transform(x, context)
@@ -316,7 +329,7 @@ class ConditionedFlow(Distribution):
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (torch's interface)
 
     def __init__(self, flow: Flow, context: Tensor | None, batch_shape: torch.Size | None = None) -> None:
-        own = flow.batch_of(flow._enter(context))
+        own = flow.batch_of(flow.inner_context(context))
         if batch_shape is not None and broadcast(own, batch_shape, "expand: the batch") != batch_shape:
             raise ValueError(f"expand: expected a batch shape that {tuple(own)} broadcasts to, got {tuple(batch_shape)}")
         self.flow, self.context = flow, context

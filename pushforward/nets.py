@@ -120,15 +120,19 @@ def _masks(sees: Mask | None, widths: Sequence[int], context: int) -> list[Mask 
     sets = sets[np.lexsort((*sets.T, sets.sum(1)))]
     if not context and len(sets) > 1:
         sets = sets[sets.any(1)]  # a unit that sees nothing is a constant, unless there is a context
-    nested = all(_within(a[None], b[None]).item() for a, b in zip(sets, sets[1:], strict=False))
+    nested = all(within(a[None], b[None]).item() for a, b in zip(sets, sets[1:], strict=False))
     if not nested and min(widths) < len(sets):
         raise PlanError(f"MLP: expected hidden widths of at least {len(sets)}, one unit for each set of parents, got {tuple(widths)}")
     hidden = [sets[[unit * len(sets) // width for unit in range(width)]] for width in widths]
-    between = [_within(early, late) for early, late in zip(hidden, hidden[1:], strict=False)]
-    return [hidden[0], *between, _within(hidden[-1], sees)]
+    between = [within(early, late) for early, late in zip(hidden, hidden[1:], strict=False)]
+    return [hidden[0], *between, within(hidden[-1], sees)]
 
 
-def _within(early: Mask, late: Mask) -> Mask:
-    """Return ``(late, early)``: where the early set is part of the late one."""
+def within(early: Mask, late: Mask) -> Mask:
+    """Return for sets of inputs, ``(early, inputs)`` and ``(late, inputs)``, a mask ``(late, early)``: where the early is part of the late.
+
+    >>> within(np.array([[True, False], [True, True]]), np.array([[True, False]]))
+    array([[ True, False]])
+    """
     missing = early.astype(np.float32) @ (~late).astype(np.float32).T
     return np.asarray(missing.T < 0.5)

@@ -258,6 +258,29 @@ class Own(td.Normal):
         return super().log_prob(value) - 1
 
 
+class Elsewhere(td.Normal):
+    """A subclass that says something else than its parent, which no call of log_prob shows."""
+
+    @property
+    def mean(self):
+        return self.loc + 1
+
+    @property
+    def support(self):
+        return td.constraints.positive
+
+
+class Shifted:
+    """Behaviour to mix in."""
+
+    def rsample(self, sample_shape=()):
+        return super().rsample(sample_shape) + 1
+
+
+class Mixed(Shifted, td.Normal):
+    """A subclass whose behaviour comes from beside its parent."""
+
+
 class Foreign(td.Distribution):
     """A distribution that torch does not know."""
 
@@ -271,7 +294,12 @@ class Foreign(td.Distribution):
     ("base", "words"),
     [
         (lambda: Foreign(), "base: expected a distribution of torch.distributions, or a Base plan, got Foreign"),
-        (lambda: Own(0.0, 1.0), "got Own"),
+        (
+            lambda: Own(0.0, 1.0),
+            "got Own, whose own log_prob would be lost, since a plan keeps the name 'Normal'; write a Base plan for it",
+        ),
+        (lambda: Elsewhere(0.0, 1.0), "got Elsewhere, whose own mean, support would be lost"),
+        (lambda: Mixed(0.0, 1.0), "got Mixed, whose own rsample would be lost"),
         (lambda: td.Independent(Own(TWO, ONES), 1), "got Own"),
         (
             lambda: td.TransformedDistribution(td.Normal(0.0, 1.0), [td.ExpTransform()]),
@@ -286,9 +314,18 @@ def test_what_cannot_be_wrapped_says_so(base, words):
 
 def test_a_subclass_that_changes_nothing_is_its_parent():
     class Same(td.Normal):
-        pass
+        has_rsample = True
 
-    assert wrap(Same(0.0, 2.0)) == wrap(td.Normal(0.0, 2.0))
+        def __init__(self, scale):
+            super().__init__(0.0, scale)
+
+        def expand(self, batch_shape, _instance=None):
+            return super().expand(batch_shape, self._get_checked_instance(Same, _instance))
+
+        def of_its_own(self):
+            return self.scale
+
+    assert wrap(Same(2.0)) == wrap(td.Normal(0.0, 2.0))
 
 
 @pytest.mark.parametrize("base", [td.Bernoulli(torch.tensor([0.5, 0.5])), td.Poisson(torch.ones(2)), td.Categorical(torch.ones(2))])

@@ -7,6 +7,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import pushforward.bijectors as bij
+from pushforward.bases.flow_mixture import Mixture, Pushforward
+from pushforward.bases.product import Product
 from pushforward.distributions import DiagNormal, Flow, StandardNormal
 from pushforward.flows import IAF, MAF, NSF, RealNVP
 from pushforward.native.library import LIBRARY
@@ -159,3 +161,34 @@ def test_a_flow_without_parameters():
     description = Flow(StandardNormal(), [bij.Reverse(), bij.Exp()], 2).describe(batch=10)
     assert description.parameters == 0
     assert description.training_bytes > 0
+
+
+def test_a_mixture_lists_its_components():
+    whole = Pushforward(StandardNormal(), [bij.Affine(), bij.SplineCoupling(net=bij.MLP((8,)))])
+    nested = Pushforward(Mixture([whole, DiagNormal()]), bij.Reverse())
+    flow = Flow(Mixture([nested, DiagNormal()], net=bij.MLP((4,))), bij.Affine(), 2, 1)
+    description = flow.describe(batch=64)
+    first, second = description.components
+    assert [layer.name for layer in description.layers] == ["Affine()"]
+    assert [layer.name for layer in first.layers] == ["Reverse()"]
+    assert [layer.name for layer in first.components[0].layers] == [repr(plan) for plan in whole.bijector]
+    assert (second.layers, second.components, second.parameters) == ((), (), 4)
+    assert second.title == "component 1 of 2, from DiagNormal()"
+    # The weights' own are of no component.
+    weights = sum(p.numel() for p in flow.base.parameters_of.parameters())
+    assert description.parameters == sum(p.numel() for p in flow.parameters())
+    assert description.parameters == first.parameters + second.parameters + description.layers[0].parameters + weights
+    assert 0 < second.training_bytes < first.training_bytes < description.training_bytes
+    text = str(description)
+    assert all(text.count(f"  {plan!r}") == 1 for plan in (whole.bijector[1], bij.Reverse()))
+    assert "component 0 of 2, from Mixture" in text
+    # All components are drawn, and all are scored: Affine twice, the coupling and Reverse.
+    assert "4 passes to sample, 4 to score" in text
+
+
+def test_a_flow_whose_base_is_a_flow_lists_the_layers_of_both():
+    flow = Flow(Pushforward(Pushforward(StandardNormal(), bij.Affine()), bij.Reverse()), bij.Exp(), 2)
+    assert [layer.name for layer in flow.describe().layers] == ["Affine()", "Reverse()", "Exp()"]
+    blocks = Flow(Product([Pushforward(StandardNormal(), bij.Affine()), DiagNormal()], [1, 1]), bij.Reverse(), 2).describe()
+    assert [len(part.layers) for part in blocks.components] == [1, 0]
+    assert blocks.parameters == sum(part.parameters for part in blocks.components) == 4

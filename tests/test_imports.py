@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -235,6 +236,42 @@ def test_optional_packages_are_imported_where_they_are_used(name):
     assert not bad, "use pushforward.extras.require inside the function"
     late = [target for target, at_import, typing in own_imports(name) if not early(target) and at_import and not typing]
     assert not late, "import this inside the function"
+
+
+def required():
+    """Return the modules that the library asks for with the extras that it says bring them."""
+    calls = (node for path in MODULES.values() for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    return {tuple(part.value for part in call.args) for call in calls if isinstance(call.func, ast.Name) and call.func.id == "require"}
+
+
+def extras():
+    """Return what each extra of pyproject.toml brings, those of other extras included."""
+    section = (ROOT.parent / "pyproject.toml").read_text().split("[project.optional-dependencies]")[1].split("\n[")[0]
+    own = {name: ast.literal_eval(parts) for name, parts in re.findall(r"^(\w+) = (\[.*?\])$", section, re.MULTILINE | re.DOTALL)}
+
+    def brought(name):
+        for part in own[name]:
+            inner = re.fullmatch(r"pushforward\[(.*)\]", part)
+            yield from (p for other in inner[1].split(",") for p in brought(other)) if inner else [re.match(r"[\w-]+", part)[0]]
+
+    return {name: set(brought(name)) for name in own}
+
+
+@pytest.mark.parametrize(("module", "extra"), sorted(required()))
+def test_an_extra_that_is_named_brings_what_is_asked_for(module, extra):
+    package = module.partition(".")[0]
+    assert {"sklearn": "scikit-learn", "pyro": "pyro-ppl"}.get(package, package) in extras()[extra]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_module_takes_what_is_private_to_another_layer(name):
+    tree = ast.parse(MODULES[name].read_text())
+    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pushforward.")]
+    others = [node for node in froms if layer_of(node.module.removeprefix("pushforward.")) != layer_of(name)]
+    assert not [alias.name for node in others for alias in node.names if alias.name.startswith("_")]
+    # What adapters hold as `self.flow` is a flow of this library.
+    held = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self.flow"]
+    assert layer_of(name) != "contrib" or not [node.attr for node in held if node.attr.startswith("_")]
 
 
 def test_third_parties_are_the_declared_ones():

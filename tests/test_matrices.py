@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pushforward.bijectors as bij
 from pushforward.core import Compose, Inverse
 from pushforward.kernel import Elementwise
 from pushforward.kernels.exponential import MatrixExponential, exponential
@@ -430,3 +431,16 @@ def test_reversed_time_is_a_composition():
 def test_wrong_plans_say_what_was_expected(make, words):
     with pytest.raises(PlanError, match=words):
         make()
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_plu_mixes_and_permutes_along_one_axis(axis):
+    shape = (3, 2, 4)
+    module = randomize(bij.PLU(2, axis=axis).build(shape), 1.0).double()
+    x = torch.randn(5, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y, ladj = module(x)
+    place = axis % 3 + 1
+    alone = randomize(bij.PLU(2).build((shape[place - 1],)), 1.0).double()
+    assert torch.allclose(y, alone(x.movedim(place, -1))[0].movedim(-1, place))
+    assert torch.allclose(ladj, (24 // shape[place - 1]) * alone(torch.zeros(shape[place - 1], dtype=torch.float64))[1])
+    assert torch.allclose(module.inverse(y)[0], x)

@@ -169,6 +169,19 @@ def test_splines_are_as_accurate_as_float32_parameters_permit(order, bins, inver
     assert torch.cat(errors["compiled"][0]).quantile(0.95) <= 4
 
 
+@pytest.mark.parametrize("make", [compiled, plain], ids=["compiled", "plain"])
+@each_order
+def test_where_a_spline_is_flat_values_near_zero_come_back_as_they_are(order, make):
+    """They round as they themselves are large, not as the box is: what is off by a rounding of 5 is off by 100 times that in x."""
+    kernel, g = bij.Spline(order=order), generator(3)
+    theta = 30 * torch.randn(100_000, size_of(kernel), generator=g, dtype=torch.float64)
+    y = 1e-3 * torch.randn(len(theta), 1, generator=g, dtype=torch.float64)
+    x, ladj = make(kernel, True)(y, theta)
+    off = (make(kernel, False)(x, theta)[0] - y).abs()[ladj > math.log(100)]
+    assert len(off) > 20
+    assert off.max() < 3 * 2.0**-53  # a rounding of the box is 10 of these
+
+
 @both_ways
 @pytest.mark.parametrize("bound", [0.5, 3.0, 20.0])
 def test_affine_is_accurate_to_a_few_roundings(bound, inverse):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import pushforward as pf
 import pushforward.bijectors as bij
 from pushforward.bases.flow_mixture import Mixture, Pushforward
+from pushforward.bases.product import Product
 from pushforward.core import Compose
 from pushforward.distributions import DiagNormal, Flow, StandardNormal, wrap
 from pushforward.flows.mixture import mixture
@@ -326,6 +327,59 @@ def test_noise_moves_a_new_mixture_apart_and_none_leaves_it():
     assert all(not part.parameters_of.offset.any() for part in still.components)
     apart = Mixture([DiagNormal(), DiagNormal()]).build((2,))
     assert not torch.equal(apart.components[0].parameters_of.offset, apart.components[1].parameters_of.offset)
+
+
+@pytest.mark.parametrize("context", [None, 1])
+def test_calibrate_reaches_the_layers_of_each_component(context):
+    learnt = bij.Elementwise(bij.Affine(), net=SMALL) if context else bij.Affine()
+    parts = [Pushforward(StandardNormal(), [learnt, ActNorm()]), Pushforward(StandardNormal(), [learnt, bij.Standardize(), bij.Exp()])]
+    flow = Flow(Mixture(parts), bij.AffineFixed(1.0, 2.0), 2, context).double()
+    x = torch.cat([10 + rows(500, 2), -10 + 3 * rows(500, 2, seed=1)])  # after the layer above: around 4.5 and -5.5
+    c = None if context is None else 7 + rows(1000, 1, seed=2)
+    flow.calibrate(x, c)
+    first, second = flow.base.components
+    norm, units = first.transform.layers[1], second.transform.layers[1]
+    y = (x - 1) / 2
+    assert norm.calibrated
+    assert torch.allclose(norm.loc, y.mean(0))
+    assert torch.allclose(norm.scale, y.std(0, correction=0))
+    # The second has positive values alone: it measures the rows that it could have made.
+    inside = torch.log(y[(y > 0).all(1)])
+    assert units.calibrated
+    assert torch.allclose(units.loc, inside.mean(0))
+    assert torch.allclose(units.scale, inside.std(0, correction=0))
+    for component in (first, second) if context else ():
+        assert component.context_units.calibrated
+    assert torch.isfinite(flow.log_prob(x, c)).all()
+
+
+def test_a_component_without_a_row_of_its_own_stays_as_it_is():
+    parts = [Pushforward(StandardNormal(), bij.Standardize()), Pushforward(StandardNormal(), [bij.Standardize(), bij.Exp()])]
+    flow = Flow(Mixture(parts), [], 1)
+    flow.calibrate(-1 - torch.rand(20, 1))
+    assert [bool(module.calibrated) for module in flow.modules() if hasattr(module, "calibrated")] == [True, False]
+
+
+def test_calibrate_reaches_a_flow_inside_a_flow_and_a_block_of_a_product():
+    inner = Pushforward(Pushforward(StandardNormal(), ActNorm()), bij.AffineFixed(0.0, 2.0))
+    flow = Flow(Product([inner, StandardNormal()], [2, 1]), bij.AffineFixed(3.0, 1.0), 3).double()
+    x = rows(100, 3)
+    flow.calibrate(x)
+    assert torch.allclose(flow.base.parts[0].base.transform.loc, (x[:, :2].mean(0) - 3) / 2)
+
+
+def test_statistics_of_components_follow_the_data_in_a_fit():
+    parts = [Pushforward(StandardNormal(), [bij.Affine(), BatchNorm(momentum=0.5)]), DiagNormal()]
+    flow, x = Flow(Mixture(parts), [], 1), torch.tensor([[1.0], [5.0]])
+    assert flow.base.follows_data
+    flow.update(x)
+    norm = flow.base.components[0].transform.layers[1]
+    assert torch.equal(norm.loc, torch.tensor([3.0]))
+    pf.fit(flow, 4 + rows(64, 1, dtype=torch.float32), validation=None, epochs=3, standardize=False, progress=False)
+    assert abs(float(norm.loc) - 4) < 0.5
+    blocks = Flow(Product(parts, [1, 1]), [], 2)
+    blocks.update(torch.tensor([[1.0, 0.0], [5.0, 0.0]]))
+    assert torch.equal(blocks.base.parts[0].transform.layers[1].loc, torch.tensor([3.0]))
 
 
 def test_a_mixture_of_flows_that_were_fitted_is_the_mean_of_their_densities(tmp_path):

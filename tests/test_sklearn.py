@@ -64,7 +64,9 @@ def pair():
 
 
 @pytest.mark.parametrize(
-    "estimator", [FlowDensity(epochs=2), FlowRegressor(partial(NSF, transforms=1), epochs=5)], ids=["density", "regressor"]
+    "estimator",
+    [FlowDensity(partial(NSF, transforms=1), epochs=2), FlowRegressor(partial(NSF, transforms=1), epochs=5)],
+    ids=["density", "regressor"],
 )
 def test_check_estimator(estimator):
     results = check_estimator(estimator, on_skip=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
 from pushforward import supports
-from pushforward.core import Base, BaseModule, Bijector, Compose, Shape
+from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, hand_down
 from pushforward.parameters import NetLike, Parameters, expect_net, flat_context
 from pushforward.spec import PlanError
 from pushforward.structures.standardize import Standardize
@@ -58,6 +58,7 @@ class PushforwardModule(BaseModule):
         self.base, self.transform = base, transform
         self.has_rsample, self.batch_shape = base.has_rsample, base.batch_shape
         self.uses_context = base.uses_context or transform.uses_context
+        self.follows_data = base.follows_data or transform.follows_data
         # Contexts in the units of this flow alone, as a `Flow` has them: flows that were fitted apart have measured different ones.
         self.context_units = Standardize().build(context_shape) if self.uses_context and context_shape is not None else None
         try:
@@ -74,6 +75,14 @@ class PushforwardModule(BaseModule):
         context = self._enter(context)
         drawn: Tensor = self.transform(self.base.rsample(batch, context, generator), context)[0]
         return drawn
+
+    def calibrate(self, value: Tensor, context: Tensor | None = None) -> None:
+        if self.context_units is not None and context is not None:
+            self.context_units.calibrate(context)
+        hand_down("calibrate", value, self._enter(context), self.transform, self.base)
+
+    def update(self, value: Tensor, context: Tensor | None = None) -> None:
+        hand_down("update", value, self._enter(context), self.transform, self.base)
 
     def _enter(self, context: Tensor | None) -> Tensor | None:
         return context if context is None or self.context_units is None else self.context_units.inverse(context)[0]
@@ -142,6 +151,7 @@ class MixtureModule(BaseModule):
         self.parameters_of = Parameters({"logits": torch.zeros(len(built))}, plan.net, 0, context)
         self.weighted = context > 0
         self.uses_context = self.weighted or any(component.uses_context for component in built)
+        self.follows_data = any(component.follows_data for component in built)
 
     def log_weights(self, context: Tensor | None = None) -> Tensor:
         """Return the logs of the weights, ``(*batch of the context, K)``."""
@@ -160,6 +170,25 @@ class MixtureModule(BaseModule):
         nowhere = (joint == -math.inf).all(-1)
         inside = torch.where(nowhere.unsqueeze(-1), 0.0, joint)
         return torch.where(nowhere, -math.inf, torch.logsumexp(inside, -1))
+
+    def calibrate(self, value: Tensor, context: Tensor | None = None) -> None:
+        for component, *rows in self._rows_of_each(value, context):
+            component.calibrate(*rows)  # type: ignore[operator]
+
+    def update(self, value: Tensor, context: Tensor | None = None) -> None:
+        for component, *rows in self._rows_of_each(value, context):
+            component.update(*rows)  # type: ignore[operator]
+
+    def _rows_of_each(self, value: Tensor, context: Tensor | None) -> Iterator[tuple[nn.Module, Tensor, Tensor | None]]:
+        """Give each component with the rows that lie in its support; one row alone says nothing of location and scale."""
+        rank = len(self.event_shape)
+        batch = value.shape[: value.dim() - rank]
+        if context is not None and self.context_shape is not None:
+            context = context.expand(*batch, *self.context_shape)
+        for component in self.components:
+            inside = supports.independent(component.support, rank).check(value)  # type: ignore[arg-type]
+            if inside.sum() > 1:
+                yield component, value[inside], None if context is None else context[inside]
 
     def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         weights = torch.cumsum(torch.exp(self.log_weights(context)), -1)

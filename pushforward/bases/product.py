@@ -80,6 +80,7 @@ class ProductModule(BaseModule):
         self.parts, self.sizes = nn.ModuleList(parts), list(plan.sizes)
         self.has_rsample = all(part.has_rsample for part in parts)
         self.uses_context = any(part.uses_context for part in parts)
+        self.follows_data = any(part.follows_data for part in parts)
         rank = len(event_shape)
         if all(supports.same(parts[0].support, part.support) for part in parts):
             self.support = parts[0].support
@@ -97,3 +98,11 @@ class ProductModule(BaseModule):
     def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         blocks = [part.rsample(batch, context, generator) for part in self.parts]  # type: ignore[operator]
         return torch.cat(blocks, -len(self.event_shape))
+
+    def calibrate(self, value: Tensor, context: Tensor | None = None) -> None:
+        for part, block in zip(self.parts, value.split(self.sizes, -len(self.event_shape)), strict=True):
+            part.calibrate(block, context)  # type: ignore[operator]
+
+    def update(self, value: Tensor, context: Tensor | None = None) -> None:
+        for part, block in zip(self.parts, value.split(self.sizes, -len(self.event_shape)), strict=True):
+            part.update(block, context)  # type: ignore[operator]

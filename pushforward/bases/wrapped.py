@@ -64,15 +64,27 @@ def _find(name: Any) -> Any:
     return cls if inspect.isclass(cls) and issubclass(cls, Distribution) else None
 
 
-def _named(distribution: Distribution) -> str | None:
-    """Return the name of the class that a distribution behaves as: torch's own where a subclass changes nothing."""
+def _named(distribution: Distribution) -> str:
+    """Return the name of the class that a distribution behaves as, torch's own where a subclass changes nothing, or raise `PlanError`."""
     made = type(distribution)
-    named = [(PYRO + cls.__name__ if cls.__module__.startswith("pyro.") else cls.__name__, cls) for cls in made.__mro__]
-    for name, cls in sorted(named, key=lambda pair: pair[0].startswith(PYRO)):
+    named = [(PYRO + cls.__name__ if cls.__module__.startswith(PYRO) else cls.__name__, cls) for cls in made.__mro__]
+    known = [(name, cls) for name, cls in named if cls is not Distribution and _find(name) is cls]
+    for name, cls in sorted(known, key=lambda pair: pair[0].startswith(PYRO)):
         same = all(getattr(made, method) == getattr(cls, method, None) for method in ("log_prob", "sample", "rsample"))
-        if cls is not Distribution and _find(name) is cls and same:
+        if same and not _changes(made, cls):
             return name
-    return None
+    name, changed = (known[0][0], _changes(made, known[0][1])) if known else ("", [])
+    lost = f", whose own {', '.join(changed)} would be lost, since a plan keeps the name {name!r}" if changed else ""
+    raise PlanError(
+        f"base: expected a distribution of torch.distributions, or a Base plan, got {made.__name__}{lost}; write a Base plan for it"
+    )
+
+
+def _changes(made: type, cls: type) -> list[str]:
+    """Return the names that a user's class gives another meaning than the class it derives from, but for making, copying, printing."""
+    own = [part for part in made.__mro__[: made.__mro__.index(cls)] if not part.__module__.startswith(("torch.", PYRO))]
+    names = sorted({name for part in own for name in vars(part) if hasattr(cls, name) and not name.startswith("__") and name != "expand"})
+    return [name for name in names if inspect.getattr_static(made, name) != inspect.getattr_static(cls, name)]
 
 
 ALTERNATIVES = (("probs", "logits"), ("scale_tril", "covariance_matrix", "precision_matrix"))
@@ -81,12 +93,13 @@ ALTERNATIVES = (("probs", "logits"), ("scale_tril", "covariance_matrix", "precis
 def wrap(distribution: Distribution, learnable: bool = False) -> Wrapped:
     """Return the plan of a distribution of torch or Pyro; its tensors become buffers of the flow, or parameters if ``learnable``.
 
+    Raises:
+        PlanError: The class is not one of theirs, or derives from one and changes what it does, which the plan could not keep.
+
     >>> wrap(torch.distributions.Normal(0.0, 2.0)).arguments
     (('loc', 0.0), ('scale', 2.0))
     """
     found = _named(distribution)
-    if found is None:
-        raise PlanError(f"base: expected a distribution of torch.distributions, or a Base plan, got {type(distribution).__name__}")
     cls = _find(found)
     arguments: list[tuple[str, Any]] = []
     for name in inspect.signature(cls).parameters:

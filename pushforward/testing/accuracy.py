@@ -22,6 +22,11 @@ def largest(values: Tensor) -> float:
     return float(torch.nan_to_num(values.detach().double().abs(), nan=math.inf).max())
 
 
+def layers_of(module: TransformModule) -> list[Any]:
+    """Return the layers of a chain, or the module alone."""
+    return list(module.layers) if isinstance(module, ComposeModule) else [module]
+
+
 def rounding(case: Case, module: TransformModule, x: Tensor, context: Tensor | None, eps: float) -> Tensor:
     """Return the error that no implementation avoids: eps (|J⁻¹| |y| + |x|), J⁻¹ the Jacobian of the inverse at y.
 
@@ -30,7 +35,7 @@ def rounding(case: Case, module: TransformModule, x: Tensor, context: Tensor | N
     """
     value, context = x.double(), None if context is None else context.double()
     allowed = value.reshape(len(x), -1).abs()
-    layers: list[Any] = list(module.layers) if isinstance(module, ComposeModule) else [module]
+    layers = layers_of(module)
     for index, layer in enumerate(layers):
         value = layer(value, context)[0].detach()
 
@@ -180,57 +185,79 @@ def ladj_exact(scale: float) -> Callable[[Case], float]:
 
 
 def ladj_precision(case: Case) -> float:
-    """Return the difference of ladj in float32 and float64 at the same point, in units of 1 + |ladj| and of what 4 ulps of x change."""
+    """Return the difference of ladj in float32 and float64 at the same point, in units of 1 + |ladj| and of what roundings change.
+
+    These are 4 ulps of x and, in a chain, of the value after each of its layers, by the slope of all ladj that follows.
+    """
     module, exact = case.build(torch.float32), case.build(torch.float64)
     x, context = case.points(256, torch.float32, module=module), case.contexts(256, torch.float32)
-    point = x.double().requires_grad_()
-    high = exact(point, None if context is None else context.double())[1]
-    slope = torch.autograd.grad(high.sum(), point, allow_unused=True)[0] if high.requires_grad else None
-    moved = 0 if slope is None else 4 * torch.finfo(torch.float32).eps * (slope * point).detach().abs().reshape(len(x), -1).sum(1) / 1e-5
-    return largest((module(x, context)[1] - high).detach() / (1 + high.detach().abs() + moved))
+    value, given = x.double(), None if context is None else context.double()
+    steps = []
+    for layer in layers_of(exact):
+        point = value.detach().requires_grad_()
+        value, ladj = layer(point, given)
+        steps.append((point, value, ladj))
+    high = exact(x.double(), given)[1].detach()
+    slope, moved = torch.zeros_like(value), torch.zeros_like(high)
+    for point, value, ladj in reversed(steps):
+        slope = torch.autograd.grad((value * slope.detach()).sum() + ladj.sum(), point)[0]
+        moved = moved + 4 * torch.finfo(torch.float32).eps * (slope * point).detach().abs().reshape(len(x), -1).sum(1)
+    return largest((module(x, context)[1] - high).detach() / (1 + high.abs() + moved / 1e-5))
 
 
 def gradients(case: Case) -> float:
     """Compare gradients of value and ladj, both ways, with central differences in float64, in train and in eval mode."""
-    worst = 0.0
+    worst, claims = 0.0, []
     for training in (True, False):
         module = case.build(torch.float64).train(training)
         x, context = case.points(3, module=module), case.contexts(3)
         y = module(x, context)[0].detach()
-        for function, point, _ in directions(module, x, y):
-            worst = max(worst, _gradient_error(module, function, point, context))
+        sides = [_slopes(module, function, point, context) for function, point, _ in directions(module, x, y)]
+        claims.append(torch.cat([part.flatten() for loss, _, slopes in sides for part in (loss().detach(), *slopes)]))
+        # A mode that changes neither the loss nor one gradient has the same differences.
+        if training or not torch.equal(*claims):
+            worst = max(worst, *(_gradient_error(*side) for side in sides))
     return worst
 
 
-def _gradient_error(
+Loss = Callable[[], Tensor]
+
+
+def _slopes(
     module: TransformModule, function: Callable[..., tuple[Tensor, Tensor]], point: Tensor, context: Tensor | None
-) -> float:
+) -> tuple[Loss, list[Tensor], list[Tensor]]:
+    """Return a loss of value and ladj, the tensors that it depends on, and the gradients that are claimed for them."""
     draw = torch.Generator().manual_seed(7)
     point = point.clone().requires_grad_()
     inputs = [point, *(p for p in module.parameters())]
     if context is not None and module.uses_context:
         context = context.clone().requires_grad_()
         inputs.append(context)
+    weights = torch.randn(function(point, context)[0].shape, generator=draw, dtype=torch.float64)
 
     def loss() -> Tensor:
         value, ladj = function(point, context)
         return (torch.sin(value) * weights).sum() + ladj.sum()
 
-    weights = torch.randn(function(point, context)[0].shape, generator=draw, dtype=torch.float64)
-    gradients = torch.autograd.grad(loss(), inputs, allow_unused=True)
-    worst = 0.0
-    for tensor, gradient in zip(inputs, gradients, strict=True):
-        # One random direction per tensor, at steps of which the better counts: rounding spoils the small, curvature the large.
+    claimed = torch.autograd.grad(loss(), inputs, allow_unused=True)
+    return loss, inputs, [torch.zeros_like(t) if g is None else g for t, g in zip(inputs, claimed, strict=True)]
+
+
+def _gradient_error(loss: Loss, inputs: list[Tensor], slopes: list[Tensor]) -> float:
+    """Return the worst difference between gradients and central differences along one random direction for each tensor."""
+    draw, worst = torch.Generator().manual_seed(8), 0.0
+    for tensor, slope in zip(inputs, slopes, strict=True):
         direction = torch.randn(tensor.shape, generator=draw, dtype=torch.float64)
         direction = direction / direction.norm().clamp(min=1e-300)
-        claimed = 0.0 if gradient is None else float((gradient * direction).sum())
-        errors = []
+        claimed, start, errors = float((slope * direction).sum()), tensor.detach().clone(), []
+        # Three steps, of which the best counts: rounding spoils the small, curvature the large.
         for step in (1e-4, 1e-5, 1e-6):
             values = []
             with torch.no_grad():
-                for sign in (1, -2, 1):
-                    tensor.add_(sign * step * direction)
+                for sign in (1, -1):
+                    tensor.copy_(start + sign * step * direction)
                     values.append(float(loss()))
+                tensor.copy_(start)
             errors.append(abs((values[0] - values[1]) / (2 * step) - claimed))
         worst = max(worst, min(errors) / (1 + abs(claimed)))
     return worst

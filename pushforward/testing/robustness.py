@@ -21,10 +21,11 @@ def extremes(case: Case) -> float:
             for parameter in module.parameters():
                 parameter.fill_(value)
         modules.append(module)
+    usual = 3 * case.points(16, torch.float32).sub(0.1).clamp(-9, 9)
     for module in modules:
         x, context = case.points(16, torch.float32, module=module), case.contexts(16, torch.float32)
         ends = supports.bounds(module.codomain)
-        wide = 3 * case.points(16, torch.float32).sub(0.1).clamp(-9, 9)
+        wide = usual
         if module.out_shape != case.event_shape:
             wide = 3 * torch.randn(16, *module.out_shape, generator=torch.Generator().manual_seed(case.seed))
         y = supports.leave(case.into(wide, module.codomain).float(), ends)

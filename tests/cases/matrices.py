@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from cases.core import SMALL
-from pushforward.core import Bijector, Compose
+from pushforward.bijectors import PLU
+from pushforward.core import Bijector
 from pushforward.kernel import Elementwise
 from pushforward.kernels.exponential import MatrixExponential
 from pushforward.kernels.factored import QR, SVD
 from pushforward.kernels.householder import Householder
-from pushforward.kernels.linear import Linear
 from pushforward.kernels.rotation import Rotation
 from pushforward.kernels.triangular import LowerCholeskyAffine, Triangular
 from pushforward.kernels.wavelet import DiscreteCosine, Haar
-from pushforward.structures.rearrange import OnAxis, Shuffle
 
 # name -> (plan, event_shape, context_shape)
 CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
@@ -40,8 +39,8 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
     "QR given context": (QR(2, net=SMALL), (3,), (2,)),
     "SVD": (SVD(4), (5,), None),
     "SVD given context": (SVD(2, net=SMALL), (3,), (2,)),
-    "PLU": (Compose([Linear(), Shuffle(1)]), (3,), None),
-    "PLU, channels": (Compose([OnAxis(Linear(), 0), Shuffle(1)]), (3, 2, 2), None),
+    "PLU": (PLU(1), (3,), None),
+    "PLU, channels": (PLU(1, axis=0), (3, 2, 2), None),
     "DiscreteCosine": (DiscreteCosine(), (5,), None),
     "DiscreteCosine, smooth": (DiscreteCosine(1.0), (4,), None),
     "DiscreteCosine, rough, one feature": (DiscreteCosine(-0.5), (1,), None),

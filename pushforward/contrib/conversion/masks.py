@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pushforward.nets import _within
+from pushforward.nets import within
 from pushforward.parameters import Mask, Net
 from pushforward.spec import PlanError
 
@@ -26,7 +26,7 @@ def masks_of(plan: Net, sees: Mask | None, shares: Sequence[Sequence[int]] | Non
     if any(len(share) != len(sets) for share in shares or ()):
         raise PlanError(f"{plan!r}: expected {len(sets)} counts a layer, one for each set of inputs that outputs may see")
     levels = [np.repeat(sets, share, axis=0) for share in shares or ()]
-    masks = [_within(early, late) for early, late in zip(levels, [*levels[1:], sees], strict=True)]
+    masks = [within(early, late) for early, late in zip(levels, [*levels[1:], sees], strict=True)]
     return [levels[0] if levels else sees, *masks]
 
 

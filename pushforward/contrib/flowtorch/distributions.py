@@ -12,6 +12,7 @@ from torch.distributions import Distribution, Independent
 from pushforward import flow
 from pushforward.bases.wrapped import WrappedModule
 from pushforward.contrib.flowtorch.lazy import Built, Sizes, common, opened
+from pushforward.doors import check_tensor
 from pushforward.spec import PlanError
 from pushforward.targets import Funnel
 from pushforward.targets.target import Source
@@ -57,8 +58,8 @@ class Flow(flow.Flow):
 
     def rnormalize(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         """Return where on the base side ``(*batch, *event)`` of the data comes from, with gradients."""
-        self._check_value(value)
-        return self.transform.inverse(value, self._enter(context))[0]
+        check_tensor("value", value, self.event_shape, self.dtype, self.device)
+        return self.transform.inverse(value, self.inner_context(context))[0]
 
     def normalize(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         """Return where on the base side ``(*batch, *event)`` of the data comes from, without gradients."""

@@ -14,7 +14,7 @@ from pushforward import flows, supports
 from pushforward.contrib.recipes import Recipe, expect_recipe, make_flow
 from pushforward.contrib.sbi.estimator import Conditions, FlowEstimator
 from pushforward.contrib.sbi.priors import Support, of_features
-from pushforward.core import TransformModule
+from pushforward.core import TransformModule, hand_down
 from pushforward.flow import Flow
 from pushforward.structures.domains import Domain
 from pushforward.structures.standardize import Standardize, StandardizeModule
@@ -100,7 +100,7 @@ def _build(
         if outside:
             raise ValueError(f"density_estimator: expected values in the support, got {outside} of {len(value)} rows outside; see support=")
         if scores[0] != "none":
-            flow.transform.calibrate(supports.leave(value, supports.limits(flow.support)), context)
+            hand_down("calibrate", supports.leave(value, supports.limits(flow.support)), context, flow.transform, flow.base)
     return FlowEstimator(flow, conditions)
 
 

@@ -56,7 +56,7 @@ class ZukoFlow(zuko.flows.Flow):  # type: ignore[misc]
 
     def forward(self, c: Tensor | None = None) -> Any:
         """Return the ``zuko.distributions.NormalizingFlow`` for a context ``(*batch, context)``."""
-        context = self.flow._enter(c)
+        context = self.flow.inner_context(c)
         base = ZukoBase(self.flow, context, self.flow.batch_of(context))
         return zuko.distributions.NormalizingFlow(ZukoTransform(self.flow, context), base)
 
@@ -105,7 +105,7 @@ class ZukoTransform(Transform):
         """Return the image of ``(*batch, *event)`` and the log-determinant ``(*batch)``."""
         module = self.flow.transform
         shape = self.flow.base.event_shape if self.is_forward else self.flow.event_shape
-        check_tensor("value", x, shape, *self.flow._place())
+        check_tensor("value", x, shape, self.flow.dtype, self.flow.device)
         return module(x, self.context) if self.is_forward else module.inverse(x, self.context)
 
     def _call(self, x: Tensor) -> Tensor:

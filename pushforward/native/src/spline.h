@@ -1,16 +1,19 @@
 /* Rational splines on T lanes; planes of parameters: K widths, K heights, K-1 slopes and, for the linear order, K middles.
  * The reference, with the sources of the formulas, is kernels/spline.py; names are the same here.
- * Sums over bins, the search and the arithmetic of the one bin are in double, so both directions round once, at the end. */
+ * Sums over bins, the search and the arithmetic of the one bin are in double, so both directions round once, at the end. Values and
+ * knots are measured from the middle of the box, where they round as they themselves are large, not as the box is: a slope of 1e-4
+ * magnifies that. */
 
 #define WIDTH_BOUND 2.5
 #define HEIGHT_BOUND 2.5
 #define SLOPE_BOUND 2.5
 #define MIDDLE_BOUND 0.45
 
-/* What a lane needs of its bin. e: unnormalised sizes; below: their sums before the bin; total: over all bins. */
+/* What a lane needs of its bin. t: the place in it, in [0, 1]; e: unnormalised sizes; total: over all bins; knot: where the bin begins, on
+ * that scale, from the middle of the box. */
 typedef struct {
-  double in[T], index[T];
-  double e_w[T], below_w[T], total_w[T], e_h[T], below_h[T], total_h[T];
+  double t[T], index[T];
+  double e_w[T], knot_w[T], total_w[T], e_h[T], knot_h[T], total_h[T];
   REAL raw0[T], raw1[T], d0[T], d1[T], raw_m[T];
   double middle[T];
 } FN(Bin);
@@ -50,35 +53,38 @@ INLINE void FN(spline_bin)(const Kind *kind, const int linear, const int inverse
   /* The bin is found among unnormalised sums: the value is put on their scale once, not each knot on its. What belongs to the bin is
    * fetched after: a chain of selections would be most of the time. */
   const double *restrict prefix = inverse ? prefix_h : prefix_w;
-  double at[T], index[T];
+  double at[T], half[T], index[T];
   LANES {
     double v = (double)in[i];
     v = v < -bound ? -bound : (v > bound ? bound : v);
-    b->in[i] = v;
     b->total_w[i] = prefix_w[K * T + i];
     b->total_h[i] = prefix_h[K * T + i];
-    at[i] = (v + bound) * (inverse ? b->total_h[i] : b->total_w[i]) / (2 * bound);
+    half[i] = 0.5 * (inverse ? b->total_h[i] : b->total_w[i]);
+    at[i] = v * half[i] / bound;
   }
   for (Int first = 0; first < T; first += 8) {
     double count[8];
     for (int i = 0; i < 8; i++) count[i] = 0;
     for (Int j = 1; j < K; j++)
-      for (int i = 0; i < 8; i++) count[i] += at[first + i] >= prefix[j * T + first + i] ? 1.0 : 0.0;
+      for (int i = 0; i < 8; i++) count[i] += at[first + i] >= prefix[j * T + first + i] - half[first + i] ? 1.0 : 0.0;
     for (int i = 0; i < 8; i++) index[first + i] = count[i];
   }
   LANES {
     const Int k = (Int)index[i], first = k == 0, last = k == K - 1;
     const REAL left = p[(2 * K + k - 1 + first) * stride + i], right = p[(2 * K + k - last) * stride + i];
     b->index[i] = index[i];
-    b->below_w[i] = prefix_w[k * T + i];
-    b->below_h[i] = prefix_h[k * T + i];
-    b->e_w[i] = (double)ew[k * T + i];
-    b->e_h[i] = (double)eh[k * T + i];
+    b->knot_w[i] = prefix_w[k * T + i] - 0.5 * b->total_w[i];
+    b->knot_h[i] = prefix_h[k * T + i] - 0.5 * b->total_h[i];
+    /* As differences, so that a bin ends where the next one begins. */
+    b->e_w[i] = prefix_w[(k + 1) * T + i] - prefix_w[k * T + i];
+    b->e_h[i] = prefix_h[(k + 1) * T + i] - prefix_h[k * T + i];
     b->raw0[i] = first ? (REAL)0 : left;
     b->raw1[i] = last ? (REAL)0 : right;
     b->raw_m[i] = linear ? p[(3 * K - 1 + k) * stride + i] : (REAL)0;
   }
   LANES {
+    const double t = (at[i] - (inverse ? b->knot_h[i] : b->knot_w[i])) / (inverse ? b->e_h[i] : b->e_w[i]);
+    b->t[i] = t < 0 ? 0 : (t > 1 ? 1 : t);
     b->d0[i] = FN(exp_near)(FN(logit)(b->raw0[i], (REAL)SLOPE_BOUND));
     b->d1[i] = FN(exp_near)(FN(logit)(b->raw1[i], (REAL)SLOPE_BOUND));
   }
@@ -93,11 +99,7 @@ INLINE void FN(spline_value_as)(const Kind *kind, const int linear, const int in
   REAL slope[T];
   LANES {
     double s = (b.e_h[i] * b.total_w[i]) / (b.e_w[i] * b.total_h[i]);
-    double d0 = (double)b.d0[i], d1 = (double)b.d1[i];
-    double total = inverse ? b.total_h[i] : b.total_w[i], below = inverse ? b.below_h[i] : b.below_w[i];
-    double step = inverse ? b.e_h[i] : b.e_w[i];
-    double t = ((b.in[i] + bound) * total / (2 * bound) - below) / step;
-    t = t < 0 ? 0 : (t > 1 ? 1 : t);
+    double d0 = (double)b.d0[i], d1 = (double)b.d1[i], t = b.t[i];
     double u, ratio;
     if (linear) {
       double lambda = b.middle[i], r = sqrt(d0 / d1);
@@ -130,9 +132,8 @@ INLINE void FN(spline_value_as)(const Kind *kind, const int linear, const int in
       ratio = q * q * numerator;
       u = inverse ? theta : theta * (s * theta + d0 * rest) / denominator;
     }
-    double low = inverse ? b.below_w[i] : b.below_h[i], size = inverse ? b.e_w[i] : b.e_h[i];
-    double sum = inverse ? b.total_w[i] : b.total_h[i];
-    double value = bound * (2 * (low + size * u) / sum - 1);
+    double knot = inverse ? b.knot_w[i] : b.knot_h[i], size = inverse ? b.e_w[i] : b.e_h[i];
+    double value = 2 * bound * (knot + size * u) / (inverse ? b.total_w[i] : b.total_h[i]);
     int inside = in[i] > -(REAL)bound && in[i] < (REAL)bound;
     out[i] = inside ? (REAL)value : in[i];
     slope[i] = inside ? (REAL)ratio : (REAL)1;
@@ -158,9 +159,7 @@ INLINE void FN(spline_knots)(const Kind *kind, const int linear, const int inver
   FN(spline_bin)(kind, linear, 0, p, stride, x, ew, eh, fresh, b);
   LANES {
     double exact_s = (b->e_h[i] * b->total_w[i]) / (b->e_w[i] * b->total_h[i]);
-    double exact_t = ((b->in[i] + bound) * b->total_w[i] / (2 * bound) - b->below_w[i]) / b->e_w[i];
-    REAL s = (REAL)exact_s, t = (REAL)(exact_t < 0 ? 0 : (exact_t > 1 ? 1 : exact_t)), rest = (REAL)(1 - exact_t);
-    rest = rest < 0 ? (REAL)0 : rest;
+    REAL s = (REAL)exact_s, t = (REAL)b->t[i], rest = (REAL)(1 - b->t[i]);
     REAL per_w = (REAL)(b->total_w[i] / (2 * bound)), per_h = (REAL)(b->total_h[i] / (2 * bound));
     REAL w = (REAL)b->e_w[i] / per_w, h = (REAL)b->e_h[i] / per_h, d0 = b->d0[i], d1 = b->d1[i];
     int inside = x[i] > -(REAL)bound && x[i] < (REAL)bound;
@@ -222,8 +221,9 @@ INLINE void FN(spline_knots)(const Kind *kind, const int linear, const int inver
     o->knot1_w[i] = gw;
     o->knot0_h[i] = gy - gh;
     o->knot1_h[i] = gh;
-    REAL after_w = (REAL)((b->below_w[i] + b->e_w[i]) / b->total_w[i]), before_w = (REAL)(b->below_w[i] / b->total_w[i]);
-    REAL after_h = (REAL)((b->below_h[i] + b->e_h[i]) / b->total_h[i]), before_h = (REAL)(b->below_h[i] / b->total_h[i]);
+    double share_w = b->knot_w[i] / b->total_w[i] + 0.5, share_h = b->knot_h[i] / b->total_h[i] + 0.5;
+    REAL before_w = (REAL)share_w, after_w = (REAL)(share_w + b->e_w[i] / b->total_w[i]);
+    REAL before_h = (REAL)share_h, after_h = (REAL)(share_h + b->e_h[i] / b->total_h[i]);
     o->dot_w[i] = o->knot0_w[i] * before_w + o->knot1_w[i] * after_w;
     o->dot_h[i] = o->knot0_h[i] * before_h + o->knot1_h[i] * after_h;
     o->scale_w[i] = 1 / per_w;
