@@ -1,7 +1,8 @@
 """Measure every law on every plan and on the peers' layers, and write docs/numerics.md.
 
 ``python benchmarks/numerics.py`` measures everything anew; with ``--reuse --only "any x"`` the laws whose name has the text, the other
-figures being kept as docs/numerics.json has them; ``--reuse --parts`` writes the page alone; ``--check`` tells whether each plan has a row.
+figures being kept as docs/numerics.json has them; with ``--reuse --rows spline`` the plans and flows whose name has it; ``--reuse --parts``
+writes the page alone; ``--check`` tells whether each plan has a row.
 """
 
 from __future__ import annotations
@@ -100,6 +101,11 @@ def run(function: Callable[..., dict[str, Any]], names: list[Any], wanted: froze
     return results
 
 
+def chosen(table: dict[str, Any], texts: list[str] | None) -> list[str]:
+    """Return the names that contain one of the texts; all of them where there are none."""
+    return [name for name in table if not texts or any(text in name for text in texts)]
+
+
 def merge(old: dict[str, Any], new: dict[str, Any], keep: list[str]) -> dict[str, Any]:
     """Return the figures of ``keep``, in that order: the new ones, and old ones where there are none."""
     return {name: {**old.get(name, {}), **new.get(name, {})} for name in keep}
@@ -144,10 +150,10 @@ def measure(arguments: argparse.Namespace, old: dict[str, Any]) -> Iterator[dict
         data["setting"] = setting()
     plans, flows = tables()
     if "plans" in arguments.parts:
-        data["plans"] = merge(old.get("plans", {}), run(measure_plan, list(plans), wanted, jobs, "plan"), list(plans))
+        data["plans"] = merge(old.get("plans", {}), run(measure_plan, chosen(plans, arguments.rows), wanted, jobs, "plan"), list(plans))
     yield data
     if "flows" in arguments.parts:
-        data["flows"] = merge(old.get("flows", {}), run(measure_flow, list(flows), wanted, jobs, "flow"), list(flows))
+        data["flows"] = merge(old.get("flows", {}), run(measure_flow, chosen(flows, arguments.rows), wanted, jobs, "flow"), list(flows))
     yield data
     if "peers" in arguments.parts:
         from peer_layers import LAYERS
@@ -171,6 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the laws and write docs/numerics.md.")
     parser.add_argument("--check", action="store_true", help="tell whether the page has a row for each plan, and write nothing")
     parser.add_argument("--only", action="append", metavar="TEXT", help="laws whose name contains the text (may be repeated)")
+    parser.add_argument("--rows", action="append", metavar="TEXT", help="plans and flows whose name contains the text (may be repeated)")
     parser.add_argument("--reuse", action="store_true", help="keep the figures of docs/numerics.json that are not measured again")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="what to measure (default: all)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes side by side")
@@ -180,8 +187,8 @@ def main() -> None:
     if arguments.check:
         missing = rows_missing(PAGE.read_text(encoding="utf-8") if PAGE.exists() else "", list(tables()[0]))
         sys.exit(f"docs/numerics.md has no row for {missing}; run `make numerics`" if missing else 0)
-    if (arguments.only or len(arguments.parts) < len(PARTS)) and not arguments.reuse:
-        parser.error("--only and --parts leave figures out: add --reuse to keep the others as docs/numerics.json has them")
+    if (arguments.only or arguments.rows or len(arguments.parts) < len(PARTS)) and not arguments.reuse:
+        parser.error("--only, --rows and --parts leave figures out: add --reuse to keep the others as docs/numerics.json has them")
     start(quiet=False)
     began = time.time()
     old = json.loads(FIGURES.read_text(encoding="utf-8")) if arguments.reuse and FIGURES.exists() else {}
