@@ -101,7 +101,7 @@ def run(function: Callable[..., dict[str, Any]], names: list[Any], wanted: froze
     return results
 
 
-def chosen(table: dict[str, Any], texts: list[str] | None) -> list[str]:
+def having(table: dict[str, Any], texts: list[str] | None) -> list[str]:
     """Return the names that contain one of the texts; all of them where there are none."""
     return [name for name in table if not texts or any(text in name for text in texts)]
 
@@ -150,10 +150,10 @@ def measure(arguments: argparse.Namespace, old: dict[str, Any]) -> Iterator[dict
         data["setting"] = setting()
     plans, flows = tables()
     if "plans" in arguments.parts:
-        data["plans"] = merge(old.get("plans", {}), run(measure_plan, chosen(plans, arguments.rows), wanted, jobs, "plan"), list(plans))
+        data["plans"] = merge(old.get("plans", {}), run(measure_plan, having(plans, arguments.rows), wanted, jobs, "plan"), list(plans))
     yield data
     if "flows" in arguments.parts:
-        data["flows"] = merge(old.get("flows", {}), run(measure_flow, chosen(flows, arguments.rows), wanted, jobs, "flow"), list(flows))
+        data["flows"] = merge(old.get("flows", {}), run(measure_flow, having(flows, arguments.rows), wanted, jobs, "flow"), list(flows))
     yield data
     if "peers" in arguments.parts:
         from peer_layers import LAYERS

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pushforward import numerics
-from pushforward.dense import Dense
+from pushforward.dense import Dense, product
 from pushforward.native.library import transformed, usable
 from pushforward.native.perceptron import Form, Layer, perceptron
 from pushforward.parameters import Mask
@@ -74,15 +74,33 @@ class Perceptron(nn.Module):
             last.weight.zero_()
             last.bias.zero_() if start is None else last.bias.copy_(start)
         self.form = self._form()
+        entrance = layers[0]
+        assert isinstance(entrance, Entrance)
+        inputs = sum(part.in_features for part in (entrance.x, entrance.c) if part is not None)
+        #: Whether a unit of the first layer takes so few inputs that to make its activations again costs next to nothing.
+        self.narrow = len(layers) > 2 and isinstance(layers[1], Dense) and 4 * inputs <= layers[1].out_features
 
     def forward(self, x: Tensor | None, context: Tensor | None = None) -> Tensor:
         compiled = self._compiled(x, context) if self.form.small else None
         if compiled is not None:
             return compiled
-        h: Tensor = self.layers[0](x, context)
-        for layer in self.layers[1:]:
+        done = 2 if self.narrow and _remakes(self.layers[0], self.layers[1]) else 1
+        h: Tensor = self.layers[0](x, context) if done == 1 else self._first_two(x, context)
+        for layer in self.layers[done:]:
             h = layer(h if isinstance(layer, Block) else ACTIVATIONS[self.activation](h))
         return h
+
+    def _first_two(self, x: Tensor | None, context: Tensor | None) -> Tensor:
+        """Return what the first two layers give; the activations between them, made of few inputs, are made again for the gradient."""
+        first, second = self.layers[0], self.layers[1]
+        assert isinstance(first, Entrance)
+        assert isinstance(second, Dense)
+        own, beside = first.x, first.c
+        bias = own.bias if own is not None else None if beside is None else beside.bias
+        weights = (None if own is None else own.masked(), None if beside is None else beside.masked(), bias)
+        given = (None if own is None else x, None if beside is None else context, *weights)
+        out: Tensor = _Remade.apply(self.activation, second.masked(), second.bias, *given)  # type: ignore[no-untyped-call]
+        return out
 
     def dense(self) -> list[Dense]:
         """Return the layers of weights in turn; of a first that sees inputs and a context, the one of the inputs."""
@@ -122,6 +140,59 @@ class Perceptron(nn.Module):
             context = context.reshape(1, -1).expand(math.prod(x.shape[:-1]), -1)
         out = perceptron(self.form, _rows(x), _rows(context), layers)
         return numerics.reshaped(out, (*given.shape[:-1], out.shape[-1]))
+
+
+def _remakes(first: Any, second: Any) -> bool:
+    """Tell whether a step keeps gradients, and the first two layers may be taken as one."""
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or transformed() or second.blocks or not _plain(second, Dense):
+        return False
+    parts = [part for part in (first.x, first.c) if part is not None]
+    return _plain(first, Entrance) and all(_plain(part, Dense) and not part.blocks for part in parts) and not _autocast(second.weight)
+
+
+def _autocast(weight: Tensor) -> bool:
+    return weight.is_meta or torch.is_autocast_enabled(weight.device.type)  # torch knows none on the meta device
+
+
+def _hidden(activation: str, x: Tensor | None, c: Tensor | None, of_x: Tensor | None, of_c: Tensor | None, bias: Tensor) -> Tensor:
+    """Return the activations of the first layer."""
+    if x is None or of_x is None:
+        assert c is not None
+        assert of_c is not None
+        z = product(c, of_c, bias)
+    else:
+        z = product(x, of_x, bias)
+        z = z if c is None or of_c is None else z + product(c, of_c, None)
+    return ACTIVATIONS[activation](z)
+
+
+class _Remade(torch.autograd.Function):
+    """A layer on activations that are not kept for its gradient, but made again."""
+
+    @staticmethod
+    def forward(ctx: Any, activation: str, weight: Tensor, bias: Tensor, *given: Tensor | None) -> Tensor:
+        ctx.activation = activation
+        ctx.save_for_backward(weight, bias, *given)
+        return product(_hidden(activation, *given), weight, bias)  # type: ignore[arg-type]
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> Any:
+        (g,), (weight, bias, *given), activation = cotangents, ctx.saved_tensors, ctx.activation
+        if torch.is_grad_enabled():  # the gradient is to be differentiated itself
+
+            def function(weight: Tensor, bias: Tensor, *given: Any) -> Tensor:
+                return product(_hidden(activation, *given), weight, bias)
+
+            return (None, *numerics.gradients(function, [weight, bias, *given], cotangents, again=True))
+        with torch.enable_grad():
+            own = [None if t is None else t.detach().requires_grad_(t.requires_grad) for t in given]
+            h = _hidden(activation, *own)  # type: ignore[arg-type]
+        wanted = [t for t in own if t is not None and t.requires_grad]
+        rows = g.reshape(-1, g.shape[-1])
+        found = iter(torch.autograd.grad(h, wanted, g @ weight) if wanted else ())
+        of_weight = rows.mT @ h.detach().reshape(-1, h.shape[-1]) if ctx.needs_input_grad[1] else None
+        of_bias = rows.sum(0) if ctx.needs_input_grad[2] else None
+        return (None, of_weight, of_bias, *(next(found) if t is not None and t.requires_grad else None for t in own))
 
 
 def _rows(x: Tensor | None) -> Tensor | None:

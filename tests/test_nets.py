@@ -15,6 +15,7 @@ import pushforward.bijectors as bij
 from pushforward.dense import LEAST, Dense, product
 from pushforward.distributions import DiagNormal, Flow, StandardNormal
 from pushforward.flows import NSF, RealNVP
+from pushforward.nets import MLP
 from pushforward.parameters import Parameters
 from pushforward.perceptron import ACTIVATIONS
 from pushforward.spec import PlanError
@@ -340,3 +341,41 @@ def test_wide_nets_learn_at_the_rate_of_narrow_ones(width, sees):
     torch.testing.assert_close(moved, torch.tensor(0.005 * 64 * 0.5 * seen), rtol=0.15, atol=0)
     exact = net.layers[-1].masked()
     assert torch.allclose(net.layers[-1](torch.ones(5, width)), exact.sum(1) + net.layers[-1].bias, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("plan", "inputs", "context", "masked"),
+    [
+        (MLP((80, 60)), 3, 0, False),
+        (MLP((80, 60, 50), "tanh"), 3, 2, False),
+        (MLP((90, 70), "silu"), 0, 4, False),
+        (MLP((80, 60)), 5, 2, True),
+    ],
+)
+def test_activations_of_few_inputs_are_made_again(plan, inputs, context, masked):
+    sees = np.repeat(np.tril(np.ones((5, 5), dtype=bool), -1), 3, 0) if masked else None
+    net = plan.build(inputs, 15, context, sees).double()
+    torch.manual_seed(0)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.3)
+    assert net.narrow
+    x, c = (torch.randn(*batch, size).double().requires_grad_() if size else None for batch, size in (((4, 6), inputs), ((6,), context)))
+    wanted = [t for t in (x, c) if t is not None] + list(net.parameters())
+
+    hidden = (24 if inputs else 6) * plan.widths[0]
+
+    def everything():
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+            out = net(x, c)
+        first = torch.autograd.grad(out.sin().sum(), wanted, retain_graph=True)
+        again = torch.autograd.grad(out.sin().sum(), wanted, create_graph=True)
+        return kept.count(hidden), [out, *first, *again, *torch.autograd.grad(sum(g.square().sum() for g in again), wanted)]
+
+    kept, got = everything()
+    net.narrow = False
+    kept_plainly, expected = everything()
+    assert kept == 0
+    assert kept_plainly > 0
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)

@@ -266,7 +266,8 @@ EXPORT int pushforward_sweep(const Sweep *sweep) {
 
 EXPORT int pushforward_perceptron(const Net *given) {
   pushforward_instruction_set();
-  Net net = *given;
+  Net net;
+  memcpy(&net, given, offsetof(Net, layer) + (size_t)(given->layers + 1) * sizeof(DenseLayer)); /* there is no more of it */
   const Int size = net.is_double ? sizeof(double) : sizeof(float), parts = (net.rows + net.group - 1) / net.group;
   Int weights = 0, ranges = 0, space = 2 * (net.inputs + net.contexts) + 4;
   net.part = 0;
