@@ -16,6 +16,8 @@ from pushforward.native.library import transformed, usable
 from pushforward.native.perceptron import Form, Layer, perceptron
 from pushforward.parameters import Mask
 
+aten: Any = torch.ops.aten
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "leaky_relu": F.leaky_relu,
@@ -26,6 +28,23 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
 }
+
+
+SLOPES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "relu": lambda g, z, h: aten.threshold_backward(g, h, 0),
+    "leaky_relu": lambda g, z, h: aten.leaky_relu_backward(g, z, 0.01, False),
+    "elu": lambda g, z, h: aten.elu_backward(g, 1, 1, 1, False, z),
+    "gelu": lambda g, z, h: aten.gelu_backward(g, z),
+    "silu": lambda g, z, h: aten.silu_backward(g, z),
+    "softplus": lambda g, z, h: aten.softplus_backward(g, z, 1, 20),
+    "tanh": lambda g, z, h: aten.tanh_backward(g, h),
+    "sigmoid": lambda g, z, h: aten.sigmoid_backward(g, h),
+}
+"""The gradient at z of h = activation(z), from that at h: torch's own, called without a graph."""
+
+
+LARGE = 1 << 20
+"""Activations from which on those of the first layer are not kept for the gradient: to make them again takes a few hundredths of a step."""
 
 
 class Entrance(nn.Module):
@@ -84,11 +103,16 @@ class Perceptron(nn.Module):
         compiled = self._compiled(x, context) if self.form.small else None
         if compiled is not None:
             return compiled
-        done = 2 if self.narrow and _remakes(self.layers[0], self.layers[1]) else 1
+        done = 2 if self.narrow and self._large(x, context) and _remakes(self.layers[0], self.layers[1]) else 1
         h: Tensor = self.layers[0](x, context) if done == 1 else self._first_two(x, context)
         for layer in self.layers[done:]:
             h = layer(h if isinstance(layer, Block) else ACTIVATIONS[self.activation](h))
         return h
+
+    def _large(self, x: Tensor | None, context: Tensor | None) -> bool:
+        """Tell whether the activations of the first layer are worth their memory."""
+        rows = max(math.prod(t.shape[:-1]) for t in (x, context) if t is not None)
+        return rows * self.layers[1].in_features >= LARGE  # type: ignore[operator,union-attr]
 
     def _first_two(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         """Return what the first two layers give; the activations between them, made of few inputs, are made again for the gradient."""
@@ -154,16 +178,14 @@ def _autocast(weight: Tensor) -> bool:
     return weight.is_meta or torch.is_autocast_enabled(weight.device.type)  # torch knows none on the meta device
 
 
-def _hidden(activation: str, x: Tensor | None, c: Tensor | None, of_x: Tensor | None, of_c: Tensor | None, bias: Tensor) -> Tensor:
-    """Return the activations of the first layer."""
+def _first(x: Tensor | None, c: Tensor | None, of_x: Tensor | None, of_c: Tensor | None, bias: Tensor) -> Tensor:
+    """Return what the first layer gives."""
     if x is None or of_x is None:
         assert c is not None
         assert of_c is not None
-        z = product(c, of_c, bias)
-    else:
-        z = product(x, of_x, bias)
-        z = z if c is None or of_c is None else z + product(c, of_c, None)
-    return ACTIVATIONS[activation](z)
+        return product(c, of_c, bias)
+    z = product(x, of_x, bias)
+    return z if c is None or of_c is None else z + product(c, of_c, None)
 
 
 class _Remade(torch.autograd.Function):
@@ -173,7 +195,7 @@ class _Remade(torch.autograd.Function):
     def forward(ctx: Any, activation: str, weight: Tensor, bias: Tensor, *given: Tensor | None) -> Tensor:
         ctx.activation = activation
         ctx.save_for_backward(weight, bias, *given)
-        return product(_hidden(activation, *given), weight, bias)  # type: ignore[arg-type]
+        return product(ACTIVATIONS[activation](_first(*given)), weight, bias)  # type: ignore[arg-type]
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
@@ -181,18 +203,24 @@ class _Remade(torch.autograd.Function):
         if torch.is_grad_enabled():  # the gradient is to be differentiated itself
 
             def function(weight: Tensor, bias: Tensor, *given: Any) -> Tensor:
-                return product(_hidden(activation, *given), weight, bias)
+                return product(ACTIVATIONS[activation](_first(*given)), weight, bias)
 
             return (None, *numerics.gradients(function, [weight, bias, *given], cotangents, again=True))
-        with torch.enable_grad():
-            own = [None if t is None else t.detach().requires_grad_(t.requires_grad) for t in given]
-            h = _hidden(activation, *own)  # type: ignore[arg-type]
-        wanted = [t for t in own if t is not None and t.requires_grad]
-        rows = g.reshape(-1, g.shape[-1])
-        found = iter(torch.autograd.grad(h, wanted, g @ weight) if wanted else ())
-        of_weight = rows.mT @ h.detach().reshape(-1, h.shape[-1]) if ctx.needs_input_grad[1] else None
-        of_bias = rows.sum(0) if ctx.needs_input_grad[2] else None
-        return (None, of_weight, of_bias, *(next(found) if t is not None and t.requires_grad else None for t in own))
+        x, c, of_x, of_c, first_bias = given
+        z = _first(*given)
+        h = ACTIVATIONS[activation](z)
+        gz = SLOPES[activation](g @ weight, z, h)
+        rows, narrow, units = (t.reshape(-1, t.shape[-1]) for t in (g, gz, h))
+        found: list[Tensor | None] = [rows.mT @ units, rows.sum(0)]
+        found += [None if taken is None else _back(gz @ of, taken) for taken, of in ((x, of_x), (c, of_c))]
+        for taken in (x, c):  # a context that several samples share stands for each of them
+            wide = None if taken is None else taken.expand(*gz.shape[:-1], -1).reshape(-1, taken.shape[-1])
+            found.append(None if wide is None else narrow.mT @ wide)
+        return (None, *found, None if first_bias is None else narrow.sum(0))
+
+
+def _back(gradient: Tensor, to: Tensor) -> Tensor | None:
+    return gradient.sum_to_size(to.shape) if to.requires_grad else None
 
 
 def _rows(x: Tensor | None) -> Tensor | None:
