@@ -112,7 +112,8 @@ class Perceptron(nn.Module):
     def _large(self, x: Tensor | None, context: Tensor | None) -> bool:
         """Tell whether the activations of the first layer are worth their memory."""
         rows = max(math.prod(t.shape[:-1]) for t in (x, context) if t is not None)
-        return rows * self.layers[1].in_features >= LARGE  # type: ignore[operator,union-attr]
+        width: int = self.layers[1].in_features  # type: ignore[assignment]
+        return rows * width >= LARGE
 
     def _first_two(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         """Return what the first two layers give; the activations between them, made of few inputs, are made again for the gradient."""
