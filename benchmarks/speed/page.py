@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .bars import Bar, all_bars
+from .missed import missed
 from .picture import NAMES, memory_curves, slope
 from .tables import fresh_table, job_table, operator_table, profile_table, reasons, table, work_tables
 from .works import GROWTH, MAIN, MEMORY_ROWS, WORKS
@@ -49,7 +50,8 @@ are those of Python and of torch's dispatch more than of arithmetic. Two threads
 
 def page(data: dict[str, Any]) -> str:
     """Return the page."""
-    parts = [INTRO, *setting(data), "## What it must show\n", bars(all_bars(data))]
+    shown = all_bars(data)
+    parts = [INTRO, *setting(data), "## What it must show\n", bars(shown), *missed(shown)]
     parts += ["## How it was measured\n", measured(data), FAIR]
     parts += disturbed(data)
     parts += earlier(data)
