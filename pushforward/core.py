@@ -401,5 +401,6 @@ def hand_down(
 ) -> None:
     """Let a bijection, and then the base under it, ``calibrate`` or ``update``, each by the values on its own data side."""
     getattr(transform, action)(value, context)
-    if action == "calibrate" or base.follows_data:
+    # To map all rows once more is for bases that have something to set.
+    if base.follows_data if action == "update" else type(base).calibrate is not BaseModule.calibrate:
         getattr(base, action)(transform.inverse(value, context)[0], context)
