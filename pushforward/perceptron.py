@@ -103,7 +103,7 @@ class Perceptron(nn.Module):
         compiled = self._compiled(x, context) if self.form.small else None
         if compiled is not None:
             return compiled
-        done = 2 if self.narrow and self._large(x, context) and _remakes(self.layers[0], self.layers[1]) else 1
+        done = 2 if self.narrow and _remakes(self.layers[0], self.layers[1]) and self._large(x, context) else 1
         h: Tensor = self.layers[0](x, context) if done == 1 else self._first_two(x, context)
         for layer in self.layers[done:]:
             h = layer(h if isinstance(layer, Block) else ACTIVATIONS[self.activation](h))
@@ -169,7 +169,8 @@ class Perceptron(nn.Module):
 
 def _remakes(first: Any, second: Any) -> bool:
     """Tell whether a step keeps gradients, and the first two layers may be taken as one."""
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or transformed() or second.blocks or not _plain(second, Dense):
+    eager = not (torch.compiler.is_compiling() or transformed() or torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
+    if not (eager and torch.is_grad_enabled() and _plain(second, Dense)) or second.blocks:
         return False
     parts = [part for part in (first.x, first.c) if part is not None]
     return _plain(first, Entrance) and all(_plain(part, Dense) and not part.blocks for part in parts) and not _autocast(second.weight)
@@ -215,7 +216,7 @@ class _Remade(torch.autograd.Function):
         found: list[Tensor | None] = [rows.mT @ units, rows.sum(0)]
         found += [None if taken is None else _back(gz @ of, taken) for taken, of in ((x, of_x), (c, of_c))]
         for taken in (x, c):  # a context that several samples share stands for each of them
-            wide = None if taken is None else taken.expand(*gz.shape[:-1], -1).reshape(-1, taken.shape[-1])
+            wide = None if taken is None else taken.to(gz.dtype).expand(*gz.shape[:-1], -1).reshape(-1, taken.shape[-1])
             found.append(None if wide is None else narrow.mT @ wide)
         return (None, *found, None if first_bias is None else narrow.sum(0))
 

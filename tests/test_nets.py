@@ -374,9 +374,27 @@ def test_activations_of_few_inputs_are_made_again(plan, inputs, context, masked,
         return kept.count(hidden), [out, *first, *again, *torch.autograd.grad(sum(g.square().sum() for g in again), wanted)]
 
     kept, got = everything()
-    monkeypatch.setattr("pushforward.perceptron.LARGE", 1 << 20)
+    monkeypatch.undo()
     kept_plainly, expected = everything()
     assert kept == 0
     assert kept_plainly > 0
     for one, other in zip(got, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_activations_are_made_again_in_half_precision_and_under_a_trace(monkeypatch):
+    torch.manual_seed(0)
+    net = randomize(MLP((80, 60)).build(3, 7, 2), 0.5, 0)
+    x, c = torch.randn(20, 3, requires_grad=True), torch.randn(20, 2)
+    plain = torch.autograd.grad(net.bfloat16()(x, c).float().sin().sum(), [x, *net.parameters()])
+    monkeypatch.setattr("pushforward.perceptron.LARGE", 1)
+    again = torch.autograd.grad(net(x, c).float().sin().sum(), [x, *net.parameters()])
+    for one, other in zip(again, plain, strict=True):
+        assert one.dtype == other.dtype
+        torch.testing.assert_close(one, other, rtol=0.05, atol=0.05 * float(other.abs().max()))
+    net.float()
+    traced = torch.jit.trace(net, (x, c))
+    more = torch.randn(9, 3), torch.randn(9, 2)
+    torch.testing.assert_close(traced(*more), net(*more))

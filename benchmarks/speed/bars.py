@@ -136,7 +136,7 @@ def jobs(data: dict[str, Any]) -> Iterator[Bar]:
         ends = data.get("losses", {}).get(job, {})
         if all("mean" in ends.get(name, {}) for name in ("ours", founder)):
             theirs = ends[founder]["mean"]
-            words = f"{job}, loss of the last hundred steps; the bar is {NAMES[founder]}'s and {SAME} for noise"
+            words = f"{job}, loss of the last hundred steps, median of the starts; the bar is {NAMES[founder]}'s and {SAME} for noise"
             yield Bar(3, words, theirs + SAME, {"1": ends["ours"]["mean"]}, peer=f"{theirs:.4f} ({NAMES[founder]})", form=".4f")
 
 

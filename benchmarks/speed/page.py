@@ -73,7 +73,8 @@ def page(data: dict[str, Any]) -> str:
 
 
 JOBS = """The same data, batch, steps and learning rate; the network, the box and the bins of the tutorial, with the same number of
-parameters. The loss of the last hundred steps stands beside that of the last, which is noisy.
+parameters. The loss of the last hundred steps stands beside that of the last, which is noisy; where the batch is always the same
+the loss may leap at any time, so each job of Pyro's runs from three starts, and the median stands here.
 """
 FRESH = """A process that has done nothing yet: how long the flow takes to build, its first training step and a later one, without
 `torch.compile`; what JAX takes to compile stands apart. Memory is the peak that one training step on {rows:,} rows adds to what the process

@@ -87,9 +87,19 @@ def job_table(data: dict[str, Any]) -> str:
             if "cannot" in found:
                 continue
             step = data.get("times", {}).get("1", {}).get(job, {}).get(library, {}).get("actions", {}).get("train", {})
-            losses = [f"{found[key]:.4f}" for key in ("first", "mean", "last")]
+            each = ", ".join(f"{mean:.3f}" for mean in found.get("means", [found["mean"]]))
+            losses = [*(f"{found[key]:.4f}" for key in ("first", "mean", "last")), each]
             rows.append([job, NAMES[library], f"{found['parameters']:,}", cell(step), *losses])
-    header = ["job", "library", "parameters", "ms a step, one thread", "first loss", "loss, mean of the last hundred", "last loss"]
+    header = [
+        "job",
+        "library",
+        "parameters",
+        "ms a step, one thread",
+        "first loss",
+        "loss, mean of the last hundred",
+        "last loss",
+        "each start",
+    ]
     return table(header, rows, text=(0, 1))
 
 
