@@ -172,8 +172,8 @@ class PartsModule(TransformModule):
     def _join(self, done: list[tuple[Tensor, Tensor]], inverse: bool) -> tuple[Tensor, Tensor]:
         values, ladjs = [value for value, _ in done], [ladj for _, ladj in done]
         # A context may widen the batch of some parts alone.
-        shapes = {ladj.shape for ladj in ladjs}
-        batch = shapes.pop() if len(shapes) == 1 else torch.broadcast_shapes(*shapes)
+        shapes = [ladj.shape for ladj in ladjs]
+        batch = shapes[0] if all(shape == shapes[0] for shape in shapes) else torch.broadcast_shapes(*shapes)
         values = [numerics.expanded(value, batch + value.shape[ladj.dim() :]) for value, ladj in zip(values, ladjs, strict=True)]
         moved = [ladj for part, ladj in zip(self.parts, ladjs, strict=True) if not part.keeps_volume] or ladjs[:1]
         axis = self.axes[not inverse]

@@ -101,7 +101,9 @@ class Steps:
         if in_parallel and not seen and not values.is_meta:
 
             def once(made: Tensor, values: Tensor, shift: Tensor | None, *weights: Tensor) -> tuple[Tensor, Tensor]:
-                theta = numerics.working(self._theta(made, shift, weights))
+                # Without a gradient by the very function of the other direction, so that both round alike and a round trip ends.
+                theta = self._theta(made, shift, weights) if torch.is_grad_enabled() else net(made, context)
+                theta = numerics.working(theta)
                 return evaluate(kernel, values, theta, parameters.named, inverse)
 
             return jacobi(once, reference, len(self.groups), values, shift, *weights)

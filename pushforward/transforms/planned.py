@@ -127,6 +127,7 @@ class Planned(TransformModule):
         if saved is not None and "permutation" in self._buffers and saved.tolist() != self.permutation.tolist():
             layer = self.layer.layer if isinstance(self.layer, Along) else self.layer
             made = reordered(layer.plan, saved.tolist()).build(layer.event_shape, layer.context_shape)
-            shared(made.to(self.permutation.device), layer)
+            own = next(layer.parameters(), None)
+            shared(made.to(self.permutation.device) if own is None else made.to(own.device, own.dtype), layer)
             self.layer = Along(made, self.layer.dim) if isinstance(self.layer, Along) else made
         super()._load_from_state_dict(state, prefix, *rest)
