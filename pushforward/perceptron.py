@@ -95,9 +95,10 @@ class Perceptron(nn.Module):
         self.form = self._form()
         entrance = layers[0]
         assert isinstance(entrance, Entrance)
-        inputs = sum(part.in_features for part in (entrance.x, entrance.c) if part is not None)
+        first, second = [part for part in (entrance.x, entrance.c) if part is not None], layers[1]
         #: Whether a unit of the first layer takes so few inputs that to make its activations again costs next to nothing.
-        self.narrow = len(layers) > 2 and isinstance(layers[1], Dense) and 4 * inputs <= layers[1].out_features
+        self.narrow = len(layers) > 2 and all(isinstance(part, Dense) for part in first) and isinstance(second, Dense)
+        self.narrow = self.narrow and 4 * sum(part.in_features for part in first) <= last.in_features
 
     def forward(self, x: Tensor | None, context: Tensor | None = None) -> Tensor:
         compiled = self._compiled(x, context) if self.form.small else None

@@ -609,14 +609,14 @@ def test_neutra_gives_the_funnel_its_width():
         svi.step()
     neutra = NeuTraReparam(guide.requires_grad_(False))
     model = poutine.reparam(funnel, config=lambda _: neutra)
-    mcmc = MCMC(NUTS(model, max_tree_depth=3), num_samples=150, warmup_steps=40, disable_progbar=True)
+    mcmc = MCMC(NUTS(model, max_tree_depth=4), num_samples=300, warmup_steps=100, disable_progbar=True)
     mcmc.run()
     latent = mcmc.get_samples()["v_shared_latent"]
     drawn = neutra.transform_sample(latent)
-    assert drawn["x"].shape == (150, 2)
+    assert drawn["x"].shape == (300, 2)
     effective = float(mcmc.diagnostics()["v_shared_latent"]["n_eff"].min())
-    assert effective > 15
-    error = 3 / math.sqrt(min(effective, 150))
+    assert effective > 30
+    error = 3 / math.sqrt(min(effective, 300))
     assert abs(drawn["v"].mean().item()) < 4 * error
     assert abs(drawn["v"].std().item() - 3) < 4 * error / math.sqrt(2) + 0.3
 
