@@ -38,7 +38,7 @@ class Dense(nn.Linear):
     ) -> None:
         super().__init__(inputs, outputs, bias)
         self.gain = gain
-        scaled = None if mask is None else gain * torch.tensor(mask, dtype=self.weight.dtype)
+        scaled = None if mask is None else gain * torch.tensor(np.ascontiguousarray(mask), dtype=self.weight.dtype)
         self.register_buffer("mask", scaled, persistent=False)
         self.allowed: Mask = np.ones((outputs, inputs), dtype=bool) if mask is None else mask
         self.blocks = () if mask is None or min(mask.shape) < LEAST else _blocks(mask)

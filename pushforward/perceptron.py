@@ -104,9 +104,12 @@ class Perceptron(nn.Module):
         compiled = self._compiled(x, context) if self.form.small else None
         if compiled is not None:
             return compiled
-        done = 2 if self.narrow and _remakes(self.layers[0], self.layers[1]) and self._large(x, context) else 1
-        h: Tensor = self.layers[0](x, context) if done == 1 else self._first_two(x, context)
-        for layer in self.layers[done:]:
+        first, *rest = self.layers  # a slice of a ModuleList makes a new one, which takes longer than a small layer
+        if self.narrow and _remakes(first, rest[0]) and self._large(x, context):
+            h, rest = self._first_two(x, context), rest[1:]
+        else:
+            h = first(x, context)
+        for layer in rest:
             h = layer(h if isinstance(layer, Block) else ACTIVATIONS[self.activation](h))
         return h
 
@@ -145,7 +148,7 @@ class Perceptron(nn.Module):
             skips += [-1, last] if isinstance(layer, Block) else [-1]
             last = len(sources) - 1
         layers = self.dense()
-        products = sum(part.weight.numel() for part in self.modules() if isinstance(part, Dense))
+        products = sum(int(part.allowed.sum()) for part in self.modules() if isinstance(part, Dense))
         return Form(self.activation, (*sources, last), (*skips, -1), tuple(layer.gain for layer in layers), products)
 
     def _compiled(self, x: Tensor | None, context: Tensor | None) -> Tensor | None:

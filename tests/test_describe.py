@@ -96,8 +96,10 @@ def test_layers_add_up(name):
 
 
 def test_compiled_steps_hold_no_activations():
-    held = {name: MEMORY[name](4).describe(batch=4096).layers[0].training_bytes for name in ("MAF", "IAF")}
-    of_a_layer = 4096 * 64 * 4  # the network has two hidden ones
+    # Networks large enough to be operators of torch where they are called as a whole.
+    flows = {"MAF": MAF(4, transforms=1, widths=(128, 128)), "IAF": IAF(4, transforms=1, widths=(128, 128))}
+    held = {name: flow.describe(batch=4096).layers[0].training_bytes for name, flow in flows.items()}
+    of_a_layer = 4096 * 128 * 4  # the network has two hidden ones
     assert held["MAF"] > 2 * of_a_layer
     # Where nothing was compiled the steps are operators, each of which keeps its own.
     assert (held["IAF"] < of_a_layer) == (LIBRARY.handle is not None)

@@ -55,6 +55,8 @@ def folder(tmp_path, monkeypatch):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield tmp_path
+    if "matplotlib.pyplot" in sys.modules:  # a page leaves its windows to its reader
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python") and name_of(page) not in ELSEWHERE], ids=name_of)

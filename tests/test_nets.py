@@ -15,7 +15,7 @@ import pushforward.bijectors as bij
 from pushforward.dense import LEAST, Dense, product
 from pushforward.distributions import DiagNormal, Flow, StandardNormal
 from pushforward.flows import NSF, RealNVP
-from pushforward.nets import MLP
+from pushforward.nets import MLP, ResidualMLP
 from pushforward.parameters import Parameters
 from pushforward.perceptron import ACTIVATIONS
 from pushforward.spec import PlanError
@@ -343,13 +343,22 @@ def test_wide_nets_learn_at_the_rate_of_narrow_ones(width, sees):
     assert torch.allclose(net.layers[-1](torch.ones(5, width)), exact.sum(1) + net.layers[-1].bias, atol=1e-4)
 
 
+@pytest.mark.parametrize("plan", [MLP((32, 24, 16)), ResidualMLP(24)], ids=repr)
+def test_masks_lie_in_memory_as_their_weights_do(plan):
+    # A product of two layouts takes several times as long, in each step.
+    net = plan.build(5, 15, 2, np.repeat(np.tril(np.ones((5, 5), dtype=bool), -1), 3, 0)).double()
+    masked = [layer for layer in net.modules() if isinstance(layer, Dense) and layer.mask is not None]
+    assert len(masked) >= 4
+    assert all(layer.mask.stride() == layer.weight.stride() for layer in masked)
+
+
 @pytest.mark.parametrize(
     ("plan", "inputs", "context", "masked"),
     [
-        (MLP((80, 60)), 3, 0, False),
-        (MLP((80, 60, 50), "tanh"), 3, 2, False),
-        (MLP((90, 70), "silu"), 0, 4, False),
-        (MLP((80, 60)), 5, 2, True),
+        (MLP((120, 90)), 3, 0, False),
+        (MLP((120, 90, 50), "tanh"), 3, 2, False),
+        (MLP((110, 80), "silu"), 0, 4, False),
+        (MLP((160, 120)), 5, 2, True),
     ],
 )
 def test_activations_of_few_inputs_are_made_again(plan, inputs, context, masked, monkeypatch):
@@ -360,6 +369,7 @@ def test_activations_of_few_inputs_are_made_again(plan, inputs, context, masked,
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, 0, 0.3)
     assert net.narrow
+    assert not net.form.small
     x, c = (torch.randn(*batch, size).double().requires_grad_() if size else None for batch, size in (((4, 6), inputs), ((6,), context)))
     wanted = [t for t in (x, c) if t is not None] + list(net.parameters())
 

@@ -539,6 +539,7 @@ def test_nothing_outside_the_figure_changes():
     # The values as they are kept: reading the backend through rcParams would choose one.
     before = {name: dict.__getitem__(mpl.rcParams, name) for name in mpl.rcParams}
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    open_before = list(windows.Gcf.figs)
     flow = torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))
     figures = [plots.density(flow, points=20), plots.curve(Affine(), seed=0), plots.compare(normal(50, 2), normal(50, 2))]
     assert torch.equal(state, torch.get_rng_state())
@@ -549,7 +550,7 @@ def test_nothing_outside_the_figure_changes():
     draw_all()
     after = {name: dict.__getitem__(mpl.rcParams, name) for name in mpl.rcParams}
     assert all(after[name] is before[name] or after[name] == before[name] for name in before)
-    assert windows.Gcf.figs == {}
+    assert list(windows.Gcf.figs) == open_before
     assert np.array_equal(numpy_state, np.random.get_state()[1])  # noqa: NPY002
 
 

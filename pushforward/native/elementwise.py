@@ -65,7 +65,7 @@ def _forward(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float, inver
     sites = x.shape[-1]
     rows, parameters = as_rows(x, sites), as_rows(theta, theta.shape[-1])
     y, ladj = x.new_empty(x.shape), x.new_empty(x.shape[:-1])
-    count = len(rows)
+    count = rows.shape[0]
     if count and not x.is_meta:
         group = max(1, min(count, (_SHARED_GROUP if theta.dim() == 1 else _GROUP) // sites))
         job = JOB.pack(
@@ -83,7 +83,7 @@ def _backward(
     sites, shared = x.shape[-1], theta.dim() == 1
     rows, parameters, cotangents = as_rows(x, sites), as_rows(theta, theta.shape[-1]), as_rows(gy, sites)
     heights = gladj.reshape(-1)
-    count = len(rows)
+    count = rows.shape[0]
     gx = x.new_empty(x.shape)
     group = max(1, min(count, (_SHARED_GROUP if shared else _GROUP) // sites))
     if shared:

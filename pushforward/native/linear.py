@@ -36,7 +36,7 @@ def linear_gradient(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, bound: 
     gx = x.new_empty(x.shape)
     count = gladj.numel()
     group = max(_GROUP, -(-count // _PARTS))
-    gtheta = x.new_empty(max(1, -(-count // group)), len(theta))
+    gtheta = x.new_empty(max(1, -(-count // group)), theta.shape[0])
     _run(x, theta, gy, gladj, bound, bias, inverse, gx, None, gtheta, group)
     return gx, gtheta.sum(0) if count else torch.zeros_like(theta)
 
@@ -48,11 +48,11 @@ def _run(
     size = x.shape[-1]
     rows, theta = as_rows(x, size), theta.contiguous()
     cotangents, heights = (None, None) if gy is None or gladj is None else (as_rows(gy, size), gladj.reshape(-1))
-    if not len(rows) or x.is_meta:
+    if not rows.shape[0] or x.is_meta:
         return
-    count = threads(len(rows) * size * size, _GRAIN)
+    count = threads(rows.shape[0] * size * size, _GRAIN)
     call("pushforward_linear", JOB.pack(
-        0, bias, inverse, bound, x.dtype == torch.float64, gy is not None, count, len(rows), size, group,
+        0, bias, inverse, bound, x.dtype == torch.float64, gy is not None, count, rows.shape[0], size, group,
         *(0 if t is None else t.data_ptr() for t in (rows, theta, cotangents, heights)),
         *(0 if t is None else t.stride(0) for t in (rows, None, cotangents, heights)),
         *(0 if t is None else t.data_ptr() for t in (out, ladj, gtheta)),

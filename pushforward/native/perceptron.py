@@ -17,7 +17,7 @@ from pushforward.native.library import call, threads
 from pushforward.native.sweep import ACTIVATIONS, MAX_LAYERS
 from pushforward.native.sweep import activation as function_of
 
-MAX_PRODUCTS = 4096
+MAX_PRODUCTS = 6144
 """Weights, at most: beyond, a layer is worth the product of matrices that torch has for it."""
 _GROUP, _PARTS = 256, 8
 """Rows that a thread takes at a time, at least, and sums of the gradient of the weights, at most."""
@@ -39,7 +39,7 @@ class Form:
         sources: For each layer, the hidden layer whose activations it takes (-1: what comes in).
         skips: For each layer, the one whose values are added to its own (-1: none).
         gains: How many times the weights of a layer without a mask count.
-        products: How many weights there are.
+        products: How many weights there are that no mask forbids.
     """
 
     activation: str
@@ -91,8 +91,8 @@ def _forward(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[T
     last = tensors[-4]
     assert rows is not None
     assert last is not None
-    out = rows.new_empty(len(rows), len(last))
-    if len(rows) and not rows.is_meta:
+    out = rows.new_empty(rows.shape[0], last.shape[0])
+    if rows.shape[0] and not rows.is_meta:
         _run(form, x, c, tensors, None, [out, None, None], [None] * len(tensors))
     return out
 
@@ -104,14 +104,14 @@ def _run(
     rows = [None if t is None else t if t.stride(-1) == 1 else t.contiguous() for t in (x, c, g)]
     first = rows[0] if rows[0] is not None else rows[1]
     assert first is not None
-    count, inputs, contexts = len(first), *(0 if t is None else t.shape[-1] for t in rows[:2])
+    count, inputs, contexts = first.shape[0], *(0 if t is None else t.shape[-1] for t in rows[:2])
     given = [None if t is None else t.contiguous() for t in tensors]
     body, products, widths = b"", 0, []
     for index, (source, skip, gain) in enumerate(zip(form.sources, form.skips, form.gains, strict=True)):
         layer = given[4 * index : 4 * index + 4]
         weight = layer[0] if layer[0] is not None else layer[2]
         assert weight is not None
-        widths.append(len(weight))
+        widths.append(weight.shape[0])  # torch takes a few times as long to tell the length
         width = inputs + contexts if source < 0 else widths[source]
         products += width * widths[-1]
         of_weight, _, of_more, of_bias = gradients[4 * index : 4 * index + 4]
@@ -157,7 +157,7 @@ class _Perceptron(Function):
             for i, t in enumerate((x, c))
         ]
         rows = x if x is not None else c
-        if len(rows) and not rows.is_meta:
+        if rows.shape[0] and not rows.is_meta:
             _run(ctx.form, x, c, tensors, cotangents[0], [None, *made], gradients)
         else:
             for gradient in gradients:

@@ -85,10 +85,10 @@ def sweep(
 
 
 def _forward(code: Code, inverse: bool, program: Program, values: Tensor, shift: Tensor | None, *weights: Tensor) -> tuple[Tensor, Tensor]:
-    made, ladj = torch.empty_like(values, memory_format=torch.contiguous_format), values.new_empty(len(values))
-    if len(values) and not values.is_meta:
+    made, ladj = torch.empty_like(values, memory_format=torch.contiguous_format), values.new_empty(values.shape[0])
+    if values.shape[0] and not values.is_meta:
         matrices, biases = [weight.contiguous() for weight in weights[::2]], [bias.contiguous() for bias in weights[1::2]]
-        widths = [len(matrix) for matrix in matrices[:-1]]
+        widths = [matrix.shape[0] for matrix in matrices[:-1]]
         matrices[0] = _columns(matrices[0], program)
         matrices[-1], biases[-1] = _by_site(matrices[-1], program), _by_site(biases[-1], program)
         layers = [_Layer(weight, bias) for weight, bias in zip(matrices, biases, strict=True)]
@@ -207,12 +207,12 @@ def _gradients(
     z, h, theta = _parallel(program, made, shift, weights)
     gz = [torch.empty_like(t) for t in z]
     gvalues, gtheta = torch.empty_like(made), torch.empty_like(theta)
-    if len(made) and not made.is_meta:
+    if made.shape[0] and not made.is_meta:
         transposed = [_columns(matrices[0], program), *matrices[1:-1], _by_site(matrices[-1], program)]
         layers = [_Layer(transposed=matrix.t().contiguous()) for matrix in transposed]
         for layer, of_z, of_gz in zip(layers, z, gz, strict=False):
             layer.z, layer.gz = of_z, of_gz
-        widths = [len(matrix) for matrix in matrices[:-1]]
+        widths = [matrix.shape[0] for matrix in matrices[:-1]]
         _Call(
             code, inverse, program, widths, layers, _rows(values), made, theta=theta, gmade=_rows(gmade), gladj=gladj,
             gvalues=gvalues, gtheta=gtheta,

@@ -42,6 +42,7 @@ class Training(Loop):
             # The loss with its gradient is the whole step but for the optimiser's update, which is one call already.
             self.loss = torch.compile(self.loss, mode=None if options.compile is True else options.compile)  # type: ignore[assignment]
         self.scale = _mean_weight(train)
+        self.place = flow.device, data_precision(flow)
 
     def steps(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         for rows in self._batches():
@@ -77,7 +78,7 @@ class Training(Loop):
             yield from self.train.batches(size, self.generator)
 
     def _placed(self, rows: Rows) -> Rows:
-        return rows.map(lambda t: t.to(self.flow.device, data_precision(self.flow)))
+        return rows.map(lambda t: t.to(*self.place))
 
 
 def data_precision(flow: Flow) -> torch.dtype:
