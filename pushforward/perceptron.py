@@ -9,11 +9,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook as has_any_global_hook
 
 from pushforward import numerics
-from pushforward.dense import Dense, product
+from pushforward.dense import FEW_ROWS, Dense, product
 from pushforward.native.library import transformed, usable
-from pushforward.native.perceptron import Form, Layer, perceptron
+from pushforward.native.perceptron import Form, Layer, perceptron, reference
 from pushforward.parameters import Mask
 
 aten: Any = torch.ops.aten
@@ -93,6 +94,7 @@ class Perceptron(nn.Module):
             last.weight.zero_()
             last.bias.zero_() if start is None else last.bias.copy_(start)
         self.form = self._form()
+        self.in_blocks = any(layer.blocks for layer in self.modules() if isinstance(layer, Dense))
         entrance = layers[0]
         assert isinstance(entrance, Entrance)
         first, second = [part for part in (entrance.x, entrance.c) if part is not None], layers[1]
@@ -104,14 +106,30 @@ class Perceptron(nn.Module):
         compiled = self._compiled(x, context) if self.form.small else None
         if compiled is not None:
             return compiled
-        first, *rest = self.layers  # a slice of a ModuleList makes a new one, which takes longer than a small layer
-        if self.narrow and _remakes(first, rest[0]) and self._large(x, context):
-            h, rest = self._first_two(x, context), rest[1:]
-        else:
-            h = first(x, context)
-        for layer in rest:
+        remade = self.narrow and self._large(x, context) and _remakes(self.layers[0], self.layers[1])
+        direct = None if remade else self._direct(x, context)
+        if direct is not None:
+            return direct
+        first, second, *rest = self.layers  # a slice of a ModuleList makes a new one, which takes longer than a small layer
+        h = self._first_two(x, context) if remade else first(x, context)
+        for layer in rest if remade else (second, *rest):
             h = layer(h if isinstance(layer, Block) else ACTIVATIONS[self.activation](h))
         return h
+
+    def _direct(self, x: Tensor | None, context: Tensor | None) -> Tensor | None:
+        """Return what the layers give by torch's operators, or None where they have to be called to do what they do.
+
+        To call a module for each product, and in it to ask for its tensors and for the rows, takes as long as a small product.
+        """
+        layers = None if self.in_blocks else _tensors(self)
+        if layers is None:
+            return None
+        x, context = (None if layers[0][0] is None else x), (None if layers[0][2] is None else context)
+        if any(0 < t.shape[:-1].numel() < FEW_ROWS for t in (x, context) if t is not None):
+            return None
+        dtype = layers[-1][0].dtype  # type: ignore[union-attr]
+        x, context = (None if t is None else t.to(dtype) for t in (x, context))
+        return reference(self.form, x, context, [t for layer in layers for t in layer])
 
     def _large(self, x: Tensor | None, context: Tensor | None) -> bool:
         """Tell whether the activations of the first layer are worth their memory."""
@@ -250,7 +268,7 @@ def _tensors(net: Perceptron) -> list[Layer] | None:
     To look into a module's dictionaries is several times as fast as to ask for its attributes, and this is done at each call.
     """
     first, *rest = net._modules["layers"]._modules.values()  # type: ignore[union-attr]
-    if not _plain(first, Entrance) or any(isinstance(layer, Block) and not _plain(layer, Block) for layer in rest):
+    if has_any_global_hook() or not _plain(first, Entrance) or any(isinstance(layer, Block) and not _plain(layer, Block) for layer in rest):
         return None
     own, beside = first.x, first.c  # type: ignore[union-attr]
     found: list[Layer] = []

@@ -343,6 +343,54 @@ def test_wide_nets_learn_at_the_rate_of_narrow_ones(width, sees):
     assert torch.allclose(net.layers[-1](torch.ones(5, width)), exact.sum(1) + net.layers[-1].bias, atol=1e-4)
 
 
+def every_layer_called(net, *given):
+    """Return what the layers give when each is called, as where one is hooked."""
+    handle = net.layers[0].register_forward_hook(lambda *_: None)
+    out = net(*given)
+    handle.remove()
+    return out
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("plan", [MLP((128, 90)), ResidualMLP(128, 2), MLP((128, 128, 70), "silu")], ids=repr)
+@pytest.mark.parametrize(("inputs", "context", "masked"), [(5, 0, False), (5, 2, False), (0, 4, False), (5, 2, True)])
+def test_layers_that_are_not_called_give_what_they_would(plan, inputs, context, masked, dtype):
+    sees = np.repeat(np.tril(np.ones((5, 5), dtype=bool), -1), 3, 0) if masked else None
+    net = plan.build(inputs, 15, context, sees).to(dtype)
+    torch.manual_seed(0)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.3)
+    # As kernels give them: at least float32, whatever the weights are.
+    x, c = (torch.randn(*batch, size, dtype=max(dtype, torch.float32, key=lambda d: d.itemsize)) if size else None
+            for batch, size in (((4, 6), inputs), ((6,), context)))  # fmt: skip
+    out = net._direct(x, c)
+    assert out is not None
+    assert out.dtype == dtype
+    expected = every_layer_called(net, x, c)
+    assert torch.equal(out, expected)
+    assert torch.equal(net(x, c), expected)
+    for one, other in zip(*(torch.autograd.grad(y.sin().sum(), list(net.parameters())) for y in (out, expected)), strict=True):
+        assert torch.equal(one, other)
+    few = [None if t is None else t[:1, :3] if t.dim() == 3 else t[:3] for t in (x, c)]
+    assert net._direct(*few) is None
+    assert torch.equal(net(*few).reshape(3, -1), expected[:3] if inputs == 0 else expected[0, :3])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(net._direct(x, c), every_layer_called(net, x, c))
+
+
+def test_hooks_of_all_modules_see_every_layer():
+    seen = []
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(module))
+    try:
+        for plan in (MLP((8, 8)), MLP((128, 128))):
+            net = plan.build(3, 5)
+            seen.clear()
+            net(torch.randn(6, 3))
+            assert [module for module in seen if isinstance(module, Dense)] == net.dense()
+    finally:
+        handle.remove()
+
+
 @pytest.mark.parametrize("plan", [MLP((32, 24, 16)), ResidualMLP(24)], ids=repr)
 def test_masks_lie_in_memory_as_their_weights_do(plan):
     # A product of two layouts takes several times as long, in each step.

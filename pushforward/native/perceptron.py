@@ -79,7 +79,9 @@ def reference(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[
     for index, (source, skip, gain) in enumerate(zip(form.sources, form.skips, form.gains, strict=True)):
         weight, mask, more, bias = tensors[4 * index : 4 * index + 4]
         taken = x if source < 0 else function_of(form.activation)(z[source])
-        parts = [] if taken is None or weight is None else [F.linear(taken, weight * (gain if mask is None else mask), bias)]
+        if weight is not None and (mask is not None or gain != 1):
+            weight = weight * (gain if mask is None else mask)
+        parts = [] if taken is None or weight is None else [F.linear(taken, weight, bias)]
         if more is not None and c is not None:
             parts.append(F.linear(c, more, None if parts else bias))
         z.append(sum([*parts[1:], *([z[skip]] if skip >= 0 else [])], parts[0]))
