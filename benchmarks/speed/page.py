@@ -28,8 +28,8 @@ POINTS = (
 LIST = "\n".join(f"{number}. {text}" for number, text in enumerate(POINTS, 1)) + "\n"
 MEASURED = """Libraries run in processes of their own, which are asked in turn: one measurement of each, round after round, so that
 what disturbs the machine disturbs all alike. Times are wall time, as medians, with quartiles in brackets. A measurement repeats the call
-until it lasts {target:.0f} ms; there are {rounds} rounds, three for calls over 0.2 s and one for calls over a second. One thread is
-`OMP_NUM_THREADS=1` and `torch.set_num_threads(1)`, and for JAX one processor.
+until it lasts {target:.0f} ms; there are {rounds} rounds, thrice as many of training steps, three for calls over 0.2 s and one for
+calls over a second. One thread is `OMP_NUM_THREADS=1` and `torch.set_num_threads(1)`, and for JAX one processor.
 
 - *train step*: `zero_grad`, loss, backward, and a step of Adam, fused for every torch library, by optax for JAX.
 - *`log_prob`* and *`sample`* run without gradients, on as many rows as the work has; *`rsample_and_log_prob`* with its backward.
