@@ -64,7 +64,8 @@ def main() -> None:
                 seconds.append(took)
                 epochs.append(passed)
             spread = f"{statistics.median(seconds):.1f} ({min(seconds):.1f}, {max(seconds):.1f})"
-            print(f"| {name}, {transforms} transforms | {way} | {spread} | {statistics.median(epochs):.0f} | {statistics.median(losses):.2f} |", flush=True)
+            loss = statistics.median(losses)
+            print(f"| {name}, {transforms} transforms | {way} | {spread} | {statistics.median(epochs):.0f} | {loss:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -75,17 +75,21 @@ def perceptron(form: Form, x: Tensor | None, c: Tensor | None, layers: Sequence[
 
 def reference(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Tensor | None]) -> Tensor:
     """Return the same as `perceptron` by torch's operators."""
-    z: list[Tensor] = []
+    activate = function_of(form.activation)
+    z: list[Any] = []
     for index, (source, skip, gain) in enumerate(zip(form.sources, form.skips, form.gains, strict=True)):
         weight, mask, more, bias = tensors[4 * index : 4 * index + 4]
-        taken = x if source < 0 else function_of(form.activation)(z[source])
-        if weight is not None and (mask is not None or gain != 1):
-            weight = weight * (gain if mask is None else mask)
-        parts = [] if taken is None or weight is None else [F.linear(taken, weight, bias)]
+        parts = []
+        if weight is not None and (source >= 0 or x is not None):
+            if mask is not None or gain != 1:
+                weight = weight * (gain if mask is None else mask)
+            parts.append(F.linear(x if source < 0 else activate(z[source]), weight, bias))  # type: ignore[arg-type]
         if more is not None and c is not None:
             parts.append(F.linear(c, more, None if parts else bias))
         z.append(sum([*parts[1:], *([z[skip]] if skip >= 0 else [])], parts[0]))
-    return z[-1]
+        if source >= 0 and source not in form.sources[index + 1 :] and source not in form.skips[index + 1 :]:
+            z[source] = None  # nothing takes it any more
+    return z[-1]  # type: ignore[no-any-return]
 
 
 def _forward(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Tensor | None]) -> Tensor:
