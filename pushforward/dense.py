@@ -38,6 +38,7 @@ class Dense(nn.Linear):
     ) -> None:
         super().__init__(inputs, outputs, bias)
         self.gain = gain
+        # In memory as the weights lie: a product of two layouts takes several times as long.
         scaled = None if mask is None else gain * torch.tensor(np.ascontiguousarray(mask), dtype=self.weight.dtype)
         self.register_buffer("mask", scaled, persistent=False)
         self.allowed: Mask = np.ones((outputs, inputs), dtype=bool) if mask is None else mask

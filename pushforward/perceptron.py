@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook as has_any_global_hook
 
 from pushforward import numerics
 from pushforward.dense import FEW_ROWS, Dense, product
@@ -262,13 +261,19 @@ def _plain(module: Any, kind: type[nn.Module]) -> bool:
     )
 
 
+def _hooks_of_all() -> bool:
+    """Tell whether hooks of all modules are set, or may be: torch has no public name for the question."""
+    asked = getattr(nn.modules.module, "_has_any_global_hook", None)
+    return asked is None or bool(asked())
+
+
 def _tensors(net: Perceptron) -> list[Layer] | None:
     """Return the tensors of all layers, or None where a layer has to be called to do what it does.
 
     To look into a module's dictionaries is several times as fast as to ask for its attributes, and this is done at each call.
     """
     first, *rest = net._modules["layers"]._modules.values()  # type: ignore[union-attr]
-    if has_any_global_hook() or not _plain(first, Entrance) or any(isinstance(layer, Block) and not _plain(layer, Block) for layer in rest):
+    if _hooks_of_all() or not _plain(first, Entrance) or any(isinstance(layer, Block) and not _plain(layer, Block) for layer in rest):
         return None
     own, beside = first.x, first.c  # type: ignore[union-attr]
     found: list[Layer] = []
