@@ -20,6 +20,8 @@ class BuiltModule(nn.Module):
     ``forward``, ``score`` for ``log_prob``, ...). What holds other built modules calls those methods, past their doors.
     """
 
+    noun = "module"
+
     def __init__(self, plan: Spec, event_shape: tuple[int, ...], context_shape: tuple[int, ...] | None) -> None:
         super().__init__()
         self.plan = plan

@@ -104,6 +104,7 @@ class TransformModule(BuiltModule):
     They check what they are given. A subclass writes `push` and `pull`, which do the work, and which modules that hold others call.
     """
 
+    noun = "layer"
     plan: Bijector
     sees: str = "nothing"
     """What the parameters may see, in words."""
@@ -387,6 +388,7 @@ class BaseModule(BuiltModule):
     The public methods check what they are given. A subclass writes those that do the work: `score`, `draw`, and what else it has.
     """
 
+    noun = "base"
     plan: Base
     has_rsample: bool = True
     has_tails: bool = False

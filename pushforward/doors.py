@@ -15,6 +15,9 @@ FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 class Named(Protocol):
     """What stands at a door: errors begin with its name, which is made only when there is one."""
 
+    noun: str
+    """What it is: a flow, a layer, ..."""
+
     def label(self) -> str:
         """Return the name."""
 
@@ -32,7 +35,9 @@ def check_tensor(owner: Named, what: str, value: Any, shape: Sequence[int], dtyp
     if value.dtype != dtype:
         _check_dtype(owner, what, value.dtype, dtype)
     if device is not None and value.device != device:
-        raise ValueError(f"{owner.label()}: expected {what} on {device}, got {value.device}; move it, or what it is given to, with .to()")
+        raise ValueError(
+            f"{owner.label()}: expected {what} on {device}, got {value.device}; move it with .to(), or the {owner.noun} with its .to()"
+        )
 
 
 def _check_dtype(owner: Named, what: str, got: torch.dtype, dtype: torch.dtype | None) -> None:
@@ -42,7 +47,7 @@ def _check_dtype(owner: Named, what: str, got: torch.dtype, dtype: torch.dtype |
     low = dtype in (torch.bfloat16, torch.float16)
     if dtype is not None and not (low and got == torch.float32):
         raise TypeError(
-            f"{owner.label()}: expected {what} of {dtype}, got {got}; convert it with .to({dtype}), or what it is given to with .to({got})"
+            f"{owner.label()}: expected {what} of {dtype}, got {got}; convert it with .to({dtype}), or the {owner.noun} with its .to({got})"
         )
 
 
@@ -50,11 +55,13 @@ def check_context(owner: Named, context: Any, shape: Sequence[int] | None, dtype
     """Raise TypeError or ValueError unless ``context`` is one of this shape, or is None where there is to be none (``shape`` None)."""
     if shape is None:
         if context is not None:
-            raise ValueError(f"{owner.label()}: expected no context, since it was built without context_shape, got one; leave it out")
+            raise ValueError(f"{owner.label()}: expected no context, since the {owner.noun} was built without context_shape, got one")
         return
     if context is None:
         wanted = ", ".join(["*batch", *map(str, shape)])
-        raise ValueError(f"{owner.label()}: expected a context of shape ({wanted}), got none; it was built with context_shape")
+        raise ValueError(
+            f"{owner.label()}: expected a context of shape ({wanted}), got none, though the {owner.noun} was built with context_shape"
+        )
     check_tensor(owner, "context", context, shape, dtype, device)
 
 

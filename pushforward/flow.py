@@ -45,6 +45,7 @@ class Flow(nn.Module, Distribution):
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (torch's interface)
+    noun = "flow"
 
     def __init__(
         self,

@@ -43,6 +43,8 @@ class NetModule(nn.Module):
         context: Features of the context, likewise.
     """
 
+    noun = "net"
+
     def __init__(self, inputs: int, context: int) -> None:
         super().__init__()
         self.inputs, self.context = inputs, context

@@ -188,7 +188,7 @@ def test_an_update_walks_a_chain():
     assert not bool(module.layers[1].calibrated)
     outer = module.layers[2].layers[1]
     assert torch.allclose(outer.loc, y.mean(0))
-    between = module.layers[1].inverse(module.layers[2].inverse(y, context)[0])[0].detach()
+    between = module.layers[1].inverse(module.layers[2].inverse(y, context)[0], context)[0].detach()
     assert torch.allclose(module.layers[0].loc, between.mean(0))
     assert torch.allclose(module.layers[0].scale, between.std(0, correction=0))
 

@@ -191,13 +191,13 @@ class Counting(nn.Module):
         self.plan, self.event_shape, self.steps = layer.plan, layer.event_shape, layer.steps
         self.domain, self.codomain = layer.domain, layer.codomain
 
-    def forward(self, x, context=None):
+    def push(self, x, context=None):
         self.count += 1
-        return self.layer(x, context)
+        return self.layer.push(x, context)
 
-    def inverse(self, y, context=None):
+    def pull(self, y, context=None):
         self.count += 1
-        return self.layer.inverse(y, context)
+        return self.layer.pull(y, context)
 
 
 def test_a_sample_is_scored_in_the_pass_that_draws_it():

@@ -41,6 +41,8 @@ class TransformedDistribution(nn.Module, TorchTransformedDistribution):
     (torch.Size([5, 2]), 1)
     """
 
+    noun = "distribution"
+
     def __init__(
         self, base_distribution: Distribution, transforms: Transform | Sequence[Transform], validate_args: bool | None = None
     ) -> None:

@@ -26,6 +26,7 @@ class TransformModule(Transform, nn.Module):
     (True, 1)
     """
 
+    noun = "transform"
     domain: Constraint
     codomain: Constraint
 

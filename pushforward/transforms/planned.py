@@ -105,8 +105,6 @@ class Planned(TransformModule):
 
     def _check(self, shape: Sequence[int]) -> None:
         """Raise ValueError unless values of a shape have enough axes, and those of the layer."""
-        if isinstance(self.layer, Elements) and (not shape or shape[-1] != self.layer.places):
-            raise ValueError(f"{self.label()}: expected values of shape (*batch, {self.layer.places}), got {tuple(shape)}")
         wanted: tuple[Any, ...] = ("?",) * self.rank
         if isinstance(self.layer, Along) and self.layer.event_shape:
             wanted = (*self.layer.event_shape, *wanted[1:])
@@ -120,6 +118,9 @@ class Planned(TransformModule):
 
     def _admit(self, what: str, value: Any) -> None:
         self.admit(what, value)
+        # A shape may broadcast against the places; of values each has its own.
+        if isinstance(self.layer, Elements) and value.shape[-1:] != (self.layer.places,):
+            raise ValueError(f"{self.label()}: expected values of shape (*batch, {self.layer.places}), got {tuple(value.shape)}")
         self._check(value.shape)
 
     def update(self, y: Tensor) -> None:
