@@ -52,10 +52,10 @@ def through(table: Tensor, value: Tensor, piece: Piece, inverse: bool) -> tuple[
 
 def boxed(table: Tensor, value: Tensor, bound: float, piece: Piece, inverse: bool = False) -> tuple[Tensor, Tensor]:
     """Map values by `through` inside the box and leave them as they are outside; return ``(y, ladj)`` of the map that is applied."""
-    inside, clamped = torch.abs(value) < bound, torch.clamp(value, -bound, bound)
-    mapped, log_slope = through(table, clamped, piece, inverse)
+    outside = torch.abs(value) >= bound  # NaN is not, so that all that comes of it is NaN
+    mapped, log_slope = through(table, torch.where(outside, 0.0, value), piece, inverse)
     ladj = (-log_slope if inverse else log_slope).to(value.dtype)
-    return torch.where(inside, mapped.to(value.dtype), value), torch.where(inside, ladj, 0.0)
+    return torch.where(outside, value, mapped.to(value.dtype)), torch.where(outside, 0.0, ladj)
 
 
 def _bin(table: Tensor, value: Tensor, row: int) -> tuple[Tensor, ...]:
