@@ -29,7 +29,10 @@ def check_bound(name: str, bound: float) -> None:
 
 
 def fill(share: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-    """Return left knots and bin sizes ``(*batch, K, sites)`` that fill the box exactly, from shares that sum to 1 over the bins."""
+    """Return left knots and bin sizes ``(*batch, K, sites)`` in float64 that fill the box exactly, from shares that sum to 1."""
+    # A bin is a difference of sums: in float32, of 300 bins that would leave four digits, and the last one what the others' roundings add up to.
+    share = finer(share)
+    share = share / share.sum(-2, keepdim=True)
     inner = bound * (2 * torch.cumsum(share[..., :-1, :], -2) - 1)
     knots = F.pad(F.pad(inner, (0, 0, 1, 0), value=-bound), (0, 0, 0, 1), value=bound)
     return knots[..., :-1, :], knots[..., 1:, :] - knots[..., :-1, :]
