@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pushforward import numerics
 from pushforward.dense import FEW_ROWS, Dense, product
-from pushforward.native.library import transformed, usable
+from pushforward.native.library import transformed
 from pushforward.native.perceptron import Form, Layer, perceptron, reference
 from pushforward.parameters import Mask, NetModule
 
@@ -179,8 +179,6 @@ class Perceptron(NetModule):
         if layers is None:
             return None
         x, context = (None if layers[0][0] is None else x), (None if layers[0][2] is None else context)
-        if not usable(*(t for t in (x, context, *(t for layer in layers for t in layer)) if t is not None)):
-            return None
         given = context if x is None else x
         assert given is not None
         if x is not None and context is not None and x.shape[:-1] != context.shape[:-1]:
@@ -188,6 +186,8 @@ class Perceptron(NetModule):
                 return None  # contexts of several samples each are multiplied once, not once a sample
             context = context.reshape(1, -1).expand(math.prod(x.shape[:-1]), -1)
         out = perceptron(self.form, _rows(x), _rows(context), layers)
+        if out is None:
+            return None
         return numerics.reshaped(out, (*given.shape[:-1], out.shape[-1]))
 
 

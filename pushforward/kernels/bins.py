@@ -29,7 +29,10 @@ def check_bound(name: str, bound: float) -> None:
 
 
 def fill(share: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-    """Return left knots and bin sizes ``(*batch, K, sites)`` that fill the box exactly, from shares that sum to 1 over the bins."""
+    """Return left knots and bin sizes ``(*batch, K, sites)`` in float64 that fill the box exactly, from shares that sum to 1."""
+    # A bin is a difference of sums: in float32, of 300 bins that would leave four digits, and the last one what the others' roundings add up to.
+    share = finer(share)
+    share = share / share.sum(-2, keepdim=True)
     inner = bound * (2 * torch.cumsum(share[..., :-1, :], -2) - 1)
     knots = F.pad(F.pad(inner, (0, 0, 1, 0), value=-bound), (0, 0, 0, 1), value=bound)
     return knots[..., :-1, :], knots[..., 1:, :] - knots[..., :-1, :]
@@ -52,10 +55,10 @@ def through(table: Tensor, value: Tensor, piece: Piece, inverse: bool) -> tuple[
 
 def boxed(table: Tensor, value: Tensor, bound: float, piece: Piece, inverse: bool = False) -> tuple[Tensor, Tensor]:
     """Map values by `through` inside the box and leave them as they are outside; return ``(y, ladj)`` of the map that is applied."""
-    inside, clamped = torch.abs(value) < bound, torch.clamp(value, -bound, bound)
-    mapped, log_slope = through(table, clamped, piece, inverse)
+    outside = torch.abs(value) >= bound  # NaN is not, so that all that comes of it is NaN
+    mapped, log_slope = through(table, torch.where(outside, 0.0, value), piece, inverse)
     ladj = (-log_slope if inverse else log_slope).to(value.dtype)
-    return torch.where(inside, mapped.to(value.dtype), value), torch.where(inside, ladj, 0.0)
+    return torch.where(outside, value, mapped.to(value.dtype)), torch.where(outside, 0.0, ladj)
 
 
 def _bin(table: Tensor, value: Tensor, row: int) -> tuple[Tensor, ...]:

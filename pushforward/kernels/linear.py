@@ -76,7 +76,7 @@ class Linear(Kernel):
         left, right = _triangles(lower, upper, log_diagonal.shape[-1])
         log_diagonal = soft_clamp(finer(log_diagonal), self.bound)
         # Factor by factor, as the inverse solves, and in float64: each direction rounds once, at the end.
-        x_fine = finer(x)
+        x_fine = _spread(finer(x))
         scaled = torch.exp(log_diagonal) * (x_fine + apply(right, x_fine))
         y = scaled + apply(left, scaled)
         return (y if loc is None else y + loc).to(x.dtype), log_diagonal.sum(-1).to(x.dtype)
@@ -84,7 +84,7 @@ class Linear(Kernel):
     def inverse(self, y: Tensor, lower: Tensor, upper: Tensor, log_diagonal: Tensor, loc: Tensor | None = None) -> tuple[Tensor, Tensor]:
         left, right = _triangles(lower, upper, log_diagonal.shape[-1])
         log_diagonal = soft_clamp(finer(log_diagonal), self.bound)
-        x = solve(left, finer(y) if loc is None else finer(y) - loc, upper=False) * torch.exp(-log_diagonal)
+        x = solve(left, _spread(finer(y) if loc is None else finer(y) - loc), upper=False) * torch.exp(-log_diagonal)
         return solve(right, x, upper=True).to(y.dtype), -log_diagonal.sum(-1).to(y.dtype)
 
     def compiled(self, x: Tensor, theta: Tensor, inverse: bool) -> tuple[Tensor, Tensor] | None:
@@ -103,6 +103,11 @@ class Linear(Kernel):
             return y, ladj.expand(y.shape[:-1])
 
         return with_gradient(value, gradient, x, theta, again=again)
+
+
+def _spread(x: Tensor) -> Tensor:
+    """Return vectors, those with a number that is not finite as NaN: what a solver leaves of them depends on how it goes about it."""
+    return x + (0 * x).sum(-1, keepdim=True)
 
 
 def apply(matrix: Tensor, x: Tensor) -> Tensor:

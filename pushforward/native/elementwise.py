@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from pushforward.native.library import call, threads, transformed
+from pushforward.native.library import BLOCK, MATRIX, block, call, matrix, threads, transformed
 
 AFFINE, QUADRATIC_SPLINE, LINEAR_SPLINE = range(3)
 MAX_BINS = 1024
@@ -28,8 +29,8 @@ Reference = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor]]
 REFERENCES: dict[int, Callable[[int, float], Reference]] = {}
 """For each kind, what makes the pure PyTorch function of (x, flat parameters, inverse); second derivatives come from it."""
 
-# kind, bins, inverse, bound, is double, backward, threads, rows, sites, group, four pointers, four strides, three pointers
-JOB = struct.Struct("=qqqd17q")
+# kind, bins, inverse, bound, is double, backward, threads, rows, sites, group; x, theta and their cotangents; what is made
+JOB = struct.Struct("=qqqd6q" + 4 * MATRIX + 3 * BLOCK)
 _GROUP = 512
 """Sites that a thread takes at a time."""
 _SHARED_GROUP = 2048
@@ -44,6 +45,9 @@ def elementwise(x: Tensor, theta: Tensor, code: Code, inverse: bool) -> tuple[Te
     """Return ``(y, ladj)`` of a kernel: ``x`` (*batch, sites), ``theta`` (*batch or nothing, parameters); ladj summed over sites.
 
     The parameters' batch must be that of ``x``, or be absent: then all rows share them.
+
+    Raises:
+        ValueError: Shapes, dtypes or devices do not fit one another, or there is no such kernel.
     """
     if torch.compiler.is_compiling():
         return torch.ops.pushforward.elementwise(x, theta, *code, inverse)  # type: ignore[no-any-return]
@@ -57,45 +61,92 @@ def elementwise(x: Tensor, theta: Tensor, code: Code, inverse: bool) -> tuple[Te
 def as_rows(tensor: Tensor, width: int) -> Tensor:
     """Return a tensor as rows whose last axis is contiguous."""
     flat = tensor if tensor.dim() == 2 else tensor.reshape(-1, width)
+    if flat.is_neg():  # a view of a complex conjugate, whose memory has the other sign
+        flat = flat.resolve_neg()
     # A row stride of zero means parameters that all rows share, and only that.
     return flat if (flat.stride(1) == 1 or width == 1) and (flat.stride(0) or len(flat) < 2) else flat.contiguous()
 
 
+def parameters_of(kind: int, bins: int) -> int:
+    """Return how many parameters a site has."""
+    return 2 if kind == AFFINE else (3 if kind == QUADRATIC_SPLINE else 4) * bins - 1
+
+
+def _check(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float, *cotangents: Tensor) -> None:
+    """Raise `ValueError` unless all that an operator gets fits together."""
+    shape, given, dtype, device = x.shape, theta.shape, x.dtype, x.device
+    if not 0 <= kind <= LINEAR_SPLINE or not (bins == 0 if kind == AFFINE else 2 <= bins <= MAX_BINS) or not 0 < bound < math.inf:
+        raise ValueError(
+            f"elementwise: expected kind {AFFINE} with bins 0, or {QUADRATIC_SPLINE} or {LINEAR_SPLINE} with bins from 2 to {MAX_BINS}, "
+            f"and bound > 0, got kind {kind}, bins {bins}, bound {bound}"
+        )
+    if dtype not in (torch.float32, torch.float64) or theta.dtype != dtype or theta.device != device:
+        raise ValueError(f"elementwise: expected x and theta on one device, both float32 or both float64, got {_words(x)} and {_words(theta)}")
+    if not shape:
+        raise ValueError("elementwise: expected x of shape (*batch, sites), got ()")
+    width = parameters_of(kind, bins) * shape[-1]
+    if not given or given[-1] != width or (len(given) > 1 and given[:-1] != shape[:-1]):
+        raise ValueError(
+            f"elementwise: expected theta of shape ({width},) or {(*shape[:-1], width)} for x of shape {tuple(shape)}, got {tuple(given)}"
+        )
+    if cotangents:
+        gy, gladj = cotangents
+        if gy.shape != shape or gladj.shape != shape[:-1]:
+            raise ValueError(
+                f"elementwise_backward: expected cotangents of shapes {tuple(shape)} and {tuple(shape[:-1])}, "
+                f"got {tuple(gy.shape)} and {tuple(gladj.shape)}"
+            )
+        if gy.dtype != dtype or gladj.dtype != dtype or gy.device != device or gladj.device != device:
+            raise ValueError(f"elementwise_backward: expected cotangents as {_words(x)}, got {_words(gy)} and {_words(gladj)}")
+
+
+def _words(tensor: Tensor) -> str:
+    return f"{tensor.dtype} on {tensor.device}"
+
+
 def _forward(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
-    sites = x.shape[-1]
+    _check(x, theta, kind, bins, bound)
+    shape = x.shape
+    sites, batch = shape[-1], shape[:-1]
+    y, ladj = x.new_empty(shape), x.new_empty(batch)
+    if not sites or x.is_meta:
+        return y, ladj if sites else ladj.zero_()
     rows, parameters = as_rows(x, sites), as_rows(theta, theta.shape[-1])
-    y, ladj = x.new_empty(x.shape), x.new_empty(x.shape[:-1])
     count = rows.shape[0]
-    if count and not x.is_meta:
+    if count:
         group = max(1, min(count, (_SHARED_GROUP if theta.dim() == 1 else _GROUP) // sites))
         job = JOB.pack(
             kind, bins, inverse, bound, x.dtype == torch.float64, 0, threads(count * sites * max(1, bins), _GRAIN), count, sites, group,
-            rows.data_ptr(), parameters.data_ptr(), 0, 0, rows.stride(0), 0 if theta.dim() == 1 else parameters.stride(0), 0, 0,
-            y.data_ptr(), ladj.data_ptr(), 0,
+            *matrix(rows), *_parameters(parameters, theta.dim() == 1), 0, 0, 0, 0, 0, 0, *block(y), *block(ladj), 0, 0,
         )  # fmt: skip
         call("pushforward_elementwise", job)
     return y, ladj
 
 
+def _parameters(rows: Tensor, shared: bool) -> tuple[int, int, int]:
+    return (rows.data_ptr(), rows.numel(), 0) if shared else matrix(rows)
+
+
 def _backward(
     x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, kind: int, bins: int, bound: float, inverse: bool
 ) -> tuple[Tensor, Tensor]:
+    _check(x, theta, kind, bins, bound, gy, gladj)
     sites, shared = x.shape[-1], theta.dim() == 1
-    rows, parameters, cotangents = as_rows(x, sites), as_rows(theta, theta.shape[-1]), as_rows(gy, sites)
-    heights = gladj.reshape(-1)
-    count = rows.shape[0]
     gx = x.new_empty(x.shape)
+    if not sites or x.is_meta:
+        return gx, x.new_empty(theta.shape)
+    rows, parameters, cotangents = as_rows(x, sites), as_rows(theta, theta.shape[-1]), as_rows(gy, sites)
+    heights = gladj.reshape(-1).resolve_neg()
+    count = rows.shape[0]
     group = max(1, min(count, (_SHARED_GROUP if shared else _GROUP) // sites))
     if shared:
         group = max(group, -(-count // _SHARED_PARTS))
     parts = -(-count // group) if count else 0
     gtheta = x.new_empty((parts, theta.shape[-1]) if shared else theta.shape)
-    if count and not x.is_meta:
+    if count:
         job = JOB.pack(
             kind, bins, inverse, bound, x.dtype == torch.float64, 1, threads(count * sites * max(1, bins), _GRAIN), count, sites, group,
-            rows.data_ptr(), parameters.data_ptr(), cotangents.data_ptr(), heights.data_ptr(),
-            rows.stride(0), 0 if shared else parameters.stride(0), cotangents.stride(0), heights.stride(0),
-            gx.data_ptr(), 0, gtheta.data_ptr(),
+            *matrix(rows), *_parameters(parameters, shared), *matrix(cotangents), *matrix(heights), *block(gx), 0, 0, *block(gtheta),
         )  # fmt: skip
         call("pushforward_elementwise", job)
     return gx, gtheta.sum(0) if shared else gtheta
@@ -209,11 +260,15 @@ _LIBRARY.impl("elementwise", _forward, "CPU")
 _LIBRARY.impl("elementwise_backward", _backward, "CPU")
 
 
-def _forward_shapes(x: Tensor, theta: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+def _forward_shapes(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
+    _check(x, theta, kind, bins, bound)
     return x.new_empty(x.shape), x.new_empty(x.shape[:-1])
 
 
-def _backward_shapes(x: Tensor, theta: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+def _backward_shapes(
+    x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, kind: int, bins: int, bound: float, inverse: bool
+) -> tuple[Tensor, Tensor]:
+    _check(x, theta, kind, bins, bound, gy, gladj)
     return x.new_empty(x.shape), x.new_empty(theta.shape)
 
 

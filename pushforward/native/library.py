@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,11 @@ import torch
 from torch import Tensor
 
 SWITCH = "PUSHFORWARD_NATIVE"
-"""Environment variable: 0 leaves the compiled kernels out."""
+"""Environment variable: 0 leaves the compiled kernels out, 1 (as if it were not set) takes the best instruction set, a name that one."""
+SETS = ("baseline", "avx2")
+"""The instruction sets that the kernels are compiled for; a processor may lack all but the first."""
+MAX_THREADS = 1024
+"""As many as the library takes in a call."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +43,50 @@ def _openmp() -> ctypes.CDLL | None:
     return None
 
 
-def _load() -> Library:
-    if os.environ.get(SWITCH) == "0":
+def load(folder: Path) -> Library:
+    """Load the library that is in a folder, as the environment variable says.
+
+    Raises:
+        ValueError: The variable has a value that there is none of, or names an instruction set that cannot be had here.
+    """
+    asked = os.environ.get(SWITCH) or "1"
+    if asked not in ("0", "1", *SETS):
+        raise ValueError(f"{SWITCH}: expected 0 (off), 1 (the best instruction set), {' or '.join(SETS)}, got {asked!r}")
+    if asked == "0":
         return Library(None, f"off, since {SWITCH} is 0", "torch's")
-    files = [file for ending in ("so", "dylib") for file in sorted(Path(__file__).parent.glob(f"_kernels*.{ending}"))]
+    files = [file for ending in ("so", "dylib") for file in sorted(folder.glob(f"_kernels*.{ending}"))]
     if not files:
-        return Library(None, "not built: no C compiler was found when pushforward was installed", "torch's")
+        return _without("not built: no C compiler was found when pushforward was installed", asked)
     try:
         handle = ctypes.CDLL(str(files[0]))
-        handle.pushforward_instruction_set.restype = ctypes.c_char_p
-        words = handle.pushforward_instruction_set().decode()
+        handle.pushforward_choose.argtypes, handle.pushforward_choose.restype = [ctypes.c_char_p], ctypes.c_char_p
+        for entry in ("elementwise", "linear", "sweep", "perceptron"):
+            getattr(handle, f"pushforward_{entry}").argtypes = [ctypes.c_char_p, ctypes.c_int64]
+        handle.pushforward_explain.argtypes, handle.pushforward_explain.restype = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int64], None
     except (OSError, AttributeError) as error:
-        return Library(None, f"not loaded: {error}", "torch's")
+        return _without(f"not loaded: {error}", asked)
+    there = [name for name in SETS if handle.pushforward_choose(name.encode())]
+    if asked not in ("1", *there):
+        raise ValueError(f"{SWITCH}: this processor has no {asked}; expected 0 (off), 1 (the best instruction set) or {' or '.join(there)}")
+    chosen = handle.pushforward_choose(None if asked == "1" else asked.encode()).decode()
+    words = "NEON" if platform.machine() in ("aarch64", "arm64") else chosen.replace("avx", "AVX")
     runtime = _openmp()
     if runtime is not None:
         handle.pushforward_use_threads(runtime.GOMP_parallel)
-    return Library(handle, f"compiled, {words}", "torch's OpenMP" if runtime is not None else "one: torch's OpenMP runtime was not found")
+    return Library(
+        handle,
+        f"compiled, {words}" + (f", since {SWITCH} is {asked}" if asked in SETS else ""),
+        "torch's OpenMP" if runtime is not None else "one: torch's OpenMP runtime was not found",
+    )
 
 
-LIBRARY = _load()
+def _without(why: str, asked: str) -> Library:
+    if asked in SETS:
+        raise ValueError(f"{SWITCH} is {asked}, but the compiled kernels are {why}")
+    return Library(None, why, "torch's")
+
+
+LIBRARY = load(Path(__file__).parent)
 
 
 AS_ON_CPU: ContextVar[bool] = ContextVar("AS_ON_CPU", default=False)
@@ -89,11 +119,41 @@ def _forward_mode() -> bool:
 
 
 def call(function: str, job: bytes) -> None:
-    """Call a function of the library with a packed struct."""
-    if getattr(LIBRARY.handle, function)(job):
+    """Call a function of the library with a packed struct, of which it checks every size.
+
+    Raises:
+        MemoryError: There is no memory for the work space.
+        ValueError: A size does not fit what was given; nothing has been read or written.
+    """
+    refusal = getattr(LIBRARY.handle, function)(job, len(job))
+    if refusal == 1:
         raise MemoryError(f"{function}: no memory for the work space")
+    if refusal:
+        words = ctypes.create_string_buffer(256)
+        LIBRARY.handle.pushforward_explain(refusal, words, len(words))  # type: ignore[union-attr]
+        raise ValueError(f"{function}: {words.value.decode()}")
+
+
+# What the library is told of a tensor: where it begins and how many numbers there are from there; of rows that may lie apart also how far.
+BLOCK, MATRIX = "2q", "3q"
+
+
+def block(tensor: Tensor | None) -> tuple[int, int]:
+    """Return address and extent of a contiguous tensor."""
+    return (0, 0) if tensor is None else (tensor.data_ptr(), tensor.numel())
+
+
+def matrix(tensor: Tensor | None) -> tuple[int, int, int]:
+    """Return address, extent and stride of numbers, or of rows whose last axis is contiguous."""
+    if tensor is None:
+        return 0, 0, 0
+    stride = tensor.stride(0)
+    extent = tensor.numel()
+    if extent and not tensor.is_contiguous():
+        extent = (tensor.shape[0] - 1) * stride + (tensor.shape[1] if tensor.dim() > 1 else 1)
+    return tensor.data_ptr(), extent, stride
 
 
 def threads(work: int, least: int) -> int:
     """Return how many threads to use for an amount of work of which each should have ``least``."""
-    return max(1, min(torch.get_num_threads(), work // least))
+    return max(1, min(torch.get_num_threads(), work // least, MAX_THREADS))

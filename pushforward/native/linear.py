@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from pushforward.native.elementwise import JOB, as_rows
-from pushforward.native.library import call, threads, transformed, usable
+from pushforward.native.library import block, call, matrix, threads, transformed, usable
 
 MAX_WIDTH = 48
 """Beyond it the matrices leave the fast caches, and the products of BLAS, which takes them in blocks, are quicker."""
@@ -25,7 +27,12 @@ def takes(x: Tensor, theta: Tensor) -> bool:
 
 
 def linear(x: Tensor, theta: Tensor, bound: float, bias: bool, inverse: bool) -> tuple[Tensor, Tensor]:
-    """Return ``(y, ladj)`` of rows ``(*batch, size)`` for parameters ``(count,)``."""
+    """Return ``(y, ladj)`` of rows ``(*batch, size)`` for parameters ``(count,)``.
+
+    Raises:
+        ValueError: Shapes, dtypes or devices do not fit one another.
+    """
+    _check(x, theta, bound, bias)
     y, ladj = x.new_empty(x.shape), x.new_empty(x.shape[:-1])
     _run(x, theta, None, None, bound, bias, inverse, y, ladj, None, _GROUP)
     return y, ladj
@@ -33,6 +40,7 @@ def linear(x: Tensor, theta: Tensor, bound: float, bias: bool, inverse: bool) ->
 
 def linear_gradient(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, bound: float, bias: bool, inverse: bool) -> tuple[Tensor, Tensor]:
     """Return the gradients at ``x``, the base side whichever way the map ran: of what went in, and of ``theta``."""
+    _check(x, theta, bound, bias, gy, gladj)
     gx = x.new_empty(x.shape)
     count = gladj.numel()
     group = max(_GROUP, -(-count // _PARTS))
@@ -41,19 +49,38 @@ def linear_gradient(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, bound: 
     return gx, gtheta.sum(0) if count else torch.zeros_like(theta)
 
 
+def _check(x: Tensor, theta: Tensor, bound: float, bias: bool, *cotangents: Tensor) -> None:
+    """Raise `ValueError` unless all that the compiled code gets fits together."""
+    shape = x.shape
+    if not shape or not shape[-1]:
+        raise ValueError(f"linear: expected rows of shape (*batch, size), got {tuple(shape)}")
+    count = shape[-1] * (shape[-1] + bool(bias))
+    if theta.shape != (count,):
+        raise ValueError(f"linear: expected parameters of shape ({count},) for rows of {shape[-1]}, got {tuple(theta.shape)}")
+    if not 0 < bound < math.inf:
+        raise ValueError(f"linear: expected bound > 0, got {bound}")
+    if cotangents and (cotangents[0].shape != shape or cotangents[1].shape != shape[:-1]):
+        got = " and ".join(str(tuple(t.shape)) for t in cotangents)
+        raise ValueError(f"linear: expected cotangents of shapes {tuple(shape)} and {tuple(shape[:-1])}, got {got}")
+    given = (x, theta, *cotangents)
+    if x.dtype not in (torch.float32, torch.float64) or any(t.dtype != x.dtype or t.device != x.device for t in given) or not (
+        x.is_cpu or x.is_meta
+    ):
+        got = ", ".join(f"{t.dtype} on {t.device}" for t in given)
+        raise ValueError(f"linear: expected tensors on the CPU, all float32 or all float64, got {got}")
+
+
 def _run(
     x: Tensor, theta: Tensor, gy: Tensor | None, gladj: Tensor | None, bound: float, bias: bool, inverse: bool,
     out: Tensor, ladj: Tensor | None, gtheta: Tensor | None, group: int,
 ) -> None:  # fmt: skip
     size = x.shape[-1]
-    rows, theta = as_rows(x, size), theta.contiguous()
-    cotangents, heights = (None, None) if gy is None or gladj is None else (as_rows(gy, size), gladj.reshape(-1))
-    if not rows.shape[0] or x.is_meta:
+    if not x.numel() or x.is_meta:
         return
+    rows, theta = as_rows(x, size), theta.contiguous().resolve_neg()
+    cotangents, heights = (None, None) if gy is None or gladj is None else (as_rows(gy, size), gladj.reshape(-1).resolve_neg())
     count = threads(rows.shape[0] * size * size, _GRAIN)
     call("pushforward_linear", JOB.pack(
         0, bias, inverse, bound, x.dtype == torch.float64, gy is not None, count, rows.shape[0], size, group,
-        *(0 if t is None else t.data_ptr() for t in (rows, theta, cotangents, heights)),
-        *(0 if t is None else t.stride(0) for t in (rows, None, cotangents, heights)),
-        *(0 if t is None else t.data_ptr() for t in (out, ladj, gtheta)),
+        *matrix(rows), *matrix(theta), *matrix(cotangents), *matrix(heights), *block(out), *block(ladj), *block(gtheta),
     ))  # fmt: skip

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from pushforward import numerics
-from pushforward.native.library import call, threads
+from pushforward.native.elementwise import as_rows
+from pushforward.native.library import BLOCK, MATRIX, block, call, matrix, threads, usable
 from pushforward.native.sweep import ACTIVATIONS, MAX_LAYERS
 from pushforward.native.sweep import activation as function_of
 
@@ -24,10 +25,10 @@ _GROUP, _PARTS = 256, 8
 _GRAIN = 1 << 18
 """Products worth a thread."""
 
-# double, backward, threads, rows, group, layers, activation, inputs, contexts; x, c, g, strides; out, gx, gc; two that C fills in
-_HEAD = struct.Struct("=9q3q3q3q2q")
-# inputs, outputs, source, skip, gain, weight, mask, more, bias, their gradients; four that C fills in
-_LAYER = struct.Struct("=4qd4q3q4q")
+# double, backward, threads, rows, group, layers, activation, inputs, contexts; x, c, g; out, gx, gc; two that C fills in
+_HEAD = struct.Struct("=9q" + 3 * MATRIX + 3 * BLOCK + "2q")
+# inputs, outputs, source, skip, gain, weight, mask, more, bias, their gradients; five that C fills in
+_LAYER = struct.Struct("=4qd" + 7 * BLOCK + "5q")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +59,22 @@ Layer = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 """Weight, mask, weight of the context, and bias."""
 
 
-def perceptron(form: Form, x: Tensor | None, c: Tensor | None, layers: Sequence[Layer]) -> Tensor:
-    """Return ``(rows, outputs)`` for rows of inputs and of contexts, at least one of which there is.
+def perceptron(form: Form, x: Tensor | None, c: Tensor | None, layers: Sequence[Layer]) -> Tensor | None:
+    """Return ``(rows, outputs)`` for rows of inputs and of contexts, or None where the compiled code does not take these tensors.
 
     Args:
         form: What the layers are.
         x: ``(rows, inputs)``.
         c: ``(rows, contexts)``.
         layers: The tensors of each layer; the first alone has weights of the context.
+
+    Raises:
+        ValueError: The shapes of rows and tensors do not fit one another.
     """
     tensors = [t for layer in layers for t in layer]
+    if not usable(x, c, *tensors):
+        return None
+    _check(form, x, c, tensors)
     if torch.is_grad_enabled():
         return _Perceptron.apply(form, x, c, *tensors)  # type: ignore[no-any-return,no-untyped-call]
     return _forward(form, x, c, tensors)
@@ -92,9 +99,39 @@ def reference(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[
     return z[-1]  # type: ignore[no-any-return]
 
 
+def _check(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Tensor | None]) -> tuple[int, int]:
+    """Return how many columns inputs and contexts have, which the weights say; raise `ValueError` unless all fits together."""
+    inputs = contexts = 0
+    widths: list[int] = []
+    for index, source in enumerate(form.sources):
+        weight, mask, more, bias = tensors[4 * index : 4 * index + 4]
+        own, beside = weight.shape if weight is not None else None, more.shape if more is not None else None
+        outputs = (own or beside or (0,))[0]
+        if index == 0:
+            inputs, contexts = own[-1] if own else 0, beside[-1] if beside else 0
+        taken = inputs if source < 0 else widths[source]
+        if (
+            (own if taken else beside) is None
+            or (own is not None and own != (outputs, taken))
+            or (beside is not None and (source >= 0 or beside != (outputs, contexts)))
+            or (mask is not None and mask.shape != own)
+            or (bias is not None and bias.shape != (outputs,))
+        ):
+            got = [None if t is None else tuple(t.shape) for t in (weight, mask, more, bias)]
+            raise ValueError(f"perceptron: layer {index}: expected weights of {taken} inputs, and mask and bias to match, got {got}")
+        widths.append(outputs)
+    count = len(x) if x is not None else 0 if c is None else len(c)
+    for name, rows, width in (("inputs", x, inputs), ("contexts", c, contexts)):
+        if (rows is None) != (width == 0) or (rows is not None and rows.shape != (count, width)):
+            raise ValueError(
+                f"perceptron: expected {name} of shape {(count, width) if width else None}, got {None if rows is None else tuple(rows.shape)}"
+            )
+    return inputs, contexts
+
+
 def _forward(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Tensor | None]) -> Tensor:
     rows = x if x is not None else c
-    last = tensors[-4]
+    last = tensors[-4] if tensors[-4] is not None else tensors[-2]
     assert rows is not None
     assert last is not None
     out = rows.new_empty(rows.shape[0], last.shape[0])
@@ -107,10 +144,11 @@ def _run(
     form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Tensor | None], g: Tensor | None,
     made: Sequence[Tensor | None], gradients: Sequence[Tensor | None],
 ) -> None:  # fmt: skip
-    rows = [None if t is None else t if t.stride(-1) == 1 else t.contiguous() for t in (x, c, g)]
+    rows = [None if t is None else as_rows(t, t.shape[-1]) for t in (x, c, g)]
     first = rows[0] if rows[0] is not None else rows[1]
     assert first is not None
-    count, inputs, contexts = first.shape[0], *(0 if t is None else t.shape[-1] for t in rows[:2])
+    inputs, contexts = (0 if t is None else t.shape[1] for t in (tensors[0], tensors[2]))
+    count = len(first)
     given = [None if t is None else t.contiguous() for t in tensors]
     body, products, widths = b"", 0, []
     for index, (source, skip, gain) in enumerate(zip(form.sources, form.skips, form.gains, strict=True)):
@@ -122,19 +160,16 @@ def _run(
         products += width * widths[-1]
         of_weight, _, of_more, of_bias = gradients[4 * index : 4 * index + 4]
         body += _LAYER.pack(
-            width, widths[-1], source, skip, gain, *map(_address, layer), *map(_address, (of_weight, of_more, of_bias)), 0, 0, 0, 0
-        )
+            width, widths[-1], source, skip, gain, *block(layer[0]), *block(layer[1]), *block(layer[2]), *block(layer[3]),
+            *block(of_weight), *block(of_more), *block(of_bias), 0, 0, 0, 0, 0,
+        )  # fmt: skip
     group = max(_GROUP, -(-count // _PARTS))
     activation = ACTIVATIONS.index(form.activation)
     head = _HEAD.pack(
         first.dtype == torch.float64, g is not None, threads(count * products, _GRAIN), count, group, len(widths) - 1, activation,
-        inputs, contexts, *map(_address, rows), *(0 if t is None else t.stride(0) for t in rows), *map(_address, made), 0, 0,
+        inputs, contexts, *matrix(rows[0]), *matrix(rows[1]), *matrix(rows[2]), *block(made[0]), *block(made[1]), *block(made[2]), 0, 0,
     )  # fmt: skip
     call("pushforward_perceptron", head + body)
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
 
 
 class _Perceptron(Function):
@@ -147,12 +182,15 @@ class _Perceptron(Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
         x, c, *tensors = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the gradient is to be differentiated itself
+        again = torch.is_grad_enabled()  # the gradient is to be differentiated itself
+        # What was saved passes through the hooks of whoever set some, and may come back as anything.
+        if again or not usable(x, c, *cotangents, *tensors):
 
             def function(x: Tensor | None, c: Tensor | None, *tensors: Tensor | None) -> Tensor:
                 return reference(ctx.form, x, c, tensors)
 
-            return (None, *numerics.gradients(function, [x, c, *tensors], cotangents, again=True))
+            return (None, *numerics.gradients(function, [x, c, *tensors], cotangents, again))
+        _check(ctx.form, x, c, tensors)
         # Weights are differentiated whether asked for or not; what comes in only where it is, since it costs a product.
         masks = range(1, len(tensors), 4)
         gradients = [

@@ -7,7 +7,7 @@ and one matrix product for each weight.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from pushforward import numerics
-from pushforward.native.elementwise import Code
-from pushforward.native.library import call, threads
+from pushforward.native.elementwise import Code, as_rows, parameters_of
+from pushforward.native.library import BLOCK, MATRIX, block, call, matrix, threads
 
 MAX_LAYERS = 32
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "tanh", "sigmoid")
@@ -32,8 +32,11 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
     return found
 
 
-_HEAD = struct.Struct("=qqqd8q2q5q4q4q")
-_LAYER = struct.Struct("=9q")
+# kind, bins, inverse, bound, double, backward, threads, rows, sites, groups, layers, activation; order, ends; values, shift, gmade, gladj;
+# theta, made, ladj, gvalues, gtheta
+_HEAD = struct.Struct("=qqqd8q" + 2 * BLOCK + 4 * MATRIX + 5 * BLOCK)
+# width, source, skip; edges, weight, bias, transposed, z, gz
+_LAYER = struct.Struct("=3q" + 6 * BLOCK)
 _TILE = 32
 """Rows that run side by side: what a thread gets at least."""
 
@@ -60,6 +63,18 @@ class Program:
     skips: tuple[int, ...]
     activation: str
 
+    def __post_init__(self) -> None:
+        for name in ("order", "ends"):
+            object.__setattr__(self, name, _as_read(getattr(self, name)))
+        object.__setattr__(self, "edges", tuple(map(_as_read, self.edges)))
+        if not len(self.edges) == len(self.skips) == len(self.sources) - 1:
+            raise ValueError(f"sweep: expected edges and a skip for each of {len(self.sources) - 1} hidden layers")
+
+
+def _as_read(indices: Indices) -> Indices:
+    """Return whole numbers as the library reads them."""
+    return np.ascontiguousarray(indices, dtype=np.int64)
+
 
 Reference = Callable[..., tuple[Tensor, Tensor]]
 
@@ -77,11 +92,42 @@ def sweep(
         shift: What the context adds to the first layer, ``(rows, width)``, or None.
         weights: Masked weight and bias of each layer in turn, the last with one row for each parameter and site.
         reference: The same as a differentiable function of ``(values, shift, *weights)``; second derivatives come from it.
+
+    Raises:
+        ValueError: Shapes, dtypes or devices do not fit one another.
     """
+    _check(code, program, values, shift, weights)
     given = [values, *weights] if shift is None else [values, shift, *weights]
     if torch.is_grad_enabled() and any(t.requires_grad for t in given):
         return _Sweep.apply(code, inverse, program, reference, values, shift, *weights)  # type: ignore[no-any-return,no-untyped-call]
     return _forward(code, inverse, program, values, shift, *weights)
+
+
+def _check(code: Code, program: Program, values: Tensor, shift: Tensor | None, weights: Sequence[Tensor]) -> None:
+    """Raise `ValueError` unless all that the compiled code gets fits together."""
+    sites = len(program.order)
+    if values.dim() != 2 or values.shape[1] != sites:
+        raise ValueError(f"sweep: expected values of shape (rows, {sites}), got {tuple(values.shape)}")
+    if len(weights) != 2 * len(program.sources):
+        raise ValueError(f"sweep: expected a weight and a bias for each of {len(program.sources)} layers, got {len(weights)} tensors")
+    widths: list[int] = []
+    for index, (source, weight, bias) in enumerate(zip(program.sources, weights[::2], weights[1::2], strict=True)):
+        taken = sites if source < 0 else widths[source]
+        outputs = weight.shape[0] if index < len(program.skips) else sites * parameters_of(code.kind, code.bins)
+        if weight.shape != (outputs, taken) or bias.shape != (outputs,):
+            raise ValueError(
+                f"sweep: layer {index}: expected weight and bias of shapes {(outputs, taken)} and {(outputs,)}, "
+                f"got {tuple(weight.shape)} and {tuple(bias.shape)}"
+            )
+        widths.append(outputs)
+    if shift is not None and shift.shape != (len(values), widths[0]):
+        raise ValueError(f"sweep: expected a shift of shape {(len(values), widths[0])}, got {tuple(shift.shape)}")
+    given = [values, *([] if shift is None else [shift]), *weights]
+    dtype, device = values.dtype, values.device
+    if dtype not in (torch.float32, torch.float64) or any(t.dtype != dtype or t.device != device for t in given) or device.type not in (
+        "cpu", "meta"
+    ):  # fmt: skip
+        raise ValueError(f"sweep: expected tensors on the CPU, all float32 or all float64, got {[(t.dtype, str(t.device)) for t in given]}")
 
 
 def _forward(code: Code, inverse: bool, program: Program, values: Tensor, shift: Tensor | None, *weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,13 +138,9 @@ def _forward(code: Code, inverse: bool, program: Program, values: Tensor, shift:
         matrices[0] = _columns(matrices[0], program)
         matrices[-1], biases[-1] = _by_site(matrices[-1], program), _by_site(biases[-1], program)
         layers = [_Layer(weight, bias) for weight, bias in zip(matrices, biases, strict=True)]
-        shift = None if shift is None else _rows(shift)
-        _Call(code, inverse, program, widths, layers, _rows(values), made, shift=shift, ladj=ladj).run()
+        shift = None if shift is None else as_rows(shift, widths[0])
+        _Call(code, inverse, program, widths, layers, as_rows(values, values.shape[1]), made, shift=shift, ladj=ladj).run()
     return made, ladj
-
-
-def _rows(tensor: Tensor) -> Tensor:
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def _columns(weight: Tensor, program: Program) -> Tensor:
@@ -151,27 +193,26 @@ class _Call:
 
     def run(self) -> None:
         program, (rows, sites) = self.program, self.values.shape
-        read = (self.values, self.shift, self.theta, self.gmade, self.gladj)
         moved = (self.values, self.shift, self.gmade, self.gladj)
+        dense = (self.theta, self.made, self.ladj, self.gvalues, self.gtheta)
         head = _HEAD.pack(
             self.code.kind, self.code.bins, self.inverse, self.code.bound,
             self.values.dtype == torch.float64, self.gmade is not None, threads(rows, _TILE), rows, sites, len(program.ends),
-            len(program.edges), ACTIVATIONS.index(program.activation), program.order.ctypes.data, program.ends.ctypes.data,
-            *map(_address, read), *(0 if t is None else t.stride(0) for t in moved),
-            *map(_address, (self.made, self.ladj, self.gvalues, self.gtheta)),
+            len(program.edges), ACTIVATIONS.index(program.activation), *_indices(program.order), *_indices(program.ends),
+            *(number for tensor in moved for number in matrix(tensor)), *(number for tensor in dense for number in block(tensor)),
         )  # fmt: skip
         body = b""
         for index, layer in enumerate(self.layers):
             last = index == len(self.widths)
-            own = (0, -1, 0) if last else (self.widths[index], program.skips[index], program.edges[index].ctypes.data)
-            width, skip, edges = own
+            width, skip, edges = (0, -1, None) if last else (self.widths[index], program.skips[index], program.edges[index])
             tensors = (layer.weight, layer.bias, layer.transposed, layer.z, layer.gz)
-            body += _LAYER.pack(width, program.sources[index], skip, edges, *map(_address, tensors))
+            numbers = (number for tensor in tensors for number in block(tensor))
+            body += _LAYER.pack(width, program.sources[index], skip, *_indices(edges), *numbers)
         call("pushforward_sweep", head + body)
 
 
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+def _indices(indices: Indices | None) -> tuple[int, int]:
+    return (0, 0) if indices is None else (indices.ctypes.data, len(indices))
 
 
 class _Sweep(Function):
@@ -203,6 +244,7 @@ def _gradients(
     shift: Tensor | None,
     *weights: Tensor,
 ) -> list[Tensor | None]:
+    _check(code, program, made, shift, weights)
     matrices = weights[::2]
     z, h, theta = _parallel(program, made, shift, weights)
     gz = [torch.empty_like(t) for t in z]
@@ -214,8 +256,8 @@ def _gradients(
             layer.z, layer.gz = of_z, of_gz
         widths = [matrix.shape[0] for matrix in matrices[:-1]]
         _Call(
-            code, inverse, program, widths, layers, _rows(values), made, theta=theta, gmade=_rows(gmade), gladj=gladj,
-            gvalues=gvalues, gtheta=gtheta,
+            code, inverse, program, widths, layers, as_rows(values, values.shape[1]), made, theta=theta,
+            gmade=as_rows(gmade, gmade.shape[1]), gladj=gladj.resolve_neg(), gvalues=gvalues, gtheta=gtheta,
         ).run()  # fmt: skip
     grads: list[Tensor | None] = [gvalues, None if shift is None else gz[0]]
     for index, g in enumerate([*gz, gtheta]):

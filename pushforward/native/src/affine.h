@@ -32,14 +32,14 @@ INLINE void FN(affine_grad_as)(const Kind *kind, const int near, const REAL *res
     LANES {
       const REAL s = FN(soft)(raw[i], scale, inverse), through = g[i] * (near ? FN(exp_near)(-s) : FN(exp_any)(-s));
       gin[i] = through;
-      gloc[i] = ABS(loc[i]) > bound ? (REAL)0 : -through;
+      gloc[i] = ABS(loc[i]) <= bound ? -through : (REAL)0;
       graw[i] = -(g[i] * x[i] + gl[i]) * FN(soft_slope)(raw[i], inverse);
     }
   } else {
     LANES {
       const REAL s = FN(soft)(raw[i], scale, inverse), through = g[i] * (near ? FN(exp_near)(s) : FN(exp_any)(s));
       gin[i] = through;
-      gloc[i] = ABS(loc[i]) > bound ? (REAL)0 : g[i];
+      gloc[i] = ABS(loc[i]) <= bound ? g[i] : (REAL)0;
       graw[i] = (through * x[i] + gl[i]) * FN(soft_slope)(raw[i], inverse);
     }
   }

@@ -52,7 +52,7 @@ static void FN(activate)(Int activation, const REAL *restrict z, REAL *restrict 
 /* g times the slope of the activation at z. */
 static void FN(deactivate)(Int activation, const REAL *restrict z, REAL *restrict g) {
   switch (activation) {
-    case RELU: LANES { g[i] = z[i] > 0 ? g[i] : (REAL)0; } break;
+    case RELU: LANES { g[i] = z[i] <= 0 ? (REAL)0 : g[i]; } break; /* as torch has it where z is NaN */
     case LEAKY_RELU: LANES { g[i] *= z[i] > 0 ? (REAL)1 : (REAL)0.01; } break;
     case ELU: LANES { g[i] *= FN(exp_any)(z[i] < 0 ? z[i] : (REAL)0); } break;
     case SILU: LANES { REAL s = 1 / (1 + FN(exp_any)(-z[i])); g[i] *= s * (1 + z[i] * (1 - s)); } break;
@@ -91,16 +91,16 @@ static void FN(sweep_rows)(const void *job, Int start, Int stop, void *space) {
   LANES { total[i] = 0; }
   const Layer *out = &s->layer[L];
   for (Int g = 0; g < s->groups; g++) {
-    const Int first_site = g ? s->ends[g - 1] : 0, last_site = s->ends[g];
+    const Int first_site = g ? INDICES(s->ends)[g - 1] : 0, last_site = INDICES(s->ends)[g];
     for (Int l = 0; l < L; l++) {
       const Layer *layer = &s->layer[l];
-      const Int first = g ? layer->edges[g - 1] : 0, last = layer->edges[g];
-      const REAL *bias = layer->bias, *shift = l == 0 ? s->shift : NULL;
+      const Int first = g ? INDICES(layer->edges)[g - 1] : 0, last = INDICES(layer->edges)[g];
+      const REAL *bias = layer->bias.at, *shift = l == 0 ? s->shift.at : NULL;
       for (Int u = first; u < last; u++) {
         REAL *zu = z[l] + u * T;
         const REAL b = bias ? bias[u] : (REAL)0;
         if (shift) {
-          FN(column_in)(shift + start * s->shift_stride + u, s->shift_stride, rows, zu);
+          FN(column_in)(shift + start * s->shift.stride + u, s->shift.stride, rows, zu);
           LANES { zu[i] += b; }
         } else {
           LANES { zu[i] = b; }
@@ -110,25 +110,25 @@ static void FN(sweep_rows)(const void *job, Int start, Int stop, void *space) {
           LANES { zu[i] += from[i]; }
         }
       }
-      if (layer->source < 0) FN(dots)(layer->weight, s->sites, first, last, x, 0, first_site, z[l]);
-      else FN(dots)(layer->weight, s->layer[layer->source].width, first, last, h[layer->source], 0, s->layer[layer->source].edges[g], z[l]);
+      if (layer->source < 0) FN(dots)(layer->weight.at, s->sites, first, last, x, 0, first_site, z[l]);
+      else FN(dots)(layer->weight.at, s->layer[layer->source].width, first, last, h[layer->source], 0, INDICES(s->layer[layer->source].edges)[g], z[l]);
       for (Int u = first; u < last; u++) FN(activate)(s->activation, z[l] + u * T, h[l] + u * T);
     }
     for (Int p = first_site; p < last_site; p++) {
-      const REAL *weight = out->weight, *bias = out->bias;
-      const Int width = s->layer[out->source].width, known = s->layer[out->source].edges[g];
+      const REAL *weight = out->weight.at, *bias = out->bias.at;
+      const Int width = s->layer[out->source].width, known = INDICES(s->layer[out->source].edges)[g];
       for (Int j = 0; j < count; j++) {
         const REAL b = bias[p * count + j];
         LANES { theta[j * T + i] = b; }
       }
       FN(dots)(weight + p * count * width, width, 0, count, h[out->source], 0, known, theta);
-      FN(column_in)((const REAL *)s->values + start * s->values_stride + s->order[p], s->values_stride, rows, in);
+      FN(column_in)((const REAL *)s->values.at + start * s->values.stride + INDICES(s->order)[p], s->values.stride, rows, in);
       FN(value)(&s->kind, theta, T, in, x + p * T, ladj, work, 1);
-      FN(column_out)(x + p * T, rows, (REAL *)s->made + start * s->sites + s->order[p], s->sites);
+      FN(column_out)(x + p * T, rows, (REAL *)s->made.at + start * s->sites + INDICES(s->order)[p], s->sites);
       LANES { total[i] += (double)ladj[i]; }
     }
   }
-  for (Int r = 0; r < rows; r++) ((REAL *)s->ladj)[start + r] = (REAL)total[r];
+  for (Int r = 0; r < rows; r++) ((REAL *)s->ladj.at)[start + r] = (REAL)total[r];
 }
 
 /* The gradient: the same steps backwards, each unit's cotangent gathered from what was computed after it.
@@ -140,33 +140,37 @@ static void FN(sweep_back_rows)(const void *job, Int start, Int stop, void *spac
   REAL *x = gtheta + s->sites * count * T, *g = x + T, *gl = g + T, *gin = gl + T, *zu = gin + T, *next = zu + T;
   REAL *gz[MAX_LAYERS];
   for (Int l = 0; l < L; l++) {
+    const Layer *layer = &s->layer[l];
     gz[l] = next;
-    next = gz[l] + s->layer[l].width * T;
+    next = gz[l] + layer->width * T;
+    /* Units that see the last sites give nothing to any. */
+    for (Int r = start; r < stop; r++)
+      for (Int u = INDICES(layer->edges)[s->groups - 1]; u < layer->width; u++) ((REAL *)layer->gz.at)[r * layer->width + u] = 0;
   }
-  FN(column_in)((const REAL *)s->gladj + start * s->gladj_stride, s->gladj_stride, rows, gl);
+  FN(column_in)((const REAL *)s->gladj.at + start * s->gladj.stride, s->gladj.stride, rows, gl);
   const Int of_theta = s->sites * count;
   for (Int step = s->groups - 1; step >= 0; step--) {
-    const Int first_site = step ? s->ends[step - 1] : 0, last_site = s->ends[step];
+    const Int first_site = step ? INDICES(s->ends)[step - 1] : 0, last_site = INDICES(s->ends)[step];
     for (Int p = first_site; p < last_site; p++) {
-      const Int site = s->order[p];
-      FN(column_in)((const REAL *)s->gmade + start * s->gmade_stride + site, s->gmade_stride, rows, g);
+      const Int site = INDICES(s->order)[p];
+      FN(column_in)((const REAL *)s->gmade.at + start * s->gmade.stride + site, s->gmade.stride, rows, g);
       for (Int l = 0; l < L; l++)
         if (s->layer[l].source < 0)
-          FN(dot1)((const REAL *)s->layer[l].transposed + p * s->layer[l].width, gz[l], s->layer[l].edges[step], s->layer[l].edges[s->groups - 1], g);
+          FN(dot1)((const REAL *)s->layer[l].transposed.at + p * s->layer[l].width, gz[l], INDICES(s->layer[l].edges)[step], INDICES(s->layer[l].edges)[s->groups - 1], g);
       /* The kernel's gradient is taken at its base side: what was made, or what was given. */
-      const REAL *base = s->kind.inverse ? s->made : s->values;
-      const Int stride = s->kind.inverse ? s->sites : s->values_stride;
+      const REAL *base = s->kind.inverse ? s->made.at : s->values.at;
+      const Int stride = s->kind.inverse ? s->sites : s->values.stride;
       FN(column_in)(base + start * stride + site, stride, rows, x);
       for (Int j = 0; j < count; j++)
-        FN(column_in)((const REAL *)s->theta + start * of_theta + j * s->sites + site, of_theta, rows, planes + j * T);
+        FN(column_in)((const REAL *)s->theta.at + start * of_theta + j * s->sites + site, of_theta, rows, planes + j * T);
       FN(grad)(&s->kind, planes, T, x, g, gl, gin, gtheta + p * count * T, T, work, 1);
-      FN(column_out)(gin, rows, (REAL *)s->gvalues + start * s->sites + site, s->sites);
+      FN(column_out)(gin, rows, (REAL *)s->gvalues.at + start * s->sites + site, s->sites);
       for (Int j = 0; j < count; j++)
-        FN(column_out)(gtheta + (p * count + j) * T, rows, (REAL *)s->gtheta + start * of_theta + j * s->sites + site, of_theta);
+        FN(column_out)(gtheta + (p * count + j) * T, rows, (REAL *)s->gtheta.at + start * of_theta + j * s->sites + site, of_theta);
     }
     for (Int l = L - 1; l >= 0; l--) {
       const Layer *layer = &s->layer[l];
-      const Int first = step ? layer->edges[step - 1] : 0, last = layer->edges[step];
+      const Int first = step ? INDICES(layer->edges)[step - 1] : 0, last = INDICES(layer->edges)[step];
       for (Int u = first; u < last; u++) {
         REAL *gu = gz[l] + u * T;
         LANES { gu[i] = 0; }
@@ -174,19 +178,19 @@ static void FN(sweep_back_rows)(const void *job, Int start, Int stop, void *spac
       for (Int m = l + 1; m <= L; m++) {
         const Layer *later = &s->layer[m];
         if (later->source != l) continue;
-        if (m == L) FN(dots)(later->transposed, of_theta, first, last, gtheta, first_site * count, of_theta, gz[l]);
-        else FN(dots)(later->transposed, later->width, first, last, gz[m], step ? later->edges[step - 1] : 0, later->edges[s->groups - 1], gz[l]);
+        if (m == L) FN(dots)(later->transposed.at, of_theta, first, last, gtheta, first_site * count, of_theta, gz[l]);
+        else FN(dots)(later->transposed.at, later->width, first, last, gz[m], step ? INDICES(later->edges)[step - 1] : 0, INDICES(later->edges)[s->groups - 1], gz[l]);
       }
       for (Int u = first; u < last; u++) {
         REAL *gu = gz[l] + u * T;
-        FN(column_in)((const REAL *)layer->z + start * layer->width + u, layer->width, rows, zu);
+        FN(column_in)((const REAL *)layer->z.at + start * layer->width + u, layer->width, rows, zu);
         FN(deactivate)(s->activation, zu, gu);
         for (Int m = l + 1; m < L; m++)
           if (s->layer[m].skip == l) {
             const REAL *from = gz[m] + u * T;
             LANES { gu[i] += from[i]; }
           }
-        FN(column_out)(gu, rows, (REAL *)layer->gz + start * layer->width + u, layer->width);
+        FN(column_out)(gu, rows, (REAL *)layer->gz.at + start * layer->width + u, layer->width);
       }
     }
   }

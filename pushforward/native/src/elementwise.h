@@ -12,7 +12,7 @@ typedef struct {
 } FN(Tile);
 
 /* Lanes of a tile: all, or as many as make whole rows where all rows share their parameters, so that these stay where they are. */
-INLINE Int FN(lanes_of)(const Job *job) { return job->theta_stride == 0 && job->sites <= T ? T / job->sites * job->sites : T; }
+INLINE Int FN(lanes_of)(const Job *job) { return job->theta.stride == 0 && job->sites <= T ? T / job->sites * job->sites : T; }
 
 /* The next tile of at most `width` lanes, before the row `stop`. */
 INLINE void FN(lay)(FN(Tile) *restrict t, Int stop, Int sites, Int width) {
@@ -83,7 +83,7 @@ static void FN(grad)(const Kind *kind, const REAL *p, Int stride, const REAL *x,
 /* Rows [start, stop) of: value and ladj, the latter summed over the sites of a row. */
 static void FN(forward_rows)(const void *argument, Int start, Int stop, void *space) {
   const Job *job = argument;
-  const Int count = parameters_of(&job->kind), sites = job->sites, shared = job->theta_stride == 0, width = FN(lanes_of)(job);
+  const Int count = parameters_of(&job->kind), sites = job->sites, shared = job->theta.stride == 0, width = FN(lanes_of)(job);
   REAL *planes = space, *work = planes + count * T;
   REAL gathered[T] = {0}, made[T], ladj[T];
   FN(Tile) tile = {0, 0, start, 0, {{0}}};
@@ -92,14 +92,14 @@ static void FN(forward_rows)(const void *argument, Int start, Int stop, void *sp
     FN(lay)(&tile, stop, sites, width);
     const FN(Run) first = tile.run[0];
     if (tile.runs == 1 && tile.lanes == T) { /* a whole tile in one row is computed where it is */
-      const REAL *x = (const REAL *)job->x + first.row * job->x_stride + first.site;
-      const REAL *theta = (const REAL *)job->theta + first.row * job->theta_stride + first.site;
-      FN(value)(&job->kind, theta, sites, x, (REAL *)job->out + first.row * sites + first.site, ladj, work, fresh);
+      const REAL *x = (const REAL *)job->x.at + first.row * job->x.stride + first.site;
+      const REAL *theta = (const REAL *)job->theta.at + first.row * job->theta.stride + first.site;
+      FN(value)(&job->kind, theta, sites, x, (REAL *)job->out.at + first.row * sites + first.site, ladj, work, fresh);
     } else {
-      if (fresh) FN(gather)(&tile, job->theta, job->theta_stride, sites, count, planes);
-      FN(gather)(&tile, job->x, job->x_stride, 0, 1, gathered);
+      if (fresh) FN(gather)(&tile, job->theta.at, job->theta.stride, sites, count, planes);
+      FN(gather)(&tile, job->x.at, job->x.stride, 0, 1, gathered);
       FN(value)(&job->kind, planes, T, gathered, made, ladj, work, fresh);
-      FN(scatter)(&tile, made, job->out, sites, 0, 1);
+      FN(scatter)(&tile, made, job->out.at, sites, 0, 1);
     }
     for (Int r = 0; r < tile.runs; r++) {
       const FN(Run) run = tile.run[r];
@@ -112,7 +112,7 @@ static void FN(forward_rows)(const void *argument, Int start, Int stop, void *sp
         for (Int s = 0; s < run.length; s++) total += (double)ladj[run.lane + s];
       }
       if (run.site + run.length == sites) {
-        ((REAL *)job->ladj)[run.row] = (REAL)total;
+        ((REAL *)job->ladj.at)[run.row] = (REAL)total;
         total = 0;
       }
     }
@@ -122,10 +122,10 @@ static void FN(forward_rows)(const void *argument, Int start, Int stop, void *sp
 /* Rows [start, stop) of the gradients. Parameters that all rows share (stride 0) have one sum for each `group` rows. */
 static void FN(backward_rows)(const void *argument, Int start, Int stop, void *space) {
   const Job *job = argument;
-  const Int count = parameters_of(&job->kind), sites = job->sites, shared = job->theta_stride == 0, width = FN(lanes_of)(job);
+  const Int count = parameters_of(&job->kind), sites = job->sites, shared = job->theta.stride == 0, width = FN(lanes_of)(job);
   REAL *planes = space, *gplanes = planes + count * T, *work = gplanes + count * T;
   REAL x[T] = {0}, g[T] = {0}, gl[T] = {0}, gin[T];
-  REAL *sums = shared ? (REAL *)job->gtheta + start / job->group * count * sites : NULL;
+  REAL *sums = shared ? (REAL *)job->gtheta.at + start / job->group * count * sites : NULL;
   FN(Tile) tile = {0, 0, start, 0, {{0}}};
   /* Where each lane keeps its site from tile to tile, it has sums of its own, and lanes are added up at the end. */
   const int kept = shared && sites <= T, collected = kept && job->kind.code != AFFINE;
@@ -136,24 +136,24 @@ static void FN(backward_rows)(const void *argument, Int start, Int stop, void *s
     FN(lay)(&tile, stop, sites, width);
     const FN(Run) first = tile.run[0];
     for (Int r = 0; r < tile.runs; r++) {
-      const REAL of_row = ((const REAL *)job->gl)[tile.run[r].row * job->gl_stride];
+      const REAL of_row = ((const REAL *)job->gl.at)[tile.run[r].row * job->gl.stride];
       for (Int s = 0; s < tile.run[r].length; s++) gl[tile.run[r].lane + s] = of_row;
     }
     if (tile.runs == 1 && tile.lanes == T && !shared) {
       const Int place = first.row * sites + first.site;
-      const REAL *at = (const REAL *)job->x + first.row * job->x_stride + first.site;
-      const REAL *of = (const REAL *)job->g + first.row * job->g_stride + first.site;
-      const REAL *theta = (const REAL *)job->theta + first.row * job->theta_stride + first.site;
-      REAL *gtheta = (REAL *)job->gtheta + first.row * count * sites + first.site;
-      FN(grad)(&job->kind, theta, sites, at, of, gl, (REAL *)job->out + place, gtheta, sites, work, fresh);
+      const REAL *at = (const REAL *)job->x.at + first.row * job->x.stride + first.site;
+      const REAL *of = (const REAL *)job->g.at + first.row * job->g.stride + first.site;
+      const REAL *theta = (const REAL *)job->theta.at + first.row * job->theta.stride + first.site;
+      REAL *gtheta = (REAL *)job->gtheta.at + first.row * count * sites + first.site;
+      FN(grad)(&job->kind, theta, sites, at, of, gl, (REAL *)job->out.at + place, gtheta, sites, work, fresh);
       continue;
     }
-    if (fresh) FN(gather)(&tile, job->theta, job->theta_stride, sites, count, planes);
-    FN(gather)(&tile, job->x, job->x_stride, 0, 1, x);
-    FN(gather)(&tile, job->g, job->g_stride, 0, 1, g);
+    if (fresh) FN(gather)(&tile, job->theta.at, job->theta.stride, sites, count, planes);
+    FN(gather)(&tile, job->x.at, job->x.stride, 0, 1, x);
+    FN(gather)(&tile, job->g.at, job->g.stride, 0, 1, g);
     if (collected) FN(spline_collect)(&job->kind, planes, x, g, gl, gin, tile.lanes, lane_sums, work, fresh);
     else FN(grad)(&job->kind, planes, T, x, g, gl, gin, gplanes, T, work, fresh);
-    FN(scatter)(&tile, gin, job->out, sites, 0, 1);
+    FN(scatter)(&tile, gin, job->out.at, sites, 0, 1);
     if (collected) continue;
     if (kept && tile.lanes == width) {
       for (Int j = 0; j < count; j++) {
@@ -167,7 +167,7 @@ static void FN(backward_rows)(const void *argument, Int start, Int stop, void *s
           for (Int s = 0; s < tile.run[r].length; s++)
             sums[j * sites + tile.run[r].site + s] += gplanes[j * T + tile.run[r].lane + s];
     } else {
-      FN(scatter)(&tile, gplanes, job->gtheta, count * sites, sites, count);
+      FN(scatter)(&tile, gplanes, job->gtheta.at, count * sites, sites, count);
     }
   }
   if (collected) FN(spline_settle)(&job->kind, planes, lane_sums, gplanes, work);

@@ -5,9 +5,11 @@
  * on where in a batch it stands. Threads are those of the OpenMP runtime that PyTorch has loaded, handed over by `use_threads`.
  */
 #define _GNU_SOURCE
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,6 +44,8 @@ enum { AFFINE = 0, QUADRATIC_SPLINE = 1, LINEAR_SPLINE = 2 };
 
 typedef int64_t Int;
 
+#define INDICES(block) ((const Int *)(block).at)
+
 typedef struct {
   Int code, bins, inverse;
   double bound;
@@ -57,23 +61,31 @@ static Int space_of(const Kind *kind) { return 4 * kind->bins + 4; }
 /* Rows of sums that a spline whose parameters all rows share collects for their gradient. */
 #define SUMS_OF(bins) (6 * (bins) + 3)
 
-/* One call: arrays, strides in elements between rows, and how the rows are dealt out. Each field has 8 bytes. */
+/* Arrays come with how many numbers there are from where they begin: rows, `stride` numbers apart, and what lies without gaps. */
+typedef struct {
+  void *at;
+  Int extent, stride;
+} Matrix;
+
+typedef struct {
+  void *at;
+  Int extent;
+} Block;
+
+/* One call: arrays, and how the rows are dealt out. Each field has 8 bytes. Parameters of stride 0 are those of all rows. */
 typedef struct {
   Kind kind;
   Int is_double, backward, threads, rows, sites;
   Int group; /* rows that are computed by one thread; the gradient of shared parameters has one sum for each */
-  const void *x, *theta, *g, *gl;
-  Int x_stride, theta_stride, g_stride, gl_stride;
-  void *out, *ladj, *gtheta;
+  Matrix x, theta, g, gl;
+  Block out, ladj, gtheta;
 } Job;
 
 /* A layer of a perceptron: z = weight h(source) + bias (+ z of layer skip); source -1 is the layer's own input. `edges[g]`: how many of
  * its units see only what is made before step g. The layer after the last hidden one gives the parameters, site by site. */
 typedef struct {
   Int width, source, skip;
-  const Int *edges;
-  const void *weight, *bias, *transposed, *z;
-  void *gz;
+  Block edges, weight, bias, transposed, z, gz;
 } Layer;
 
 #define MAX_LAYERS 32
@@ -82,31 +94,29 @@ typedef struct {
 typedef struct {
   Kind kind;
   Int is_double, backward, threads, rows, sites, groups, layers, activation;
-  const Int *order, *ends;
-  const void *values, *shift, *theta, *gmade, *gladj;
-  Int values_stride, shift_stride, gmade_stride, gladj_stride;
-  void *made, *ladj, *gvalues, *gtheta;
+  Block order, ends;
+  Matrix values, shift, gmade, gladj;
+  Block theta, made, ladj, gvalues, gtheta;
   Layer layer[MAX_LAYERS + 1];
 } Sweep;
 
 /* A layer of a perceptron: z = weight a + bias (+ z of layer skip), a the activations of layer `source`, or (-1) inputs and context.
  * Weights count as the mask says, or all `gain` times; `more` are those of the context. What stands after gbias is filled in here: the
- * weights as they are multiplied, by rows and by columns, and for each row and column where it begins and ends to be other than zero. */
+ * weights as they are multiplied, by rows and by columns, for each row and column where it begins and ends to be other than zero, and
+ * whether that leaves anything out. */
 typedef struct {
   Int inputs, outputs, source, skip;
   double gain;
-  const void *weight, *mask, *more, *bias;
-  void *gweight, *gmore, *gbias;
+  Block weight, mask, more, bias, gweight, gmore, gbias;
   void *matrix, *transposed;
-  Int *seen, *seeing;
+  Int *seen, *seeing, gaps;
 } DenseLayer;
 
 /* One pass through a perceptron, or back: all hidden layers and the last. */
 typedef struct {
   Int is_double, backward, threads, rows, group, layers, activation, inputs, contexts;
-  const void *x, *c, *g;
-  Int x_stride, c_stride, g_stride;
-  void *out, *gx, *gc;
+  Matrix x, c, g;
+  Block out, gx, gc;
   void *sums; /* of the gradient of all weights, `part` numbers for each group of rows */
   Int part;
   DenseLayer layer[MAX_LAYERS + 1];
@@ -117,10 +127,10 @@ static Int padded(Int count, Int to) { return (count + to - 1) / to * to; }
 /* Numbers in the sums of a layer's gradient: of its weights, then of its bias. */
 static Int sums_of(const DenseLayer *d) { return (padded(d->inputs, 4) + 1) * padded(d->outputs, 2) * PART; }
 
-enum { RELU, LEAKY_RELU, ELU, GELU, SILU, SOFTPLUS, TANH, SIGMOID }; /* in the order of nets.ACTIVATIONS */
+enum { RELU, LEAKY_RELU, ELU, GELU, SILU, SOFTPLUS, TANH, SIGMOID, ACTIVATION_COUNT }; /* in the order of native/sweep.py */
 
 typedef void (*Rows)(const void *job, Int start, Int stop, void *space);
-typedef void (*Whole)(const Net *);
+typedef void (*Whole)(Net *);
 
 #define JOIN_(a, b, c) a##_##b##_##c
 #define JOIN(a, b, c) JOIN_(a, b, c)
@@ -149,15 +159,6 @@ typedef void (*Whole)(const Net *);
 #endif
 #undef SET
 #endif
-
-static int best_set(void) {
-#ifdef WITH_AVX2
-  __builtin_cpu_init();
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-  return 0;
-#endif
-}
 
 /* [set][precision][backward] */
 #define BOTH(a, b, set) {{a##_float_##set, b##_float_##set}, {a##_double_##set, b##_double_##set}}
@@ -195,15 +196,27 @@ static const Whole NET_WHOLE[][2][2] = {
 #endif
 };
 
+/* The instruction sets that there are, in the order of the tables above. */
+static const char *const SETS[] = {"baseline", "avx2"};
 static int chosen_set = -1;
 
-EXPORT const char *pushforward_instruction_set(void) {
-  if (chosen_set < 0) chosen_set = best_set();
-#if defined(__aarch64__)
-  return "NEON";
+static int has_set(int set) {
+#ifdef WITH_AVX2
+  __builtin_cpu_init();
+  return set == 0 || (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
 #else
-  return chosen_set ? "AVX2" : "baseline";
+  return set == 0;
 #endif
+}
+
+/* Chooses an instruction set by its name, or (NULL) the best for the CPU at hand; returns its name, or NULL where it lacks it. */
+EXPORT const char *pushforward_choose(const char *name) {
+  for (int set = sizeof(SETS) / sizeof(*SETS) - 1; set >= 0; set--)
+    if ((!name || !strcmp(name, SETS[set])) && has_set(set)) {
+      chosen_set = set;
+      return SETS[set];
+    }
+  return NULL;
 }
 
 /* GOMP_parallel of the OpenMP runtime that PyTorch uses: the same threads, so the two never compete for cores. */
@@ -241,35 +254,41 @@ static int run(Rows rows_of, const void *job, Int rows, Int group, Int space, In
   return (int)team.failed;
 }
 
-/* All return 0, or 1 when there was no memory. */
-EXPORT int pushforward_elementwise(const Job *job) {
-  pushforward_instruction_set();
+#include "checks.h"
+
+/* All take a description of the call and how many bytes it has, and return 0 or what `pushforward_explain` tells. */
+EXPORT int pushforward_elementwise(const Job *job, Int bytes) {
+  const int refusal = check_elementwise(job, bytes);
+  if (refusal) return refusal;
   const Int space = 2 * parameters_of(&job->kind) + SUMS_OF(job->kind.bins) + space_of(&job->kind);
   return run(ROWS[chosen_set][job->is_double][job->backward], job, job->rows, job->group, space, job->threads);
 }
 
 /* A linear map of rows: `bins` says whether it has a bias. */
-EXPORT int pushforward_linear(const Job *job) {
-  pushforward_instruction_set();
+EXPORT int pushforward_linear(const Job *job, Int bytes) {
+  const int refusal = check_linear(job, bytes);
+  if (refusal) return refusal;
   const Int size = job->sites, factors = size * size + 3 * size, sums = job->backward ? (size * size + 2 * size) * PART : 0;
   const Int space = 3 * size + 1 + (factors + sums) / T;
   return run(LINEAR_ROWS[chosen_set][job->is_double][job->backward], job, job->rows, job->group, space, job->threads);
 }
 
-EXPORT int pushforward_sweep(const Sweep *sweep) {
-  pushforward_instruction_set();
+EXPORT int pushforward_sweep(const Sweep *sweep, Int bytes) {
+  const int refusal = check_sweep(sweep, bytes);
+  if (refusal) return refusal;
   const Int count = parameters_of(&sweep->kind);
   Int space = 8 + space_of(&sweep->kind) + count + sweep->sites * (sweep->backward ? count : 1);
   for (Int l = 0; l < sweep->layers; l++) space += 2 * sweep->layer[l].width;
   return run(SWEEP_ROWS[chosen_set][sweep->is_double][sweep->backward], sweep, sweep->rows, T, space, sweep->threads);
 }
 
-EXPORT int pushforward_perceptron(const Net *given) {
-  pushforward_instruction_set();
+EXPORT int pushforward_perceptron(const Net *given, Int bytes) {
+  const int refusal = check_perceptron(given, bytes);
+  if (refusal) return refusal;
   Net net;
-  memcpy(&net, given, offsetof(Net, layer) + (size_t)(given->layers + 1) * sizeof(DenseLayer)); /* there is no more of it */
-  const Int size = net.is_double ? sizeof(double) : sizeof(float), parts = (net.rows + net.group - 1) / net.group;
-  Int weights = 0, ranges = 0, space = 2 * (net.inputs + net.contexts) + 4;
+  memcpy(&net, given, (size_t)bytes); /* there is no more of it */
+  const Int size = net.is_double ? sizeof(double) : sizeof(float), parts = net.rows / net.group + (net.rows % net.group > 0);
+  Int weights = 0, ranges = 0, space = 2 * (net.inputs + net.contexts) + 4, sums = 0;
   net.part = 0;
   for (Int l = 0; l <= net.layers; l++) {
     const DenseLayer *d = &net.layer[l];
@@ -278,12 +297,13 @@ EXPORT int pushforward_perceptron(const Net *given) {
     space += 3 * d->outputs + 8;
     net.part += sums_of(d);
   }
+  if (net.backward && __builtin_mul_overflow(parts, net.part, &sums)) return MEMORY;
   char *room = malloc((size_t)(2 * weights * size + ranges * (Int)sizeof(Int)));
-  net.sums = net.backward ? calloc((size_t)(parts * net.part), (size_t)size) : NULL;
-  if (!room || (net.backward && !net.sums)) {
+  net.sums = net.backward ? calloc((size_t)sums, (size_t)size) : NULL;
+  if (!room || (sums && !net.sums)) {
     free(room);
     free(net.sums);
-    return 1;
+    return MEMORY;
   }
   Int *next = (Int *)room;
   for (Int l = 0; l <= net.layers; l++) {

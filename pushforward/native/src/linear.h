@@ -25,7 +25,7 @@ INLINE double FN(shrinks)(const REAL *row, Int length) {
 
 static FN(Factors) FN(factors)(const Job *job, double *space) {
   const Int size = job->sites, triangle = PLACE(size, 0);
-  const REAL *theta = job->theta;
+  const REAL *theta = job->theta.at;
   const double of_scale = 2 * job->kind.bound / M_PI;
   double *scales = space + 2 * triangle;
   for (Int half = 0; half < 2 * triangle; half += triangle)
@@ -84,6 +84,16 @@ static void FN(rows_in)(const void *source, Int stride, Int start, Int rows, Int
   for (Int k = 0; k < size; k++) LANES { planes[k * T + i] = i < rows ? (double)first[i * stride + k] : 0; }
 }
 
+/* A number that is not finite leaves its row none that is: zero times it is NaN. */
+static void FN(spread)(Int size, double *planes) {
+  double sum[T];
+  int spoiled = 0;
+  LANES { sum[i] = 0; }
+  for (Int k = 0; k < size; k++) LANES { sum[i] += 0 * planes[k * T + i]; }
+  LANES { spoiled |= !(sum[i] == 0); }
+  for (Int k = 0; spoiled && k < size; k++) LANES { planes[k * T + i] += sum[i]; }
+}
+
 static void FN(rows_out)(const double *planes, Int start, Int rows, Int size, void *target) {
   REAL *first = (REAL *)target + start * size;
   for (Int k = 0; k < size; k++)
@@ -95,14 +105,15 @@ static void FN(linear_rows)(const void *argument, Int start, Int stop, void *spa
   const Job *job = argument;
   const Int size = job->sites;
   const FN(Factors) f = FN(factors)(job, space);
-  const REAL *loc = job->kind.bins ? (const REAL *)job->theta + 2 * PLACE(size, 0) + size : NULL;
+  const REAL *loc = job->kind.bins ? (const REAL *)job->theta.at + 2 * PLACE(size, 0) + size : NULL;
   double *planes = f.rest;
   double total = 0;
   for (Int k = 0; k < size; k++) total += f.log_scale[k];
   const REAL ladj = (REAL)(job->kind.inverse ? -total : total);
   for (Int row = start; row < stop; row += T) {
     const Int rows = stop - row < T ? stop - row : T;
-    FN(rows_in)(job->x, job->x_stride, row, rows, size, planes);
+    FN(rows_in)(job->x.at, job->x.stride, row, rows, size, planes);
+    FN(spread)(size, planes);
     if (job->kind.inverse) {
       if (loc)
         for (Int k = 0; k < size; k++) LANES { planes[k * T + i] -= (double)loc[k]; }
@@ -116,8 +127,8 @@ static void FN(linear_rows)(const void *argument, Int start, Int stop, void *spa
       if (loc)
         for (Int k = 0; k < size; k++) LANES { planes[k * T + i] += (double)loc[k]; }
     }
-    FN(rows_out)(planes, row, rows, size, job->out);
-    for (Int r = row; r < row + rows; r++) ((REAL *)job->ladj)[r] = ladj;
+    FN(rows_out)(planes, row, rows, size, job->out.at);
+    for (Int r = row; r < row + rows; r++) ((REAL *)job->ladj.at)[r] = ladj;
   }
 }
 
@@ -133,9 +144,10 @@ static void FN(linear_back_rows)(const void *argument, Int start, Int stop, void
   double of_ladj = 0;
   for (Int row = start; row < stop; row += T) {
     const Int rows = stop - row < T ? stop - row : T;
-    FN(rows_in)(job->x, job->x_stride, row, rows, size, x);
-    FN(rows_in)(job->g, job->g_stride, row, rows, size, g);
-    for (Int r = row; r < row + rows; r++) of_ladj += (double)((const REAL *)job->gl)[r * job->gl_stride];
+    FN(rows_in)(job->x.at, job->x.stride, row, rows, size, x);
+    FN(spread)(size, x);
+    FN(rows_in)(job->g.at, job->g.stride, row, rows, size, g);
+    for (Int r = row; r < row + rows; r++) of_ladj += (double)((const REAL *)job->gl.at)[r * job->gl.stride];
     memcpy(v, x, (size_t)(size * T) * sizeof(double));
     FN(triangle)(f.upper, size, 1, 0, v);
     FN(scaled)(f.scale, size, v);
@@ -164,13 +176,13 @@ static void FN(linear_back_rows)(const void *argument, Int start, Int stop, void
       FN(outer)(x, g, size, of_upper);
       FN(triangle)(f.upper, size, 0, 0, g);
     }
-    FN(rows_out)(g, row, rows, size, job->out);
+    FN(rows_out)(g, row, rows, size, job->out.at);
   }
   /* In the order of the parameters: both triangles, scales, locations. */
-  const REAL *theta = job->theta;
+  const REAL *theta = job->theta.at;
   const double scale = M_PI / (2 * job->kind.bound), sign = inverse ? -1 : 1;
   const Int count = 2 * triangle + size + (job->kind.bins ? size : 0);
-  REAL *out = (REAL *)job->gtheta + start / job->group * count;
+  REAL *out = (REAL *)job->gtheta.at + start / job->group * count;
   for (Int k = 0; k < count; k++) {
     double *s = sums + k * PART, turned = scale * (double)theta[k];
     s[0] = ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));

@@ -2,8 +2,25 @@
  * comes in: inputs, then the context. For the gradient the hidden values are computed again, so nothing is kept that grows with the rows.
  */
 
-/* Rows [first, last) of the product with a matrix, each between where its weights begin and end, added to out. */
-static void FN(dots_within)(const REAL *matrix, Int width, Int count, const Int *within, const REAL *values, REAL *out) {
+/* Whether all of `count` numbers are finite: any other, taken from itself, leaves NaN. */
+static int FN(finite)(const REAL *numbers, Int count) {
+  REAL sum[T];
+  Int k = 0;
+  LANES { sum[i] = 0; }
+  for (; k + T <= count; k += T) LANES { sum[i] += numbers[k + i] - numbers[k + i]; }
+  for (; k < count; k++) sum[0] += numbers[k] - numbers[k];
+  int all = 1;
+  LANES { all &= sum[i] == 0; }
+  return all;
+}
+
+/* Rows [first, last) of the product with a matrix, each between where its weights begin and end, added to out. Where a value is not
+ * finite, all of it: zero times infinity, or NaN, is NaN. */
+static void FN(dots_within)(const REAL *matrix, Int width, Int count, const Int *within, Int gaps, const REAL *values, REAL *out) {
+  if (gaps && !FN(finite)(values, width * T)) {
+    FN(dots)(matrix, width, 0, count, values, 0, width, out);
+    return;
+  }
   Int u = 0;
   for (; u + 1 < count; u += 2) {
     const Int *of = within + 2 * u, from = of[0] < of[2] ? of[0] : of[2], to = of[1] > of[3] ? of[1] : of[3];
@@ -13,27 +30,37 @@ static void FN(dots_within)(const REAL *matrix, Int width, Int count, const Int 
 }
 
 /* Where each of `count` rows of a matrix begins and ends to be other than zero: [from, to), or [width, 0) where it is zero. */
-static void FN(ranges)(const REAL *matrix, Int count, Int width, Int *within) {
+static Int FN(ranges)(const REAL *matrix, Int count, Int width, Int *within) {
+  Int gaps = 0;
   for (Int u = 0; u < count; u++) {
     Int from = 0, to = width;
     while (from < width && matrix[u * width + from] == 0) from++;
     while (to > from && matrix[u * width + to - 1] == 0) to--;
     within[2 * u] = from == to ? width : from;
     within[2 * u + 1] = from == to ? 0 : to;
+    gaps |= from > 0 || to < width;
+  }
+  return gaps; /* whether any of them is left out */
+}
+
+static void FN(no_gaps)(Int count, Int width, Int *within) {
+  for (Int u = 0; u < count; u++) {
+    within[2 * u] = 0;
+    within[2 * u + 1] = width;
   }
 }
 
 /* What a weight counts: nothing where the mask forbids it. The context's weights have no mask. */
 INLINE REAL FN(counts)(const Net *net, const DenseLayer *d, Int u, Int k) {
-  return d->source < 0 && k >= net->inputs ? (REAL)1 : d->mask ? ((const REAL *)d->mask)[u * (d->source < 0 ? net->inputs : d->inputs) + k] : (REAL)d->gain;
+  return d->source < 0 && k >= net->inputs ? (REAL)1 : d->mask.at ? ((const REAL *)d->mask.at)[u * (d->source < 0 ? net->inputs : d->inputs) + k] : (REAL)d->gain;
 }
 
 /* Weights as they are multiplied, by rows and by columns, and the pattern of what is not zero: that of the mask, or of a whole row. */
-static void FN(pack)(const Net *net) {
+static void FN(pack)(Net *net) {
   for (Int l = 0; l <= net->layers; l++) {
-    const DenseLayer *d = &net->layer[l];
+    DenseLayer *d = &net->layer[l];
     const Int own = d->source < 0 ? net->inputs : d->inputs, rest = d->inputs - own;
-    const REAL *weight = d->weight, *more = d->more;
+    const REAL *weight = d->weight.at, *more = d->more.at;
     REAL *matrix = d->matrix, *transposed = d->transposed;
     for (Int u = 0; u < d->outputs; u++) {
       for (Int k = 0; k < own; k++) matrix[u * d->inputs + k] = FN(counts)(net, d, u, k);
@@ -41,11 +68,16 @@ static void FN(pack)(const Net *net) {
     }
     for (Int k = 0; net->backward && k < d->inputs; k++)
       for (Int u = 0; u < d->outputs; u++) transposed[k * d->outputs + u] = matrix[u * d->inputs + k];
-    FN(ranges)(matrix, d->outputs, d->inputs, d->seen);
+    d->gaps = FN(ranges)(matrix, d->outputs, d->inputs, d->seen);
     if (net->backward) FN(ranges)(transposed, d->inputs, d->outputs, d->seeing);
     for (Int u = 0; u < d->outputs; u++) {
       for (Int k = 0; k < own; k++) matrix[u * d->inputs + k] *= weight[u * own + k];
       for (Int k = 0; k < rest; k++) matrix[u * d->inputs + own + k] = more[u * rest + k];
+    }
+    if (d->gaps && !FN(finite)(matrix, d->outputs * d->inputs)) { /* a masked weight may be NaN, and then counts */
+      d->gaps = 0;
+      FN(no_gaps)(d->outputs, d->inputs, d->seen);
+      if (net->backward) FN(no_gaps)(d->inputs, d->outputs, d->seeing);
     }
     for (Int k = 0; net->backward && k < d->inputs; k++)
       for (Int u = 0; u < d->outputs; u++) transposed[k * d->outputs + u] = matrix[u * d->inputs + k];
@@ -65,12 +97,12 @@ static void FN(to_rows)(const REAL *restrict planes, Int count, Int rows, REAL *
 static REAL *FN(values)(const Net *net, Int start, Int rows, REAL *space, REAL **z, REAL **h) {
   const Int L = net->layers;
   h[0] = space;
-  if (net->inputs) FN(to_planes)((const REAL *)net->x + start * net->x_stride, net->x_stride, rows, net->inputs, h[0]);
-  if (net->contexts) FN(to_planes)((const REAL *)net->c + start * net->c_stride, net->c_stride, rows, net->contexts, h[0] + net->inputs * T);
+  if (net->inputs) FN(to_planes)((const REAL *)net->x.at + start * net->x.stride, net->x.stride, rows, net->inputs, h[0]);
+  if (net->contexts) FN(to_planes)((const REAL *)net->c.at + start * net->c.stride, net->c.stride, rows, net->contexts, h[0] + net->inputs * T);
   space += padded(net->inputs + net->contexts, 4) * T;
   for (Int l = 0; l < L + !net->backward; l++) {
     const DenseLayer *d = &net->layer[l];
-    const REAL *bias = d->bias;
+    const REAL *bias = d->bias.at;
     z[l] = space;
     h[l + 1] = z[l] + d->outputs * T;
     space = h[l + 1] + padded(d->outputs, 4) * T;
@@ -83,7 +115,7 @@ static REAL *FN(values)(const Net *net, Int start, Int rows, REAL *space, REAL *
         LANES { zu[i] += from[i]; }
       }
     }
-    FN(dots_within)(d->matrix, d->inputs, d->outputs, d->seen, h[d->source + 1], z[l]);
+    FN(dots_within)(d->matrix, d->inputs, d->outputs, d->seen, d->gaps, h[d->source + 1], z[l]);
     if (l < L)
       for (Int u = 0; u < d->outputs; u++) FN(activate)(net->activation, z[l] + u * T, h[l + 1] + u * T);
   }
@@ -97,7 +129,7 @@ static void FN(net_rows)(const void *job, Int start, Int stop, void *space) {
   for (Int first = start; first < stop; first += T) {
     const Int rows = stop - first < T ? stop - first : T;
     FN(values)(net, first, rows, space, z, h);
-    FN(to_rows)(z[net->layers], outputs, rows, (REAL *)net->out + first * outputs, outputs);
+    FN(to_rows)(z[net->layers], outputs, rows, (REAL *)net->out.at + first * outputs, outputs);
   }
 }
 
@@ -121,9 +153,10 @@ static __attribute__((noinline)) void FN(products)(const REAL *restrict g0, cons
  * in twos and fours; the units and what they took are padded to as many with planes that count for nothing. */
 static void FN(add_products)(const DenseLayer *d, const REAL *gz, const REAL *taken, REAL *sums) {
   const Int across = padded(d->inputs, 4);
+  const int all = d->gaps && !(FN(finite)(gz, d->outputs * T) && FN(finite)(taken, d->inputs * T));
   for (Int u = 0; u < d->outputs; u += 2) {
     const Int more = u + 1 < d->outputs, *of = d->seen + 2 * u, *next = of + 2 * more;
-    const Int from = of[0] < next[0] ? of[0] : next[0], to = of[1] > next[1] ? of[1] : next[1];
+    const Int from = all ? 0 : of[0] < next[0] ? of[0] : next[0], to = all ? d->inputs : of[1] > next[1] ? of[1] : next[1];
     REAL *at = sums + u * across * PART;
     for (Int k = from & ~(Int)3; k < to; k += 4)
       FN(products)(gz + u * T, gz + (u + 1) * T, taken + k * T, at + k * PART, at + (across + k) * PART);
@@ -146,7 +179,7 @@ static void FN(net_back_rows)(const void *job, Int start, Int stop, void *space)
       rest += padded(net->layer[l].outputs, 2) * T;
       if (l < L) memset(gh[l + 1], 0, (size_t)(net->layer[l].outputs * T) * sizeof(REAL));
     }
-    FN(to_planes)((const REAL *)net->g + first * net->g_stride, net->g_stride, rows, outputs, gh[L + 1]);
+    FN(to_planes)((const REAL *)net->g.at + first * net->g.stride, net->g.stride, rows, outputs, gh[L + 1]);
     for (Int l = L; l >= 0; l--) {
       const DenseLayer *d = &net->layer[l];
       REAL *gz = gh[l + 1];
@@ -159,18 +192,18 @@ static void FN(net_back_rows)(const void *job, Int start, Int stop, void *space)
       REAL *of_bias = sums + padded(d->inputs, 4) * padded(d->outputs, 2) * PART;
       for (Int u = 0; u < d->outputs; u++)
         for (Int v = 0; v < T; v += PART) PARTS { of_bias[u * PART + i] += gz[u * T + v + i]; }
-      if (d->source >= 0 || net->gx || net->gc)
-        FN(dots_within)(d->transposed, d->outputs, d->inputs, d->seeing, gz, gh[d->source + 1]);
+      if (d->source >= 0 || net->gx.at || net->gc.at)
+        FN(dots_within)(d->transposed, d->outputs, d->inputs, d->seeing, d->gaps, gz, gh[d->source + 1]);
     }
-    if (net->gx) FN(to_rows)(gh[0], net->inputs, rows, (REAL *)net->gx + first * net->inputs, net->inputs);
-    if (net->gc) FN(to_rows)(gh[0] + net->inputs * T, net->contexts, rows, (REAL *)net->gc + first * net->contexts, net->contexts);
+    if (net->gx.at) FN(to_rows)(gh[0], net->inputs, rows, (REAL *)net->gx.at + first * net->inputs, net->inputs);
+    if (net->gc.at) FN(to_rows)(gh[0] + net->inputs * T, net->contexts, rows, (REAL *)net->gc.at + first * net->contexts, net->contexts);
   }
 }
 
 INLINE REAL FN(joined)(const REAL *part) { return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7])); }
 
 /* Adds up the sums of all groups of rows, in their order, and gives each weight its own. */
-static void FN(net_settle)(const Net *net) {
+static void FN(net_settle)(Net *net) {
   const Int parts = (net->rows + net->group - 1) / net->group;
   REAL *total = net->sums;
   for (Int p = 1; p < parts; p++)
@@ -181,9 +214,9 @@ static void FN(net_settle)(const Net *net) {
     const REAL *of_bias = total + across * padded(d->outputs, 2) * PART;
     for (Int u = 0; u < d->outputs; u++) {
       const REAL *sums = total + u * across * PART;
-      for (Int k = 0; k < own; k++) ((REAL *)d->gweight)[u * own + k] = FN(counts)(net, d, u, k) * FN(joined)(sums + k * PART);
-      for (Int k = own; k < d->inputs; k++) ((REAL *)d->gmore)[u * rest + k - own] = FN(joined)(sums + k * PART);
-      if (d->gbias) ((REAL *)d->gbias)[u] = FN(joined)(of_bias + u * PART);
+      for (Int k = 0; k < own; k++) ((REAL *)d->gweight.at)[u * own + k] = FN(counts)(net, d, u, k) * FN(joined)(sums + k * PART);
+      for (Int k = own; k < d->inputs; k++) ((REAL *)d->gmore.at)[u * rest + k - own] = FN(joined)(sums + k * PART);
+      if (d->gbias.at) ((REAL *)d->gbias.at)[u] = FN(joined)(of_bias + u * PART);
     }
     total += sums_of(d);
   }

@@ -109,7 +109,7 @@ INLINE void FN(spline_value_as)(const Kind *kind, const int linear, const int in
       int left = t <= split;
       double length = left ? lambda : 1 - lambda, reach = left ? height : 1 - height, outer = left ? 1 : r;
       double v = left ? t : 1 - t, full = inverse ? reach : length;
-      v = v < full ? v : full;
+      v = v > full ? full : v;
       double near = inverse ? outer : joint, far = inverse ? joint : outer, other = inverse ? length : reach;
       double denominator = far * (full - v) + near * v;
       double w = other * near * v / denominator;
@@ -134,7 +134,7 @@ INLINE void FN(spline_value_as)(const Kind *kind, const int linear, const int in
     }
     double knot = inverse ? b.knot_w[i] : b.knot_h[i], size = inverse ? b.e_w[i] : b.e_h[i];
     double value = 2 * bound * (knot + size * u) / (inverse ? b.total_w[i] : b.total_h[i]);
-    int inside = in[i] > -(REAL)bound && in[i] < (REAL)bound;
+    int inside = !(in[i] <= -(REAL)bound || in[i] >= (REAL)bound); /* NaN too, and all that comes of it is NaN */
     out[i] = inside ? (REAL)value : in[i];
     slope[i] = inside ? (REAL)ratio : (REAL)1;
   }
@@ -162,7 +162,7 @@ INLINE void FN(spline_knots)(const Kind *kind, const int linear, const int inver
     REAL s = (REAL)exact_s, t = (REAL)b->t[i], rest = (REAL)(1 - b->t[i]);
     REAL per_w = (REAL)(b->total_w[i] / (2 * bound)), per_h = (REAL)(b->total_h[i] / (2 * bound));
     REAL w = (REAL)b->e_w[i] / per_w, h = (REAL)b->e_h[i] / per_h, d0 = b->d0[i], d1 = b->d1[i];
-    int inside = x[i] > -(REAL)bound && x[i] < (REAL)bound;
+    int inside = !(x[i] <= -(REAL)bound || x[i] >= (REAL)bound);
     REAL gy = inside ? g[i] : (REAL)0, gs = inside ? gl[i] : (REAL)0;
     REAL u, slope, bend, gt, gslope, gd0, gd1, glambda = 0;
     /* u and log f' as functions of (t, s, d0, d1, middle); slope = f', bend = d log f' / dt. */
@@ -172,7 +172,7 @@ INLINE void FN(spline_knots)(const Kind *kind, const int linear, const int inver
       int left = t <= lambda;
       REAL length = left ? lambda : 1 - lambda, reach = left ? height : (1 - lambda) / q, outer = left ? (REAL)1 : r;
       REAL v = left ? t : rest;
-      v = v < length ? v : length;
+      v = v > length ? length : v;
       REAL denominator = outer * (length - v) + joint * v, part = reach * joint * v / denominator;
       REAL product = outer * joint * length * reach;
       u = left ? part : 1 - part;
@@ -213,7 +213,7 @@ INLINE void FN(spline_knots)(const Kind *kind, const int linear, const int inver
       gd0 = gtop * cross + gden * cross + gnum * rest * rest;
       gd1 = gden * cross + gnum * t * t;
     }
-    REAL pass = inverse ? -gy : gt / w;
+    REAL pass = x[i] != x[i] ? (REAL)0 : inverse ? -gy : gt / w; /* as a clamp has it where it is NaN */
     gin[i] = inside ? pass : g[i];
     /* To the knots: t = (x - x0)/w, s = h/w, y = y0 + h u. */
     REAL gh = gy * u + gslope / w, gw = -(gslope * s + gt * t) / w;

@@ -1,0 +1,335 @@
+/* What a call relies on, checked once before anything is read or written: ranges of all numbers, and for each array that the last element
+ * that is touched, by shapes and strides, lies within it. What does not fit is refused, with the array and the layer that it is about. */
+
+#define REASONS(R) \
+  R(MEMORY, "no memory for the work space") \
+  R(NOT_READY, "expected an instruction set to be chosen first") \
+  R(DESCRIPTION, "expected a description of another length") \
+  R(RANGE, "a number out of its range") \
+  R(FLAG, "expected 0 or 1") \
+  R(WIRING, "expected an earlier layer") \
+  R(WIDTH, "a width other than that of what is taken or added") \
+  R(PERMUTATION, "expected each site once") \
+  R(STEPS, "expected places that never go back, up to the last") \
+  R(MISSING, "an array that is not there") \
+  R(SHORT, "an array that ends before what would be touched") \
+  R(OTHER_SIZE, "an array of another size") \
+  R(STRIDE, "expected rows that follow one another") \
+  R(MISALIGNED, "an array that does not begin at a multiple of its numbers' size") \
+  R(OVERLAP, "an output that overlaps another array")
+
+#define WHATS(W) \
+  W(job) W(kind) W(bins) W(inverse) W(bound) W(is_double) W(backward) W(threads) W(rows) W(sites) W(group) W(groups) W(layers) \
+  W(activation) W(inputs) W(contexts) W(width) W(source) W(skip) W(x) W(theta) W(g) W(gl) W(out) W(ladj) W(gtheta) W(order) W(ends) \
+  W(edges) W(values) W(shift) W(gmade) W(gladj) W(made) W(gvalues) W(weight) W(bias) W(transposed) W(z) W(gz) W(c) W(gx) W(gc) W(mask) \
+  W(more) W(gweight) W(gmore) W(gbias)
+
+#define AS_NAME(name, words) name,
+#define AS_WORDS(name, words) words,
+enum { FITS, REASONS(AS_NAME) REASON_COUNT };
+static const char *const REASON[] = {"nothing", REASONS(AS_WORDS)};
+#define AS_WHAT(name) OF_##name,
+#define AS_WORD(name) #name,
+enum { WHATS(AS_WHAT) WHAT_COUNT };
+static const char *const WHAT[] = {WHATS(AS_WORD)};
+
+/* Bounds that keep every sum and product of two sizes within 64 bits. */
+#define MOST_ROWS ((Int)1 << 40)
+#define MOST_WIDTH ((Int)1 << 24)
+#define MAX_BINS 1024
+#define MAX_THREADS 1024
+
+typedef struct {
+  uintptr_t from, to;
+} Span;
+
+typedef struct {
+  int refusal, layer; /* the first thing that does not fit, in one number; the layer that is looked at, from 1 */
+  Int size;           /* bytes of a number */
+  int reads, writes;
+  Span read[8 + 6 * (MAX_LAYERS + 1)], written[4 + 3 * (MAX_LAYERS + 1)];
+} Check;
+
+static void refuse(Check *c, int reason, int what) {
+  if (!c->refusal) c->refusal = reason | what << 8 | c->layer << 16;
+}
+
+static void expect(Check *c, int holds, int reason, int what) {
+  if (!holds) refuse(c, reason, what);
+}
+
+static int within(Int value, Int low, Int high) { return low <= value && value <= high; }
+
+static Int product(Check *c, Int a, Int b, int what) {
+  Int out;
+  if (__builtin_mul_overflow(a, b, &out)) {
+    refuse(c, RANGE, what);
+    return 0;
+  }
+  return out;
+}
+
+/* Begins the check of a description of `bytes` bytes, of which `least` are there whatever it says. */
+static int begin(Check *c, const void *job, Int bytes, size_t least) {
+  c->refusal = c->layer = c->reads = c->writes = 0;
+  c->size = 1;
+  expect(c, chosen_set >= 0, NOT_READY, OF_job);
+  expect(c, job && (uintptr_t)job % sizeof(Int) == 0 && bytes >= (Int)least, DESCRIPTION, OF_job);
+  return !c->refusal;
+}
+
+static void check_team(Check *c, Int is_double, Int backward, Int threads, Int rows) {
+  expect(c, within(is_double, 0, 1), FLAG, OF_is_double);
+  expect(c, within(backward, 0, 1), FLAG, OF_backward);
+  expect(c, within(threads, 1, MAX_THREADS), RANGE, OF_threads);
+  expect(c, within(rows, 0, MOST_ROWS), RANGE, OF_rows);
+  c->size = is_double ? sizeof(double) : sizeof(float);
+}
+
+static void check_bound(Check *c, const Kind *kind) {
+  expect(c, within(kind->inverse, 0, 1), FLAG, OF_inverse);
+  expect(c, kind->bound > 0 && kind->bound <= DBL_MAX, RANGE, OF_bound);
+}
+
+static void check_kind(Check *c, const Kind *kind) {
+  check_bound(c, kind);
+  expect(c, within(kind->code, AFFINE, LINEAR_SPLINE), RANGE, OF_kind);
+  /* A spline of one bin has no slopes to look up. */
+  if (kind->code == AFFINE) expect(c, kind->bins == 0, RANGE, OF_bins);
+  else expect(c, within(kind->bins, 2, MAX_BINS), RANGE, OF_bins);
+}
+
+/* Notes what an array is touched in: `count` numbers of `size` bytes from its start. */
+static void touch(Check *c, const void *at, Int count, Int size, int what, int written) {
+  const uintptr_t from = (uintptr_t)at, bytes = (uintptr_t)count * (uintptr_t)size;
+  expect(c, from % (uintptr_t)size == 0, MISALIGNED, what);
+  expect(c, count <= INT64_MAX / size && from <= UINTPTR_MAX - bytes, RANGE, what);
+  const Span span = {from, from + bytes};
+  if (written) c->written[c->writes++] = span;
+  else c->read[c->reads++] = span;
+}
+
+/* Rows that may lie apart, or, where they are read alone, be one and the same. */
+static void check_matrix(Check *c, const Matrix *m, Int rows, Int width, int what) {
+  if (!rows || !width || c->refusal) return;
+  expect(c, m->at != NULL, MISSING, what);
+  expect(c, m->stride >= 0, STRIDE, what);
+  const Int last = product(c, rows - 1, m->stride, what);
+  expect(c, last <= INT64_MAX - width && last + width <= m->extent, SHORT, what);
+  touch(c, m->at, last + width, c->size, what, 0);
+}
+
+/* An array without gaps, of exactly that many numbers. */
+static void check_block(Check *c, const Block *b, Int rows, Int width, int what, int written) {
+  const Int count = product(c, rows, width, what);
+  if (!count || c->refusal) return;
+  expect(c, b->at != NULL, MISSING, what);
+  expect(c, b->extent == count, OTHER_SIZE, what);
+  touch(c, b->at, count, c->size, what, written);
+}
+
+static void check_indices(Check *c, const Block *b, Int count, int what) {
+  if (c->refusal) return;
+  expect(c, b->at != NULL, MISSING, what);
+  expect(c, b->extent == count, OTHER_SIZE, what);
+  touch(c, b->at, count, sizeof(Int), what, 0);
+}
+
+/* Places that never go back and end by `last`; the very last of them at it, where they are to `fill` it. */
+static void check_places(Check *c, const Block *b, Int count, Int last, int fill, int what) {
+  check_indices(c, b, count, what);
+  const Int *places = b->at;
+  for (Int i = 0, before = 0; i < count && !c->refusal; before = places[i++])
+    expect(c, within(places[i], before, last) && (!fill || i < count - 1 || places[i] == last), STEPS, what);
+}
+
+static void check_order(Check *c, const Block *b, Int sites) {
+  check_indices(c, b, sites, OF_order);
+  if (c->refusal) return;
+  const Int *order = b->at;
+  char *seen = calloc((size_t)sites, 1);
+  expect(c, seen != NULL, MEMORY, OF_order);
+  for (Int i = 0; i < sites && !c->refusal; i++) {
+    const int is_site = within(order[i], 0, sites - 1);
+    expect(c, is_site && !seen[order[i]], PERMUTATION, OF_order);
+    if (is_site) seen[order[i]] = 1;
+  }
+  free(seen);
+}
+
+/* Outputs lie apart from one another and from all that is read: rows are computed by several threads, and loops may read ahead. */
+static int settle(Check *c) {
+  for (int i = 0; i < c->writes && !c->refusal; i++) {
+    for (int j = 0; j < c->reads; j++)
+      expect(c, c->written[i].to <= c->read[j].from || c->read[j].to <= c->written[i].from, OVERLAP, OF_job);
+    for (int j = 0; j < i; j++)
+      expect(c, c->written[i].to <= c->written[j].from || c->written[j].to <= c->written[i].from, OVERLAP, OF_job);
+  }
+  return c->refusal;
+}
+
+/* What a refusal says, put into `text`, which has room for `room` characters. */
+EXPORT void pushforward_explain(int refusal, char *text, Int room) {
+  const int reason = refusal & 0xff, what = refusal >> 8 & 0xff, layer = refusal >> 16;
+  const char *why = reason < REASON_COUNT ? REASON[reason] : "unknown", *of = what < WHAT_COUNT ? WHAT[what] : "unknown";
+  if (layer) snprintf(text, (size_t)room, "layer %d: %s: %s", layer - 1, of, why);
+  else snprintf(text, (size_t)room, "%s: %s", of, why);
+}
+
+/* The entries */
+
+static int check_elementwise(const Job *job, Int bytes) {
+  Check c;
+  if (!begin(&c, job, bytes, sizeof(Job))) return c.refusal;
+  expect(&c, bytes == sizeof(Job), DESCRIPTION, OF_job);
+  check_team(&c, job->is_double, job->backward, job->threads, job->rows);
+  check_kind(&c, &job->kind);
+  expect(&c, within(job->sites, 1, MOST_ROWS), RANGE, OF_sites);
+  expect(&c, within(job->group, 1, MOST_ROWS), RANGE, OF_group);
+  if (c.refusal) return c.refusal;
+  const Int rows = job->rows, sites = job->sites, count = product(&c, parameters_of(&job->kind), sites, OF_sites);
+  const Int shared = job->theta.stride == 0, parts = rows / job->group + (rows % job->group > 0);
+  check_matrix(&c, &job->x, rows, sites, OF_x);
+  check_matrix(&c, &job->theta, rows, count, OF_theta);
+  if (job->backward) {
+    check_matrix(&c, &job->g, rows, sites, OF_g);
+    check_matrix(&c, &job->gl, rows, 1, OF_gl);
+    check_block(&c, &job->gtheta, shared ? parts : rows, count, OF_gtheta, 1);
+  } else {
+    check_block(&c, &job->ladj, rows, 1, OF_ladj, 1);
+  }
+  check_block(&c, &job->out, rows, sites, OF_out, 1);
+  return settle(&c);
+}
+
+static int check_linear(const Job *job, Int bytes) {
+  Check c;
+  if (!begin(&c, job, bytes, sizeof(Job))) return c.refusal;
+  expect(&c, bytes == sizeof(Job), DESCRIPTION, OF_job);
+  check_team(&c, job->is_double, job->backward, job->threads, job->rows);
+  check_bound(&c, &job->kind);
+  expect(&c, job->kind.code == 0, RANGE, OF_kind);
+  expect(&c, within(job->kind.bins, 0, 1), FLAG, OF_bins);
+  expect(&c, within(job->sites, 1, MOST_WIDTH), RANGE, OF_sites);
+  expect(&c, within(job->group, 1, MOST_ROWS), RANGE, OF_group);
+  if (c.refusal) return c.refusal;
+  const Int rows = job->rows, size = job->sites, count = size * size + (job->kind.bins ? size : 0);
+  const Int parts = rows / job->group + (rows % job->group > 0);
+  check_matrix(&c, &job->x, rows, size, OF_x);
+  check_matrix(&c, &job->theta, 1, count, OF_theta);
+  if (job->backward) {
+    check_matrix(&c, &job->g, rows, size, OF_g);
+    check_matrix(&c, &job->gl, rows, 1, OF_gl);
+    check_block(&c, &job->gtheta, parts, count, OF_gtheta, 1);
+  } else {
+    check_block(&c, &job->ladj, rows, 1, OF_ladj, 1);
+  }
+  check_block(&c, &job->out, rows, size, OF_out, 1);
+  return settle(&c);
+}
+
+/* Hidden layers, and the last: each takes and adds earlier ones alone. */
+static int check_wiring(Check *c, Int source, Int skip, Int least, Int layer) {
+  expect(c, within(source, least, layer - 1), WIRING, OF_source);
+  expect(c, within(skip, -1, layer - 1), WIRING, OF_skip);
+  return !c->refusal;
+}
+
+static int check_sweep(const Sweep *s, Int bytes) {
+  Check c;
+  if (!begin(&c, s, bytes, offsetof(Sweep, layer))) return c.refusal;
+  expect(&c, within(s->layers, 1, MAX_LAYERS), RANGE, OF_layers);
+  if (c.refusal) return c.refusal;
+  expect(&c, bytes == (Int)(offsetof(Sweep, layer) + (size_t)(s->layers + 1) * sizeof(Layer)), DESCRIPTION, OF_job);
+  check_team(&c, s->is_double, s->backward, s->threads, s->rows);
+  check_kind(&c, &s->kind);
+  expect(&c, within(s->sites, 1, MOST_WIDTH), RANGE, OF_sites);
+  expect(&c, within(s->groups, 1, s->sites), RANGE, OF_groups);
+  expect(&c, within(s->activation, 0, ACTIVATION_COUNT - 1), RANGE, OF_activation);
+  if (c.refusal) return c.refusal;
+  check_order(&c, &s->order, s->sites);
+  check_places(&c, &s->ends, s->groups, s->sites, 1, OF_ends);
+  const Int rows = s->rows, sites = s->sites, of_theta = parameters_of(&s->kind) * sites;
+  for (Int l = 0; l <= s->layers && !c.refusal; l++) {
+    const Layer *layer = &s->layer[l];
+    const int last = l == s->layers;
+    c.layer = (int)l + 1;
+    /* The parameters are made of hidden units; the width of the last layer is theirs. */
+    if (!check_wiring(&c, layer->source, last ? -1 : layer->skip, last ? 0 : -1, l)) break;
+    expect(&c, last || within(layer->width, 1, MOST_WIDTH), RANGE, OF_width);
+    if (!last && layer->skip >= 0) expect(&c, s->layer[layer->skip].width == layer->width, WIDTH, OF_skip);
+    if (c.refusal) break;
+    const Int width = last ? of_theta : layer->width, taken = layer->source < 0 ? sites : s->layer[layer->source].width;
+    if (!last) check_places(&c, &layer->edges, s->groups, width, 0, OF_edges);
+    if (s->backward) {
+      check_block(&c, &layer->transposed, taken, width, OF_transposed, 0);
+      if (!last) check_block(&c, &layer->z, rows, width, OF_z, 0);
+      if (!last) check_block(&c, &layer->gz, rows, width, OF_gz, 1);
+    } else {
+      check_block(&c, &layer->weight, width, taken, OF_weight, 0);
+      if (last || layer->bias.at) check_block(&c, &layer->bias, width, 1, OF_bias, 0);
+    }
+  }
+  if (!c.refusal) c.layer = 0;
+  check_matrix(&c, &s->values, rows, sites, OF_values);
+  check_block(&c, &s->made, rows, sites, OF_made, !s->backward);
+  if (s->backward) {
+    check_block(&c, &s->theta, rows, of_theta, OF_theta, 0);
+    check_matrix(&c, &s->gmade, rows, sites, OF_gmade);
+    check_matrix(&c, &s->gladj, rows, 1, OF_gladj);
+    check_block(&c, &s->gvalues, rows, sites, OF_gvalues, 1);
+    check_block(&c, &s->gtheta, rows, of_theta, OF_gtheta, 1);
+  } else {
+    if (s->shift.at) check_matrix(&c, &s->shift, rows, s->layer[0].width, OF_shift);
+    check_block(&c, &s->ladj, rows, 1, OF_ladj, 1);
+  }
+  return settle(&c);
+}
+
+static int check_perceptron(const Net *net, Int bytes) {
+  Check c;
+  if (!begin(&c, net, bytes, offsetof(Net, layer))) return c.refusal;
+  expect(&c, within(net->layers, 0, MAX_LAYERS), RANGE, OF_layers);
+  if (c.refusal) return c.refusal;
+  expect(&c, bytes == (Int)(offsetof(Net, layer) + (size_t)(net->layers + 1) * sizeof(DenseLayer)), DESCRIPTION, OF_job);
+  check_team(&c, net->is_double, net->backward, net->threads, net->rows);
+  expect(&c, within(net->group, 1, MOST_ROWS), RANGE, OF_group);
+  expect(&c, within(net->activation, 0, ACTIVATION_COUNT - 1), RANGE, OF_activation);
+  expect(&c, within(net->inputs, 0, MOST_WIDTH), RANGE, OF_inputs);
+  expect(&c, within(net->contexts, net->inputs == 0, MOST_WIDTH), RANGE, OF_contexts);
+  if (c.refusal) return c.refusal;
+  const Int rows = net->rows;
+  for (Int l = 0; l <= net->layers && !c.refusal; l++) {
+    const DenseLayer *d = &net->layer[l];
+    c.layer = (int)l + 1;
+    if (!check_wiring(&c, d->source, d->skip, -1, l)) break;
+    /* What is added comes back to hidden layers alone. */
+    expect(&c, l < net->layers || d->skip < 0, WIRING, OF_skip);
+    expect(&c, within(d->outputs, 1, MOST_WIDTH), RANGE, OF_width);
+    expect(&c, d->inputs == (d->source < 0 ? net->inputs + net->contexts : net->layer[d->source].outputs), WIDTH, OF_source);
+    if (d->skip >= 0) expect(&c, net->layer[d->skip].outputs == d->outputs, WIDTH, OF_skip);
+    if (c.refusal) break;
+    const Int own = d->source < 0 ? net->inputs : d->inputs, rest = d->inputs - own;
+    check_block(&c, &d->weight, d->outputs, own, OF_weight, 0);
+    check_block(&c, &d->more, d->outputs, rest, OF_more, 0);
+    if (d->mask.at) check_block(&c, &d->mask, d->outputs, own, OF_mask, 0);
+    if (d->bias.at) check_block(&c, &d->bias, d->outputs, 1, OF_bias, 0);
+    if (!net->backward) continue;
+    check_block(&c, &d->gweight, d->outputs, own, OF_gweight, 1);
+    check_block(&c, &d->gmore, d->outputs, rest, OF_gmore, 1);
+    if (d->gbias.at) check_block(&c, &d->gbias, d->outputs, 1, OF_gbias, 1);
+  }
+  if (c.refusal) return c.refusal;
+  c.layer = 0;
+  const Int outputs = net->layer[net->layers].outputs;
+  check_matrix(&c, &net->x, rows, net->inputs, OF_x);
+  check_matrix(&c, &net->c, rows, net->contexts, OF_c);
+  if (net->backward) {
+    check_matrix(&c, &net->g, rows, outputs, OF_g);
+    if (net->gx.at) check_block(&c, &net->gx, rows, net->inputs, OF_gx, 1);
+    if (net->gc.at) check_block(&c, &net->gc, rows, net->contexts, OF_gc, 1);
+  } else {
+    check_block(&c, &net->out, rows, outputs, OF_out, 1);
+  }
+  return settle(&c);
+}

@@ -1,0 +1,283 @@
+"""Descriptions of calls, as the compiled library gets them: right ones, and what may be wrong with them."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+
+import torch
+from hypothesis import strategies as st
+
+from pushforward.native import library
+from pushforward.native.elementwise import JOB, parameters_of
+from pushforward.native.perceptron import _HEAD as NET_HEAD
+from pushforward.native.perceptron import _LAYER as NET_LAYER
+from pushforward.native.sweep import _HEAD as SWEEP_HEAD
+from pushforward.native.sweep import _LAYER as SWEEP_LAYER
+
+SENTINEL = -777.0
+"""What outputs hold before a call, and after one that was refused."""
+
+
+def fields(words: str) -> list[str]:
+    """Return the names of numbers in turn; ``*`` marks a matrix, ``+`` an array without gaps."""
+    parts = {"*": ("at", "extent", "stride"), "+": ("at", "extent")}
+    return [f"{word[:-1]}.{part}" if word[-1] in parts else word for word in words.split() for part in parts.get(word[-1], ("",))]
+
+
+KIND = "kind bins inverse bound is_double backward threads rows sites "
+JOB_FIELDS = fields(KIND + "group x* theta* g* gl* out+ ladj+ gtheta+")
+SWEEP_FIELDS = fields(
+    KIND + "groups layers activation order+ ends+ values* shift* gmade* gladj* theta+ made+ ladj+ gvalues+ gtheta+"
+)
+SWEEP_LAYER_FIELDS = fields("width source skip edges+ weight+ bias+ transposed+ z+ gz+")
+NET_FIELDS = fields("is_double backward threads rows group layers activation inputs contexts x* c* g* out+ gx+ gc+ sums part")
+NET_LAYER_FIELDS = fields(
+    "inputs outputs source skip gain weight+ mask+ more+ bias+ gweight+ gmore+ gbias+ matrix transposed seen seeing gaps"
+)
+FILLED_IN = {"sums", "part", "matrix", "transposed", "seen", "seeing", "gaps"}
+"""What a perceptron's description has room for, and the library sets."""
+
+
+@dataclass
+class Job:
+    """A description: numbers by name, first those of the call, then those of each layer; and the arrays that they point to."""
+
+    entry: str
+    parts: list[tuple[struct.Struct, list[str], dict[str, float]]]
+    dtype: torch.dtype
+    arrays: dict[tuple[int, str], torch.Tensor] = field(default_factory=dict)
+    outputs: list[torch.Tensor] = field(default_factory=list)
+
+    def put(self, part: int, name: str, rows: int, width: int, *, gap: int | None = None, made: bool = False, like=None) -> None:
+        """Give an array memory of its own, of exactly the extent that it needs; ``gap`` makes rows of a matrix lie apart."""
+        extent = rows * width if gap is None or not rows else (rows - 1) * (width + gap) + width
+        tensor = torch.tensor(like) if like is not None else torch.randn(extent, dtype=self.dtype)
+        if made:
+            tensor.fill_(SENTINEL)
+            self.outputs.append(tensor)
+        numbers = self.parts[part][2]
+        numbers |= {f"{name}.at": tensor.data_ptr(), f"{name}.extent": tensor.numel()}
+        if gap is not None:
+            numbers[f"{name}.stride"] = width + gap
+        self.arrays[part, name] = tensor
+
+    def call(self, short: int = 0) -> int:
+        """Call the library; ``short`` leaves bytes out at the end."""
+        packed = b"".join(form.pack(*(numbers.get(name, 0) for name in names)) for form, names, numbers in self.parts)
+        packed = packed[: len(packed) - short]
+        return getattr(library.LIBRARY.handle, f"pushforward_{self.entry}")(packed, len(packed))
+
+    def places(self) -> list[tuple[int, str]]:
+        """Return part and name of all numbers that a caller sets."""
+        return [(part, name) for part, (_, names, _) in enumerate(self.parts) for name in names if name not in FILLED_IN]
+
+
+sizes = st.integers(1, 40)
+gaps = st.integers(0, 3)
+KINDS = st.one_of(st.just((0, 0)), st.tuples(st.sampled_from([1, 2]), st.integers(2, 9)))
+
+
+def team(draw, kind=(0, 0)):
+    dtype = draw(st.sampled_from([torch.float32, torch.float64]))
+    numbers = {
+        "kind": kind[0], "bins": kind[1], "inverse": draw(st.integers(0, 1)), "bound": draw(st.sampled_from([0.5, 3.0, 100.0])),
+        "is_double": int(dtype == torch.float64), "backward": draw(st.integers(0, 1)), "threads": draw(st.sampled_from([1, 1, 2, 3])),
+        "rows": draw(st.integers(0, 70)),
+    }  # fmt: skip
+    return dtype, numbers
+
+
+@st.composite
+def elementwise_jobs(draw):
+    kind = draw(KINDS)
+    dtype, numbers = team(draw, kind)
+    rows, sites, group = numbers["rows"], draw(sizes), draw(st.integers(1, 80))
+    shared, count = draw(st.booleans()), parameters_of(*kind) * sites
+    job = Job("elementwise", [(JOB, JOB_FIELDS, numbers | {"sites": sites, "group": group})], dtype)
+    job.put(0, "x", rows, sites, gap=draw(gaps))
+    job.put(0, "theta", 1 if shared else rows, count, gap=draw(gaps))
+    if shared:
+        job.parts[0][2]["theta.stride"] = 0
+    if numbers["backward"]:
+        job.put(0, "g", rows, sites, gap=draw(gaps))
+        job.put(0, "gl", rows, 1, gap=draw(gaps))
+        job.put(0, "gtheta", -(-rows // group) if shared else rows, count, made=True)
+    else:
+        job.put(0, "ladj", rows, 1, made=True)
+    job.put(0, "out", rows, sites, made=True)
+    return job
+
+
+@st.composite
+def linear_jobs(draw):
+    dtype, numbers = team(draw)
+    rows, size, group, bias = numbers["rows"], draw(st.integers(1, 20)), draw(st.integers(1, 80)), draw(st.integers(0, 1))
+    count = size * size + bias * size
+    job = Job("linear", [(JOB, JOB_FIELDS, numbers | {"bins": bias, "sites": size, "group": group})], dtype)
+    job.put(0, "x", rows, size, gap=draw(gaps))
+    job.put(0, "theta", 1, count, gap=0)
+    if numbers["backward"]:
+        job.put(0, "g", rows, size, gap=draw(gaps))
+        job.put(0, "gl", rows, 1, gap=draw(gaps))
+        job.put(0, "gtheta", -(-rows // group), count, made=True)
+    else:
+        job.put(0, "ladj", rows, 1, made=True)
+    job.put(0, "out", rows, size, made=True)
+    return job
+
+
+def wiring(draw, layers):
+    """Return source and skip of each hidden layer: earlier ones, of one width where one is added to another."""
+    sources = [-1] + [draw(st.integers(-1, layer - 1)) for layer in range(1, layers)]
+    skips = [-1] + [draw(st.integers(-1, layer - 1)) for layer in range(1, layers)]
+    widths = []
+    for skip in skips:
+        widths.append(widths[skip] if skip >= 0 else draw(sizes))
+    return sources, skips, widths
+
+
+@st.composite
+def sweep_jobs(draw):
+    kind = draw(KINDS)
+    dtype, numbers = team(draw, kind)
+    rows, sites, layers = numbers["rows"], draw(st.integers(1, 8)), draw(st.integers(1, 3))
+    groups, count = draw(st.integers(1, sites)), parameters_of(*kind) * sites
+    sources, skips, widths = wiring(draw, layers)
+    numbers |= {"sites": sites, "groups": groups, "layers": layers, "activation": draw(st.integers(0, 7))}
+    heads = [{"width": w, "source": a, "skip": b} for w, a, b in zip(widths, sources, skips, strict=True)]
+    heads.append({"width": 0, "source": draw(st.integers(0, layers - 1)), "skip": -1})
+    job = Job(
+        "sweep", [(SWEEP_HEAD, SWEEP_FIELDS, numbers), *((SWEEP_LAYER, SWEEP_LAYER_FIELDS, head) for head in heads)], dtype
+    )
+    job.put(0, "order", sites, 1, like=draw(st.permutations(range(sites))))
+    job.put(0, "ends", groups, 1, like=[*sorted(draw(st.lists(st.integers(0, sites), min_size=groups - 1, max_size=groups - 1))), sites])
+    for index, head in enumerate(heads):
+        width = count if index == layers else head["width"]
+        taken = sites if head["source"] < 0 else widths[head["source"]]
+        part = index + 1
+        if index < layers:
+            places = sorted(draw(st.lists(st.integers(0, width), min_size=groups, max_size=groups)))
+            job.put(part, "edges", groups, 1, like=places)
+        if numbers["backward"]:
+            job.put(part, "transposed", taken, width)
+            if index < layers:
+                job.put(part, "z", rows, width)
+                job.put(part, "gz", rows, width, made=True)
+        else:
+            job.put(part, "weight", width, taken)
+            job.put(part, "bias", width, 1)
+    job.put(0, "values", rows, sites, gap=draw(gaps))
+    job.put(0, "made", rows, sites, made=not numbers["backward"])
+    if numbers["backward"]:
+        job.put(0, "theta", rows, count)
+        job.put(0, "gmade", rows, sites, gap=draw(gaps))
+        job.put(0, "gladj", rows, 1, gap=draw(gaps))
+        job.put(0, "gvalues", rows, sites, made=True)
+        job.put(0, "gtheta", rows, count, made=True)
+    else:
+        if draw(st.booleans()):
+            job.put(0, "shift", rows, widths[0], gap=draw(gaps))
+        job.put(0, "ladj", rows, 1, made=True)
+    return job
+
+
+@st.composite
+def perceptron_jobs(draw):
+    dtype, numbers = team(draw)
+    rows, inputs, layers = numbers["rows"], draw(st.integers(0, 9)), draw(st.integers(0, 3))
+    contexts = draw(st.integers(int(inputs == 0), 9))
+    sources, skips, widths = wiring(draw, layers) if layers else ([], [], [])
+    sources, skips, widths = [*sources, draw(st.integers(-1, layers - 1))], [*skips, -1], [*widths, draw(sizes)]
+    backward = numbers["backward"]
+    numbers |= {
+        "group": draw(st.integers(1, 80)), "layers": layers, "activation": draw(st.integers(0, 7)), "inputs": inputs, "contexts": contexts,
+    }  # fmt: skip
+    heads = []
+    for width, source, skip in zip(widths, sources, skips, strict=True):
+        heads.append({"inputs": inputs + contexts if source < 0 else widths[source], "outputs": width, "source": source, "skip": skip})
+    job = Job("perceptron", [(NET_HEAD, NET_FIELDS, numbers), *((NET_LAYER, NET_LAYER_FIELDS, head | {"gain": 0.5}) for head in heads)], dtype)
+    for part, head in enumerate(heads, 1):
+        own = inputs if head["source"] < 0 else head["inputs"]
+        rest, outputs = head["inputs"] - own, head["outputs"]
+        job.put(part, "weight", outputs, own)
+        job.put(part, "more", outputs, rest)
+        if draw(st.booleans()):
+            job.put(part, "mask", outputs, own)
+            job.arrays[part, "mask"].copy_((job.arrays[part, "mask"] > 0).to(dtype))
+        with_bias = draw(st.booleans())
+        if with_bias:
+            job.put(part, "bias", outputs, 1)
+        if backward:
+            job.put(part, "gweight", outputs, own, made=True)
+            job.put(part, "gmore", outputs, rest, made=True)
+            if with_bias:
+                job.put(part, "gbias", outputs, 1, made=True)
+    job.put(0, "x", rows, inputs, gap=draw(gaps))
+    job.put(0, "c", rows, contexts, gap=draw(gaps))
+    if backward:
+        job.put(0, "g", rows, widths[-1], gap=draw(gaps))
+        if draw(st.booleans()):
+            job.put(0, "gx", rows, inputs, made=True)
+        if draw(st.booleans()):
+            job.put(0, "gc", rows, contexts, made=True)
+    else:
+        job.put(0, "out", rows, widths[-1], made=True)
+    return job
+
+
+JOBS = {"elementwise": elementwise_jobs(), "linear": linear_jobs(), "sweep": sweep_jobs(), "perceptron": perceptron_jobs()}
+
+BEYOND = [-(2**63), -(2**40), -2, -1, 2**24 + 1, 2**31, 2**40 + 1, 2**62, 2**63 - 1]
+"""Numbers that fit no size, flag or code."""
+EDGES = [0, 1, 2, 3, 4, 7, 8, 9, 32, 33, 1024, 1025]
+"""Numbers that may fit."""
+
+
+@st.composite
+def faults(draw, job):
+    """Draw one thing that the library has to refuse: a function that spoils the description, and its name."""
+    part, name = draw(st.sampled_from([place for place in job.places() if needed(job, *place)]))
+    numbers = job.parts[part][2]
+    kind = name.rpartition(".")[2]
+    if kind == "at":
+        change = draw(st.sampled_from(["null", "misaligned"]))
+        wrong = 0 if change == "null" else numbers[name] + 1
+    elif kind == "extent":
+        # Of a matrix more may be there than is touched; nothing else may differ.
+        wrong = numbers[name] - draw(st.integers(1, 3)) if f"{name[:-7]}.stride" in numbers else draw(st.sampled_from([0, -1, numbers[name] - 1, numbers[name] + 1]))
+    elif kind == "stride":
+        wrong = -1 - numbers[name]
+    elif name in ("bound", "gain"):
+        wrong = draw(st.sampled_from([0.0, -1.0, float("nan"), float("inf")]))
+    else:
+        wrong = draw(st.sampled_from([value for value in BEYOND if value != -1 or name not in ("source", "skip")]))
+    numbers[name] = wrong
+    return f"{name} {wrong}"
+
+
+def needed(job, part, name):
+    """Tell whether a number is looked at: an array that is there and is not empty, or a number that is set and has bounds."""
+    numbers = job.parts[part][2]
+    stem, dot, kind = name.rpartition(".")
+    if dot:
+        tensor = job.arrays.get((part, stem))
+        # An optional array may be left out, and one row has no stride.
+        optional = stem in ("bias", "mask", "shift", "gx", "gc", "gbias") and kind == "at"
+        return tensor is not None and tensor.numel() > 0 and not optional and (kind != "stride" or numbers[name] > 0 and job.parts[0][2]["rows"] > 1)
+    return name in numbers and name != "gain" and not (name in ("width", "skip") and part == len(job.parts) - 1 and job.entry == "sweep")
+
+
+@st.composite
+def anything(draw, job):
+    """Put any numbers into up to four places that hold no address and no extent: what is then accepted has to stay within the arrays."""
+    free = [place for place in job.places() if place[1].rpartition(".")[2] not in ("at", "extent") and place[1] != "threads"]
+    for _ in range(draw(st.integers(1, 4))):
+        part, name = draw(st.sampled_from(free))
+        job.parts[part][2][name] = draw(st.sampled_from(BEYOND + EDGES))
+    if draw(st.booleans()):
+        indices = [tensor for (_, name), tensor in job.arrays.items() if name in ("order", "ends", "edges") and tensor.numel()]
+        if indices:
+            tensor = draw(st.sampled_from(indices))
+            tensor[draw(st.integers(0, tensor.numel() - 1))] = draw(st.sampled_from(BEYOND + EDGES))
+    return draw(st.sampled_from([0, 0, 0, 8, 16]))
