@@ -12,7 +12,7 @@ FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 """The precisions in which there is something to compute."""
 
 
-class Named(Protocol):
+class Owner(Protocol):
     """What stands at a door: errors begin with its name, which is made only when there is one."""
 
     noun: str
@@ -22,7 +22,7 @@ class Named(Protocol):
         """Return the name."""
 
 
-def check_tensor(owner: Named, what: str, value: Any, shape: Sequence[int], dtype: torch.dtype | None, device: torch.device | None) -> None:
+def check_tensor(owner: Owner, what: str, value: Any, shape: Sequence[int], dtype: torch.dtype | None, device: torch.device | None) -> None:
     """Raise TypeError or ValueError unless ``value`` is a tensor of events of this shape, precision (None: any) and place (None: any)."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{owner.label()}: expected {what} to be a torch.Tensor, got {type(value).__name__}; use torch.as_tensor")
@@ -40,7 +40,7 @@ def check_tensor(owner: Named, what: str, value: Any, shape: Sequence[int], dtyp
         )
 
 
-def _check_dtype(owner: Named, what: str, got: torch.dtype, dtype: torch.dtype | None) -> None:
+def _check_dtype(owner: Owner, what: str, got: torch.dtype, dtype: torch.dtype | None) -> None:
     if got not in FLOATS:
         wanted = torch.get_default_dtype() if dtype is None else dtype
         raise TypeError(f"{owner.label()}: expected {what} of {dtype or 'floating point'}, got {got}; convert it with .to({wanted})")
@@ -51,7 +51,7 @@ def _check_dtype(owner: Named, what: str, got: torch.dtype, dtype: torch.dtype |
         )
 
 
-def check_context(owner: Named, context: Any, shape: Sequence[int] | None, dtype: torch.dtype | None, device: torch.device | None) -> None:
+def check_context(owner: Owner, context: Any, shape: Sequence[int] | None, dtype: torch.dtype | None, device: torch.device | None) -> None:
     """Raise TypeError or ValueError unless ``context`` is one of this shape, or is None where there is to be none (``shape`` None)."""
     if shape is None:
         if context is not None:
@@ -75,7 +75,7 @@ def broadcast(a: Sequence[int], b: Sequence[int], what: str) -> torch.Size:
         raise ValueError(f"{what}: expected a shape that broadcasts with {tuple(b)}, got {tuple(a)}") from None
 
 
-def check_batch(owner: Named, what: str, batch: Sequence[int], other: Sequence[int]) -> torch.Size:
+def check_batch(owner: Owner, what: str, batch: Sequence[int], other: Sequence[int]) -> torch.Size:
     """Return the shape to which the batch of an argument and another one broadcast, or raise ValueError."""
     if not batch or not other or batch == other:
         return torch.Size(batch or other)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pushforward import numerics
 from pushforward.core import Shape
 from pushforward.doors import check_batch, check_tensor
+from pushforward.fields import Named
 from pushforward.spec import PlanError, Spec
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -20,6 +21,8 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 class Net(Spec):
     """A plan of a hypernetwork: what is visible in, the parameters of a kernel out."""
+
+    _called = ("a net", "nets")
 
     def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
         """Build ``(x | None, c | None) -> (*batch, outputs)``.
@@ -84,7 +87,7 @@ class NetModule(nn.Module):
             check_tensor(self, what, value, (width,), None, None)
 
 
-NetLike = Net | nn.Module
+NetLike = Annotated[Net | nn.Module, Named("to be a plan such as MLP() or an nn.Module")]
 
 
 class ModuleNet(NetModule):
@@ -198,9 +201,3 @@ def flat_context(context: Tensor | None, shape: Shape | None) -> Tensor | None:
     if context is None or shape is None or len(shape) == 1:
         return context
     return context.reshape((*context.shape[: context.dim() - len(shape)], math.prod(shape)))
-
-
-def expect_net(owner: Spec, net: object, optional: bool = False) -> None:
-    """Raise `PlanError` unless ``net`` is a `Net` plan or a module."""
-    if not (isinstance(net, Net | nn.Module) or (optional and net is None)):
-        raise PlanError(f"{type(owner).__name__}: expected net to be a plan such as MLP() or an nn.Module, got {net!r}")

@@ -32,10 +32,11 @@ FOLDERS = (
 )
 
 # Each module with all that it may import. What is not named here has no place yet: give it one.
-CORE = {"spec", "supports", "numerics", "native", "describe", "core"}
+CORE = {"spec", "fields", "supports", "numerics", "native", "describe", "core"}
 BELOW_FLOW = CORE | {"parameters", "kernel", "io", "bases", "nets", "structures"}
 MAY = {
-    "spec": set(),
+    "fields": set(),
+    "spec": {"fields"},
     "supports": set(),
     "numerics": set(),
     "extras": set(),
@@ -44,19 +45,20 @@ MAY = {
     "config": {"native"},
     "describe": {"native"},
     "built": {"doors", "spec"},
-    "core": {"spec", "supports", "numerics", "doors", "built", "describe"},
-    "parameters": {"core", "doors", "numerics", "spec"},
-    "kernel": {"core", "parameters", "native", "numerics", "supports", "spec"},
-    "kernels": {"core", "parameters", "kernel", "native", "numerics", "supports", "spec"},
+    "core": {"spec", "fields", "supports", "numerics", "doors", "built", "describe"},
+    "parameters": {"core", "doors", "numerics", "spec", "fields"},
+    "kernel": {"core", "parameters", "native", "numerics", "supports", "spec", "fields"},
+    "kernels": {"core", "parameters", "kernel", "native", "numerics", "supports", "spec", "fields"},
     "dense": {"native", "parameters"},
     "perceptron": {"dense", "native", "numerics", "parameters"},
-    "nets": {"core", "dense", "parameters", "perceptron", "spec"},
-    "periodic": {"nets", "parameters", "spec"},
+    "nets": {"core", "dense", "parameters", "perceptron", "spec", "fields"},
+    "periodic": {"nets", "parameters", "spec", "fields"},
     "structures": CORE | {"parameters", "kernel", "kernels", "dense", "nets", "perceptron"},
     "bases": CORE | {"parameters", "kernels", "nets", "structures"},
     "targets": {"numerics", "doors"},
-    "io": set(),
-    "flow": {"core", "numerics", "supports", "spec", "describe", "doors", "kernels", "structures", "bases", "io"},
+    "atomic": set(),
+    "io": {"atomic"},
+    "flow": {"core", "numerics", "supports", "spec", "fields", "describe", "doors", "kernels", "structures", "bases", "io"},
     "bijectors": CORE | {"parameters", "kernel", "kernels", "nets", "periodic", "structures"},
     "transforms": CORE | {"parameters", "kernel", "kernels", "dense", "nets", "structures", "doors"},
     "distributions": {"bases", "flow", "transforms"},

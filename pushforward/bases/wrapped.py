@@ -6,7 +6,7 @@ import inspect
 import math
 import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch.distributions import Distribution, Normal, constraints, transform_to
 from pushforward import numerics, supports
 from pushforward.bases.tails import Tails, normal_quantile, normal_tails
 from pushforward.core import Base, BaseModule, Shape
+from pushforward.fields import OneOf
 from pushforward.spec import PlanError
 
 
@@ -36,13 +37,11 @@ class Wrapped(Base):
     name: str
     arguments: tuple[tuple[str, Any], ...] = field(default=())
     learnable: bool = False
-    dtype: str | None = None
+    dtype: Annotated[str, OneOf("float16", "bfloat16", "float32", "float64")] | None = None
 
     def check(self) -> None:
-        if self.dtype not in (None, "float16", "bfloat16", "float32", "float64"):
-            raise PlanError(f"Wrapped: expected dtype to name a precision such as 'float64', got {self.dtype!r}")
         if _find(self.name) is None:
-            hint = "; import pyro first" if str(self.name).startswith(PYRO) else ""
+            hint = "; import pyro first" if self.name.startswith(PYRO) else ""
             raise PlanError(f"Wrapped: expected the name of a class of torch.distributions, got {self.name!r}{hint}")
 
     def __str__(self) -> str:
