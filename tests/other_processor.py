@@ -1,7 +1,8 @@
 """Another processor, simulated: what torch computes by BLAS, LAPACK, libm or a reduction comes with other roundings than here.
 
-``PUSHFORWARD_TEST_BLAS=other pytest ...`` runs any test so (`conftest.py`). What is true on one processor only fails then on all of them.
-The results are as good as torch's own; what a library does not promise is broken on purpose:
+``PUSHFORWARD_TEST_BLAS=other pytest ...`` runs any test so (`conftest.py`), and ``other1``, ``other2``, ... are further processors. What is
+true on one processor only fails then on all of them. The results are as good as torch's own; what a library does not promise is broken on
+purpose:
 
 - Products sum in an order that depends on how many rows there are, and in the last rows of a batch on where the row stands, as tiles of a
   matrix product and their remainders do.
@@ -42,11 +43,14 @@ FACTORISATIONS = [
 # fmt: on
 
 _CPU = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
+_variant = 0
 _libraries: list[torch.library.Library] = []  # an override lives as long as its library
 
 
-def install() -> None:
-    """Override torch's operators on the CPU, for the rest of the process."""
+def install(variant: int = 0) -> None:
+    """Override torch's operators on the CPU, for the rest of the process; each variant rounds in a way of its own."""
+    global _variant
+    _variant = variant
     library = torch.library.Library("aten", "IMPL")
     _libraries.append(library)
     overrides: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
@@ -83,7 +87,7 @@ def install() -> None:
 def _order(count: int, rows: int) -> Tensor:
     """Return an order in which ``count`` terms are summed."""
     order = torch.arange(count)
-    return order.flip(0) if rows < TILE else order.roll(1 + rows % max(count - 1, 1))
+    return order.flip(0) if rows < TILE else order.roll(1 + (rows + _variant) % max(count - 1, 1))
 
 
 def _shuffled(a: Tensor, b: Tensor, rows: int, vector: bool = False) -> tuple[Tensor, Tensor]:
@@ -166,5 +170,5 @@ def _moved(y: Tensor, places: int) -> Tensor:
 def _steps(shape: torch.Size, dtype: torch.dtype, places: int) -> Tensor:
     """Return relative steps, each of which moves a number to the next, or the one after."""
     count = shape.numel()
-    way = torch.remainder(torch.arange(count) // LANES + count, 3) - 1
+    way = torch.remainder(torch.arange(count) // LANES + count + _variant, 3) - 1
     return (way * (places - 0.25) * torch.finfo(dtype).eps).to(dtype).reshape(shape)
