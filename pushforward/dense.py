@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pushforward.native.library import transformed
 from pushforward.parameters import Mask
 
-# To BLAS one row is a matrix and a vector, which it sums in another way; padded up to this many, a row alone is a small batch. How BLAS sums
+# To BLAS one row is a matrix and a vector, which it sums in another way; padded up to this many, a row alone is a small batch. How it sums
 # a batch of a certain size is its own affair: on some processors a row alone is a few roundings off what it is in a batch all the same.
 FEW_ROWS = 4
 # Outputs that are multiplied together, and the least size of a layer that is taken in blocks: below, the products are too small to gain.
