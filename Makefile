@@ -3,7 +3,7 @@ VERSION ?= 2.14.1
 OTHERS ?=
 BIN := .venv/bin
 
-.PHONY: install test test-heavy test-grid test-peers test-interop test-torch lint types demo catalogue numerics bench clean
+.PHONY: install test test-heavy test-grid test-peers test-interop test-processors test-rates test-torch lint types demo catalogue numerics bench clean
 
 install: .venv/installed
 
@@ -30,6 +30,14 @@ test-peers: .venv-interop/installed
 # Other people's tools with flows of this library, end to end.
 test-interop: .venv-interop/installed
 	OMP_NUM_THREADS=1 .venv-interop/bin/python -m pytest -q -n 2 --durations=10 tests/interop
+
+# All suites as other processors, libraries and numbers of threads would run them: hours. WORDS="MKL simulated" chooses settings.
+test-processors: install .venv-interop/installed
+	$(BIN)/python scripts/processors.py $(WORDS)
+
+# How often the tests of quality pass from 20 starts, and with what margins: hours. WORDS="founding" chooses tests.
+test-rates: install
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/rates.py $(WORDS)
 
 # The suite on another torch, in an environment of its own: make test-torch VERSION=2.14.1, and PYTHON=... for another Python.
 test-torch: .venv-torch-$(VERSION)/installed
