@@ -8,15 +8,18 @@ Comput. 41, 2019). Two computations differ by √2 of one's error. The half form
 is done and when the bias is added.
 
 The functions return that standard deviation for each number. Through a layer it passes as those of independent errors do: squares are
-added, each times the square of its weight.
+added, each times the square of its weight. Of a whole flow it is measured, by `apart`.
 """
 
 from __future__ import annotations
+
+import copy
 
 import torch
 from torch import Tensor
 
 from pushforward.perceptron import ACTIVATIONS, Block, Entrance
+from pushforward.testing.accuracy import apart
 
 SURE = 6.0
 # The steepest slope of the activations (gelu's), and the steps of the longest, each up to a unit in the last place off.
@@ -65,6 +68,14 @@ def of_perceptron(net, x: Tensor | None, context: Tensor | None) -> Tensor:
         else:
             h, error = dense(layer, *activated(h, error))
     return error
+
+
+def of_flow(flow, x: Tensor, context: Tensor | None = None) -> Tensor:
+    """Return the deviation of each log-density of a float32 flow."""
+    given = None if context is None else context.double()
+    exact = copy.deepcopy(flow).double()
+    deviation = apart(exact, lambda flow, move: [flow.log_prob(move(x.double()), given)], torch.float32)[0]
+    return (deviation**2 + STEPS * (unit(torch.float32) * exact.log_prob(x.double(), given).detach()) ** 2).sqrt()
 
 
 def within(got: Tensor, expected: Tensor, deviation: Tensor | float) -> bool:

@@ -355,7 +355,8 @@ def test_the_import_changes_nothing_outside(modules):
 
 def test_what_users_do_says_nothing():
     """Not even where warnings are errors, as in the tests of a user's own."""
-    assert fresh("""
+    assert (
+        fresh("""
         import copy, json, pickle, tempfile
         import torch
         import pushforward as pf
@@ -373,7 +374,9 @@ def test_what_users_do_says_nothing():
             pf.load(f"{folder}/flow.safetensors").sample((3,), c[0])
         copy.deepcopy(flow), pickle.loads(pickle.dumps(flow)), str(flow.describe(batch=64)), flow.double().bfloat16()
         print(json.dumps([]))
-    """) == []
+    """)
+        == []
+    )
 
 
 def test_what_is_public_is_there():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pushforward import supports
 from pushforward.core import ComposeModule, TransformModule
@@ -58,16 +59,15 @@ Move = Callable[[Tensor], Tensor]
 FUNCTIONS = 4
 
 
-def apart(case: Case, run: Callable[[TransformModule, Move], Sequence[Tensor]], dtype: torch.dtype, scale: float = 1.0) -> list[Tensor]:
-    """Return the standard deviation of how far two computations of ``run(module, move)`` lie apart by what processors do differently.
+def apart(module: nn.Module, run: Callable[[Any, Move], Sequence[Tensor]], dtype: torch.dtype, seed: int = 0) -> list[Tensor]:
+    """Return the standard deviation of how far two computations of ``run(module, move)`` in ``dtype`` lie apart, as processors differ.
 
     BLAS sums a product of n terms in an order of its own, another for each number of rows and processor: a computation is the exact one of
     parameters that are off by independent errors, √n u of their size (Higham and Mary, SIAM J. Sci. Comput. 41, 2019). Functions such as
     exp are one ulp off here or there: so are, by `FUNCTIONS` of them, the values that ``run`` hands to ``move``. Two computations differ
-    by √2 of one's error. How the results follow is measured, in float64, at random relative changes of 1e-6.
+    by √2 of one's error. How the results follow is measured on the module in float64, at random relative changes of 1e-6.
     """
-    draw, change, times = torch.Generator().manual_seed(case.seed), 1e-6, 16
-    module = case.build(torch.float64, scale)
+    draw, change, times, module = torch.Generator().manual_seed(seed), 1e-6, 16, copy.deepcopy(module)
     weights = {name: p.detach().clone() for name, p in module.named_parameters()}
     root = math.sqrt(max((math.prod(weight.shape[1:]) for weight in weights.values() if weight.dim() > 1), default=1) + FUNCTIONS)
 
@@ -86,7 +86,7 @@ def apart(case: Case, run: Callable[[TransformModule, Move], Sequence[Tensor]], 
     return [2**-0.5 * torch.finfo(dtype).eps * (s / times).sqrt() for s in squares]
 
 
-def _allowed(case: Case, exact: TransformModule, x: Tensor, context: Tensor | None, error: Tensor, limit: float, scale: float) -> Tensor:
+def _allowed(case: Case, exact: TransformModule, x: Tensor, context: Tensor | None, error: Tensor, limit: float) -> Tensor:
     """Return what a round trip is held to, ``limit`` times: unavoidable roundings, or what processors do differently (`apart`) if more.
 
     That is where a network runs over all rows one way, and step by step the other.
@@ -95,7 +95,7 @@ def _allowed(case: Case, exact: TransformModule, x: Tensor, context: Tensor | No
     if largest(error / (limit * allowed + 1e-12)) <= 1:  # else no need to know
         return allowed
     given = None if context is None else context.double()
-    off = apart(case, lambda module, move: exact.inverse(move(module(move(x.double()), given)[0]), given)[:1], x.dtype, scale)[0]
+    off = apart(exact, lambda module, move: exact.inverse(move(module(move(x.double()), given)[0]), given)[:1], x.dtype, case.seed)[0]
     return torch.maximum(allowed, 6 / limit * off.reshape(allowed.shape))
 
 
@@ -122,7 +122,7 @@ def round_trip_units(scale: float, limit: float) -> Callable[[Case], float]:
         y = module(x, context)[0].detach()
         back = module.inverse(y, context)[0].detach()
         error = (back - x).reshape(len(x), -1).double().abs()
-        allowed = _allowed(case, exact, x, context, error, limit, scale)
+        allowed = _allowed(case, exact, x, context, error, limit)
         # A floor of one smallest step, for values near zero.
         return largest((error / (allowed + 1e-12))[representable(module, y)])
 
@@ -137,7 +137,7 @@ def round_trip(dtype: torch.dtype, scale: float, limit: float) -> Callable[[Case
         x, context = case.points(256, dtype, module=module), case.contexts(256, dtype)
         y = module(x, context)[0].detach()
         error = (module.inverse(y, context)[0].detach() - x).reshape(len(x), -1).double().abs()
-        allowed = torch.clamp(4 * _allowed(case, exact, x, context, error.clamp(min=limit) - limit, 4, scale), min=limit)
+        allowed = torch.clamp(4 * _allowed(case, exact, x, context, error * (error > limit), 4), min=limit)
         return largest((error / allowed)[representable(module, y)])
 
     return figure

@@ -140,7 +140,7 @@ def _apart(case: Case, name: str, x: Tensor, context: Tensor | None) -> list[Ten
             total = total + move(ladj)
         return [move(value), total]
 
-    return apart(case, run, torch.float32)
+    return apart(case.build(torch.float64), run, torch.float32, case.seed)
 
 
 def domain(case: Case) -> float:
