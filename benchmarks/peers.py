@@ -145,10 +145,10 @@ class PeerModule(TransformModule):
             for parameter in self.head():
                 parameter.zero_()
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._apply_layer(x, self.turned)
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._apply_layer(y, not self.turned)
 
     def _apply_layer(self, value: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,9 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from pushforward import numerics, supports
+from pushforward.built import BuiltModule
 from pushforward.describe import Description, describe
+from pushforward.doors import as_size, check_batch
 from pushforward.spec import PlanError, Spec, plain
 
 Shape = tuple[int, ...]
@@ -92,14 +94,17 @@ class Bijector(Spec):
         return describe(self.build(event_shape, context_shape), batch=batch)
 
 
-class TransformModule(nn.Module):
+class TransformModule(BuiltModule):
     r"""A bijection with shapes fixed: ``forward`` is base to data and samples, ``inverse`` is data to base and scores.
 
-    Both take ``x`` of shape ``(*batch, *event)`` and an optional context ``(*batch, *context)`` whose batch
+    Both take ``x`` of shape ``(*batch, *event)`` and, where it was built with one, a context ``(*batch, *context)`` whose batch
     broadcasts, and return ``(y, ladj)`` with ``ladj`` of shape ``(*batch)``, at least float32: the log of the absolute Jacobian
     determinant of the map that was applied. Outside the map's domain ``ladj`` is -inf and the value is some point of the range.
+
+    They check what they are given. A subclass writes `push` and `pull`, which do the work, and which modules that hold others call.
     """
 
+    plan: Bijector
     sees: str = "nothing"
     """What the parameters may see, in words."""
     passes: tuple[int, int] = (1, 1)
@@ -115,17 +120,33 @@ class TransformModule(nn.Module):
     codomain: Constraint = constraints.real
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None) -> None:
-        super().__init__()
-        self.plan = plan
-        self.event_shape = event_shape
+        super().__init__(plan, event_shape, context_shape)
         self.out_shape = event_shape
-        self.context_shape = context_shape
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map base to data; return the value and the log-determinant.
+
+        Args:
+            x: ``(*batch, *event_shape)``, of the parameters' precision.
+            context: ``(*batch, *context_shape)``, whose batch broadcasts; None where it was built without.
+
+        Raises:
+            ValueError: Another shape or place; a context that is missing or not expected.
+            TypeError: No tensor, or of another precision.
+        """
+        return self.push(x, self.admit("x", x, self.event_shape, context))
+
+    @final
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map data to base; return the value and the log-determinant of the inverse map. Takes and raises what `forward` does."""
+        return self.pull(y, self.admit("y", y, self.out_shape, context))
+
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Do the work of `forward`, on what has been checked."""
         raise NotImplementedError
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Map data to base; return the value and the log-determinant of the inverse map."""
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Do the work of `inverse`, on what has been checked."""
         raise NotImplementedError
 
     def image(self, support: Constraint) -> Constraint:
@@ -147,14 +168,21 @@ class TransformModule(nn.Module):
         """Map the ends of an interval, where the map is fixed, monotone and the same at all sites; else return None."""
         return None
 
+    @final
     def calibrate(self, y: Tensor, context: Tensor | None = None) -> None:
         """Set what depends on data (standardisation) from values on the data side; most layers have nothing to set."""
+        self.measure(y, self.admit("y", y, self.out_shape, context))
 
+    @final
     def update(self, y: Tensor, context: Tensor | None = None) -> None:
         """Move what follows the data of a training step (`BatchNorm`) by values on the data side; most layers have nothing to move."""
+        self.follow(y, self.admit("y", y, self.out_shape, context))
 
-    def extra_repr(self) -> str:
-        return f"{self.plan!r}, event_shape={self.event_shape}"
+    def measure(self, y: Tensor, context: Tensor | None = None) -> None:
+        """Do the work of `calibrate`."""
+
+    def follow(self, y: Tensor, context: Tensor | None = None) -> None:
+        """Do the work of `update`."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -209,12 +237,11 @@ class InverseModule(TransformModule):
         self.passes, self.steps = module.passes[::-1], module.steps[::-1]
         self.domain, self.codomain = module.codomain, module.domain
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.module.inverse(x, context)
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.module.pull(x, context)
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        out: tuple[Tensor, Tensor] = self.module(y, context)
-        return out
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.module.push(y, context)
 
     def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
         return self.module.map_ends(ends, not inverse)
@@ -304,7 +331,7 @@ class ComposeModule(TransformModule):
         value, outside = supports.enter(numerics.working(x), ends[0])
         total: Tensor | None = None
         for layer, limits in zip(layers, ends[1:], strict=True):
-            value, ladj = layer.inverse(value, context) if inverse else layer(value, context)  # type: ignore[operator]
+            value, ladj = layer.pull(value, context) if inverse else layer.push(value, context)  # type: ignore[operator]
             value = supports.leave(value, limits)
             # A permutation adds nothing, and to add nothing would be an operator for each of them.
             total = total if layer.keeps_volume else ladj if total is None else total + ladj
@@ -314,10 +341,10 @@ class ComposeModule(TransformModule):
             total = torch.where(supports.any_site(outside, len(source)), -math.inf, total)
         return supports.leave(value.to(x.dtype), ends[-1]), numerics.expanded(total, batch)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._chain(False, x, context)
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._chain(True, y, context)
 
     def image(self, support: Constraint) -> Constraint:
@@ -332,15 +359,15 @@ class ComposeModule(TransformModule):
         except PlanError as error:
             raise PlanError(f"layer {index}: {layer.plan!r}: {error}") from error
 
-    def calibrate(self, y: Tensor, context: Tensor | None = None) -> None:
+    def measure(self, y: Tensor, context: Tensor | None = None) -> None:
         for layer in reversed(self.layers):
-            layer.calibrate(y, context)  # type: ignore[operator]
-            y = layer.inverse(y, context)[0]  # type: ignore[operator]
+            layer.measure(y, context)  # type: ignore[operator]
+            y = layer.pull(y, context)[0]  # type: ignore[operator]
 
-    def update(self, y: Tensor, context: Tensor | None = None) -> None:
+    def follow(self, y: Tensor, context: Tensor | None = None) -> None:
         for layer in reversed(self.layers):
-            layer.update(y, context)  # type: ignore[operator]
-            y = layer.inverse(y, context)[0]  # type: ignore[operator]
+            layer.follow(y, context)  # type: ignore[operator]
+            y = layer.pull(y, context)[0]  # type: ignore[operator]
 
     def extra_repr(self) -> str:
         return f"event_shape={self.event_shape}"
@@ -354,9 +381,13 @@ class Base(Spec):
         raise NotImplementedError
 
 
-class BaseModule(nn.Module):
-    """A base distribution with its shapes fixed; its tensors move with the module and are in its ``state_dict``."""
+class BaseModule(BuiltModule):
+    """A base distribution with its shapes fixed; its tensors move with the module and are in its ``state_dict``.
 
+    The public methods check what they are given. A subclass writes those that do the work: `score`, `draw`, and what else it has.
+    """
+
+    plan: Base
     has_rsample: bool = True
     has_tails: bool = False
     """Whether its sites are independent of one another and their distribution functions are known: `log_tails` and `quantile`."""
@@ -367,40 +398,88 @@ class BaseModule(nn.Module):
     support: Constraint = constraints.real
 
     def __init__(self, plan: Base, event_shape: Shape, context_shape: Shape | None = None) -> None:
-        super().__init__()
-        self.plan, self.event_shape, self.context_shape = plan, event_shape, context_shape
+        super().__init__(plan, event_shape, context_shape)
 
+    @final
     def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the log-density of ``(*batch, *event)``, at least float32."""
-        raise NotImplementedError
+        """Return the log-density ``(*batch)``, at least float32.
 
-    def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """Draw ``(*batch, *event)``; ``batch`` includes the base's own batch shape at its end."""
-        raise NotImplementedError
+        Args:
+            value: ``(*batch, *event)``, of the parameters' precision.
+            context: ``(*batch, *context)``, whose batch broadcasts; None where it was built without.
 
+        Raises:
+            ValueError: Another shape or place; a context that is missing or not expected.
+            TypeError: No tensor, or of another precision.
+        """
+        context = self.admit("value", value, self.event_shape, context)
+        check_batch(self, "value", value.shape[: value.dim() - len(self.event_shape)], self.batch_shape)
+        return self.score(value, context)
+
+    @final
+    def rsample(self, batch: Sequence[int] = (), context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """Draw ``(*batch, *event)``; ``batch`` includes the base's own batch shape, and that of the context, at its end."""
+        size, given = as_size(batch), self.admit_context(context)
+        own = () if context is None or self.context_shape is None else context.shape[: context.dim() - len(self.context_shape)]
+        needed = check_batch(self, "the context", own, self.batch_shape)
+        if check_batch(self, "the sample", needed, size) != size:
+            raise ValueError(f"{self.label()}: expected a batch to which {tuple(needed)} broadcasts, got {tuple(size)}")
+        return self.draw(size, given, generator)
+
+    @final
     def log_tails(self, value: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return log P(X <= value) and log P(X > value) at each site, ``(*batch, *event)``, in float64."""
-        raise NotImplementedError
+        """Return log P(X <= value) and log P(X > value) at each site, ``(*batch, *event)``, in float64, where ``has_tails``."""
+        self._expect_tails()
+        return self.tails_at(value, self.admit("value", value, self.event_shape, context))
 
+    @final
     def quantile(self, odds: Tensor, context: Tensor | None = None) -> Tensor:
         """Return ``(*batch, *event)`` whose `log_tails` differ by ``odds``, the log-odds of the distribution function."""
-        raise NotImplementedError
+        self._expect_tails()
+        return self.value_at(odds, self.admit("odds", odds, self.event_shape, context))
 
+    @final
     def calibrate(self, value: Tensor, context: Tensor | None = None) -> None:
         """Set what depends on data from values of the base; only bases with bijections inside have something to set."""
+        self.measure(value, self.admit("value", value, self.event_shape, context))
 
+    @final
     def update(self, value: Tensor, context: Tensor | None = None) -> None:
         """Move what follows the data of a training step by values of the base; see `TransformModule.update`."""
+        self.follow(value, self.admit("value", value, self.event_shape, context))
 
-    def extra_repr(self) -> str:
-        return f"{self.plan!r}, event_shape={self.event_shape}"
+    def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        """Do the work of `log_prob`, on what has been checked."""
+        raise NotImplementedError
+
+    def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """Do the work of `rsample`."""
+        raise NotImplementedError
+
+    def tails_at(self, value: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Do the work of `log_tails`."""
+        raise NotImplementedError
+
+    def value_at(self, odds: Tensor, context: Tensor | None = None) -> Tensor:
+        """Do the work of `quantile`."""
+        raise NotImplementedError
+
+    def _expect_tails(self) -> None:
+        if not self.has_tails:
+            raise NotImplementedError(f"{self.label()}: its distribution function is not known, or its sites depend on one another")
+
+    def measure(self, value: Tensor, context: Tensor | None = None) -> None:
+        """Do the work of `calibrate`."""
+
+    def follow(self, value: Tensor, context: Tensor | None = None) -> None:
+        """Do the work of `update`."""
 
 
 def hand_down(
-    action: Literal["calibrate", "update"], value: Tensor, context: Tensor | None, transform: TransformModule, base: BaseModule
+    action: Literal["measure", "follow"], value: Tensor, context: Tensor | None, transform: TransformModule, base: BaseModule
 ) -> None:
-    """Let a bijection, and then the base under it, ``calibrate`` or ``update``, each by the values on its own data side."""
+    """Let a bijection, and then the base under it, ``measure`` or ``follow``, each by the values on its own data side."""
     getattr(transform, action)(value, context)
     # To map all rows once more is for bases that have something to set.
-    if base.follows_data if action == "update" else type(base).calibrate is not BaseModule.calibrate:
-        getattr(base, action)(transform.inverse(value, context)[0], context)
+    if base.follows_data if action == "follow" else type(base).measure is not BaseModule.measure:
+        getattr(base, action)(transform.pull(value, context)[0], context)

@@ -254,8 +254,8 @@ def _traced(module: Any, base: Any, batch: int) -> _Step:
             tracker.follow(tensor)
         tracker.alive += 2 * sum(sizes)  # Adam's two moments
         before = tracker.alive
-        x, ladj = (y, y.new_zeros(())) if module is None else module.inverse(y, context)
-        loss = ladj if base is None else ladj + base.log_prob(x, context)
+        x, ladj = (y, y.new_zeros(())) if module is None else module.pull(y, context)
+        loss = ladj if base is None else ladj + base.score(x, context)
         total = -(loss.mean() + (0 if base is not None else 0 * x.sum()))
         del x, ladj, loss
         held = tracker.alive - before

@@ -1,29 +1,61 @@
-"""Doors: the checks of what a user hands to a flow, with errors that say what was expected and what came."""
+"""Doors: the checks of what a user hands to a flow, a layer or a base, with errors that say what was expected and what came."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+"""The precisions in which there is something to compute."""
 
 
-def check_tensor(what: str, value: Any, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
-    """Raise TypeError or ValueError unless ``value`` is a tensor of events of this shape, precision and place."""
+class Named(Protocol):
+    """What stands at a door: errors begin with its name, which is made only when there is one."""
+
+    def label(self) -> str:
+        """Return the name."""
+
+
+def check_tensor(owner: Named, what: str, value: Any, shape: Sequence[int], dtype: torch.dtype | None, device: torch.device | None) -> None:
+    """Raise TypeError or ValueError unless ``value`` is a tensor of events of this shape, precision (None: any) and place (None: any)."""
     if not isinstance(value, Tensor):
-        raise TypeError(f"Flow: expected {what} to be a torch.Tensor, got {type(value).__name__}; use torch.as_tensor")
+        raise TypeError(f"{owner.label()}: expected {what} to be a torch.Tensor, got {type(value).__name__}; use torch.as_tensor")
+    if value.layout is not torch.strided:
+        raise TypeError(f"{owner.label()}: expected {what} to be a dense tensor, got {value.layout}; use .to_dense()")
     rank = len(shape)
     if value.dim() < rank or tuple(value.shape[value.dim() - rank :]) != tuple(shape):
         wanted = ", ".join(["*batch", *map(str, shape)])
-        raise ValueError(f"Flow: expected {what} of shape ({wanted}), got {tuple(value.shape)}")
+        raise ValueError(f"{owner.label()}: expected {what} of shape ({wanted}), got {tuple(value.shape)}")
+    if value.dtype != dtype:
+        _check_dtype(owner, what, value.dtype, dtype)
+    if device is not None and value.device != device:
+        raise ValueError(f"{owner.label()}: expected {what} on {device}, got {value.device}; move it, or what it is given to, with .to()")
+
+
+def _check_dtype(owner: Named, what: str, got: torch.dtype, dtype: torch.dtype | None) -> None:
+    if got not in FLOATS:
+        wanted = torch.get_default_dtype() if dtype is None else dtype
+        raise TypeError(f"{owner.label()}: expected {what} of {dtype or 'floating point'}, got {got}; convert it with .to({wanted})")
     low = dtype in (torch.bfloat16, torch.float16)
-    if value.dtype != dtype and not (low and value.dtype == torch.float32):
+    if dtype is not None and not (low and got == torch.float32):
         raise TypeError(
-            f"Flow: expected {what} of {dtype}, got {value.dtype}; convert it with .to({dtype}), or the flow with flow.to({value.dtype})"
+            f"{owner.label()}: expected {what} of {dtype}, got {got}; convert it with .to({dtype}), or what it is given to with .to({got})"
         )
-    if value.device != device:
-        raise ValueError(f"Flow: expected {what} on {device}, got {value.device}; move it with .to(), or the flow with flow.to()")
+
+
+def check_context(owner: Named, context: Any, shape: Sequence[int] | None, dtype: torch.dtype | None, device: torch.device | None) -> None:
+    """Raise TypeError or ValueError unless ``context`` is one of this shape, or is None where there is to be none (``shape`` None)."""
+    if shape is None:
+        if context is not None:
+            raise ValueError(f"{owner.label()}: expected no context, since it was built without context_shape, got one; leave it out")
+        return
+    if context is None:
+        wanted = ", ".join(["*batch", *map(str, shape)])
+        raise ValueError(f"{owner.label()}: expected a context of shape ({wanted}), got none; it was built with context_shape")
+    check_tensor(owner, "context", context, shape, dtype, device)
 
 
 def broadcast(a: Sequence[int], b: Sequence[int], what: str) -> torch.Size:
@@ -34,6 +66,13 @@ def broadcast(a: Sequence[int], b: Sequence[int], what: str) -> torch.Size:
         return torch.Size(torch.broadcast_shapes(a, b))
     except RuntimeError:
         raise ValueError(f"{what}: expected a shape that broadcasts with {tuple(b)}, got {tuple(a)}") from None
+
+
+def check_batch(owner: Named, what: str, batch: Sequence[int], other: Sequence[int]) -> torch.Size:
+    """Return the shape to which the batch of an argument and another one broadcast, or raise ValueError."""
+    if not batch or not other or batch == other:
+        return torch.Size(batch or other)
+    return broadcast(batch, other, f"{owner.label()}: the batch of {what}")
 
 
 def as_size(shape: Any) -> torch.Size:
@@ -47,3 +86,23 @@ def as_size(shape: Any) -> torch.Size:
     if any(n < 0 for n in sizes):
         raise ValueError(f"sample: expected sample_shape without negative numbers, got {tuple(sizes)}")
     return sizes
+
+
+def first_parameter(module: nn.Module) -> Tensor | None:
+    """Return what ``next(module.parameters())`` would, without the names and the sets, which take longer than a small layer."""
+    for held in module._parameters.values():
+        if held is not None:
+            return held
+    for part in module._modules.values():
+        if part is not None and (found := first_parameter(part)) is not None:
+            return found
+    return None
+
+
+def place(module: nn.Module) -> tuple[torch.dtype | None, torch.device | None]:
+    """Return the precision and the place of a module's parameters; None where it has none, and so takes any."""
+    first = first_parameter(module)
+    if first is not None and first.dtype in FLOATS:
+        return first.dtype, first.device
+    buffer = next(module.buffers(), None)
+    return None, None if buffer is None else buffer.device

@@ -14,7 +14,7 @@ from pushforward import io, numerics, supports
 from pushforward.bases import Wrapped, wrap
 from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, TransformModule, as_shape, hand_down
 from pushforward.describe import Description, describe
-from pushforward.doors import as_size, broadcast, check_tensor
+from pushforward.doors import as_size, broadcast, check_context, check_tensor, first_parameter
 from pushforward.kernels.circular import Unwrap
 from pushforward.spec import PlanError, Spec
 from pushforward.structures.standardize import Standardize
@@ -61,21 +61,21 @@ class Flow(nn.Module, Distribution):
         self._validate_args = bool(validate_args)
         self.base = _build_base(base, self.plan, event_shape, self.context_shape)
         self.transform = self.plan.build(self.base.event_shape, self.context_shape)
-        self._check()
-        #: Names of the features and of the context, when the flow was fitted to a table.
-        self.columns: tuple[str, ...] | None = None
-        self.context_columns: tuple[str, ...] | None = None
         # Contexts in the user's units: measured by `calibrate`, the identity until then.
         self.context_units: TransformModule | None = None
         if self.context_shape is not None:
             self.context_units = Standardize().build(self.context_shape)
+        self._check()
+        #: Names of the features and of the context, when the flow was fitted to a table.
+        self.columns: tuple[str, ...] | None = None
+        self.context_columns: tuple[str, ...] | None = None
         if isinstance(base, Distribution):
             dtypes = [t.dtype for t in _tensors(base) if t.is_floating_point()]
             if dtypes and dtypes[0] != torch.get_default_dtype():
                 self.to(dtypes[0])
 
     def _check(self) -> None:
-        """Check what only base and bijection together can tell: the domains, and that a context is used."""
+        """Check what only base and bijection together can tell, the domains and that a context is used; and let both take raw contexts."""
         for part in self.transform.modules():
             if isinstance(part, TransformModule) and not part.plan.bijective:
                 raise PlanError(
@@ -91,6 +91,8 @@ class Flow(nn.Module, Distribution):
                 f"Flow: expected a layer or a base that uses the context of shape {self.context_shape}, got none in {self.plan!r}; "
                 "give a layer a net, or leave out context_shape"
             )
+        for part in (self.transform, self.base):
+            part.take_contexts_in(self.context_units)
 
     # What torch.distributions asks for
 
@@ -126,7 +128,7 @@ class Flow(nn.Module, Distribution):
 
     def _place(self) -> tuple[torch.dtype, torch.device]:
         """Return precision and device, both from one look at the first parameter: each call of the flow asks."""
-        first = _first_parameter(self)
+        first = first_parameter(self)
         return (self.dtype, self.device) if first is None or not first.is_floating_point() else (first.dtype, first.device)
 
     def _tensors(self) -> Iterator[Tensor]:
@@ -143,14 +145,55 @@ class Flow(nn.Module, Distribution):
         Returns:
             ``(*batch)``, in nats, at least float32; -inf outside the support, NaN for a row that has a NaN.
         """
-        self._check_value(value)
-        context = self.inner_context(context)
-        broadcast(value.shape[: value.dim() - len(self.event_shape)], self.batch_of(context), "log_prob: the batch of the value")
+        context = self._admit(value, self.event_shape, context)
         if self._validate_args and not torch.compiler.is_compiling():
             self._require_support(value)
         # Whatever the parameters' precision, the values between layers are at least float32.
-        x, ladj = self.transform.inverse(numerics.working(value), context)
-        return self.base.log_prob(x, context) + ladj
+        x, ladj = self.transform.pull(numerics.working(value), context)
+        return self.base.score(x, context) + ladj
+
+    def to_base(self, value: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        r"""Map data to the base: :math:`x = g^{-1}(y)` and :math:`\log|\det dx/dy|`.
+
+        Args:
+            value: y, ``(*batch, *event)``, of the flow's dtype.
+            context: ``(*batch, *context)`` in the user's units, whose batch broadcasts.
+
+        Returns:
+            ``(*batch, *base event)``, and ``(*batch)``: -inf outside the support, where the value is some point of the base.
+
+        Raises:
+            ValueError: Another shape or place; a context that is missing or not expected.
+            TypeError: No tensor, or of another precision.
+
+        >>> from pushforward.flows import MAF
+        >>> flow, y, c = MAF(2, context=1), torch.zeros(3, 2), torch.ones(3, 1)
+        >>> x, ladj = flow.to_base(y, c)
+        >>> torch.allclose(flow.log_prob(y, c), flow.base.log_prob(x, c) + ladj)
+        True
+        """
+        return self.transform.pull(value, self._admit(value, self.event_shape, context))
+
+    def from_base(self, value: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        r"""Map the base to data: :math:`y = g(x)` and :math:`\log|\det dy/dx|`; the way back is `to_base`.
+
+        Args:
+            value: x, ``(*batch, *base event)``, of the flow's dtype.
+            context: ``(*batch, *context)`` in the user's units, whose batch broadcasts.
+
+        Returns:
+            ``(*batch, *event)`` and ``(*batch)``.
+
+        Raises:
+            ValueError: Another shape or place; a context that is missing or not expected.
+            TypeError: No tensor, or of another precision.
+
+        >>> from pushforward.flows import MAF
+        >>> flow, x, c = MAF(2, context=1), torch.zeros(3, 2), torch.ones(3, 1)
+        >>> torch.allclose(flow.to_base(*[flow.from_base(x, c)[0], c])[0], x, atol=1e-6)
+        True
+        """
+        return self.transform.push(value, self._admit(value, self.base.event_shape, context))
 
     def rsample(self, sample_shape: Sizes = (), context: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``(*sample_shape, *batch, *event)`` with gradients to the parameters."""
@@ -166,7 +209,7 @@ class Flow(nn.Module, Distribution):
     ) -> tuple[Tensor, Tensor]:
         """Draw and score in one pass: ``(*sample_shape, *batch, *event)`` and ``(*sample_shape, *batch)``."""
         y, x, ladj, context = self._draw(sample_shape, context, generator, None)
-        return y, self.base.log_prob(x, context) - ladj
+        return y, self.base.score(x, context) - ladj
 
     def forward(self, context: Tensor | None = None) -> ConditionedFlow:
         """Return the distribution for a context: ``flow(c)`` is ``flow.condition(c)``."""
@@ -196,14 +239,15 @@ class Flow(nn.Module, Distribution):
         self._check_value(value)
         with torch.no_grad():
             if self.context_units is not None and context is not None:
-                self.context_units.calibrate(context)
-            hand_down("calibrate", value, self.inner_context(context), self.transform, self.base)
+                self._check_context(context)
+                self.context_units.measure(context)
+            hand_down("measure", value, self._inner(context), self.transform, self.base)
 
     def update(self, value: Tensor, context: Tensor | None = None) -> None:
         """Move what layers follow from step to step (`BatchNorm`) by the rows of a training step; `fit` calls it before each."""
         if self.transform.follows_data or self.base.follows_data:
             with torch.no_grad():
-                hand_down("update", value, self.inner_context(context), self.transform, self.base)
+                hand_down("follow", value, self._inner(context), self.transform, self.base)
 
     def standardize(self, value: Tensor, context: Tensor | None = None) -> None:
         """Put a `Standardize` layer next to the data, before the maps that bound the values, if there is none; then `calibrate`.
@@ -253,34 +297,27 @@ class Flow(nn.Module, Distribution):
             return self.base.batch_shape
         return broadcast(context.shape[: context.dim() - len(self.context_shape)], self.base.batch_shape, "the batch of the context")
 
-    def inner_context(self, context: Tensor | None) -> Tensor | None:
-        """Return a context in the flow's own units, as `transform` and `base` take it.
+    def label(self) -> str:
+        """Return what errors begin with."""
+        return "Flow"
 
-        Args:
-            context: ``(*batch, *context)`` in the user's units, of the flow's dtype; None for a flow without one.
+    def _admit(self, value: Tensor, shape: Shape, context: Tensor | None) -> Tensor | None:
+        """Check a value and a context in the user's units, and return the context as layers and base take it."""
+        check_tensor(self, "value", value, shape, *self._place())
+        context = self._inner(context)
+        broadcast(value.shape[: value.dim() - len(shape)], self.batch_of(context), "Flow: the batch of the value")
+        return context
 
-        Raises:
-            ValueError: A context is missing, of another shape or place, or not expected.
-            TypeError: It is no tensor, or of another precision.
+    def _inner(self, context: Tensor | None) -> Tensor | None:
+        """Check a context in the user's units, and return it as layers and base take it."""
+        self._check_context(context)
+        return context if context is None or self.context_units is None else self.context_units.pull(context)[0]
 
-        >>> from pushforward.flows import MAF
-        >>> flow, x, c = MAF(2, context=1), torch.zeros(3, 2), torch.ones(3, 1)
-        >>> flow.transform.inverse(x, flow.inner_context(c))[1].shape
-        torch.Size([3])
-        """
-        if self.context_shape is None:
-            if context is not None:
-                raise ValueError("Flow: expected no context, since the flow was built without context_shape, got one")
-            return None
-        if context is None:
-            raise ValueError(f"Flow: expected a context of shape (*batch, {', '.join(map(str, self.context_shape))}), got none")
-        check_tensor("context", context, self.context_shape, *self._place())
-        assert self.context_units is not None
-        inner: Tensor = self.context_units.inverse(context)[0]
-        return inner
+    def _check_context(self, context: Tensor | None) -> None:
+        check_context(self, context, self.context_shape, *(self._place() if context is not None else (None, None)))
 
     def _check_value(self, value: Tensor) -> None:
-        check_tensor("value", value, self.event_shape, *self._place())
+        check_tensor(self, "value", value, self.event_shape, *self._place())
 
     def _require_support(self, value: Tensor) -> None:
         inside = self.support.check(value) | supports.any_site(torch.isnan(value), len(self.event_shape))
@@ -300,22 +337,11 @@ class Flow(nn.Module, Distribution):
         if reparametrised and not self.has_rsample:
             raise NotImplementedError(f"rsample: the base {self.base.plan!r} has no reparametrised samples; use sample")
         shape = as_size(sample_shape)
-        context = self.inner_context(context)
+        context = self._inner(context)
         batch = self.batch_of(context) if batch_shape is None else batch_shape
-        x = self.base.rsample(torch.Size(shape + batch), context, generator)
-        y, ladj = self.transform(x, context)
+        x = self.base.draw(torch.Size(shape + batch), context, generator)
+        y, ladj = self.transform.push(x, context)
         return supports.leave(y.to(self.dtype), self._ends), x, ladj, context
-
-
-def _first_parameter(module: nn.Module) -> Tensor | None:
-    """Return what ``next(module.parameters())`` would, without the names and the sets, which take longer than a small layer."""
-    for held in module._parameters.values():
-        if held is not None:
-            return held
-    for part in module._modules.values():
-        if part is not None and (found := _first_parameter(part)) is not None:
-            return found
-    return None
 
 
 class ConditionedFlow(Distribution):
@@ -329,7 +355,8 @@ class ConditionedFlow(Distribution):
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (torch's interface)
 
     def __init__(self, flow: Flow, context: Tensor | None, batch_shape: torch.Size | None = None) -> None:
-        own = flow.batch_of(flow.inner_context(context))
+        flow._check_context(context)
+        own = flow.batch_of(context)
         if batch_shape is not None and broadcast(own, batch_shape, "expand: the batch") != batch_shape:
             raise ValueError(f"expand: expected a batch shape that {tuple(own)} broadcasts to, got {tuple(batch_shape)}")
         self.flow, self.context = flow, context
@@ -363,7 +390,7 @@ class ConditionedFlow(Distribution):
     def rsample_and_log_prob(self, sample_shape: Sizes = (), *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Draw and score in one pass."""
         y, x, ladj, context = self.flow._draw(sample_shape, self.context, generator, self.batch_shape)
-        return y, self.flow.base.log_prob(x, context) - ladj
+        return y, self.flow.base.score(x, context) - ladj
 
     def expand(self, batch_shape: Sizes, _instance: Any = None) -> ConditionedFlow:
         """Return the same distribution with a larger batch shape."""

@@ -133,10 +133,10 @@ class KernelModule(TransformModule):
         self.uses_context = self.parameters_of.net is not None
         self.sees = "the context" if self.uses_context else "nothing"
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._apply_kernel(False, x, context, *self.ends)
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._apply_kernel(True, y, context, *reversed(self.ends))
 
     def _apply_kernel(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pushforward import numerics
 from pushforward.core import Shape
+from pushforward.doors import check_batch, check_tensor
 from pushforward.spec import PlanError, Spec
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -34,14 +35,61 @@ class Net(Spec):
         return repr(self)
 
 
+class NetModule(nn.Module):
+    """A network that a plan has built, ``(x | None, c | None) -> (*batch, outputs)``; it checks what it is given, and `run` does the work.
+
+    Args:
+        inputs: Features that it sees, 0 for a net that is given None for them.
+        context: Features of the context, likewise.
+    """
+
+    def __init__(self, inputs: int, context: int) -> None:
+        super().__init__()
+        self.inputs, self.context = inputs, context
+
+    def forward(self, x: Tensor | None, context: Tensor | None = None) -> Tensor:
+        """Return the parameters.
+
+        Args:
+            x: ``(*batch, inputs)``.
+            context: ``(*batch, context)``, whose batch broadcasts.
+
+        Raises:
+            ValueError: One that is missing, not expected or of another width.
+            TypeError: No tensor of floating point.
+        """
+        self._admit("x", x, self.inputs)
+        self._admit("context", context, self.context)
+        if x is not None and context is not None and x.shape[:-1] != context.shape[:-1]:
+            check_batch(self, "x", x.shape[:-1], context.shape[:-1])
+        return self.run(x, context)
+
+    def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
+        """Do the work of `forward`, on what has been checked."""
+        raise NotImplementedError
+
+    def label(self) -> str:
+        """Return what errors begin with."""
+        return type(self).__name__
+
+    def _admit(self, what: str, value: Tensor | None, width: int) -> None:
+        if value is None:
+            if width:
+                raise ValueError(f"{self.label()}: expected {what} of shape (*batch, {width}), got none")
+        elif not width:
+            raise ValueError(f"{self.label()}: expected no {what}, since it was built without, got one; give None")
+        elif not isinstance(value, Tensor) or value.dim() < 1 or value.shape[-1] != width or not value.is_floating_point():
+            check_tensor(self, what, value, (width,), None, None)
+
+
 NetLike = Net | nn.Module
 
 
-class ModuleNet(nn.Module):
+class ModuleNet(NetModule):
     """A user's own module as a hypernetwork: it gets ``cat(x, c)`` on the last axis and its output is added to the start."""
 
     def __init__(self, module: nn.Module, inputs: int, outputs: int, context: int, sees: Mask | None, start: Tensor | None) -> None:
-        super().__init__()
+        super().__init__(inputs, context)
         self.module = copy.deepcopy(module)  # a plan may be built more than once; each build has its own weights
         self.offset = nn.Parameter(torch.zeros(outputs) if start is None else start.clone())
         name = type(module).__name__
@@ -61,7 +109,10 @@ class ModuleNet(nn.Module):
                 output, seen = np.argwhere(hidden)[0].tolist()
                 raise PlanError(f"{name}: output {output} depends on feature {seen}, which it must not see; mask the module, or use MLP()")
 
-    def forward(self, x: Tensor | None, context: Tensor | None) -> Tensor:
+    def label(self) -> str:
+        return type(self.module).__name__
+
+    def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         if x is not None and context is not None:
             batch = torch.broadcast_shapes(x.shape[:-1], context.shape[:-1])
             visible = torch.cat([x.expand(*batch, -1), context.expand(*batch, -1)], -1)

@@ -14,7 +14,7 @@ from pushforward import numerics
 from pushforward.dense import FEW_ROWS, Dense, product
 from pushforward.native.library import transformed, usable
 from pushforward.native.perceptron import Form, Layer, perceptron, reference
-from pushforward.parameters import Mask
+from pushforward.parameters import Mask, NetModule
 
 aten: Any = torch.ops.aten
 
@@ -47,16 +47,16 @@ LARGE = 1 << 20
 """Activations from which on those of the first layer are not kept for the gradient: to make them again takes a few hundredths of a step."""
 
 
-class Entrance(nn.Module):
+class Entrance(NetModule):
     """The first layer: inputs and context side by side, so that the context is multiplied once, not once a sample."""
 
     def __init__(self, inputs: int, context: int, outputs: int, mask: Mask | None) -> None:
-        super().__init__()
+        super().__init__(inputs, context)
         fan = inputs + context
         self.x = Dense(inputs, outputs, mask, fan_in=fan) if inputs else None
         self.c = Dense(context, outputs, bias=not inputs, fan_in=fan) if context else None
 
-    def forward(self, x: Tensor | None, context: Tensor | None) -> Tensor:
+    def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         if self.x is None or x is None:
             out: Tensor = self.c(context)  # type: ignore[misc]
         elif self.c is None:
@@ -80,11 +80,13 @@ class Block(nn.Module):
         return out
 
 
-class Perceptron(nn.Module):
+class Perceptron(NetModule):
     """Layers with an activation before each but the first and each residual block; the last starts as a constant."""
 
     def __init__(self, layers: Sequence[nn.Module], activation: str, start: Tensor | None) -> None:
-        super().__init__()
+        entrance = layers[0]
+        assert isinstance(entrance, Entrance)
+        super().__init__(entrance.inputs, entrance.context)
         self.layers = nn.ModuleList(layers)
         self.activation = activation
         last = layers[-1]
@@ -94,14 +96,15 @@ class Perceptron(nn.Module):
             last.bias.zero_() if start is None else last.bias.copy_(start)
         self.form = self._form()
         self.in_blocks = any(layer.blocks for layer in self.modules() if isinstance(layer, Dense))
-        entrance = layers[0]
-        assert isinstance(entrance, Entrance)
         first, second = [part for part in (entrance.x, entrance.c) if part is not None], layers[1]
         #: Whether a unit of the first layer takes so few inputs that to make its activations again costs next to nothing.
         self.narrow = len(layers) > 2 and all(isinstance(part, Dense) for part in first) and isinstance(second, Dense)
         self.narrow = self.narrow and 4 * sum(part.in_features for part in first) <= last.in_features
 
-    def forward(self, x: Tensor | None, context: Tensor | None = None) -> Tensor:
+    def label(self) -> str:
+        return "MLP"
+
+    def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         compiled = self._compiled(x, context) if self.form.small else None
         if compiled is not None:
             return compiled

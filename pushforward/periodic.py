@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.nets import MLP
-from pushforward.parameters import Mask, ModuleNet, Net, NetLike, expect_net
+from pushforward.parameters import Mask, ModuleNet, Net, NetLike, NetModule, expect_net
 from pushforward.spec import PlanError
 
 
@@ -56,7 +56,7 @@ class Periodic(Net):
             net = self.net.build(len(columns), outputs, context, seen, start)
         else:
             net = ModuleNet(self.net, len(columns), outputs, context, seen, start)
-        return PeriodicNet(net, angles, others)
+        return PeriodicNet(net, angles, others, context)
 
     def summary(self, inputs: int, outputs: int, context: int) -> str:
         angles, others = self.angles(inputs)
@@ -65,20 +65,20 @@ class Periodic(Net):
         return f"cos and sin of {len(angles)} of {inputs} inputs, {name}"
 
 
-class PeriodicNet(nn.Module):
+class PeriodicNet(NetModule):
     """A network behind the cosines and sines of angles."""
 
     angles: Tensor
     others: Tensor
 
-    def __init__(self, net: nn.Module, angles: Sequence[int], others: Sequence[int]) -> None:
-        super().__init__()
+    def __init__(self, net: nn.Module, angles: Sequence[int], others: Sequence[int], context: int) -> None:
+        super().__init__(len(angles) + len(others), context)
         self.net = net
         self.all = not others
         self.register_buffer("angles", torch.tensor(list(angles), dtype=torch.long), persistent=False)
         self.register_buffer("others", torch.tensor(list(others), dtype=torch.long), persistent=False)
 
-    def forward(self, x: Tensor | None, context: Tensor | None = None) -> Tensor:
+    def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         if x is not None:
             angle = x if self.all else torch.index_select(x, -1, self.angles)
             rest = [] if self.all else [torch.index_select(x, -1, self.others)]

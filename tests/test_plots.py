@@ -368,8 +368,7 @@ def test_curve_of_a_whole_flow_of_one_number_and_of_a_conditional_map():
     flow.calibrate(torch.randn(50, 1), 3 + 2 * torch.randn(50, 2))
     context = torch.tensor([1.0, -1.0])
     line = main_line(plots.curve(flow, context=context).axes[0])
-    inner = flow.context_units.inverse(context)[0]
-    expected = flow.transform(torch.as_tensor(line.get_xdata()).float()[:, None], inner)[0][:, 0]
+    expected = flow.from_base(torch.as_tensor(line.get_xdata()).float()[:, None], context)[0][:, 0]
     assert np.allclose(line.get_ydata(), expected.detach(), atol=1e-4)
     assert len(plots.curve(plan, seed=0, context=[0.5]).axes) == 2
 

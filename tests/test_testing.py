@@ -188,10 +188,10 @@ class SoundModule(TransformModule):
         dtype = torch.promote_types(x.dtype, torch.float32)
         return torch.full(x.shape[:-1], sign * math.log(2.0) * x.shape[-1], dtype=dtype, device=x.device)
 
-    def forward(self, x, context=None):
+    def push(self, x, context=None):
         return 2 * x, self.ladj(x, 1)
 
-    def inverse(self, y, context=None):
+    def pull(self, y, context=None):
         return y / 2, self.ladj(y, -1)
 
 
@@ -214,30 +214,30 @@ def plan(module):
 class Cached(SoundModule):
     """It remembers the last value that it made."""
 
-    def forward(self, x, context=None):
-        y, ladj = super().forward(x, context)
+    def push(self, x, context=None):
+        y, ladj = super().push(x, context)
         self.last = (x, y)
         return y, ladj
 
-    def inverse(self, y, context=None):
+    def pull(self, y, context=None):
         if hasattr(self, "last") and self.last[1] is y:
-            return self.last[0], super().inverse(y)[1]
-        return super().inverse(y, context)
+            return self.last[0], super().pull(y)[1]
+        return super().pull(y, context)
 
 
 class Summed(SoundModule):
     """The ladj of the whole batch."""
 
-    def forward(self, x, context=None):
-        y, ladj = super().forward(x, context)
+    def push(self, x, context=None):
+        y, ladj = super().push(x, context)
         return y, ladj.sum()
 
 
 class Scaled(SoundModule):
     """It normalises with the batch."""
 
-    def forward(self, x, context=None):
-        y, ladj = super().forward(x, context)
+    def push(self, x, context=None):
+        y, ladj = super().push(x, context)
         return y + 1e-3 * (x.mean() if x.numel() else 0.0), ladj
 
 
@@ -252,8 +252,8 @@ class Locked(SoundModule):
 class Trains(SoundModule):
     """It is another map in training."""
 
-    def forward(self, x, context=None):
-        y, ladj = super().forward(x, context)
+    def push(self, x, context=None):
+        y, ladj = super().push(x, context)
         return (y + 1e-3 if self.training else y), ladj
 
 
@@ -346,48 +346,48 @@ class OwnNormal(BaseModule):
         super().__init__(*arguments)
         self.register_buffer("anchor", torch.zeros(()))
 
-    def log_prob(self, value, context=None):
+    def score(self, value, context=None):
         return td.Normal(0.0, 1.0, validate_args=False).log_prob(value).sum(-1)
 
-    def rsample(self, batch, context=None, generator=None):
+    def draw(self, batch, context=None, generator=None):
         return torch.randn(*batch, *self.event_shape, dtype=self.anchor.dtype, generator=generator)
 
 
 class Unnormalised(OwnNormal):
-    def log_prob(self, value, context=None):
-        return super().log_prob(value) + 0.1
+    def score(self, value, context=None):
+        return super().score(value) + 0.1
 
 
 class Wider(OwnNormal):
-    def rsample(self, batch, context=None, generator=None):
-        return 1.2 * super().rsample(batch, context, generator)
+    def draw(self, batch, context=None, generator=None):
+        return 1.2 * super().draw(batch, context, generator)
 
 
 class Forgetful(OwnNormal):
-    def rsample(self, batch, context=None, generator=None):
-        return super().rsample(batch, context, None)
+    def draw(self, batch, context=None, generator=None):
+        return super().draw(batch, context, None)
 
 
 class Consuming(OwnNormal):
-    def log_prob(self, value, context=None):
+    def score(self, value, context=None):
         torch.rand(())
-        return super().log_prob(value)
+        return super().score(value)
 
 
 class Jittered(OwnNormal):
-    def log_prob(self, value, context=None):
+    def score(self, value, context=None):
         self.calls = getattr(self, "calls", 0) + 1
-        return super().log_prob(value) + 1e-3 * self.calls
+        return super().score(value) + 1e-3 * self.calls
 
 
 class OneRow(OwnNormal):
-    def rsample(self, batch, context=None, generator=None):
+    def draw(self, batch, context=None, generator=None):
         return super().rsample(torch.Size([1]), context, generator).expand(*batch, *self.event_shape)
 
 
 class Hiding(OwnNormal):
-    def log_prob(self, value, context=None):
-        return torch.nan_to_num(super().log_prob(value), nan=-9.0)
+    def score(self, value, context=None):
+        return torch.nan_to_num(super().score(value), nan=-9.0)
 
 
 class Own(Base):

@@ -66,26 +66,25 @@ class PushforwardModule(BaseModule):
         except PlanError as error:
             raise PlanError(f"{plan!r}: {error}") from error
 
-    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+    def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         context = self._enter(context)
-        x, ladj = self.transform.inverse(value, context)
-        return self.base.log_prob(x, context) + ladj
+        x, ladj = self.transform.pull(value, context)
+        return self.base.score(x, context) + ladj
 
-    def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+    def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         context = self._enter(context)
-        drawn: Tensor = self.transform(self.base.rsample(batch, context, generator), context)[0]
-        return drawn
+        return self.transform.push(self.base.draw(batch, context, generator), context)[0]
 
-    def calibrate(self, value: Tensor, context: Tensor | None = None) -> None:
+    def measure(self, value: Tensor, context: Tensor | None = None) -> None:
         if self.context_units is not None and context is not None:
-            self.context_units.calibrate(context)
-        hand_down("calibrate", value, self._enter(context), self.transform, self.base)
+            self.context_units.measure(context)
+        hand_down("measure", value, self._enter(context), self.transform, self.base)
 
-    def update(self, value: Tensor, context: Tensor | None = None) -> None:
-        hand_down("update", value, self._enter(context), self.transform, self.base)
+    def follow(self, value: Tensor, context: Tensor | None = None) -> None:
+        hand_down("follow", value, self._enter(context), self.transform, self.base)
 
     def _enter(self, context: Tensor | None) -> Tensor | None:
-        return context if context is None or self.context_units is None else self.context_units.inverse(context)[0]
+        return context if context is None or self.context_units is None else self.context_units.pull(context)[0]
 
 
 @dataclass(frozen=True, repr=False)
@@ -155,29 +154,35 @@ class MixtureModule(BaseModule):
 
     def log_weights(self, context: Tensor | None = None) -> Tensor:
         """Return the logs of the weights, ``(*batch of the context, K)``."""
+        return self._log_weights(self.admit_context(context))
+
+    def _log_weights(self, context: Tensor | None) -> Tensor:
         logits = self.parameters_of.flat(None, flat_context(context, self.context_shape) if self.weighted else None)
         return torch.log_softmax(logits, -1)
 
     def log_joint(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the logs of weight times density, ``(*batch, K)``; a softmax over them says from which component a value comes."""
-        weights = self.log_weights(context).unbind(-1)
-        terms = [component.log_prob(value, context) + weight for component, weight in zip(self.components, weights, strict=True)]  # type: ignore[operator]
+        return self._log_joint(value, self.admit("value", value, self.event_shape, context))
+
+    def _log_joint(self, value: Tensor, context: Tensor | None) -> Tensor:
+        weights = self._log_weights(context).unbind(-1)
+        terms = [component.score(value, context) + weight for component, weight in zip(self.components, weights, strict=True)]  # type: ignore[operator]
         return torch.stack(torch.broadcast_tensors(*terms), -1)
 
-    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
-        joint = self.log_joint(value, context)
+    def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        joint = self._log_joint(value, context)
         # Where every component is -inf, the gradient of logsumexp is NaN.
         nowhere = (joint == -math.inf).all(-1)
         inside = torch.where(nowhere.unsqueeze(-1), 0.0, joint)
         return torch.where(nowhere, -math.inf, torch.logsumexp(inside, -1))
 
-    def calibrate(self, value: Tensor, context: Tensor | None = None) -> None:
+    def measure(self, value: Tensor, context: Tensor | None = None) -> None:
         for component, *rows in self._rows_of_each(value, context):
-            component.calibrate(*rows)  # type: ignore[operator]
+            component.measure(*rows)  # type: ignore[operator]
 
-    def update(self, value: Tensor, context: Tensor | None = None) -> None:
+    def follow(self, value: Tensor, context: Tensor | None = None) -> None:
         for component, *rows in self._rows_of_each(value, context):
-            component.update(*rows)  # type: ignore[operator]
+            component.follow(*rows)  # type: ignore[operator]
 
     def _rows_of_each(self, value: Tensor, context: Tensor | None) -> Iterator[tuple[nn.Module, Tensor, Tensor | None]]:
         """Give each component with the rows that lie in its support; one row alone says nothing of location and scale."""
@@ -190,11 +195,11 @@ class MixtureModule(BaseModule):
             if inside.sum() > 1:
                 yield component, value[inside], None if context is None else context[inside]
 
-    def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        weights = torch.cumsum(torch.exp(self.log_weights(context)), -1)
+    def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        weights = torch.cumsum(torch.exp(self._log_weights(context)), -1)
         place = torch.rand(batch, dtype=weights.dtype, device=weights.device, generator=generator)
         chosen = (place.unsqueeze(-1) >= weights[..., :-1]).sum(-1)
-        drawn = torch.stack([component.rsample(batch, context, generator) for component in self.components])  # type: ignore[operator]
+        drawn = torch.stack([component.draw(batch, context, generator) for component in self.components])  # type: ignore[operator]
         chosen = chosen.reshape(1, *batch, *(1 for _ in self.event_shape)).expand(1, *batch, *self.event_shape)
         return torch.gather(drawn, 0, chosen).squeeze(0)
 

@@ -71,7 +71,7 @@ class MixtureModule(SitesModule):
         parts = self._log_normal(x.unsqueeze(-2), theta["loc"], theta["log_scale"])[1].sum(-1)
         return torch.logsumexp(torch.log_softmax(theta["logits"], -1) + parts, -1)
 
-    def draw(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
+    def draw_sites(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
         thresholds = torch.softmax(theta["logits"], -1).cumsum(-1)[..., :-1]
         chosen = (self.uniform((*shape[:-1], 1), generator) >= thresholds).sum(-1)[..., None, None]
         loc, log_scale = (

@@ -106,7 +106,7 @@ class NormalModule(SitesModule):
         z, ladj = self.kernel.inverse(x, **theta)
         return standard_normal(z) + (ladj if self.kernel.event_dim else ladj.sum(-1))
 
-    def draw(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
+    def draw_sites(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
         z = self.normal(shape, generator)
         return z if self.kernel is None else self.kernel.forward(z, **theta)[0]
 

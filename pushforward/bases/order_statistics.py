@@ -91,10 +91,10 @@ class OrderModule(BaseModule):
         self.ends = supports.bounds(base.support) or (-math.inf, math.inf)
         self.support = base.support if kept == 1 else _support(base.support, self.descending)
 
-    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+    def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         x = numerics.working(value) if self.event_shape else numerics.working(value).unsqueeze(-1)
         context = self._each(context)
-        single = self.base.log_prob(x, context)
+        single = self.base.score(x, context)
         density = self.constant + single.sum(-1)
         possible = torch.isfinite(single).all(-1)
         if self.rest:
@@ -102,13 +102,13 @@ class OrderModule(BaseModule):
             start, stop = self.ends
             possible = possible & ((x[..., -1] > start) if self.descending else (x[..., -1] < stop))
             last = torch.where(possible.unsqueeze(-1), x[..., -1:], supports.inner_point(start, stop))
-            tail = self.base.log_tails(last, context)[0 if self.descending else 1]
+            tail = self.base.tails_at(last, context)[0 if self.descending else 1]
             density = density + self.rest * tail.squeeze(-1).to(density.dtype)
         density = torch.where(possible & in_order(x, self.descending), density, -math.inf)
         return torch.where(torch.isnan(x).any(-1), math.nan, density)
 
-    def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        x = self.base.rsample(torch.Size((*batch, self.draws)), self._each(context), generator)
+    def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        x = self.base.draw(torch.Size((*batch, self.draws)), self._each(context), generator)
         x = torch.sort(x, -1, self.descending).values[..., : self.draws - self.rest]
         return x if self.event_shape else x.squeeze(-1)
 

@@ -87,22 +87,22 @@ class ProductModule(BaseModule):
         else:
             self.support = Blocks([part.support for part in parts], self.sizes, rank)
 
-    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+    def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         blocks = value.split(self.sizes, -len(self.event_shape))
-        terms = [part.log_prob(block, context) for part, block in zip(self.parts, blocks, strict=True)]  # type: ignore[operator]
+        terms = [part.score(block, context) for part, block in zip(self.parts, blocks, strict=True)]  # type: ignore[operator]
         total: Tensor = terms[0]
         for term in terms[1:]:
             total = total + term
         return total
 
-    def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        blocks = [part.rsample(batch, context, generator) for part in self.parts]  # type: ignore[operator]
+    def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        blocks = [part.draw(batch, context, generator) for part in self.parts]  # type: ignore[operator]
         return torch.cat(blocks, -len(self.event_shape))
 
-    def calibrate(self, value: Tensor, context: Tensor | None = None) -> None:
+    def measure(self, value: Tensor, context: Tensor | None = None) -> None:
         for part, block in zip(self.parts, value.split(self.sizes, -len(self.event_shape)), strict=True):
-            part.calibrate(block, context)  # type: ignore[operator]
+            part.measure(block, context)  # type: ignore[operator]
 
-    def update(self, value: Tensor, context: Tensor | None = None) -> None:
+    def follow(self, value: Tensor, context: Tensor | None = None) -> None:
         for part, block in zip(self.parts, value.split(self.sizes, -len(self.event_shape)), strict=True):
-            part.update(block, context)  # type: ignore[operator]
+            part.follow(block, context)  # type: ignore[operator]

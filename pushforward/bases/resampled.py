@@ -80,7 +80,7 @@ class ResampledModule(SitesModule):
 
     nodes: Tensor
 
-    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+    def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         x, given = self.flat(numerics.working(value)), self._given(context)
         accepted = F.logsigmoid(self._logit(x, given))
         log_mean, log_refused = self._log_normalizer(self.nodes, given)
@@ -89,7 +89,7 @@ class ResampledModule(SitesModule):
         in_time = torch.log(-torch.expm1(torch.clamp(log_last, max=-1e-30))) + accepted - log_mean
         return standard_normal(x) + (torch.logaddexp(in_time, log_last) if self.trials > 1 else torch.zeros_like(accepted))
 
-    def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+    def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         shape, given = (*batch, self.sites), self._given(context)
         x, done = self.normal(shape, generator), torch.zeros(batch, dtype=torch.bool, device=self.anchor.device)
         for _ in range(self.trials - 1):
@@ -99,7 +99,8 @@ class ResampledModule(SitesModule):
 
     def normalizer(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return Z as the mean acceptance of points ``(points, *event)`` of a standard normal, to hold against that of the nodes."""
-        return self._log_normalizer(self.flat(x), self._given(context))[0].exp()
+        given = self._given(self.admit("x", x, self.event_shape, context))
+        return self._log_normalizer(self.flat(x), given)[0].exp()
 
     def _given(self, context: Tensor | None) -> Tensor | None:
         return flat_context(context, self.context_shape) if self.uses_context else None

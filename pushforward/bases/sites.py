@@ -17,7 +17,7 @@ from pushforward.spec import PlanError
 
 
 class SitesModule(BaseModule):
-    """A base whose events are laid out as vectors ``(*batch, sites)``; a subclass writes `density` and `draw`."""
+    """A base whose events are laid out as vectors ``(*batch, sites)``; a subclass writes `density` and `draw_sites`."""
 
     anchor: Tensor
 
@@ -37,7 +37,7 @@ class SitesModule(BaseModule):
         """Return the log-density ``(*batch)`` of vectors in the working precision."""
         raise NotImplementedError
 
-    def draw(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
+    def draw_sites(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
         """Draw vectors of ``shape``, which ends in the number of sites."""
         raise NotImplementedError
 
@@ -49,18 +49,18 @@ class SitesModule(BaseModule):
         """Return the `quantile` of vectors."""
         raise NotImplementedError
 
-    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+    def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         return self.density(self.flat(numerics.working(value)), self.theta(context))
 
-    def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        x = self.draw((*batch, self.sites), self.theta(context), generator)
+    def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        x = self.draw_sites((*batch, self.sites), self.theta(context), generator)
         return self.events(x)
 
-    def log_tails(self, value: Tensor, context: Tensor | None = None) -> Tails:
+    def tails_at(self, value: Tensor, context: Tensor | None = None) -> Tails:
         lower, upper = self.tails(self.flat(numerics.finer(value)), self.theta(context))
         return self.events(lower), self.events(upper)
 
-    def quantile(self, odds: Tensor, context: Tensor | None = None) -> Tensor:
+    def value_at(self, odds: Tensor, context: Tensor | None = None) -> Tensor:
         return self.events(self.at_odds(self.flat(numerics.finer(odds)), self.theta(context)))
 
     def theta(self, context: Tensor | None) -> dict[str, Tensor]:

@@ -114,7 +114,7 @@ class LocationScaleModule(SitesModule):
         z, ladj = self.kernel.inverse(x, theta["loc"], theta["log_scale"])
         return (self.standard_density(z, self._shape(theta)) + ladj).sum(-1)
 
-    def draw(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
+    def draw_sites(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
         return self.kernel.forward(self.standard_draw(shape, self._shape(theta), generator), theta["loc"], theta["log_scale"])[0]
 
     def _shape(self, theta: dict[str, Tensor]) -> Tensor:

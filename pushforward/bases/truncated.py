@@ -98,34 +98,34 @@ class TruncatedModule(BaseModule):
         if not bool(torch.isfinite(mass).all()):
             raise PlanError(f"{self.plan!r}: expected ends between which the base has some probability, got none that can be told from 0")
 
-    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+    def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         x = numerics.working(value)
         low, high = (self._at_sites(end, x) for end in self.ends)
         rank = len(self.event_shape)
-        density = self.base.log_prob(numerics.finer(torch.clamp(x, low, high)), context)
+        density = self.base.score(numerics.finer(torch.clamp(x, low, high)), context)
         log_mass = between(*self._cuts(context))
         density = density - (log_mass.flatten(log_mass.dim() - rank).sum(-1) if rank else log_mass)
         density = torch.where(supports.any_site((x < low) | (x > high), rank), -math.inf, density)
         return torch.where(supports.any_site(torch.isnan(x), rank), math.nan, density).to(x.dtype)
 
-    def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+    def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         dtype = numerics.finer(self.anchor).dtype
         eps = torch.finfo(dtype).eps
         u = torch.rand((*batch, *self.event_shape), dtype=dtype, device=self.anchor.device, generator=generator)
         u = u * (1 - eps) + 0.5 * eps  # off both ends
-        x = self.quantile(torch.log(u) - torch.log1p(-u), context).to(numerics.working(self.anchor).dtype)
+        x = self.value_at(torch.log(u) - torch.log1p(-u), context).to(numerics.working(self.anchor).dtype)
         low, high = (self._at_sites(end, x) for end in self.ends)
         return supports.leave(torch.clamp(x, low, high), self.limits)
 
-    def log_tails(self, value: Tensor, context: Tensor | None = None) -> Tails:
+    def tails_at(self, value: Tensor, context: Tensor | None = None) -> Tails:
         x = numerics.finer(value)
         low, high = self._cuts(context)
-        here = self.base.log_tails(torch.clamp(x, *(self._at_sites(end, x) for end in self.ends)), context)
+        here = self.base.tails_at(torch.clamp(x, *(self._at_sites(end, x) for end in self.ends)), context)
         log_mass = between(low, high)
         return between(low, here) - log_mass, between(here, high) - log_mass
 
-    def quantile(self, odds: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.base.quantile(mixed(*self._cuts(context), numerics.finer(odds)), context)
+    def value_at(self, odds: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.base.value_at(mixed(*self._cuts(context), numerics.finer(odds)), context)
 
     def _cuts(self, context: Tensor | None) -> tuple[Tails, Tails]:
         """Return the tails of the base at both ends."""
@@ -133,7 +133,7 @@ class TruncatedModule(BaseModule):
         cuts = []
         for points, whole, known in zip(self.points, self.whole, ((-math.inf, 0.0), (0.0, -math.inf)), strict=True):
             nothing = self._at_sites(whole, precise).bool()
-            tails = self.base.log_tails(self._at_sites(points, precise), context)
+            tails = self.base.tails_at(self._at_sites(points, precise), context)
             cuts.append(tuple(torch.where(nothing, end, tail) for end, tail in zip(known, tails, strict=True)))
         low, high = cuts
         return (low[0], low[1]), (high[0], high[1])

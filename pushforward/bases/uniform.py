@@ -82,7 +82,7 @@ class BoxModule(SitesModule):
         log_density = torch.where(outside, -math.inf, torch.full_like(x[..., 0], -self.log_volume))
         return torch.where(supports.any_site(torch.isnan(x), 1), math.nan, log_density)
 
-    def draw(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
+    def draw_sites(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
         u = self.uniform(shape, generator)
         low, high = self._ends(u)
         return torch.minimum(low + (high - low) * u, high)

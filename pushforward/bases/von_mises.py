@@ -72,7 +72,7 @@ class VonMisesModule(SitesModule):
         log_density = _log_density(angle - theta["loc"], self._concentration(theta)).sum(-1)
         return torch.where(supports.any_site(outside, 1), -math.inf, log_density)
 
-    def draw(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
+    def draw_sites(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
         kappa = self._concentration(theta)
         with torch.no_grad():
             angle = self._propose(shape, kappa, generator)

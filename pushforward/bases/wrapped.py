@@ -202,7 +202,7 @@ class WrappedModule(BaseModule):
         self.support = made.support  # type: ignore[assignment]
         self.ends = None if made.support is None else supports.bounds(self.support)
 
-    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+    def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         # torch checks the support only where validation is on; ours holds always, and no formula meets what is outside.
         values, outside = supports.enter(numerics.working(value), self.ends, closed=True)
         log_density = self.holder.distribution().log_prob(values)
@@ -214,7 +214,7 @@ class WrappedModule(BaseModule):
             return log_density
         return torch.where(supports.any_site(outside, len(self.event_shape)), -math.inf, log_density)
 
-    def rsample(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+    def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         if generator is not None:
             raise ValueError(
                 f"base {self.plan!r}: expected no generator, since torch.distributions draws from torch's global one only, got one; "
@@ -224,10 +224,10 @@ class WrappedModule(BaseModule):
         drawn: Tensor = made.rsample() if self.has_rsample else made.sample()
         return drawn
 
-    def log_tails(self, value: Tensor, context: Tensor | None = None) -> Tails:
+    def tails_at(self, value: Tensor, context: Tensor | None = None) -> Tails:
         return _tails(self.holder.distribution(), self._inside(numerics.finer(value)))
 
-    def quantile(self, odds: Tensor, context: Tensor | None = None) -> Tensor:
+    def value_at(self, odds: Tensor, context: Tensor | None = None) -> Tensor:
         made, odds = self.holder.distribution(), numerics.finer(odds)
         if isinstance(made, Normal):
             return made.loc + made.scale * normal_quantile(odds)

@@ -78,13 +78,11 @@ class NessaiFlow(BaseFlow):  # type: ignore[misc]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map data ``(*batch, n_inputs)`` to the base; return values and log-determinant."""
-        out: tuple[Tensor, Tensor] = self.flow.transform.inverse(x, self.flow.inner_context(context))
-        return out
+        return self.flow.to_base(x, context)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map the base to data; return values and log-determinant."""
-        out: tuple[Tensor, Tensor] = self.flow.transform(z, self.flow.inner_context(context))
-        return out
+        return self.flow.from_base(z, context)
 
     def sample(self, n: int, context: Tensor | None = None) -> Tensor:
         return self.flow.sample((n,), context)
@@ -93,10 +91,10 @@ class NessaiFlow(BaseFlow):  # type: ignore[misc]
         return self.flow.log_prob(x, context)
 
     def sample_latent_distribution(self, n: int, context: Tensor | None = None) -> Tensor:
-        return self.flow.base.rsample(torch.Size((n,)), self.flow.inner_context(context))
+        return self.flow.base.rsample((n,), context)
 
     def base_distribution_log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.flow.base.log_prob(z, self.flow.inner_context(context))
+        return self.flow.base.log_prob(z, context)
 
     def forward_and_log_prob(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z, ladj = self.forward(x, context)

@@ -83,10 +83,10 @@ class ConstrainedModule(TransformModule):
         # Says how precise the values are that come in: between layers half formats are float32.
         self.register_buffer("anchor", torch.zeros(()), persistent=False)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._mapped(x, False)
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._mapped(y, True)
 
     def _mapped(self, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:

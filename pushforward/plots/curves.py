@@ -196,7 +196,7 @@ def _evaluate(module: TransformModule, x: Tensor, context: Tensor | None) -> tup
 
 
 def _call(module: TransformModule, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-    y, ladj = module(x.reshape(-1, *module.event_shape), context)
+    y, ladj = module.push(x.reshape(-1, *module.event_shape), context)
     return y.reshape(x.shape), ladj
 
 

@@ -68,7 +68,7 @@ def grid(
     straight = _lines(spans, lines)
     dtype, device = spaces.place(module)
     flat = torch.as_tensor(straight, dtype=dtype, device=device).reshape(-1, 2)
-    values = spaces.chunked(lambda part: torch.cat([(out := module(part, inner))[0], out[1][:, None]], 1), flat)
+    values = spaces.chunked(lambda part: torch.cat([(out := module.push(part, inner))[0], out[1][:, None]], 1), flat)
     if not np.isfinite(values).all():
         raise ValueError(f"grid: expected an extent where the map's values are finite, within its domain, got {spans}")
     bent = values[:, :2].reshape(straight.shape)

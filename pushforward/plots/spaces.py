@@ -82,7 +82,7 @@ def draw(source: Distribution | BaseModule, count: int, context: Tensor | None =
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
         # Not torch.manual_seed, which also seeds devices that are not restored.
         torch.default_generator.manual_seed(0)
-        return source.rsample(torch.Size([count]), context) if isinstance(source, BaseModule) else source.sample(torch.Size([count]))
+        return source.draw(torch.Size([count]), context) if isinstance(source, BaseModule) else source.sample(torch.Size([count]))
 
 
 def ranges(extent: Any, count: int, owner: str) -> list[Range]:

@@ -151,11 +151,11 @@ class AutoregressiveModule(TransformModule):
         earlier = f"earlier {which}" if plan.adjacency is None else f"the {which} its graph names"
         self.sees = f"{earlier} and the context" if self.uses_context else earlier
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         run = self._sequential if self.forward_sequential else self._parallel
         return run(False, x, context)
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         run = self._parallel if self.forward_sequential else self._sequential
         return run(True, y, context)
 

@@ -126,7 +126,7 @@ class BlockAutoregressiveModule(WholeModule):
         self.passes = (1, ROOT_STEPS + 3)
         self.sees = "earlier inputs and the context" if self.uses_context else "earlier inputs"
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         value, weights, biases = self._prepare(x, context)
         h, slope = value, torch.ones_like(value).unsqueeze(-1)
         for index, ((full, own), bias) in enumerate(zip(weights, biases, strict=True)):
@@ -138,7 +138,7 @@ class BlockAutoregressiveModule(WholeModule):
         y, slope = self._joined(value, h, slope.squeeze(-1))
         return self.leave(x, y, torch.log(slope).sum(-1))
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         target, weights, biases = self._prepare(y, context)
         made: list[list[Tensor]] = [[] for _ in weights]  # what each layer is given, feature by feature
         total = target.new_zeros(target.shape[:-1])

@@ -93,10 +93,10 @@ class CouplingModule(TransformModule):
         seen = [f"features {_ranges(passing)}"] if passing else []
         self.sees = " and ".join(seen + ["the context"] * self.uses_context) or "nothing"
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._apply_kernel(False, x, context)
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._apply_kernel(True, y, context)
 
     def _apply_kernel(self, inverse: bool, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:

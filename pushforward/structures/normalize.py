@@ -111,12 +111,12 @@ class ActNormModule(TransformModule):
         self.register_buffer("scale", torch.ones(features))
         self.register_buffer("calibrated", torch.tensor(False))
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y, ladj = self._learned(False, self._features(numerics.working(x)))
         loc, scale = numerics.working(self.loc), numerics.working(self.scale)
         return self._event(loc + scale * y).to(x.dtype), ladj + self.rest * torch.log(scale).sum()
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         loc, scale = numerics.working(self.loc), numerics.working(self.scale)
         x, ladj = self._learned(True, (self._features(numerics.working(y)) - loc) / scale)
         return self._event(x).to(y.dtype), ladj - self.rest * torch.log(scale).sum()
@@ -133,7 +133,7 @@ class ActNormModule(TransformModule):
         return x.mT.reshape(x.shape[:-2] + self.event_shape)
 
     @torch.no_grad()
-    def calibrate(self, y: Tensor, context: Tensor | None = None) -> None:
+    def measure(self, y: Tensor, context: Tensor | None = None) -> None:
         """Measure mean and standard deviation (of the population) of every feature, and put the learned part back to the identity."""
         mean, variance, constant = self._measured(y)
         self._store(mean, torch.where(constant, 1.0, variance) + self.epsilon)
@@ -165,7 +165,7 @@ class BatchNormModule(ActNormModule):
         self.momentum = plan.momentum
 
     @torch.no_grad()
-    def update(self, y: Tensor, context: Tensor | None = None) -> None:
+    def follow(self, y: Tensor, context: Tensor | None = None) -> None:
         """Move the statistics towards those of rows ``(n, *event)`` of the data side; the learned part stays."""
         mean, variance, constant = self._measured(y)
         if not bool(self.calibrated):

@@ -158,12 +158,13 @@ class PartsModule(TransformModule):
         self.domain = _union([part.domain for part in made], self.lengths, self.axes[0], len(event_shape))
         self.codomain = _union([part.codomain for part in made], self.out_lengths, self.axes[1], len(self.out_shape))
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._join([part(v, context) for part, v in zip(self.parts, self._split(x, False), strict=True)], False)
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        values = zip(self.parts, self._split(x, False), strict=True)
+        return self._join([part.push(v, context) for part, v in values], False)  # type: ignore[operator]
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         values = zip(self.parts, self._split(y, True), strict=True)
-        return self._join([part.inverse(v, context) for part, v in values], True)  # type: ignore[operator]
+        return self._join([part.pull(v, context) for part, v in values], True)  # type: ignore[operator]
 
     def _split(self, x: Tensor, inverse: bool) -> tuple[Tensor, ...]:
         lengths = self.out_lengths if inverse else self.lengths
@@ -193,9 +194,9 @@ class PartsModule(TransformModule):
                 raise PlanError(f"part {index}: {error}") from error
         return _union(images, self.out_lengths, self.axes[1], len(self.out_shape))
 
-    def calibrate(self, y: Tensor, context: Tensor | None = None) -> None:
+    def measure(self, y: Tensor, context: Tensor | None = None) -> None:
         for part, value in zip(self.parts, self._split(y, True), strict=True):
-            part.calibrate(value, context)  # type: ignore[operator]
+            part.measure(value, context)  # type: ignore[operator]
 
 
 def _union(each: Sequence[Constraint], lengths: Sequence[int] | None, axis: int, rank: int) -> Constraint:

@@ -74,10 +74,10 @@ class PermuteModule(TransformModule):
         self.reverses = list(order) == list(range(len(order)))[::-1]
         self.register_buffer("back", torch.tensor(back, dtype=torch.long), persistent=False)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._move(x, self.order)
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._move(y, self.back)
 
     def _move(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -210,19 +210,19 @@ class OnAxisModule(TransformModule):
         out.insert(plan.axis % rank, out.pop(own))
         self.out_shape = tuple(out)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        y, ladj = self.module(x.movedim(self.source, self.target), context)
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, ladj = self.module.push(x.movedim(self.source, self.target), context)
         return y.movedim(self.target, self.source), ladj
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, ladj = self.module.inverse(y.movedim(self.source, self.target), context)
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x, ladj = self.module.pull(y.movedim(self.source, self.target), context)
         return x.movedim(self.target, self.source), ladj
 
     def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
         return self.module.map_ends(ends, inverse)
 
-    def calibrate(self, y: Tensor, context: Tensor | None = None) -> None:
-        self.module.calibrate(y.movedim(self.source, self.target), context)
+    def measure(self, y: Tensor, context: Tensor | None = None) -> None:
+        self.module.measure(y.movedim(self.source, self.target), context)
 
-    def update(self, y: Tensor, context: Tensor | None = None) -> None:
-        self.module.update(y.movedim(self.source, self.target), context)
+    def follow(self, y: Tensor, context: Tensor | None = None) -> None:
+        self.module.follow(y.movedim(self.source, self.target), context)

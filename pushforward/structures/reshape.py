@@ -22,10 +22,10 @@ class ReshapeModule(TransformModule):
         super().__init__(plan, event_shape, context_shape)
         self.out_shape = out_shape
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._seen(x, self.event_shape, self.out_shape)
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._seen(y, self.out_shape, self.event_shape)
 
     @staticmethod

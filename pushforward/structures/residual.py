@@ -140,12 +140,12 @@ class ResidualModule(WholeModule):
         self.passes = (1, 2 * STEPS + 3)
         self.sees = "all inputs and the context" if self.uses_context else "all inputs"
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         value, weights, biases = self._prepare(x, context)
         g, jacobian, _ = self._residual(value, weights, biases)
         return self.leave(x, value + g, self._log_det(jacobian))
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         target, weights, biases = self._prepare(y, context)
         x = target
         with torch.no_grad():
@@ -181,7 +181,7 @@ class ResidualModule(WholeModule):
             exact: Number of terms that are always there.
             generator: Where the random numbers come from (None: torch's global generator).
         """
-        value, weights, biases = self._prepare(x, context)
+        value, weights, biases = self._prepare(x, self.admit("x", x, self.event_shape, context))
         g, _, slopes = self._residual(value, weights, biases, jacobian=False)
         device = "cpu" if generator is None else generator.device
         luck = float(torch.rand((), dtype=torch.float64, generator=generator, device=device).clamp(min=1e-300))

@@ -43,17 +43,17 @@ class StandardizeModule(TransformModule):
         self.register_buffer("scale", torch.ones(event_shape))
         self.register_buffer("calibrated", torch.tensor(False))
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         loc, scale = numerics.working(self.loc), numerics.working(self.scale)
         y = loc + scale * numerics.working(x)
         return y.to(x.dtype), torch.log(scale).sum().expand(x.shape[: x.dim() - len(self.event_shape)])
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         loc, scale = numerics.working(self.loc), numerics.working(self.scale)
         x = (numerics.working(y) - loc) / scale
         return x.to(y.dtype), -torch.log(scale).sum().expand(y.shape[: y.dim() - len(self.event_shape)])
 
-    def calibrate(self, y: Tensor, context: Tensor | None = None) -> None:
+    def measure(self, y: Tensor, context: Tensor | None = None) -> None:
         """Measure the mean and the standard deviation (of the population) of every site over the rows of ``y``."""
         rows = y.detach().reshape(-1, *self.event_shape).double()
         if not len(rows):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +14,9 @@ from torch.distributions import TransformedDistribution as TorchTransformedDistr
 from torch.distributions.transforms import Transform
 from torch.distributions.utils import _sum_rightmost
 
-from pushforward.doors import as_size
+from pushforward import supports
+from pushforward.doors import as_size, check_batch, check_tensor
+from pushforward.native.library import transformed
 from pushforward.transforms.compose import context_batch
 from pushforward.transforms.held import Held, released
 from pushforward.transforms.module import forward_with_ladj, inverse_with_ladj
@@ -47,6 +51,8 @@ class TransformedDistribution(nn.Module, TorchTransformedDistribution):
                 hint = "; use ConditionalTransformedDistribution" if hasattr(part, "condition") else ""
                 raise TypeError(f"TransformedDistribution: expected transforms, got {type(part).__name__}{hint}")
         TorchTransformedDistribution.__init__(self, base_distribution, parts, validate_args)
+        # Not torch's default, which is one for the process, and which compiling anything sets to False.
+        self._validate_args = validate_args is None or bool(validate_args)
         self._pairs = True
 
     # torch's class sets and reads these two; here they live in modules.
@@ -77,8 +83,7 @@ class TransformedDistribution(nn.Module, TorchTransformedDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of ``(*batch, *event)`` as ``(*batch)``, in one pass of each transform."""
-        if self._validate_args:
-            self._validate_sample(value)
+        inside = self._inside(value)
         rank = len(self.event_shape)
         total: Any = 0.0
         for transform in reversed(self.transforms):
@@ -86,7 +91,7 @@ class TransformedDistribution(nn.Module, TorchTransformedDistribution):
             total = total + _sum_rightmost(ladj, rank - transform.codomain.event_dim)
             rank += transform.domain.event_dim - transform.codomain.event_dim
         out: Tensor = self._base_log_prob(value, rank) + total
-        return out
+        return out if inside is None else torch.where(inside, out, -math.inf)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw ``(*sample_shape, *batch, *event)`` without gradients."""
@@ -133,8 +138,27 @@ class TransformedDistribution(nn.Module, TorchTransformedDistribution):
             if hasattr(transform, "clear_cache"):
                 transform.clear_cache()
 
+    def _inside(self, value: Tensor) -> Tensor | None:
+        """Return which events are in the support (None: all are); raise ValueError for others, unless ``validate_args`` is False."""
+        check_tensor(self, "value", value, self.event_shape, None, None)
+        check_batch(self, "value", value.shape[: value.dim() - len(self.event_shape)], self.batch_shape)
+        inside: Tensor = self.support.check(value)
+        if not self._validate_args or torch.compiler.is_compiling() or transformed():
+            return inside | supports.any_site(torch.isnan(value), len(self.event_shape))
+        if not bool(inside.all()):
+            place = tuple((~inside).nonzero()[0].tolist())
+            raise ValueError(
+                f"{self.label()}: expected value to be in {supports.name(self.support)}, got others, the first at {place}; "
+                "validate_args=False gives them the density 0"
+            )
+        return None
+
+    def label(self) -> str:
+        """Return what errors begin with."""
+        return type(self).__name__
+
     def _base_log_prob(self, value: Tensor, rank: int) -> Tensor:
-        base = self.base_dist
+        base = self.base_dist if self._validate_args else _lax(self.base_dist)
         return _sum_rightmost(base.log_prob(value), rank - len(base.event_shape))
 
     def _mapped(self, value: Tensor) -> Tensor:
@@ -148,3 +172,13 @@ class TransformedDistribution(nn.Module, TorchTransformedDistribution):
         return torch.Size() if once_each else shape
 
     __hash__ = nn.Module.__hash__
+
+
+def _lax(distribution: Any) -> Any:
+    """Return a distribution, and those inside it, without validation: what a value outside the support comes from may be no number."""
+    if isinstance(distribution, nn.Module):
+        return distribution
+    made = copy.copy(distribution)
+    inner = {name: _lax(value) for name, value in vars(made).items() if isinstance(value, Distribution)}
+    vars(made).update(inner, _validate_args=False)
+    return made

@@ -25,15 +25,13 @@ class Elements(TransformModule):
         self.uses_context, self.sees = layer.uses_context, layer.sees
         self.domain, self.codomain = layer.domain, layer.codomain
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._apply_kernel(False, x, context)
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._apply_kernel(True, y, context)
 
     def _apply_kernel(self, inverse: bool, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        if x.dim() and x.shape[-1] not in (1, self.places):
-            raise ValueError(f"{self.plan!r}: expected values of shape (*batch, {self.places}), got {tuple(x.shape)}")
         theta = self.layer.parameters_of.flat(None, context if self.uses_context else None)
         # Place by place: the parameters of one place are a row, and each number is scored alone.
         rows = theta.unflatten(-1, (-1, self.places)).mT
@@ -56,16 +54,16 @@ class NormElements(Elements):
 
     layer: ActNormModule
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        y, ladj = super().forward(x)
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, ladj = super().push(x)
         return (self.layer.loc + self.layer.scale * y).to(x.dtype), ladj + torch.log(self.layer.scale)
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, ladj = super().inverse((y - self.layer.loc) / self.layer.scale)
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x, ladj = super().pull((y - self.layer.loc) / self.layer.scale)
         return x.to(y.dtype), ladj - torch.log(self.layer.scale)
 
-    def update(self, y: Tensor, context: Tensor | None = None) -> None:
-        self.layer.update(y.reshape(-1, self.places))
+    def follow(self, y: Tensor, context: Tensor | None = None) -> None:
+        self.layer.follow(y.reshape(-1, self.places))
 
 
 class Along(TransformModule):
@@ -76,11 +74,11 @@ class Along(TransformModule):
         self.layer, self.dim = layer, dim
         self.uses_context, self.sees = layer.uses_context, layer.sees
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._moved(self.layer, x, context)
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._moved(self.layer.push, x, context)
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._moved(self.layer.inverse, y, context)
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._moved(self.layer.pull, y, context)
 
     def _moved(self, both: Both, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         beside = -self.dim - 1
@@ -100,12 +98,12 @@ class Sized(TransformModule):
         self.uses_context = context_shape is not None
         self.domain, self.codomain = getattr(plan, "domain", self.domain), getattr(plan, "codomain", self.codomain)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.for_event(x.shape[x.dim() - self.rank :], x)(x, context)  # type: ignore[no-any-return]
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.for_event(x.shape[x.dim() - self.rank :], x).push(x, context)
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         event = self.plan.shape_before(tuple(y.shape[y.dim() - self.plan.out_dim :])) if not self.once else y.shape[y.dim() - self.rank :]
-        return self.for_event(event, y).inverse(y, context)
+        return self.for_event(event, y).pull(y, context)
 
     def for_event(self, event: Shape, like: Tensor) -> TransformModule:
         """Return the layer for events of a shape, on the device of some values."""

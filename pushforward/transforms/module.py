@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import Transform
 
+from pushforward import doors
+
 
 class TransformModule(Transform, nn.Module):
     """A `torch.distributions.Transform` that is an `nn.Module`: what a learnable transform derives from.
@@ -31,6 +33,14 @@ class TransformModule(Transform, nn.Module):
         super().__init__(cache_size=0)
 
     __hash__ = nn.Module.__hash__
+
+    def label(self) -> str:
+        """Return the class's name: what errors begin with."""
+        return type(self).__name__
+
+    def admit(self, what: str, value: Any) -> None:
+        """Raise TypeError or ValueError unless a value is a tensor of the parameters' precision, where they are."""
+        doors.check_tensor(self, what, value, (), *doors.place(self))
 
     @property
     def inv(self) -> TransformModule:

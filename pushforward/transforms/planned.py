@@ -74,13 +74,12 @@ class Planned(TransformModule):
         return (*self.context_batch, self.layer.places) if isinstance(self.layer, Elements) else self.context_batch
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        self._check(x.shape)
-        y, ladj = self.layer(x, self.context)
-        return y, ladj
+        self._admit("x", x)
+        return self.layer.push(x, self.context)
 
     def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        self._check(y.shape)
-        return self.layer.inverse(y, self.context)
+        self._admit("y", y)
+        return self.layer.pull(y, self.context)
 
     def _call(self, x: Tensor) -> Tensor:
         return self.call_and_ladj(x)[0]
@@ -106,6 +105,8 @@ class Planned(TransformModule):
 
     def _check(self, shape: Sequence[int]) -> None:
         """Raise ValueError unless values of a shape have enough axes, and those of the layer."""
+        if isinstance(self.layer, Elements) and (not shape or shape[-1] != self.layer.places):
+            raise ValueError(f"{self.label()}: expected values of shape (*batch, {self.layer.places}), got {tuple(shape)}")
         wanted: tuple[Any, ...] = ("?",) * self.rank
         if isinstance(self.layer, Along) and self.layer.event_shape:
             wanted = (*self.layer.event_shape, *wanted[1:])
@@ -113,13 +114,18 @@ class Planned(TransformModule):
             wanted = self.layer.event_shape
         got = tuple(shape[len(shape) - self.rank :])
         if len(shape) < self.rank or any(a not in ("?", b) for a, b in zip(wanted, got, strict=True)):
-            raise ValueError(f"{type(self).__name__}: expected values of shape (*batch, {', '.join(map(str, wanted))}), got {tuple(shape)}")
+            raise ValueError(f"{self.label()}: expected values of shape (*batch, {', '.join(map(str, wanted))}), got {tuple(shape)}")
         if self.context is not None:
             broadcast(tuple(shape[: len(shape) - self.rank]), self._own_batch, f"{self.plan!r}: the batch of the values")
 
+    def _admit(self, what: str, value: Any) -> None:
+        self.admit(what, value)
+        self._check(value.shape)
+
     def update(self, y: Tensor) -> None:
         """Move what follows the data of a training step (`BatchNorm`) by rows of the data side; most transforms have nothing to move."""
-        self.layer.update(y)
+        self._admit("y", y)
+        self.layer.follow(y)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         # The order is a part of the plan: with another one, the layer is built anew around the same parameters.

@@ -65,6 +65,7 @@ class Normalize(Fixed):
     codomain = Sphere()
 
     def _inverse(self, y: Tensor) -> Tensor:
+        self._admit("y", y)
         return y
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pushforward import supports
+from pushforward import doors, supports
 from pushforward.kernels import simplex
 from pushforward.spec import PlanError
 from pushforward.transforms.fixed import SoftplusTransform
@@ -73,10 +73,12 @@ class LowerCholeskyAffine(TransformModule):
         _keep(self, "scale_tril", scale_tril)
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self._admit("x", x)
         y = torch.matmul(self.scale_tril, x.unsqueeze(-1)).squeeze(-1) + self.loc
         return y, self._ladj(y)
 
     def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        self._admit("y", y)
         x: Tensor = torch.linalg.solve_triangular(self.scale_tril, (y - self.loc).unsqueeze(-1), upper=False).squeeze(-1)
         return x, -self._ladj(x)
 
@@ -88,6 +90,11 @@ class LowerCholeskyAffine(TransformModule):
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         return self._ladj(x)
+
+    def _admit(self, what: str, value: Tensor) -> None:
+        doors.check_tensor(self, what, value, self.loc.shape[-1:], self.loc.dtype, self.loc.device)
+        batch = torch.broadcast_shapes(self.loc.shape[:-1], self.scale_tril.shape[:-2])
+        doors.check_batch(self, what, value.shape[:-1], batch)
 
     def _ladj(self, x: Tensor) -> Tensor:
         return self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1).expand(x.shape[:-1])
@@ -111,13 +118,21 @@ class SoftplusLowerCholeskyTransform(TransformModule):
     bijective = False
 
     def _call(self, x: Tensor) -> Tensor:
+        self._admit_matrix("x", x)
         return x.tril(-1) + SoftplusTransform().call_and_ladj(x.diagonal(dim1=-2, dim2=-1))[0].diag_embed()
 
     def _inverse(self, y: Tensor) -> Tensor:
+        self._admit_matrix("y", y)
         return y.tril(-1) + SoftplusTransform().inverse_and_ladj(y.diagonal(dim1=-2, dim2=-1))[0].diag_embed()
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        self._admit_matrix("x", x)
         return SoftplusTransform().call_and_ladj(x.diagonal(dim1=-2, dim2=-1))[1].sum(-1)
+
+    def _admit_matrix(self, what: str, value: Tensor) -> None:
+        self.admit(what, value)
+        if value.dim() < 2 or value.shape[-1] != value.shape[-2]:
+            raise ValueError(f"{self.label()}: expected {what} as square matrices (*batch, n, n), got {tuple(value.shape)}")
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)
@@ -132,12 +147,15 @@ class UnitLowerCholeskyTransform(SoftplusLowerCholeskyTransform):
     codomain = supports.LowerCholesky("unit")
 
     def _call(self, x: Tensor) -> Tensor:
+        self._admit_matrix("x", x)
         return x.tril(-1) + torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
 
     def _inverse(self, y: Tensor) -> Tensor:
+        self._admit_matrix("y", y)
         return y
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        self._admit_matrix("x", x)
         return x.new_zeros(x.shape[:-2])
 
 

@@ -60,17 +60,18 @@ class Passes:
     def __init__(self, flow, monkeypatch):
         self.forward = self.inverse = 0
         self.nets = []
-        inverse = flow.transform.inverse
-
-        def spy(*args):
-            self.inverse += 1
-            return inverse(*args)
-
-        monkeypatch.setattr(flow.transform, "inverse", spy)
-        flow.transform.register_forward_hook(lambda *_: setattr(self, "forward", self.forward + 1))
+        for count, name in (("forward", "push"), ("inverse", "pull")):
+            monkeypatch.setattr(flow.transform, name, self._counted(count, getattr(flow.transform, name)))
         for index, part in enumerate(m for m in flow.modules() if type(m).__name__ == "Perceptron"):
             self.nets.append(0)
             part.register_forward_hook(lambda *_, i=index: self.nets.__setitem__(i, self.nets[i] + 1))
+
+    def _counted(self, count, function):
+        def spy(*args):
+            setattr(self, count, getattr(self, count) + 1)
+            return function(*args)
+
+        return spy
 
 
 # One pass to draw and score

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pushforward.contrib.conversion.masks import masks_of
 from pushforward.dense import Dense
 from pushforward.nets import MLP
-from pushforward.parameters import Mask, Net
+from pushforward.parameters import Mask, Net, NetModule
 from pushforward.perceptron import ACTIVATIONS, Entrance, Perceptron
 from pushforward.spec import PlanError
 
@@ -119,11 +119,11 @@ class ResidualBlock(nn.Module):
         return out
 
 
-class ResidualNetwork(nn.Module):
+class ResidualNetwork(NetModule):
     """A built residual network."""
 
     def __init__(self, plan: CopiedResidual, inputs: int, outputs: int, context: int, sees: Mask | None) -> None:
-        super().__init__()
+        super().__init__(inputs, context)
         enter, *hidden, leave = masks_of(plan, sees, None if plan.shares is None else (plan.shares, plan.shares), 2)
         shifted = plan.context == "shift" and context > 0
         self.activation = plan.activation
@@ -132,8 +132,8 @@ class ResidualNetwork(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(plan, context, hidden[0]) for _ in range(plan.blocks))
         self.leave = Dense(plan.width, outputs, leave)
 
-    def forward(self, x: Tensor | None, context: Tensor | None = None) -> Tensor:
-        h = self.enter(x, context)
+    def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
+        h = self.enter(x, None if self.shift is not None else context)
         if self.shift is not None:
             h = h + ACTIVATIONS[self.activation](self.shift(context))
         for block in self.blocks:

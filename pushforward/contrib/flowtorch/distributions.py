@@ -12,7 +12,6 @@ from torch.distributions import Distribution, Independent
 from pushforward import flow
 from pushforward.bases.wrapped import WrappedModule
 from pushforward.contrib.flowtorch.lazy import Built, Sizes, common, opened
-from pushforward.doors import check_tensor
 from pushforward.spec import PlanError
 from pushforward.targets import Funnel
 from pushforward.targets.target import Source
@@ -58,8 +57,7 @@ class Flow(flow.Flow):
 
     def rnormalize(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         """Return where on the base side ``(*batch, *event)`` of the data comes from, with gradients."""
-        check_tensor("value", value, self.event_shape, self.dtype, self.device)
-        return self.transform.inverse(value, self.inner_context(context))[0]
+        return self.to_base(value, context)[0]
 
     def normalize(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         """Return where on the base side ``(*batch, *event)`` of the data comes from, without gradients."""

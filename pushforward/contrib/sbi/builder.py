@@ -100,7 +100,7 @@ def _build(
         if outside:
             raise ValueError(f"density_estimator: expected values in the support, got {outside} of {len(value)} rows outside; see support=")
         if scores[0] != "none":
-            hand_down("calibrate", supports.leave(value, supports.limits(flow.support)), context, flow.transform, flow.base)
+            hand_down("measure", supports.leave(value, supports.limits(flow.support)), context, flow.transform, flow.base)
     return FlowEstimator(flow, conditions)
 
 

@@ -129,13 +129,10 @@ class FlowRegressor(RegressorMixin, FlowEstimator):  # type: ignore[misc]
 
     def _push(self, z: Tensor, X: Any) -> Array:
         """Map base values ``(k, targets)`` to y given each row, ``(n, k, targets)``."""
-        flow, c, units = self.flow_, self._context(X), self.flow_.context_units
-        assert units is not None
+        flow, c = self.flow_, self._context(X)
 
         def images(context: Tensor) -> Tensor:
-            inner = units.inverse(context)[0]
-            y: Tensor = flow.transform(z[:, None].expand(-1, len(context), -1), inner)[0]
-            return y.transpose(0, 1)
+            return flow.from_base(z[:, None].expand(-1, len(context), -1), context)[0].transpose(0, 1)
 
         return in_parts(images, max(1, VALUES // z.numel()), c).reshape(len(c), len(z), *self._shape)
 

@@ -11,7 +11,6 @@ from torch.distributions import Distribution, Transform, constraints
 from torch.distributions.constraints import Constraint
 
 from pushforward import supports
-from pushforward.doors import check_tensor
 from pushforward.flow import Flow
 from pushforward.parameters import Parameters
 
@@ -56,9 +55,8 @@ class ZukoFlow(zuko.flows.Flow):  # type: ignore[misc]
 
     def forward(self, c: Tensor | None = None) -> Any:
         """Return the ``zuko.distributions.NormalizingFlow`` for a context ``(*batch, context)``."""
-        context = self.flow.inner_context(c)
-        base = ZukoBase(self.flow, context, self.flow.batch_of(context))
-        return zuko.distributions.NormalizingFlow(ZukoTransform(self.flow, context), base)
+        base = ZukoBase(self.flow, c, self.flow.condition(c).batch_shape)
+        return zuko.distributions.NormalizingFlow(ZukoTransform(self.flow, c), base)
 
     @property
     def transforms(self) -> list[Hyper]:
@@ -103,10 +101,7 @@ class ZukoTransform(Transform):
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the image of ``(*batch, *event)`` and the log-determinant ``(*batch)``."""
-        module = self.flow.transform
-        shape = self.flow.base.event_shape if self.is_forward else self.flow.event_shape
-        check_tensor("value", x, shape, self.flow.dtype, self.flow.device)
-        return module(x, self.context) if self.is_forward else module.inverse(x, self.context)
+        return self.flow.from_base(x, self.context) if self.is_forward else self.flow.to_base(x, self.context)
 
     def _call(self, x: Tensor) -> Tensor:
         return self.call_and_ladj(x)[0]
