@@ -1,7 +1,10 @@
 PYTHON ?= python3
+VERSION ?= 2.14.1
+OTHERS ?=
 BIN := .venv/bin
 
-.PHONY: install test test-heavy test-grid test-peers test-interop fuzz lint types demo catalogue numerics bench clean
+.PHONY: install test test-heavy test-grid test-peers test-interop test-processors test-rates test-torch test-sanitizers fuzz lint types
+.PHONY: demo catalogue numerics bench clean
 
 install: .venv/installed
 
@@ -33,6 +36,18 @@ test-interop: .venv-interop/installed
 SECONDS ?= 300
 fuzz: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+# All suites as other processors, libraries and numbers of threads would run them: hours. WORDS="MKL simulated" chooses settings.
+test-processors: install .venv-interop/installed
+	$(BIN)/python scripts/processors.py $(WORDS)
+
+# How often the tests of quality pass from 20 starts, and with what margins: hours. WORDS="founding" chooses tests.
+test-rates: install
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/rates.py $(WORDS)
+
+# The suite on another torch, in an environment of its own: make test-torch VERSION=2.14.1, and PYTHON=... for another Python.
+test-torch: .venv-torch-$(VERSION)/installed
+	OMP_NUM_THREADS=1 .venv-torch-$(VERSION)/bin/python -m pytest -q -n 2 --durations=10 -m "not heavy"
 
 lint: install
 	$(BIN)/ruff check .
@@ -66,5 +81,12 @@ bench: install .venv-peers/installed
 	.venv-interop/bin/python -m pip install --quiet --constraint constraints.txt --requirement tests/interop/requirements.txt --editable .
 	touch $@
 
+# Everything as in constraints.txt except torch, and what is pinned beside it in OTHERS: OTHERS="numpy==1.26.0 safetensors==0.4.3".
+.venv-torch-%/installed: pyproject.toml setup.py constraints.txt $(wildcard pushforward/native/src/*)
+	test -x .venv-torch-$*/bin/python || $(PYTHON) -m venv .venv-torch-$*
+	sed 's/^torch==.*/torch==$*/' constraints.txt > .venv-torch-$*/constraints.txt
+	.venv-torch-$*/bin/python -m pip install --quiet --constraint .venv-torch-$*/constraints.txt --editable ".[all,dev]" $(OTHERS)
+	touch $@
+
 clean:
-	rm -rf .venv .venv-peers .venv-interop out sbi-logs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers .venv-interop .venv-torch-* out sbi-logs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from pushforward.native.library import transformed
 from pushforward.parameters import Mask
 
-# Below this many rows BLAS sums in another order; padded up to it, a row gives the same bits alone and in a batch.
+# To BLAS one row is a matrix and a vector, which it sums in another way; padded up to this many, a row alone is a small batch. How it sums
+# a batch of a certain size is its own affair: on some processors a row alone is a few roundings off what it is in a batch all the same.
 FEW_ROWS = 4
 # Outputs that are multiplied together, and the least size of a layer that is taken in blocks: below, the products are too small to gain.
 BLOCK, LEAST = 128, 512
@@ -79,7 +80,7 @@ def _blocks(mask: Mask) -> tuple[Block, ...]:
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return ``x W' + b``, the same for a row alone as in a batch."""
+    """Return ``x W' + b``, for a row alone within roundings of what it is in a batch."""
     x = x.to(weight.dtype)
     rows = math.prod(x.shape[:-1])
     if 0 < rows < FEW_ROWS:

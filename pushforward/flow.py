@@ -403,7 +403,7 @@ class ConditionedFlow(Distribution):
 
 
 def load(path: str | os.PathLike[str]) -> Flow:
-    """Read a flow that `Flow.save` wrote: bit for bit the same. Names are looked up among known plans; nothing is unpickled.
+    """Read a flow that `Flow.save` wrote: the same plan and numbers. Names are looked up among known plans; nothing is unpickled.
 
     Raises:
         FileNotFoundError: There is no such file.

@@ -356,6 +356,32 @@ def test_the_import_changes_nothing_outside(modules):
     assert fresh(code.replace("IMPORT", f"import {modules}")) == []
 
 
+def test_what_users_do_says_nothing():
+    """Not even where warnings are errors, as in the tests of a user's own."""
+    assert (
+        fresh("""
+        import copy, json, pickle, tempfile
+        import torch
+        import pushforward as pf
+
+        flow, x, c = pf.NSF(2, 3, transforms=1, widths=(8,)), torch.randn(64, 2), torch.randn(64, 3)
+        pf.fit(flow, x, c, epochs=2, progress=False)
+        target = pf.MAF(2, transforms=1, widths=(8,))
+        pf.fit_target(target, lambda z: -z.square().sum(-1), steps=4, progress=False)
+        (-flow.log_prob(x, c).mean()).backward()
+        flow.rsample((5,), c[0]).sum().backward()
+        torch.func.vmap(flow.log_prob)(x, c), torch.func.jacrev(flow.log_prob)(x[:1], c[:1])
+        torch.autograd.functional.hessian(lambda v: flow.log_prob(v, c[0]), x[0])
+        with tempfile.TemporaryDirectory() as folder:
+            flow.save(f"{folder}/flow.safetensors")
+            pf.load(f"{folder}/flow.safetensors").sample((3,), c[0])
+        copy.deepcopy(flow), pickle.loads(pickle.dumps(flow)), str(flow.describe(batch=64)), flow.double().bfloat16()
+        print(json.dumps([]))
+    """)
+        == []
+    )
+
+
 def test_what_is_public_is_there():
     for module in (pushforward, pushforward.bijectors, pushforward.distributions, pushforward.transforms):
         assert len(set(module.__all__)) == len(module.__all__)

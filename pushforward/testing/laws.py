@@ -84,8 +84,8 @@ def _shape(value: int | Sequence[int]) -> tuple[int, ...]:
 
 
 LAWS: tuple[Law, ...] = (
-    Law("round trip, float32, in roundings", 4, accuracy.round_trip_units(1.0)),
-    Law("round trip, float32, parameters x10, in roundings", 16, accuracy.round_trip_units(10.0)),
+    Law("round trip, float32, in roundings", 4, accuracy.round_trip_units(1.0, 4)),
+    Law("round trip, float32, parameters x10, in roundings", 16, accuracy.round_trip_units(10.0, 16)),
     Law("round trip, float64, in units of 1e-11", 1, accuracy.round_trip(torch.float64, 1.0, 1e-11)),
     Law("round trip, float32, in units of 2e-5", 1, accuracy.round_trip(torch.float32, 1.0, 2e-5)),
     Law("round trip, float32, parameters x10, in units of 1e-3", 1, accuracy.round_trip(torch.float32, 10.0, 1e-3)),

@@ -78,7 +78,8 @@ def fit(
         compile: Compile the loss and its gradient with torch.compile: True, or one of its modes; ``"reduce-overhead"`` replays CUDA graphs.
             Worth its minute on a GPU; on a CPU the library's own kernels are as fast without.
         precision: ``"bfloat16"`` (or ``"float16"``) lets networks compute in it, by torch.autocast; kernels and densities stay in float32.
-        seed: Seed of the split, the order of rows and what layers draw: the same seed gives the same bits.
+        seed: Seed of the split, the order of rows and what layers draw: the same seed gives the same on one machine.
+            Between processors and numbers of threads roundings differ, and training magnifies them.
         progress: Show epochs and losses on stderr.
         callback: Called with the history after each epoch; training ends when it returns True.
 

@@ -204,7 +204,7 @@ class GridLaw:
 
 F32, F64 = torch.float32, torch.float64
 LAWS = (
-    GridLaw("round trip, in roundings", F32, accuracy.round_trip_units(1.0), {NEW: 4, X1: 4}),
+    GridLaw("round trip, in roundings", F32, accuracy.round_trip_units(1.0, 4), {NEW: 4, X1: 4}),
     GridLaw("round trip, large parameters", F32, round_trip(F32, 1e-3), {X3: 1, X10: 1}, chain=SMALL),
     GridLaw("round trip at knots, edges, denormals, |x| <= 10", F32, accuracy.knots, {X1: 1, X10: 1}, SMALL, chain=0),
     GridLaw("any x up to 1e30", F32, accuracy.anywhere, {X1: 0, X10: 0}, SMALL),

@@ -1,0 +1,140 @@
+"""Run the tests of quality from many starts, and print how often each passes and its margins: ``make test-rates``.
+
+    python scripts/rates.py                      every test of `TESTS` from 20 starts, and every page of `PAGES` on 20 processors
+    python scripts/rates.py --starts 5 founding  the tests whose names have one of these words
+
+A start moves the seeds of torch and numpy, from which first weights, data and batches are drawn: a wider spread than roundings make. Pages
+print what one seed gives, so they are run as they are, on simulated processors that round differently (tests/other_processor.py).
+
+For each comparison of two numbers in a test, the margin is how far the figure is on the right side of its bar; `sigma` is the mean margin
+in standard deviations over the starts. Below 4, another start may fail. Where most starts are alike, look at the least margin as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+TESTS = [
+    "tests/test_founding.py::test_your_first_flow",
+    "tests/test_founding_pyro.py",
+    "tests/test_fit_quality.py",
+    *(f"tests/test_fit.py::test_{name}" for name in ("reaches_the_quality", "weights")),
+    "tests/test_sklearn.py",
+    "tests/test_variational.py",
+    "tests/test_demo.py::test_the_demo_made_small",
+]
+PAGES = ["tests/test_docs.py::test_code_runs_and_prints_what_the_page_says"]
+NUMBER = r"-?(?:\d+\.?\d*(?:e[+-]?\d+)?|inf)"
+COMPARED = re.compile(rf"^(?:assert )?(?:tensor\()?({NUMBER})\)? (<=|<|>=|>|==) (?:tensor\()?({NUMBER})\)?(?: ± ({NUMBER}))?$")
+
+
+def margin(explanation: str) -> float | None:
+    """Return how far the figure of a comparison is on the right side, or None where it does not compare two numbers.
+
+    >>> margin("1.5 <= 1.65"), margin("3.0 > 1.0"), margin("1.46 == 1.45 ± 0.03")
+    (0.15, 2.0, 0.02)
+    """
+    found = COMPARED.match(explanation.split("\n")[0].strip())
+    if found is None:
+        return None
+    left, right = float(found[1]), float(found[3])
+    if found[2] == "==":
+        return None if found[4] is None else round(float(found[4]) - abs(left - right), 12)
+    return round(right - left if found[2] in ("<", "<=") else left - right, 12)
+
+
+class Recorder:
+    """Notes of each test whether it passed, and of each assertion its margin."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, str] = {}
+        self.margins: dict[str, float] = {}
+
+    def note(self, item, lineno, original, explanation):
+        value = margin(explanation)
+        if value is not None:
+            key = f"{item.nodeid} {original}"
+            self.margins[key] = min(value, self.margins.get(key, value))
+
+    def pytest_assertion_pass(self, item, lineno, orig, expl):
+        self.note(item, lineno, orig, expl)
+
+    def pytest_runtest_makereport(self, item, call):
+        if call.excinfo is not None:
+            self.results[item.nodeid] = "failed"
+            entry = call.excinfo.traceback[-1]
+            self.note(item, entry.lineno + 1, str(entry.statement).strip().removeprefix("assert "), str(call.excinfo.value))
+        elif call.when == "call":
+            self.results.setdefault(item.nodeid, "passed")
+
+
+def child(start: int, nodes: list[str], out: str) -> int:
+    """Run tests in this process with moved seeds, and write what came of them."""
+    import numpy as np
+    import pytest
+    import torch
+
+    if not os.environ.get("PUSHFORWARD_TEST_BLAS"):
+        seed, of_numpy = torch.manual_seed, np.random.seed
+        torch.manual_seed = lambda value: seed(int(value) + 1000 * start)
+        np.random.seed = lambda value=None: of_numpy(None if value is None else value + 1000 * start)
+    recorder = Recorder()
+    arguments = ["-q", "-p", "no:cacheprovider", "-o", "enable_assertion_pass_hook=true", "--tb=no"]
+    code = pytest.main([*arguments, *nodes], plugins=[recorder])
+    Path(out).write_text(json.dumps([recorder.results, recorder.margins]))
+    return int(code)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", help="run the tests whose names have one of these words (none: all)")
+    parser.add_argument("--starts", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="the number of the first start")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        return child(int(given.child[0]), given.words, given.child[1])
+    results: dict[str, list[str]] = {}
+    margins: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for start in range(given.first, given.first + given.starts):
+            for nodes in (TESTS, PAGES):
+                chosen = [node for node in nodes if not given.words or any(word in node for word in given.words)]
+                if not chosen:
+                    continue
+                # Assertions are rewritten to tell what they compared, in modules of their own.
+                more = {"PYTHONPYCACHEPREFIX": f"{folder}/cache", "PYTHONPATH": str(ROOT)}
+                if nodes is PAGES and start:
+                    more["PUSHFORWARD_TEST_BLAS"] = f"other{start}"
+                out = f"{folder}/{start}.json"
+                command = [sys.executable, __file__, "--child", str(start), out, *chosen]
+                subprocess.run(command, cwd=ROOT, env=os.environ | more, stdout=subprocess.DEVNULL)
+                found, values = json.loads(Path(out).read_text())
+                for name, result in found.items():
+                    results.setdefault(name, []).append(result)
+                for name, value in values.items():
+                    margins.setdefault(name, []).append(value)
+                print(f"start {start}: {sum(r == 'passed' for r in found.values())} of {len(found)} pass", file=sys.stderr, flush=True)
+    print("| test | passed |\n| --- | --- |")
+    for name, each in results.items():
+        print(f"| {name} | {each.count('passed')} of {len(each)} |")
+    print("\n| assertion | least margin | mean | deviation | sigma |\n| --- | --- | --- | --- | --- |")
+    for name, values in margins.items():
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        sigma = f"{statistics.mean(values) / spread:.1f}" if spread else "-"
+        print(f"| {name} | {min(values):.4g} | {statistics.mean(values):.4g} | {spread:.2g} | {sigma} |")
+    return int(any("failed" in each for each in results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
