@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install test test-heavy test-grid test-peers test-interop lint types demo catalogue numerics bench clean
+.PHONY: install test test-heavy test-grid test-peers test-interop fuzz lint types demo catalogue numerics bench clean
 
 install: .venv/installed
 
@@ -28,6 +28,11 @@ test-peers: .venv-interop/installed
 # Other people's tools with flows of this library, end to end.
 test-interop: .venv-interop/installed
 	OMP_NUM_THREADS=1 .venv-interop/bin/python -m pytest -q -n 2 --durations=10 tests/interop
+
+# Random cases, right and wrong, for as many seconds; `python -m tests.fuzz --help` says how to do one again.
+SECONDS ?= 300
+fuzz: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 lint: install
 	$(BIN)/ruff check .
