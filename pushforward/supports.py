@@ -31,8 +31,8 @@ class Structured(Constraint):
         raise NotImplementedError
 
     def settle(self, value: Tensor) -> Tensor:
-        """Return values moved off the edge of the set onto which rounding may have put them."""
-        return value
+        """Return values moved into the set where rounding has put them onto its edge, or beyond what numbers can hold."""
+        raise NotImplementedError
 
     def check(self, value: Tensor) -> Tensor:
         return self.matches(value, tolerance(value.dtype))
@@ -77,6 +77,9 @@ class Ordered(Structured):
     def member(self, z: Tensor) -> Tensor:
         return torch.cumsum(0.1 + torch.sigmoid(z), -1)
 
+    def settle(self, value: Tensor) -> Tensor:
+        return _rising(torch.clamp(value, min=_after(0.0, 1, value.dtype)) if self.positive else value)
+
 
 @dataclass(frozen=True)
 class LowerCholesky(Structured):
@@ -105,6 +108,15 @@ class LowerCholesky(Structured):
         matrix = below + eye
         return matrix / torch.linalg.vector_norm(matrix, dim=-1, keepdim=True) if self.diagonal == "rows" else matrix
 
+    def settle(self, value: Tensor) -> Tensor:
+        info = torch.finfo(value.dtype)
+        finite = torch.clamp(value, info.min, info.max)
+        if self.diagonal == "unit":
+            return finite
+        # The square of what is left of a row of length 1 is a divisor.
+        least = math.sqrt(info.tiny) if self.diagonal == "rows" else _after(0.0, 1, value.dtype)
+        return torch.where(_diagonal(value), torch.clamp(finite, min=least), finite)
+
 
 @dataclass(frozen=True)
 class PositiveDefinite(Structured):
@@ -131,6 +143,20 @@ class PositiveDefinite(Structured):
         product = torch.matmul(factor, factor.mT)
         # What is not the same by rounding alone is made the same.
         return 0.5 * (product + product.mT)
+
+    def settle(self, value: Tensor) -> Tensor:
+        r"""Return values of which a Cholesky decomposition succeeds, whoever computes it: the others with smaller numbers off the diagonal.
+
+        With u the rounding unit, the scaled matrix :math:`H_{ij} = a_{ij} / \sqrt{a_{ii} a_{jj}}` of a product of factors is off by
+        :math:`D (D + 1) u` at most, and the decomposition succeeds where the least eigenvalue of H is above that, and only where it is
+        above minus that. Where the diagonal is taken smaller by twice the bound and it still succeeds, it does so for certain without.
+        Source: On Floating Point Errors in Cholesky (Demmel, 1989).
+        """
+        side, on = value.shape[-1], _diagonal(value)
+        bound = side * (side + 1) * torch.finfo(value.dtype).eps / 2
+        precise = value.detach().float() if value.dtype in (torch.bfloat16, torch.float16) else value.detach()
+        singular = torch.linalg.cholesky_ex(torch.where(on, (1 - 2 * bound) * precise, precise)).info != 0
+        return torch.where(singular[..., None, None] & ~on, (1 - 4 * bound) * value, value)
 
 
 @dataclass(frozen=True)
@@ -288,6 +314,27 @@ def inner_point(lower: float, upper: float) -> float:
     if lower == -math.inf:
         return min(upper - 1.0, 0.0)
     return lower + 1.0 if upper == math.inf else 0.5 * (lower + upper)
+
+
+def _diagonal(like: Tensor) -> Tensor:
+    """Return which numbers of matrices stand on the diagonal."""
+    return torch.eye(like.shape[-1], dtype=torch.bool, device=like.device)
+
+
+def _rising(value: Tensor) -> Tensor:
+    """Return vectors whose numbers rise, each by one rounding at least: those that do not are moved up to the next number that does."""
+    kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[value.dtype.itemsize]
+    info = torch.finfo(value.dtype)
+    # Finite numbers in order are whole numbers in order: their bits, read as such, and turned round for the negative ones.
+    turned = lambda bits: torch.where(bits < 0, torch.iinfo(kind).min - bits, bits)  # noqa: E731
+    place = turned(torch.clamp(value.detach(), info.min, info.max).nan_to_num().view(kind))
+    step = torch.arange(value.shape[-1], dtype=kind, device=value.device)
+    # To rise by one at least is not to fall after one has been taken off for each before.
+    place = torch.cummax(place - step, -1).values + step
+    top = turned(value.new_full((), info.max).view(kind))
+    rising = turned(torch.minimum(place, top + step - step[-1])).view(value.dtype)
+    # The difference of near numbers is exact, so the sum is what it should be and the gradient that of the value.
+    return torch.where(torch.isfinite(value), value + (rising - value).detach(), torch.where(torch.isnan(value), value, rising))
 
 
 def _after(end: float, direction: int, dtype: torch.dtype) -> float:

@@ -103,6 +103,7 @@ class OrderModule(BaseModule):
     def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         x = self.base.draw(torch.Size((*batch, self.draws)), self._each(context), generator)
         x = torch.sort(x, -1, self.descending).values[..., : self.draws - self.rest]
+        x = supports.leave(x, supports.limits(self.support))  # equal draws are not in order for every support
         return x if self.event_shape else x.squeeze(-1)
 
     def _each(self, context: Tensor | None) -> Tensor | None:

@@ -162,7 +162,8 @@ class Cholesky(Constrained):
 
     The log-determinant is that of the lower triangle of x, which determines the upper one, to that of y (without the diagonals for
     correlation matrices). A matrix whose condition number is more than the precision holds (1e7 in float32) is, to it, not positive
-    definite: its density is zero. Acts on the last two event axes; no parameters.
+    definite: its density is zero. What the inverse makes is moved off that edge, by some roundings. Acts on the last two event axes; no
+    parameters.
 
     Args:
         correlation: Map correlation matrices to factors whose rows have length 1.
@@ -189,9 +190,16 @@ class Cholesky(Constrained):
         return y, -self._log_det(y)
 
     def inverse(self, y: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
+        if not self.correlation:
+            y = y * self._held(y)
         product = torch.matmul(y, y.mT)
         # The same on both sides of the diagonal, whatever order the products were summed in.
         return product.tril() + product.tril(-1).mT, self._log_det(y)
+
+    def _held(self, y: Tensor) -> Tensor:
+        """Return what keeps the squares of a factor's rows within the floating-point format: 1 but for rows that are huge or tiny."""
+        info, size = torch.finfo(y.dtype), torch.abs(y.detach()).amax(-1, keepdim=True)
+        return torch.clamp(size, 2 * math.sqrt(info.tiny), math.sqrt(info.max / y.shape[-1]) / 2) / size
 
     def _log_det(self, y: Tensor) -> Tensor:
         """Return the log-determinant of the product of a factor with itself."""

@@ -149,8 +149,8 @@ class SimplexToOrdered(Constrained):
 class Ordered(Constrained):
     r"""From D real numbers to D increasing ones: :math:`y_1 = x_1`, then :math:`y_k = y_{k-1} + e^{x_k}`.
 
-    A gap below the rounding of what it is added to is lost; such a vector is not ordered, and its density is zero. Acts on the last event
-    axis; no parameters.
+    A gap below the rounding of what it is added to becomes that rounding, so what is mapped is ordered. Acts on the last event axis; no
+    parameters.
 
     Args:
         positive: Make the first one positive too, :math:`y_1 = e^{x_1}`.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import os
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -115,27 +118,32 @@ class _CSV(Table):
     def _reader(self, **convert: Any) -> Iterator[Any]:
         """Open the file, and turn whatever goes wrong while it is open into a TableError."""
         arrow, reader = require("pyarrow", "table"), require("pyarrow.csv", "table")
-        ragged: list[Any] = []
-
-        def ragged_row(row: Any) -> str:
-            ragged.append(row)
-            return "error"
-
         try:
+            # No Python callback: Arrow's threads would let go of it some time after the reader is closed, and end a process that is
+            # shutting down by then.
             with reader.open_csv(
                 self.path,
-                # Only one thread counts the rows, for the error.
                 read_options=reader.ReadOptions(use_threads=False, block_size=_BLOCK),
-                parse_options=reader.ParseOptions(delimiter=self.delimiter, invalid_row_handler=ragged_row),
+                parse_options=reader.ParseOptions(delimiter=self.delimiter),
                 convert_options=reader.ConvertOptions(**convert),
             ) as stream:
                 yield stream
-        except (arrow.ArrowException, OSError) as error:
-            if ragged:
-                row = ragged[0]
-                got = f"expected {row.expected_columns} values, got {row.actual_columns}: {_short(row.text)}"
-                raise TableError(f"{self.path}: row {row.number - 1}: {got}") from error
-            raise TableError(f"{self.path}: not a table: {error}") from error
+        except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise TableError(f"{self.path}: {self._ragged() or f'not a table: {_line(error)}'}") from error
+
+    def _ragged(self) -> str | None:
+        """Return in words the first row that has another number of values than the header, if that is what is wrong."""
+        opened = gzip.open if self.path.name.lower().endswith(".gz") else open
+        try:
+            with opened(self.path, "rt", encoding="utf-8-sig", newline="") as text:
+                rows = (row for row in csv.reader(text, delimiter=self.delimiter) if row)
+                wanted = len(next(rows, ()))
+                for number, row in enumerate(rows, 1):
+                    if len(row) != wanted:
+                        return f"row {number}: expected {wanted} values, got {len(row)}: {_short(self.delimiter.join(row))}"
+        except (OSError, EOFError, ValueError, csv.Error, zlib.error):
+            return None
+        return None
 
     def _batches(self, columns: tuple[str, ...], rows: int) -> Iterator[Array]:
         arrow, compute = require("pyarrow", "table"), require("pyarrow.compute", "table")
@@ -163,7 +171,7 @@ class _Parquet(Table):
             with parquet.ParquetFile(path) as file:
                 schema = file.schema_arrow
         except (arrow.ArrowException, OSError) as error:
-            raise TableError(f"{path}: not a Parquet file: {error}") from error
+            raise TableError(f"{path}: not a Parquet file: {_line(error)}") from error
         self.kinds = {field.name: field.type for field in schema}
         super().__init__(path, schema.names, [field.name for field in schema if _is_number(arrow, field.type)])
 
@@ -179,7 +187,7 @@ class _Parquet(Table):
                     arrays = [batch.column(name).cast(arrow.float64(), safe=False).to_numpy(zero_copy_only=False) for name in columns]
                     yield np.stack(arrays, axis=1)
         except (arrow.ArrowException, OSError) as error:
-            raise TableError(f"{self.path}: cannot be read: {error}") from error
+            raise TableError(f"{self.path}: cannot be read: {_line(error)}") from error
 
     def _first(self, parquet: Any, name: str) -> str:
         with parquet.ParquetFile(self.path) as file:
@@ -201,7 +209,7 @@ class _NPY(Table):
         try:
             return np.lib.format.open_memmap(path, mode="r")
         except (ValueError, OSError, EOFError) as error:
-            raise TableError(f"{path}: not an array that can be read: {error}") from error
+            raise TableError(f"{path}: not an array that can be read: {_line(error)}") from error
 
     def _batches(self, columns: tuple[str, ...], rows: int) -> Iterator[Array]:
         array = self._open(self.path)
@@ -237,3 +245,9 @@ def _names(names: Sequence[str]) -> str:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _line(error: Exception) -> str:
+    """Return an error's message in one line of printable characters, some of which may be the file's own."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+    return text if len(text) <= 300 else f"{text[:297]}..."

@@ -1,0 +1,90 @@
+"""Sets of vectors and matrices: what a flow draws lies in its support, however far out, and rounding leaves gradients alone."""
+
+import pytest
+import torch
+
+import pushforward.bijectors as bij
+from pushforward import supports
+from pushforward.bases import OrderStatistics, StandardNormal
+from pushforward.flow import Flow
+
+SETS = {
+    "ordered": ([bij.Ordered()], 3),
+    "ordered, many": ([bij.Ordered()], 20),
+    "positive ordered": ([bij.Ordered(positive=True)], 3),
+    "simplex, by sticks": ([bij.StickBreaking()], 2),
+    "simplex, many, by sticks": ([bij.StickBreaking()], 300),
+    "simplex, by softmax": ([bij.Softmax()], 300),
+    "ordered, of a simplex": ([bij.StickBreaking(), bij.SimplexToOrdered()], 3),
+    "simplex, of ordered": ([bij.Ordered(), bij.SimplexToOrdered().inv], 3),
+    "factors": ([bij.LowerCholesky()], 6),
+    "factors, softplus": ([bij.LowerCholesky("softplus")], 6),
+    "factors, unit": ([bij.LowerCholesky("unit")], 3),
+    "factors, rows": ([bij.CorrCholesky()], 15),
+    "positive definite": ([bij.PositiveDefinite()], 6),
+    "positive definite, many": ([bij.PositiveDefinite()], 36),
+    "positive definite, softplus": ([bij.PositiveDefinite("softplus")], 6),
+    "correlations": ([bij.CorrelationMatrix()], 3),
+    "correlations, many": ([bij.CorrelationMatrix()], 36),
+    "parts": ([bij.Concatenate([bij.Ordered(), bij.StickBreaking(), bij.Exp()], [3, 2, 1])], 6),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("scale", [1.0, 3.0, 10.0, 100.0])
+@pytest.mark.parametrize("name", SETS)
+def test_a_sample_lies_in_the_support(name, scale, dtype):
+    plan, size = SETS[name]
+    flow = Flow(StandardNormal(), [bij.AffineFixed(0.0, scale), *plan], size).to(dtype)
+    rows = 20_000 if size < 10 else 2_000
+    y = flow.sample((rows,), generator=torch.Generator().manual_seed(0))
+    assert y.dtype == dtype
+    assert bool(flow.support.check(y).all())
+    assert bool(torch.isfinite(flow.log_prob(y)).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_numbers_that_do_not_rise_are_moved_by_roundings_alone(dtype):
+    rows = [[1.0, 1.0, 1.0, 2.0], [-0.0, 0.0, -0.0, 0.0], [-1.0, -1.0, -1.0, 1.0], [1.0, 2.0, 3.0, 4.0]]
+    y = supports.Ordered().settle(torch.tensor(rows, dtype=dtype))
+    assert bool((y[:, 1:] > y[:, :-1]).all())
+    assert torch.equal(y[3], torch.tensor(rows[3], dtype=dtype))
+    eps = torch.finfo(dtype).eps
+    assert bool((torch.abs(y - torch.tensor(rows, dtype=dtype)) <= 3 * eps).all())
+    top = supports.Ordered().settle(torch.full((1, 4), torch.inf, dtype=dtype))
+    assert bool(supports.Ordered().check(top).all())
+    lost = supports.Ordered(positive=True).settle(torch.tensor([[torch.nan, 1.0, 1.0], [-1.0, 1.0, 1.0]], dtype=dtype))
+    assert bool(torch.isnan(lost[0, 0]))
+    assert bool(supports.Ordered(positive=True).check(lost[1]))
+
+
+def test_what_moves_a_sample_leaves_its_gradient():
+    x = torch.tensor([10.0, -50.0, -50.0], requires_grad=True)
+    y = bij.Ordered().build(3)(x)[0]
+    assert bool(supports.Ordered().check(y))
+    # y_3 = x_1 + exp(x_2) + exp(x_3), of which rounding left x_1 and two steps.
+    gradient = torch.autograd.grad(y[2], x)[0]
+    assert gradient.tolist() == [1.0, pytest.approx(1.9e-22, rel=0.1), pytest.approx(1.9e-22, rel=0.1)]
+    batch = torch.randn(4, 3)
+    function = lambda v: supports.Ordered().settle(torch.cumsum(torch.exp(v), -1)).sum()  # noqa: E731
+    plain = torch.func.grad(lambda v: torch.cumsum(torch.exp(v), -1).sum())
+    torch.testing.assert_close(torch.func.vmap(torch.func.grad(function))(batch), torch.func.vmap(plain)(batch))
+    torch.testing.assert_close(torch.func.jacfwd(function)(batch[0]), plain(batch[0]))
+
+
+def test_a_matrix_that_is_good_is_left_as_it_is():
+    flow = Flow(StandardNormal(), bij.PositiveDefinite(), 6)
+    y = flow.sample((1000,), generator=torch.Generator().manual_seed(0))
+    well = y[torch.linalg.cond(y.double()) < 1e4]
+    assert len(well) > 900
+    assert torch.equal(supports.PositiveDefinite().settle(well), well)
+    on_edge = torch.ones(3, 3)
+    moved = supports.PositiveDefinite(correlation=True).settle(on_edge)
+    assert bool(supports.PositiveDefinite(correlation=True).check(moved))
+    assert torch.allclose(moved, on_edge, rtol=0, atol=4e-6)
+
+
+def test_equal_draws_are_put_in_order():
+    # Of 400 numbers of which bfloat16 knows some hundreds, many are alike.
+    flow = Flow(OrderStatistics(StandardNormal()), [], 400).to(torch.bfloat16)
+    assert bool(flow.support.check(flow.sample((20,), generator=torch.Generator().manual_seed(0))).all())
