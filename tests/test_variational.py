@@ -225,17 +225,18 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_known_evidences_are_within_three_errors(case, seed):
+def test_known_evidences_are_within_five_errors(case, seed):
     target, make, how = CASES[case]
     torch.manual_seed(seed)
     flow = make()
     pf.fit_target(flow, lambda x: target.log_prob(x) + 3.0, steps=400, learning_rate=0.01, seed=seed, progress=False, **how)
     for draw in range(5):
         sample = pf.importance(flow, lambda x: target.log_prob(x) + 3.0, 5000, seed=100 + draw)
-        assert abs(sample.log_evidence - 3.0) < 3 * sample.log_evidence_error < 0.15
+        # Of 60 draws of flows that another processor trains otherwise one is beyond 3 errors once in 6 runs, beyond 5 once in 30,000.
+        assert abs(sample.log_evidence - 3.0) < 5 * sample.log_evidence_error < 0.25
         assert sample.reliable
         # The mean of the first feature is 0, by symmetry.
-        assert abs(sample.mean()[0]) < 4 * sample.error()[0]
+        assert abs(sample.mean()[0]) < 5 * sample.error()[0]
 
 
 def test_the_reported_error_is_the_spread_of_the_estimates():
@@ -258,7 +259,7 @@ def test_batches_do_not_matter_and_nothing_is_drawn_from_the_users_numbers():
     assert torch.equal(a.samples, pf.importance(flow, normal, 1000).samples)
     assert not torch.equal(a.samples, b.samples)
     assert c.samples.shape == (1000, 2)
-    assert abs(a.log_evidence - c.log_evidence) < 4 * math.hypot(a.log_evidence_error, c.log_evidence_error)
+    assert abs(a.log_evidence - c.log_evidence) < 5 * math.hypot(a.log_evidence_error, c.log_evidence_error)
     assert a.log_weights.dtype == torch.float64
     torch.testing.assert_close(a.log_weights, (normal(a.samples) - flow.log_prob(a.samples)).double().detach(), atol=1e-4, rtol=0)
 
@@ -300,7 +301,7 @@ def test_draws_outside_have_no_weight():
 
     sample = pf.importance(flow, half, 4000)
     assert 1800 < sample.outside < 2200
-    assert abs(sample.log_evidence - 0.5 * math.log(math.pi / 2)) < 3 * sample.log_evidence_error
+    assert abs(sample.log_evidence - 0.5 * math.log(math.pi / 2)) < 5 * sample.log_evidence_error
     # What a function gives where there is no weight does not matter.
     assert sample.mean(lambda x: torch.sqrt(x)).isfinite().all()
     assert (sample.resample(100) > 0).all()
@@ -352,8 +353,8 @@ def test_support_is_the_flows():
     pf.fit_target(flow, log_density, divergence="alpha", alpha=0.5, steps=200, learning_rate=0.01, progress=False)
     sample = pf.importance(flow, log_density, 5000)
     assert sample.outside == 0
-    assert abs(sample.log_evidence - 2) < 3 * sample.log_evidence_error
-    assert abs(sample.mean()[0] - 1.5) < 4 * sample.error()[0]
+    assert abs(sample.log_evidence - 2) < 5 * sample.log_evidence_error
+    assert abs(sample.mean()[0] - 1.5) < 5 * sample.error()[0]
     with pytest.raises(ValueError, match=r"-inf for \d+ of 200 draws, such as \[.*give the flow the density's support.*forward_kl"):
         pf.fit_target(coupling(), log_density, **QUICK)
     # Weights of 0 are right in the others, and are counted.
