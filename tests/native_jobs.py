@@ -27,9 +27,7 @@ def fields(words: str) -> list[str]:
 
 KIND = "kind bins inverse bound is_double backward threads rows sites "
 JOB_FIELDS = fields(KIND + "group x* theta* g* gl* out+ ladj+ gtheta+")
-SWEEP_FIELDS = fields(
-    KIND + "groups layers activation order+ ends+ values* shift* gmade* gladj* theta+ made+ ladj+ gvalues+ gtheta+"
-)
+SWEEP_FIELDS = fields(KIND + "groups layers activation order+ ends+ values* shift* gmade* gladj* theta+ made+ ladj+ gvalues+ gtheta+")
 SWEEP_LAYER_FIELDS = fields("width source skip edges+ weight+ bias+ transposed+ z+ gz+")
 NET_FIELDS = fields("is_double backward threads rows group layers activation inputs contexts x* c* g* out+ gx+ gc+ sums part")
 NET_LAYER_FIELDS = fields(
@@ -147,9 +145,7 @@ def sweep_jobs(draw):
     numbers |= {"sites": sites, "groups": groups, "layers": layers, "activation": draw(st.integers(0, 7))}
     heads = [{"width": w, "source": a, "skip": b} for w, a, b in zip(widths, sources, skips, strict=True)]
     heads.append({"width": 0, "source": draw(st.integers(0, layers - 1)), "skip": -1})
-    job = Job(
-        "sweep", [(SWEEP_HEAD, SWEEP_FIELDS, numbers), *((SWEEP_LAYER, SWEEP_LAYER_FIELDS, head) for head in heads)], dtype
-    )
+    job = Job("sweep", [(SWEEP_HEAD, SWEEP_FIELDS, numbers), *((SWEEP_LAYER, SWEEP_LAYER_FIELDS, head) for head in heads)], dtype)
     job.put(0, "order", sites, 1, like=draw(st.permutations(range(sites))))
     job.put(0, "ends", groups, 1, like=[*sorted(draw(st.lists(st.integers(0, sites), min_size=groups - 1, max_size=groups - 1))), sites])
     for index, head in enumerate(heads):
@@ -196,7 +192,9 @@ def perceptron_jobs(draw):
     heads = []
     for width, source, skip in zip(widths, sources, skips, strict=True):
         heads.append({"inputs": inputs + contexts if source < 0 else widths[source], "outputs": width, "source": source, "skip": skip})
-    job = Job("perceptron", [(NET_HEAD, NET_FIELDS, numbers), *((NET_LAYER, NET_LAYER_FIELDS, head | {"gain": 0.5}) for head in heads)], dtype)
+    job = Job(
+        "perceptron", [(NET_HEAD, NET_FIELDS, numbers), *((NET_LAYER, NET_LAYER_FIELDS, head | {"gain": 0.5}) for head in heads)], dtype
+    )
     for part, head in enumerate(heads, 1):
         own = inputs if head["source"] < 0 else head["inputs"]
         rest, outputs = head["inputs"] - own, head["outputs"]
@@ -245,7 +243,11 @@ def faults(draw, job):
         wrong = 0 if change == "null" else numbers[name] + 1
     elif kind == "extent":
         # Of a matrix more may be there than is touched; nothing else may differ.
-        wrong = numbers[name] - draw(st.integers(1, 3)) if f"{name[:-7]}.stride" in numbers else draw(st.sampled_from([0, -1, numbers[name] - 1, numbers[name] + 1]))
+        wrong = (
+            numbers[name] - draw(st.integers(1, 3))
+            if f"{name[:-7]}.stride" in numbers
+            else draw(st.sampled_from([0, -1, numbers[name] - 1, numbers[name] + 1]))
+        )
     elif kind == "stride":
         wrong = -1 - numbers[name]
     elif name in ("bound", "gain"):
@@ -264,7 +266,12 @@ def needed(job, part, name):
         tensor = job.arrays.get((part, stem))
         # An optional array may be left out, and one row has no stride.
         optional = stem in ("bias", "mask", "shift", "gx", "gc", "gbias") and kind == "at"
-        return tensor is not None and tensor.numel() > 0 and not optional and (kind != "stride" or numbers[name] > 0 and job.parts[0][2]["rows"] > 1)
+        return (
+            tensor is not None
+            and tensor.numel() > 0
+            and not optional
+            and (kind != "stride" or numbers[name] > 0 and job.parts[0][2]["rows"] > 1)
+        )
     return name in numbers and name != "gain" and not (name in ("width", "skip") and part == len(job.parts) - 1 and job.entry == "sweep")
 
 

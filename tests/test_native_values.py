@@ -80,7 +80,11 @@ def test_compiled_code_and_reference_are_of_one_mind(structure, kernel, way, dty
     if structure == "matrix" and kernel != "affine":
         return  # it has no kernel on numbers
     for features, context in ((1, 0), (3, 0), (3, 2)):
-        if (structure == "matrix" and features == 1) or (structure == "contextual" and not context) or (structure == "relu" and features == 1):
+        if (
+            (structure == "matrix" and features == 1)
+            or (structure == "contextual" and not context)
+            or (structure == "relu" and features == 1)
+        ):
             continue
         plan = STRUCTURES[structure](KERNELS[kernel])
         layer = randomize(plan.build(features, context or None), 0.5, 0).to(dtype)
