@@ -166,6 +166,7 @@ def test_saved_and_loaded_without_pyro(tmp_path):
     torch.save((y, flow.log_prob(y).detach()), tmp_path / "expected.pt")
     code = (
         "import sys, torch, pushforward, pushforward.contrib.conversion\n"
+        "from tests.other_processor import as_told; as_told()\n"
         "y, expected = torch.load(sys.argv[2])\n"
         "assert torch.equal(pushforward.load(sys.argv[1]).log_prob(y), expected)\n"
         "assert 'pyro' not in sys.modules\n"
