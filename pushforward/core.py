@@ -15,6 +15,7 @@ from torch.distributions.constraints import Constraint
 from pushforward import numerics, supports
 from pushforward.describe import Description, describe
 from pushforward.spec import PlanError, Spec, plain
+from pushforward.state import Planned
 
 Shape = tuple[int, ...]
 
@@ -95,7 +96,7 @@ class Bijector(Spec):
         return describe(self.build(event_shape, context_shape), batch=batch)
 
 
-class TransformModule(nn.Module):
+class TransformModule(Planned):
     r"""A bijection with shapes fixed: ``forward`` is base to data and samples, ``inverse`` is data to base and scores.
 
     Both take ``x`` of shape ``(*batch, *event)`` and an optional context ``(*batch, *context)`` whose batch
@@ -103,6 +104,7 @@ class TransformModule(nn.Module):
     determinant of the map that was applied. Outside the map's domain ``ladj`` is -inf and the value is some point of the range.
     """
 
+    plan: Bijector
     sees: str = "nothing"
     """What the parameters may see, in words."""
     passes: tuple[int, int] = (1, 1)
@@ -353,9 +355,10 @@ class Base(Spec):
         raise NotImplementedError
 
 
-class BaseModule(nn.Module):
+class BaseModule(Planned):
     """A base distribution with its shapes fixed; its tensors move with the module and are in its ``state_dict``."""
 
+    plan: Base
     has_rsample: bool = True
     has_tails: bool = False
     """Whether its sites are independent of one another and their distribution functions are known: `log_tails` and `quantile`."""
