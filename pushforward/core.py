@@ -15,6 +15,7 @@ from torch.distributions.constraints import Constraint
 from pushforward import numerics, supports
 from pushforward.describe import Description, describe
 from pushforward.spec import PlanError, Spec, plain
+from pushforward.state import Planned
 
 Shape = tuple[int, ...]
 
@@ -36,6 +37,9 @@ class Bijector(Spec):
     torch.Size([3, 2])
     """
 
+    _called = ("a bijector", "bijectors")
+    _dims: tuple[int, int]
+    """``event_dim`` and ``out_dim`` of a plan that has them from the plans in it, known once, when it is made."""
     event_dim: ClassVar[int] = 0
     """Number of event axes that the bijection needs at least."""
     axis: ClassVar[int] = 0
@@ -92,7 +96,7 @@ class Bijector(Spec):
         return describe(self.build(event_shape, context_shape), batch=batch)
 
 
-class TransformModule(nn.Module):
+class TransformModule(Planned):
     r"""A bijection with shapes fixed: ``forward`` is base to data and samples, ``inverse`` is data to base and scores.
 
     Both take ``x`` of shape ``(*batch, *event)`` and an optional context ``(*batch, *context)`` whose batch
@@ -100,6 +104,7 @@ class TransformModule(nn.Module):
     determinant of the map that was applied. Outside the map's domain ``ladj`` is -inf and the value is some point of the range.
     """
 
+    plan: Bijector
     sees: str = "nothing"
     """What the parameters may see, in words."""
     passes: tuple[int, int] = (1, 1)
@@ -169,8 +174,7 @@ class Inverse(Bijector):
     bijector: Bijector
 
     def check(self) -> None:
-        if not isinstance(self.bijector, Bijector):
-            raise PlanError(f"Inverse: expected a bijector, got {self.bijector!r}")
+        object.__setattr__(self, "_dims", (self.bijector.out_dim, self.bijector.event_dim))
 
     @property
     def inv(self) -> Bijector:
@@ -178,11 +182,11 @@ class Inverse(Bijector):
 
     @property
     def event_dim(self) -> int:  # type: ignore[override]
-        return self.bijector.out_dim
+        return self._dims[0]
 
     @property
     def out_dim(self) -> int:
-        return self.bijector.event_dim
+        return self._dims[1]
 
     @property
     def axis(self) -> int:  # type: ignore[override]
@@ -235,24 +239,19 @@ class Compose(Bijector):
     bijectors: Sequence[Bijector]
 
     def check(self) -> None:
-        if not isinstance(self.bijectors, tuple):
-            raise PlanError(f"Compose: expected a list of bijectors, got {self.bijectors!r}")
-        for index, part in enumerate(self.bijectors):
-            if not isinstance(part, Bijector):
-                hint = "; write it with brackets, as a plan" if isinstance(part, type) else ""
-                raise PlanError(f"Compose: expected layer {index} to be a bijector, got {part!r}{hint}")
-
-    @property
-    def event_dim(self) -> int:  # type: ignore[override]
         needed, gained = 0, 0
         for part in self.bijectors:
             needed = max(needed, part.event_dim - gained)
             gained += part.out_dim - part.event_dim
-        return needed
+        object.__setattr__(self, "_dims", (needed, needed + gained))
+
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]
+        return self._dims[0]
 
     @property
     def out_dim(self) -> int:
-        return self.event_dim + sum(part.out_dim - part.event_dim for part in self.bijectors)
+        return self._dims[1]
 
     def shape_after(self, shape: Shape) -> Shape:
         for part in self.bijectors:
@@ -349,14 +348,17 @@ class ComposeModule(TransformModule):
 class Base(Spec):
     """A plan of a base distribution."""
 
+    _called = ("a base plan, such as StandardNormal() or what wrap() gives for a torch distribution", "base plans")
+
     def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
         """Build the base for events of a shape."""
         raise NotImplementedError
 
 
-class BaseModule(nn.Module):
+class BaseModule(Planned):
     """A base distribution with its shapes fixed; its tensors move with the module and are in its ``state_dict``."""
 
+    plan: Base
     has_rsample: bool = True
     has_tails: bool = False
     """Whether its sites are independent of one another and their distribution functions are known: `log_tails` and `quantile`."""

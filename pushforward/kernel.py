@@ -15,7 +15,7 @@ from pushforward import numerics, supports
 from pushforward.core import Bijector, Shape, TransformModule
 from pushforward.native.elementwise import Code, Reference, elementwise
 from pushforward.native.library import transformed, usable
-from pushforward.parameters import NetLike, Parameters, expect_net, flat_context
+from pushforward.parameters import NetLike, Parameters, flat_context
 from pushforward.spec import PlanError, Spec
 
 
@@ -30,6 +30,7 @@ class Kernel(Bijector):
     parameters and ``inverse`` when there is a closed form (the default finds the root numerically).
     """
 
+    _called = ("a kernel such as Affine() or Spline()", "kernels")
     axis = -1
     domain: Constraint = constraints.real
     codomain: Constraint = constraints.real
@@ -197,8 +198,7 @@ class Elementwise(Bijector):
     net: NetLike | None = None
 
     def check(self) -> None:
-        expect_kernel(self, self.kernel)
-        expect_net(self, self.net, optional=True)
+        expect_bijective(self, self.kernel)
 
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
         if len(event_shape) < self.kernel.event_dim:
@@ -208,9 +208,7 @@ class Elementwise(Bijector):
         return KernelModule(self, self.kernel, event_shape, context_shape, self.net)
 
 
-def expect_kernel(owner: Spec, kernel: object) -> None:
-    """Raise `PlanError` unless ``kernel`` is a kernel plan."""
-    if not isinstance(kernel, Kernel):
-        raise PlanError(f"{type(owner).__name__}: expected a kernel such as Affine() or Spline(), got {kernel!r}")
+def expect_bijective(owner: Spec, kernel: Kernel) -> None:
+    """Raise `PlanError` unless ``kernel`` has a way back."""
     if not kernel.bijective:
         raise PlanError(f"{type(owner).__name__}: expected a bijection, got {kernel!r}, which has no way back")

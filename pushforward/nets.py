@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from torch import Tensor, nn
 
 from pushforward.dense import Dense
+from pushforward.fields import Count, Length, OneOf
 from pushforward.parameters import Mask, Net
 from pushforward.perceptron import ACTIVATIONS, Block, Entrance, Perceptron
 from pushforward.spec import PlanError
@@ -34,13 +36,8 @@ class MLP(Net):
     torch.Size([5, 3])
     """
 
-    widths: Sequence[int] = (64, 64)
-    activation: str = "relu"
-
-    def check(self) -> None:
-        if not isinstance(self.widths, tuple):
-            raise PlanError(f"MLP: expected widths to be a list of whole numbers, got {self.widths!r}")
-        _check_sizes("MLP", self.widths, self.activation)
+    widths: Annotated[Sequence[Count], Length(1)] = (64, 64)
+    activation: Annotated[str, OneOf(*ACTIVATIONS)] = "relu"
 
     def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
         masks = _masks(sees, self.widths, context)
@@ -68,12 +65,9 @@ class ResidualMLP(Net):
     torch.Size([5, 3])
     """
 
-    width: int = 64
-    blocks: int = 2
-    activation: str = "relu"
-
-    def check(self) -> None:
-        _check_sizes("ResidualMLP", (self.width, self.blocks), self.activation)
+    width: Count = 64
+    blocks: Count = 2
+    activation: Annotated[str, OneOf(*ACTIVATIONS)] = "relu"
 
     def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
         enter, hidden, leave = _masks(sees, (self.width, self.width), context)
@@ -94,13 +88,6 @@ def _exit(width: int, outputs: int, mask: Mask | None) -> Dense:
     Source: Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter Transfer (Yang et al., 2022).
     """
     return Dense(width, outputs, mask, gain=min(1.0, WIDE / width))
-
-
-def _check_sizes(name: str, sizes: Sequence[int], activation: str) -> None:
-    if not sizes or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in sizes):
-        raise PlanError(f"{name}: expected positive whole numbers, got {sizes!r}")
-    if activation not in ACTIVATIONS:
-        raise PlanError(f"{name}: expected activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
 
 
 def _summary(name: str, inputs: int, context: int, hidden: Sequence[object], outputs: int, activation: str) -> str:

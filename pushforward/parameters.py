@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pushforward import numerics
 from pushforward.core import Shape
+from pushforward.fields import Named
 from pushforward.spec import PlanError, Spec
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -19,6 +20,8 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 class Net(Spec):
     """A plan of a hypernetwork: what is visible in, the parameters of a kernel out."""
+
+    _called = ("a net", "nets")
 
     def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
         """Build ``(x | None, c | None) -> (*batch, outputs)``.
@@ -34,7 +37,7 @@ class Net(Spec):
         return repr(self)
 
 
-NetLike = Net | nn.Module
+NetLike = Annotated[Net | nn.Module, Named("to be a plan such as MLP() or an nn.Module")]
 
 
 class ModuleNet(nn.Module):
@@ -145,9 +148,3 @@ def flat_context(context: Tensor | None, shape: Shape | None) -> Tensor | None:
     if context is None or shape is None or len(shape) == 1:
         return context
     return context.reshape((*context.shape[: context.dim() - len(shape)], math.prod(shape)))
-
-
-def expect_net(owner: Spec, net: object, optional: bool = False) -> None:
-    """Raise `PlanError` unless ``net`` is a `Net` plan or a module."""
-    if not (isinstance(net, Net | nn.Module) or (optional and net is None)):
-        raise PlanError(f"{type(owner).__name__}: expected net to be a plan such as MLP() or an nn.Module, got {net!r}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from pushforward.fields import Length, Named, Place
 from pushforward.nets import MLP
-from pushforward.parameters import Mask, ModuleNet, Net, NetLike, expect_net
+from pushforward.parameters import Mask, ModuleNet, Net, NetLike
 from pushforward.spec import PlanError
 
 
@@ -32,14 +34,13 @@ class Periodic(Net):
     """
 
     net: NetLike = MLP()
-    circular: Sequence[int] | None = None
+    circular: Annotated[Sequence[Place], Length(1), Named("to be a list of indices, each once, or None for all")] | None = None
+
+    _levels = 30  # its net sees two numbers for each angle
 
     def check(self) -> None:
-        expect_net(self, self.net)
-        angles = self.circular
-        whole = isinstance(angles, tuple) and all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in angles)
-        if angles is not None and not (whole and angles and len(set(angles)) == len(angles)):
-            raise PlanError(f"Periodic: expected circular to be a list of indices, each once, or None for all, got {angles!r}")
+        if self.circular is not None and len(set(self.circular)) < len(self.circular):
+            raise PlanError(f"Periodic: expected circular to be a list of indices, each once, or None for all, got {self.circular!r}")
 
     def angles(self, inputs: int) -> tuple[list[int], list[int]]:
         """Return which of the inputs are angles, and which are not."""

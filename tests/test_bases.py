@@ -340,7 +340,7 @@ def test_discrete_ones_have_no_density(base):
         (lambda: Wrapped("Nonsense"), "expected the name of a class of torch.distributions, got 'Nonsense'"),
         (lambda: Wrapped("kl_divergence"), "expected the name of a class of torch.distributions, got 'kl_divergence'"),
         (lambda: Wrapped("constraints"), "expected the name of a class of torch.distributions, got 'constraints'"),
-        (lambda: Wrapped(3), "expected the name of a class of torch.distributions, got 3"),
+        (lambda: Wrapped(3), "Wrapped: expected name to be a word, got 3"),
         (lambda: wrap(td.Normal(0.0, 1.0)).build((2,)), r"expected an event_shape that fits Normal of shape \(\), got \(2,\)"),
         (lambda: wrap(td.Normal(TWO, ONES)).build((3,)), r"expected an event_shape that fits Normal of shape \(2,\), got \(3,\)"),
         (lambda: wrap(td.MultivariateNormal(TWO, L @ L.T)).build((3,)), r"expected an event_shape that fits MultivariateNormal"),

@@ -258,9 +258,9 @@ def test_nan_stays_and_infinity_breaks_nothing(plan):
         ),
         (lambda: DenseSigmoid(layers=1), "DenseSigmoid: expected layers to be a whole number of at least 2, got 1"),
         (lambda: MonotonicNetwork(units="8"), "MonotonicNetwork: expected units to be a whole number"),
-        (lambda: MonotonicNetwork(panels=33), "MonotonicNetwork: expected panels of at most 32, got 33"),
+        (lambda: MonotonicNetwork(panels=33), "MonotonicNetwork: expected panels to be a whole number of at most 32, got 33"),
         (lambda: MonotonicNetwork(bound=0.0), "MonotonicNetwork: expected bound > 0, got 0.0"),
-        (lambda: MonotonicNetwork(bound="wide"), "MonotonicNetwork: expected arguments of the documented types"),
+        (lambda: MonotonicNetwork(bound="wide"), "MonotonicNetwork: expected bound > 0, got 'wide'"),
     ],
 )
 def test_wrong_arguments(make, message):

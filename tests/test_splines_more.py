@@ -181,7 +181,7 @@ def test_wrong_bounds(bound):
     for kind in (*BOXED, Spline):
         with pytest.raises(PlanError, match=f"{kind.__name__}: expected bound > 0"):
             kind(bound=bound)
-    with pytest.raises(PlanError, match="CubicSpline: expected arguments of the documented types"):
+    with pytest.raises(PlanError, match="CubicSpline: expected bound > 0, got 'wide'"):
         CubicSpline(bound="wide")
     with pytest.raises(PlanError, match="CircularSpline: expected rotation to be True or False, got 1"):
         CircularSpline(rotation=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,8 @@ from torch.distributions.constraints import Constraint
 
 from pushforward import supports
 from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, hand_down
-from pushforward.parameters import NetLike, Parameters, expect_net, flat_context
+from pushforward.fields import Length, Within
+from pushforward.parameters import NetLike, Parameters, flat_context
 from pushforward.spec import PlanError
 from pushforward.structures.standardize import Standardize
 
@@ -37,8 +39,7 @@ class Pushforward(Base):
     bijector: Bijector | Sequence[Bijector]
 
     def check(self) -> None:
-        _expect_base(self, self.base)
-        self.chain()
+        self.chain()  # a list of layers is as deep as the composition that it stands for
 
     def chain(self) -> Bijector:
         """Return the bijector as one plan."""
@@ -108,18 +109,9 @@ class Mixture(Base):
     tensor(-1.8379)
     """
 
-    components: Sequence[Base]
+    components: Annotated[Sequence[Base], Length(1)]
     net: NetLike | None = None
-    noise: float = 0.1
-
-    def check(self) -> None:
-        if not isinstance(self.components, tuple) or not self.components:
-            raise PlanError(f"Mixture: expected a list of plans of distributions, got {self.components!r}")
-        for component in self.components:
-            _expect_base(self, component)
-        expect_net(self, self.net, optional=True)
-        if not (math.isfinite(self.noise) and self.noise >= 0):
-            raise PlanError(f"Mixture: expected noise >= 0, got {self.noise}")
+    noise: Annotated[float, Within(least=0.0, most=1e6)] = 0.1
 
     def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
         if self.net is not None and context_shape is None:

@@ -13,9 +13,9 @@ from pushforward import numerics
 from pushforward.bases.sites import SitesModule
 from pushforward.bases.tails import Tails, normal_tails
 from pushforward.core import Base, BaseModule, Shape
+from pushforward.fields import Count, Place, Positive
 from pushforward.kernels.affine import Affine
-from pushforward.parameters import NetLike, expect_net
-from pushforward.spec import PlanError
+from pushforward.parameters import NetLike
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,18 +39,10 @@ class MixtureOfNormals(Base):
     15
     """
 
-    components: int = 8
+    components: Count = 8
     net: NetLike | None = None
-    bound: float = 3.0
-    seed: int = 0
-
-    def check(self) -> None:
-        if not isinstance(self.components, int) or isinstance(self.components, bool) or self.components < 1:
-            raise PlanError(f"MixtureOfNormals: expected components to be a whole number of at least 1, got {self.components!r}")
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise PlanError(f"MixtureOfNormals: expected seed to be a whole number of at least 0, got {self.seed!r}")
-        expect_net(self, self.net, optional=True)
-        Affine(self.bound)
+    bound: Positive = 3.0
+    seed: Place = 0
 
     def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
         return MixtureModule(self, event_shape, context_shape)

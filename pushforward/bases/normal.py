@@ -11,9 +11,10 @@ from torch import Tensor
 from pushforward.bases.sites import SitesModule
 from pushforward.bases.tails import Tails, normal_quantile, normal_tails
 from pushforward.core import Base, BaseModule, Shape
+from pushforward.fields import Positive
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.linear import Linear
-from pushforward.parameters import NetLike, expect_net
+from pushforward.parameters import NetLike
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,11 +44,7 @@ class DiagNormal(Base):
     """
 
     net: NetLike | None = None
-    bound: float = 3.0
-
-    def check(self) -> None:
-        expect_net(self, self.net, optional=True)
-        Affine(self.bound)
+    bound: Positive = 3.0
 
     def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
         return NormalModule(self, event_shape, context_shape, Affine(self.bound), self.net)
@@ -69,11 +66,7 @@ class FullNormal(Base):
     """
 
     net: NetLike | None = None
-    bound: float = 3.0
-
-    def check(self) -> None:
-        expect_net(self, self.net, optional=True)
-        Linear(bound=self.bound)
+    bound: Positive = 3.0
 
     def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
         return NormalModule(self, event_shape, context_shape, Linear(bound=self.bound), self.net)

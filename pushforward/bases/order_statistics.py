@@ -12,6 +12,7 @@ from torch.distributions.constraints import Constraint
 from pushforward import numerics, supports
 from pushforward.bases.truncated import expect_tails
 from pushforward.core import Base, BaseModule, Shape
+from pushforward.fields import Count
 from pushforward.spec import PlanError
 
 
@@ -36,16 +37,8 @@ class OrderStatistics(Base):
     """
 
     base: Base
-    draws: int | None = None
+    draws: Count | None = None
     descending: bool = False
-
-    def check(self) -> None:
-        if not isinstance(self.base, Base):
-            raise PlanError(f"OrderStatistics: expected a base plan, got {self.base!r}; wrap() gives that of a torch distribution")
-        if self.draws is not None and (not isinstance(self.draws, int) or isinstance(self.draws, bool) or self.draws < 1):
-            raise PlanError(f"OrderStatistics: expected draws to be a whole number of at least 1, got {self.draws!r}")
-        if not isinstance(self.descending, bool):
-            raise PlanError(f"OrderStatistics: expected descending to be True or False, got {self.descending!r}")
 
     def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
         return OrderModule(self, event_shape, context_shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.distributions.constraints import Constraint
 
 from pushforward import supports
 from pushforward.core import Base, BaseModule, Shape
+from pushforward.fields import Count, Length
 from pushforward.spec import PlanError
 
 
@@ -30,14 +32,11 @@ class Product(Base):
     tensor([-2.5310,    -inf])
     """
 
-    bases: Sequence[Base]
-    sizes: Sequence[int]
+    bases: Annotated[Sequence[Base], Length(1)]
+    sizes: Sequence[Count]
 
     def check(self) -> None:
-        if not isinstance(self.bases, tuple) or not self.bases or not all(isinstance(base, Base) for base in self.bases):
-            raise PlanError(f"Product: expected a list of base plans, got {self.bases!r}")
-        whole = isinstance(self.sizes, tuple) and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in self.sizes)
-        if not whole or len(self.sizes) != len(self.bases):
+        if len(self.sizes) != len(self.bases):
             raise PlanError(f"Product: expected a size of at least 1 for each of the {len(self.bases)} bases, got {self.sizes!r}")
 
     def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:

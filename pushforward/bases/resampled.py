@@ -14,8 +14,9 @@ from pushforward import numerics
 from pushforward.bases.normal import standard_normal
 from pushforward.bases.sites import SitesModule
 from pushforward.core import Base, BaseModule, Shape
+from pushforward.fields import Count
 from pushforward.nets import MLP
-from pushforward.parameters import NetLike, Parameters, expect_net, flat_context
+from pushforward.parameters import NetLike, Parameters, flat_context
 from pushforward.spec import PlanError
 
 # Bound of the acceptance's logit: acceptance and refusal both stay likely enough that no logarithm meets zero.
@@ -47,17 +48,9 @@ class Resampled(Base):
     """
 
     net: NetLike = MLP()
-    trials: int = 100
-    nodes: int = 2048
+    trials: Count = 100
+    nodes: Count = 2048
     conditional: bool = False
-
-    def check(self) -> None:
-        expect_net(self, self.net)
-        for name, value in (("trials", self.trials), ("nodes", self.nodes)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise PlanError(f"Resampled: expected {name} to be a whole number of at least 1, got {value!r}")
-        if not isinstance(self.conditional, bool):
-            raise PlanError(f"Resampled: expected conditional to be True or False, got {self.conditional!r}")
 
     def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
         return ResampledModule(self, event_shape, context_shape)

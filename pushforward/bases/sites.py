@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from pushforward import numerics
 from pushforward.bases.tails import Tails
 from pushforward.core import Base, BaseModule, Shape
+from pushforward.fields import LARGEST
 from pushforward.parameters import NetLike, Parameters, flat_context
 from pushforward.spec import PlanError
 
@@ -97,6 +97,13 @@ def per_site(owner: Base, name: str, value: Any, event_shape: Shape) -> Tensor:
     return numbers.reshape(-1)
 
 
-def all_positive(value: float | Sequence[Any]) -> bool:
-    """Tell whether a number, or each of nested numbers, is positive and finite."""
-    return all(all_positive(item) for item in value) if isinstance(value, tuple) else 0 < value < math.inf  # type: ignore[operator]
+def expect_positive(owner: Base, name: str, value: Any) -> None:
+    """Raise `PlanError` unless a number, or each of nested tuples of numbers, is positive and finite."""
+    if not _all_positive(value):
+        raise PlanError(f"{type(owner).__name__}: expected {name} > 0, got {value!r}")
+
+
+def _all_positive(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_all_positive, value))
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < (LARGEST if isinstance(value, int) else math.inf)

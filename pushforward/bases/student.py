@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from pushforward import numerics
-from pushforward.bases.sites import SitesModule, all_positive, per_site
+from pushforward.bases.sites import SitesModule, expect_positive, per_site
 from pushforward.core import Base, BaseModule, Shape
+from pushforward.fields import Numbers, Positive
 from pushforward.kernels.affine import Affine
-from pushforward.parameters import NetLike, expect_net
-from pushforward.spec import PlanError
+from pushforward.parameters import NetLike
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,13 +39,13 @@ class StudentT(Base):
     tensor(1., grad_fn=<MulBackward0>)
     """
 
-    df: float | Sequence[float] = 5.0
+    df: Numbers = 5.0
     learn_df: bool = True
     net: NetLike | None = None
-    bound: float = 3.0
+    bound: Positive = 3.0
 
     def check(self) -> None:
-        _check(self, "df", self.df, self.net, self.bound)
+        expect_positive(self, "df", self.df)
 
     def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
         return StudentModule(self, event_shape, context_shape, "df", self.df, self.learn_df, self.net, self.bound)
@@ -71,23 +71,16 @@ class GeneralizedNormal(Base):
     tensor(0.5000, grad_fn=<ExpBackward0>)
     """
 
-    power: float | Sequence[float] = 2.0
+    power: Numbers = 2.0
     learn_power: bool = True
     net: NetLike | None = None
-    bound: float = 3.0
+    bound: Positive = 3.0
 
     def check(self) -> None:
-        _check(self, "power", self.power, self.net, self.bound)
+        expect_positive(self, "power", self.power)
 
     def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
         return GeneralizedModule(self, event_shape, context_shape, "power", self.power, self.learn_power, self.net, self.bound)
-
-
-def _check(owner: Base, name: str, value: float | Sequence[float], net: NetLike | None, bound: float) -> None:
-    if not all_positive(value):
-        raise PlanError(f"{type(owner).__name__}: expected {name} > 0, got {value!r}")
-    expect_net(owner, net, optional=True)
-    Affine(bound)
 
 
 class LocationScaleModule(SitesModule):

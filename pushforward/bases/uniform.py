@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +13,7 @@ from pushforward import supports
 from pushforward.bases.sites import SitesModule, per_site
 from pushforward.bases.tails import Tails
 from pushforward.core import Base, BaseModule, Shape
+from pushforward.fields import Numbers
 from pushforward.spec import PlanError
 
 
@@ -33,8 +32,8 @@ class BoxUniform(Base):
     tensor([0.2500, 0.0000])
     """
 
-    low: float | Sequence[Any] = 0.0
-    high: float | Sequence[Any] = 1.0
+    low: Numbers = 0.0
+    high: Numbers = 1.0
 
     def check(self) -> None:
         try:

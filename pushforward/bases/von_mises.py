@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +11,10 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pushforward import numerics, supports
-from pushforward.bases.sites import SitesModule, all_positive, per_site
+from pushforward.bases.sites import SitesModule, expect_positive, per_site
 from pushforward.core import Base, BaseModule, Shape
-from pushforward.kernels.affine import Affine
-from pushforward.parameters import NetLike, expect_net
-from pushforward.spec import PlanError
+from pushforward.fields import Numbers, Positive
+from pushforward.parameters import NetLike
 
 # A proposal is accepted with a probability of at least 0.65, so that all of them fail once in 10^11 draws.
 PROPOSALS = 24
@@ -40,15 +38,12 @@ class VonMises(Base):
     tensor(7.3891, grad_fn=<DivBackward0>)
     """
 
-    concentration: float | Sequence[float] = 1.0
+    concentration: Numbers = 1.0
     net: NetLike | None = None
-    bound: float = 5.0
+    bound: Positive = 5.0
 
     def check(self) -> None:
-        if not all_positive(self.concentration):
-            raise PlanError(f"VonMises: expected concentration > 0, got {self.concentration!r}")
-        expect_net(self, self.net, optional=True)
-        Affine(self.bound)
+        expect_positive(self, "concentration", self.concentration)
 
     def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
         return VonMisesModule(self, event_shape, context_shape)

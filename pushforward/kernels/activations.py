@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -11,9 +12,9 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from pushforward.core import Bijector
+from pushforward.fields import OneOf, Positive
 from pushforward.kernel import Kernel
 from pushforward.kernels.fixed import Sigmoid
-from pushforward.spec import PlanError
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,13 +28,9 @@ class Softclip(Kernel):
     tensor(1.)
     """
 
-    bound: float = 1.0
+    bound: Positive = 1.0
 
     formula = "y = x / (1 + |x| / bound)"
-
-    def check(self) -> None:
-        if not (math.isfinite(self.bound) and self.bound > 0):
-            raise PlanError(f"Softclip: expected bound > 0, got {self.bound}")
 
     @property
     def codomain(self) -> Constraint:  # type: ignore[override]
@@ -66,20 +63,12 @@ class CumulativeDistribution(Kernel):
     tensor(0.7500)
     """
 
-    distribution: str = "Normal"
+    distribution: Annotated[str, OneOf(*STANDARD)] = "Normal"
     loc: float = 0.0
-    scale: float = 1.0
+    scale: Positive = 1.0
 
     formula = "y = F((x - loc) / scale), F the cumulative distribution function"
     codomain = constraints.unit_interval
-
-    def check(self) -> None:
-        if self.distribution not in STANDARD:
-            raise PlanError(f"CumulativeDistribution: expected one of {', '.join(STANDARD)}, got {self.distribution!r}")
-        if not math.isfinite(self.loc):
-            raise PlanError(f"CumulativeDistribution: expected a finite loc, got {self.loc}")
-        if not (math.isfinite(self.scale) and self.scale > 0):
-            raise PlanError(f"CumulativeDistribution: expected scale > 0, got {self.scale}")
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         probability, _, log_density = STANDARD[self.distribution]

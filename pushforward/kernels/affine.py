@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from pushforward.fields import Positive
 from pushforward.kernel import Kernel, reference
 from pushforward.native.elementwise import AFFINE, REFERENCES, Code
 from pushforward.numerics import soft_clamp
-from pushforward.spec import PlanError
 
 # No further: in an autoregressive layer each location feeds the next one, and a chain of huge ones would leave float32.
 LOC_BOUND = 1e8
@@ -32,14 +31,10 @@ class Affine(Kernel):
     torch.Size([2, 3])
     """
 
-    bound: float = 3.0
+    bound: Positive = 3.0
 
     formula = "y = loc + exp(s(log_scale)) x,  s(a) = (2b/pi) arctan(pi a / 2b)"
     size = "2 * D"
-
-    def check(self) -> None:
-        if not (math.isfinite(self.bound) and self.bound > 0):
-            raise PlanError(f"Affine: expected bound > 0, got {self.bound}")
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"loc": torch.zeros(shape), "log_scale": torch.zeros(shape)}

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pushforward.fields import MOST, Within
 from pushforward.numerics import finer
-from pushforward.spec import PlanError
 
 # From the place in a bin, in [0, 1], and what the bin has to (the place in its image, log-slope of the forward map).
 Piece = Callable[..., tuple[Tensor, Tensor]]
-
-
-def check_bins(name: str, bins: int, least: int = 2) -> None:
-    """Raise `PlanError` unless ``bins`` is a whole number of at least ``least``."""
-    if not (isinstance(bins, int) and not isinstance(bins, bool) and bins >= least):
-        raise PlanError(f"{name}: expected bins to be a whole number of at least {least}, got {bins!r}")
-
-
-def check_bound(name: str, bound: float) -> None:
-    """Raise `PlanError` unless ``bound`` is a positive number."""
-    if not (math.isfinite(bound) and bound > 0):
-        raise PlanError(f"{name}: expected bound > 0, got {bound!r}")
+Bins = Annotated[int, Within(least=2, most=MOST)]
+"""A number of bins: one alone would leave a spline nothing to bend."""
 
 
 def fill(share: Tensor, bound: float) -> tuple[Tensor, Tensor]:

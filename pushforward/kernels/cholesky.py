@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch.distributions.constraints import Constraint
 
 from pushforward import supports
 from pushforward.core import Compose, Shape
+from pushforward.fields import OneOf
 from pushforward.kernels.constrained import Constrained
 from pushforward.kernels.fixed import Tanh
 from pushforward.spec import PlanError
@@ -65,14 +67,10 @@ class LowerCholesky(Constrained):
             [0., 1.]])
     """
 
-    diagonal: str = "exp"
+    diagonal: Annotated[str, OneOf("exp", "softplus", "unit")] = "exp"
 
     formula = "y = lower triangle of x, its diagonal made positive"
     domain = constraints.real_vector
-
-    def check(self) -> None:
-        if self.diagonal not in ("exp", "softplus", "unit"):
-            raise PlanError(f"LowerCholesky: expected diagonal to be 'exp', 'softplus' or 'unit', got {self.diagonal!r}")
 
     @property
     def codomain(self) -> Constraint:  # type: ignore[override]

@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pushforward.kernel import Kernel
-from pushforward.kernels.bins import check_bins, through
+from pushforward.kernels.bins import Bins, through
 from pushforward.kernels.spline import SLOPE_BOUND, boxes, logits, quadratic_forward, quadratic_inverse
 from pushforward.numerics import finer, soft_clamp
-from pushforward.spec import PlanError
 
 # Of a rotation, whichever way: every angle is well inside, so none is only approached.
 TURN = 2 * math.pi
@@ -103,16 +102,11 @@ class CircularSpline(Kernel):
     tensor([3.0000, 9.2832])
     """
 
-    bins: int = 8
+    bins: Bins = 8
     rotation: bool = True
 
     formula = "y = monotone rational spline on the circle, then + s(rotation),  s(a) = 4 arctan(a / 4)"
     size = "D * (3 * bins + rotation)"
-
-    def check(self) -> None:
-        check_bins("CircularSpline", self.bins)
-        if not isinstance(self.rotation, bool):
-            raise PlanError(f"CircularSpline: expected rotation to be True or False, got {self.rotation!r}")
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         parameters = {name: torch.zeros(self.bins, *shape) for name in ("widths", "heights", "slopes")}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from pushforward.fields import Within
 from pushforward.kernel import Kernel
 from pushforward.kernels.linear import apply
 from pushforward.numerics import finer
-from pushforward.spec import PlanError
 
 # Degree 15 as four blocks of four: at norm 1/2 the first term left out is 0.5^16 / 16!, below the rounding of float64.
 BLOCKS = 4
@@ -37,15 +38,11 @@ class MatrixExponential(Kernel):
     torch.Size([2, 3])
     """
 
-    bound: float = 5.0
+    bound: Annotated[float, Within(above=0.0, most=40.0)] = 5.0
 
     event_dim = 1
     formula = "y = exp(W) x,  W = A / sqrt(1 + |A|^2 / bound^2)"
     size = "D * D"
-
-    def check(self) -> None:
-        if not 0 < self.bound <= 40:  # beyond, values of common size leave float32
-            raise PlanError(f"MatrixExponential: expected 0 < bound <= 40, got {self.bound}")
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"weight": torch.zeros(shape[-1], shape[-1])}

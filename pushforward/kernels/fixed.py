@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints
 
+from pushforward.fields import Positive
 from pushforward.kernel import Kernel
 from pushforward.spec import PlanError
 
@@ -162,13 +163,9 @@ class LeakyReLU(Kernel):
     tensor(-1.)
     """
 
-    slope: float = 0.01
+    slope: Positive = 0.01
 
     formula = "y = x if x >= 0 else slope x"
-
-    def check(self) -> None:
-        if not (math.isfinite(self.slope) and self.slope > 0):
-            raise PlanError(f"LeakyReLU: expected slope > 0, got {self.slope}")
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.where(x >= 0, x, self.slope * x), math.log(self.slope) * (x < 0).to(x.dtype)
@@ -202,7 +199,7 @@ class Power(Kernel):
     codomain = constraints.positive
 
     def check(self) -> None:
-        if not (math.isfinite(self.exponent) and self.exponent != 0):
+        if self.exponent == 0:
             raise PlanError(f"Power: expected an exponent other than zero, got {self.exponent}")
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -230,12 +227,8 @@ class AffineFixed(Kernel):
     formula = "y = loc + scale x"
 
     def check(self) -> None:
-        for value in self.scale if isinstance(self.scale, tuple) else (self.scale,):
-            if not (math.isfinite(value) and value != 0):
-                raise PlanError(f"AffineFixed: expected scales other than zero, got {self.scale}")
-        for value in self.loc if isinstance(self.loc, tuple) else (self.loc,):
-            if not math.isfinite(value):
-                raise PlanError(f"AffineFixed: expected finite locations, got {self.loc}")
+        if 0 in (self.scale if isinstance(self.scale, tuple) else (self.scale,)):
+            raise PlanError(f"AffineFixed: expected scales other than zero, got {self.scale}")
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         for name in ("loc", "scale"):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pushforward.fields import Count
 from pushforward.kernel import Kernel
 from pushforward.kernels.linear import apply, solve
 from pushforward.numerics import finer
-from pushforward.spec import PlanError
 
 # A vector with no entry above this has no direction to speak of, and the gradient of its direction would overflow.
 SMALLEST = 1e-12
@@ -33,15 +33,11 @@ class Householder(Kernel):
     tensor([-3.,  4.])
     """
 
-    reflections: int = 2
+    reflections: Count = 2
 
     event_dim = 1
     formula = "y = H_K ... H_1 x,  H_k = I - 2 v_k v_k' / |v_k|^2"
     size = "reflections * D"
-
-    def check(self) -> None:
-        if not isinstance(self.reflections, int) or isinstance(self.reflections, bool) or self.reflections < 1:
-            raise PlanError(f"Householder: expected reflections to be a whole number of at least 1, got {self.reflections!r}")
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"vectors": _axes(self.reflections, shape[-1], None).to(torch.get_default_dtype())}

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from pushforward.fields import Positive
 from pushforward.kernel import Kernel
 from pushforward.native.linear import linear, linear_gradient, takes
 from pushforward.numerics import finer, soft_clamp, with_gradient
-from pushforward.spec import PlanError
 
 # Largest length of a row of a triangle beside its one. A product of unbounded triangular factors can be singular to working precision;
 # and were it the entries that are bounded, the inverse of a random triangle would grow exponentially with D.
@@ -56,15 +55,11 @@ class Linear(Kernel):
     """
 
     bias: bool = True
-    bound: float = 3.0
+    bound: Positive = 3.0
 
     event_dim = 1
     formula = "y = L D U x + b"
     size = "D * D + D if bias else D * D"
-
-    def check(self) -> None:
-        if not (math.isfinite(self.bound) and self.bound > 0):
-            raise PlanError(f"Linear: expected bound > 0, got {self.bound}")
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         size = shape[-1]

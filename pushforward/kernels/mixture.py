@@ -10,22 +10,20 @@ import torch
 from torch import Tensor
 
 from pushforward import numerics
+from pushforward.fields import Count
 from pushforward.kernels.affine import Affine
-from pushforward.kernels.monotonic import Monotone, expect_count, spread
+from pushforward.kernels.monotonic import Monotone, spread
 from pushforward.kernels.neural import MEANS
 from pushforward.numerics import finer, soft_clamp
 
 
 @dataclass(frozen=True, repr=False)
 class _Mixture(Monotone):
-    components: int = 8
+    components: Count = 8
 
     shift_bound: ClassVar[float]
     variance: ClassVar[float]
     """The variance of the standard component."""
-
-    def check(self) -> None:
-        expect_count(self, "components", self.components, 1)
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         # Components that differ, with the variance of a single one.

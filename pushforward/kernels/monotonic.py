@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pushforward import numerics
+from pushforward.fields import Count, Positive, Within
 from pushforward.kernel import Kernel
 from pushforward.kernels.affine import LOC_BOUND
 from pushforward.numerics import finer, soft_clamp
-from pushforward.spec import PlanError
 
 
 class Monotone(Kernel):
@@ -71,21 +70,13 @@ class MonotonicNetwork(Monotone):
     tensor([0.5000, 9.0000])
     """
 
-    units: int = 8
-    panels: int = 4
-    bound: float = 5.0
+    units: Count = 8
+    panels: Annotated[int, Within(least=1, most=MAX_PANELS)] = 4
+    bound: Positive = 5.0
 
     formula = "y = loc + integral_0^x exp(level + sum_k v_k tanh(a_k t + c_k)) dt on [-bound, bound], its tangent outside"
     size = "D * (3 * units + 2)"
     log_det = "closed form, the derivative of the quadrature rule"
-
-    def check(self) -> None:
-        expect_count(self, "units", self.units, 1)
-        expect_count(self, "panels", self.panels, 1)
-        if self.panels > MAX_PANELS:
-            raise PlanError(f"MonotonicNetwork: expected panels of at most {MAX_PANELS}, got {self.panels}")
-        if not (math.isfinite(self.bound) and self.bound > 0):
-            raise PlanError(f"MonotonicNetwork: expected bound > 0, got {self.bound!r}")
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         # Heights of zero are the identity; the units' places over the box are what makes each learn something of its own.
@@ -142,9 +133,3 @@ def spread(count: int, reach: float, shape: tuple[int, ...]) -> Tensor:
     """Return ``(count, *shape)``: numbers spread evenly over (-reach, reach), the same at all sites."""
     values = torch.tensor([reach * ((2 * k + 1) / count - 1) for k in range(count)])
     return values.reshape(-1, *(1,) * len(shape)).expand(-1, *shape)
-
-
-def expect_count(owner: Kernel, name: str, value: object, least: int) -> None:
-    """Raise `PlanError` unless ``value`` is a whole number of at least ``least``."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise PlanError(f"{type(owner).__name__}: expected {name} to be a whole number of at least {least}, got {value!r}")

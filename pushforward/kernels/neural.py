@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.kernels.monotonic import Monotone, expect_count, spread
+from pushforward.fields import MOST, Count, OneOf, Within
+from pushforward.kernels.monotonic import Monotone, spread
 from pushforward.numerics import soft_clamp
-from pushforward.spec import PlanError
 
 # One layer: slopes, shifts, log-shares of the units in each output, shares of the inputs in each unit (None: a single input).
 Layer = tuple[Tensor, Tensor, Tensor, Tensor | None]
@@ -38,18 +39,12 @@ class DeepSigmoid(Monotone):
     torch.Size([2, 3])
     """
 
-    units: int = 8
-    layers: int = 1
-    activation: str = "sigmoid"
+    units: Count = 8
+    layers: Count = 1
+    activation: Annotated[str, OneOf(*MEANS)] = "sigmoid"
 
     formula = "y = phi^-1(sum_k w_k phi(a_k x + b_k)),  phi = sigmoid, tanh, elu or leaky_relu"
     size = "D * 3 * units * layers"
-
-    def check(self) -> None:
-        expect_count(self, "units", self.units, 1)
-        expect_count(self, "layers", self.layers, 1)
-        if self.activation not in MEANS:
-            raise PlanError(f"{type(self).__name__}: expected activation to be one of {', '.join(MEANS)}, got {self.activation!r}")
 
     @property
     def width(self) -> int:
@@ -105,15 +100,11 @@ class DenseSigmoid(DeepSigmoid):
     torch.Size([5])
     """
 
-    units: int = 4
-    layers: int = 2
+    units: Count = 4
+    layers: Annotated[int, Within(least=2, most=MOST)] = 2
 
     formula = "y = h_L,  h_l = phi^-1(W_l phi(a_l U_l h_(l-1) + b_l)),  h_0 = x,  phi = sigmoid, tanh, elu or leaky_relu"
     size = "D * (2 * units * layers + 2 * units ** 2 * (layers - 1) + units)"
-
-    def check(self) -> None:
-        super().check()
-        expect_count(self, "layers", self.layers, 2)
 
     @property
     def width(self) -> int:

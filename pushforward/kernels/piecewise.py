@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
+from pushforward.fields import MOST, Positive, Within
 from pushforward.kernel import Kernel
-from pushforward.kernels.bins import Piece, boxed, check_bins, check_bound, fill
+from pushforward.kernels.bins import Bins, Piece, boxed, fill
 from pushforward.kernels.spline import HEIGHT_BOUND, SLOPE_BOUND, WIDTH_BOUND, boxes, logits
 from pushforward.numerics import finer, soft_clamp
 
@@ -22,15 +23,10 @@ STEPS = 10
 
 @dataclass(frozen=True, repr=False)
 class _Piecewise(Kernel):
-    bins: int = 8
-    bound: float = 5.0
+    bins: Bins = 8
+    bound: Positive = 5.0
 
-    least: ClassVar[int] = 2
     pieces: ClassVar[tuple[Piece, Piece]]
-
-    def check(self) -> None:
-        check_bins(type(self).__name__, self.bins, self.least)
-        check_bound(type(self).__name__, self.bound)
 
     def table(self, **parameters: Tensor) -> Tensor:
         """Return what each bin needs, ``(*batch, rows, K, sites)``: x0, width, y0, height and what the piece takes."""
@@ -117,9 +113,10 @@ class QuadraticSpline(_Piecewise):
     tensor([0.5000, 9.0000])
     """
 
+    bins: Annotated[int, Within(least=3, most=MOST)] = 8
+
     formula = "y = piecewise quadratic spline on [-bound, bound], y = x outside"
     size = "D * (2 * bins - 1)"
-    least = 3
     pieces = (_quadratic_forward, _quadratic_inverse)
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:

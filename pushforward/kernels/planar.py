@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.core import Bijector
+from pushforward.fields import OneOf, Positive
 from pushforward.kernel import Kernel
 from pushforward.numerics import finer
-from pushforward.spec import PlanError
 
 LEAK = 0.2
 
@@ -82,18 +82,13 @@ class Planar(Kernel):
             [1., 1., 1.]])
     """
 
-    activation: str = "tanh"
-    bound: float = 3.0
+    activation: Annotated[str, OneOf(*ACTIVATIONS)] = "tanh"
+    bound: Positive = 3.0
 
     event_dim = 1
     way_back = "a root with tanh, closed form with leaky_relu"
     formula = "y = x + u' h(w.x + b),  u' = u / (sqrt(1 + (c w.u)^2) + d w.u)"
     size = "2 * D + 1"
-
-    def check(self) -> None:
-        if self.activation not in ACTIVATIONS:
-            raise PlanError(f"Planar: expected activation to be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
-        check_bound(self, self.bound)
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         # With w = 0 too, no parameter would have a gradient.
@@ -120,9 +115,3 @@ class Planar(Kernel):
         product = (w * u).sum(-1, keepdim=True)
         scale = contained(product, self.bound)
         return u * scale, product * scale
-
-
-def check_bound(plan: Bijector, bound: float) -> None:
-    """Raise `PlanError` unless a bound is positive and finite."""
-    if not (math.isfinite(bound) and bound > 0):
-        raise PlanError(f"{type(plan).__name__}: expected bound > 0, got {bound}")

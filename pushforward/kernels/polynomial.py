@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pushforward.fields import Count, OneOf, Positive, Within
 from pushforward.kernels.affine import LOC_BOUND
-from pushforward.kernels.bins import check_bound
-from pushforward.kernels.monotonic import Monotone, expect_count, spread
+from pushforward.kernels.monotonic import Monotone, spread
 from pushforward.numerics import soft_clamp
 from pushforward.spec import PlanError
 
@@ -55,22 +56,13 @@ class SumOfSquares(_Polynomial):
     tensor([0.5000, 9.0000])
     """
 
-    degree: int = 4
-    terms: int = 3
-    bound: float = 5.0
-    slope: float = 1e-3
+    degree: Annotated[int, Within(least=1, most=len(RULES))] = 4
+    terms: Count = 3
+    bound: Positive = 5.0
+    slope: Annotated[float, Within(above=0.0, below=1.0)] = 1e-3
 
     formula = "y = loc + integral_0^x (slope + 1/K sum_k p_k(t/bound)^2) dt on [-bound, bound], its tangent outside"
     size = "D * (terms * (degree + 1) + 1)"
-
-    def check(self) -> None:
-        expect_count(self, "degree", self.degree, 1)
-        expect_count(self, "terms", self.terms, 1)
-        if self.degree > len(RULES):
-            raise PlanError(f"SumOfSquares: expected degree of at most {len(RULES)}, got {self.degree}")
-        check_bound("SumOfSquares", self.bound)
-        if not 0 < self.slope < 1:
-            raise PlanError(f"SumOfSquares: expected slope between 0 and 1, got {self.slope!r}")
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         rows = [torch.zeros(self.terms, *shape) for _ in range(self.degree + 1)]
@@ -130,20 +122,16 @@ class Bernstein(_Polynomial):
     tensor([0.5000, 9.0000])
     """
 
-    degree: int = 16
-    bound: float = 5.0
-    tails: str = "linear"
+    degree: Annotated[int, Within(least=3, most=MAX_DEGREE)] = 16
+    bound: Positive = 5.0
+    tails: Annotated[str, OneOf("linear", "identity")] = "linear"
 
     formula = "y = sum_i theta_i binom(M, i) t^i (1-t)^(M-i) with t = (x + bound) / (2 bound) in [0, 1], its tangent outside"
     size = "D * (degree - 1 if tails == 'linear' else degree - 4)"
 
     def check(self) -> None:
-        if self.tails not in ("linear", "identity"):
-            raise PlanError(f"Bernstein: expected tails to be 'linear' or 'identity', got {self.tails!r}")
-        expect_count(self, "degree", self.degree, 3 if self.tails == "linear" else 6)
-        if self.degree > MAX_DEGREE:
-            raise PlanError(f"Bernstein: expected degree of at most {MAX_DEGREE}, got {self.degree}")
-        check_bound("Bernstein", self.bound)
+        if self.tails == "identity" and self.degree < 6:
+            raise PlanError(f"Bernstein: expected degree to be a whole number of at least 6 with identity tails, got {self.degree}")
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         if self.tails == "identity":

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from pushforward.fields import Within
 from pushforward.kernel import Kernel
-from pushforward.spec import PlanError
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,16 +49,12 @@ class Normalize(Kernel):
     tensor([0.6000, 0.8000])
     """
 
-    p: float = 2.0
+    p: Annotated[float, Within(least=1.0)] = 2.0
 
     event_dim = 1
     formula = "y = x / |x|_p"
     log_det = "none: the determinant is zero"
     bijective = False
-
-    def check(self) -> None:
-        if not (math.isfinite(self.p) and self.p >= 1):
-            raise PlanError(f"Normalize: expected p >= 1, got {self.p}")
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         length = torch.linalg.vector_norm(x, self.p, -1, keepdim=True)

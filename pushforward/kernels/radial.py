@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pushforward.fields import Positive
 from pushforward.kernel import Kernel
-from pushforward.kernels.planar import check_bound
 from pushforward.numerics import soft_clamp
 
 
@@ -29,14 +29,11 @@ class Radial(Kernel):
     tensor([1., 1., 1.])
     """
 
-    bound: float = 3.0
+    bound: Positive = 3.0
 
     event_dim = 1
     formula = "y = x + alpha k (x - x0) / (alpha + |x - x0|),  k > -1"
     size = "D + 2"
-
-    def check(self) -> None:
-        check_bound(self, self.bound)
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"center": torch.zeros(shape), "log_alpha": torch.zeros(1), "log_stretch": torch.zeros(1)}

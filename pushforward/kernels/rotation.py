@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from pushforward.fields import OneOf
 from pushforward.kernel import Kernel
 from pushforward.kernels.exponential import bounded, exponential
 from pushforward.kernels.linear import apply, strictly_lower
 from pushforward.numerics import finer
-from pushforward.spec import PlanError
 
 # Largest norm of the skew matrix, in units of sqrt(D). A rotation by pi in all planes has pi: exponentials reach all rotations.
 BOUNDS = {"exponential": 4.0, "cayley": 100.0}
@@ -41,15 +42,11 @@ class Rotation(Kernel):
     tensor([1., 2., 3.])
     """
 
-    method: str = "exponential"
+    method: Annotated[str, OneOf(*METHODS)] = "exponential"
 
     event_dim = 1
     formula = "y = R x,  R = exp(A), (I - A/2)^-1 (I + A/2) or a product of plane rotations,  A' = -A"
     size = "D * (D - 1) // 2"
-
-    def check(self) -> None:
-        if self.method not in METHODS:
-            raise PlanError(f"Rotation: expected method to be one of {METHODS}, got {self.method!r}")
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"angles": torch.zeros(shape[-1] * (shape[-1] - 1) // 2)}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pushforward.fields import OneOf, Positive
 from pushforward.kernel import Kernel, reference
-from pushforward.kernels.bins import boxed, check_bins, check_bound, fill
+from pushforward.kernels.bins import Bins, boxed, fill
 from pushforward.native.elementwise import LINEAR_SPLINE, MAX_BINS, QUADRATIC_SPLINE, REFERENCES, Code
 from pushforward.numerics import soft_clamp
-from pushforward.spec import PlanError
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,18 +40,12 @@ class Spline(Kernel):
     tensor([0.5000, 9.0000])
     """
 
-    bins: int = 8
-    bound: float = 5.0
-    order: str = "quadratic"
+    bins: Bins = 8
+    bound: Positive = 5.0
+    order: Annotated[str, OneOf("quadratic", "linear")] = "quadratic"
 
     formula = "y = monotone rational spline on [-bound, bound], y = x outside"
     size = "D * (3 * bins - 1 if order == 'quadratic' else 4 * bins - 1)"
-
-    def check(self) -> None:
-        check_bins("Spline", self.bins)
-        check_bound("Spline", self.bound)
-        if self.order not in ("quadratic", "linear"):
-            raise PlanError(f"Spline: expected order to be 'quadratic' or 'linear', got {self.order!r}")
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         rows = {"widths": self.bins, "heights": self.bins, "slopes": self.bins - 1}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pushforward.fields import Count, OneOf, Positive
 from pushforward.kernel import Kernel
 from pushforward.kernels.linear import apply
-from pushforward.kernels.planar import check_bound, contained, solve_tanh, tanh_slope
+from pushforward.kernels.planar import contained, solve_tanh, tanh_slope
 from pushforward.numerics import finer, soft_clamp
 from pushforward.spec import PlanError
 
@@ -43,10 +45,10 @@ class Sylvester(Kernel):
     torch.Size([7])
     """
 
-    variant: str = "householder"
-    rank: int | None = None
-    reflections: int = 4
-    bound: float = 3.0
+    variant: Annotated[str, OneOf(*VARIANTS)] = "householder"
+    rank: Count | None = None
+    reflections: Count = 4
+    bound: Positive = 3.0
 
     event_dim = 1
     way_back = "a root for each row of the triangles"
@@ -55,15 +57,6 @@ class Sylvester(Kernel):
         "(rank or D) ** 2 + 2 * (rank or D) + "
         "D * (reflections if variant == 'householder' else (rank or D) if variant == 'orthogonal' else 0)"
     )
-
-    def check(self) -> None:
-        if self.variant not in VARIANTS:
-            raise PlanError(f"Sylvester: expected variant to be one of {', '.join(VARIANTS)}, got {self.variant!r}")
-        for name in ("rank", "reflections"):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and value > 0) and not (name == "rank" and value is None):
-                raise PlanError(f"Sylvester: expected {name} to be a positive whole number, got {value!r}")
-        check_bound(self, self.bound)
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         size = shape[-1]

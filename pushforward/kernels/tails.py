@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pushforward.fields import Positive, Within
 from pushforward.kernel import Kernel
 from pushforward.kernels.fixed import Tanh
 from pushforward.numerics import finer, soft_clamp
-from pushforward.spec import PlanError
 
 # Below this size a power is replaced by its chord: at zero its slope is 0 or infinite.
 CORE = 1e-6
@@ -65,13 +66,9 @@ class PositivePower(Kernel):
     tensor(-8.)
     """
 
-    exponent: float = 2.0
+    exponent: Positive = 2.0
 
     formula = "y = sign(x) |x|^exponent"
-
-    def check(self) -> None:
-        if not (math.isfinite(self.exponent) and self.exponent > 0):
-            raise PlanError(f"PositivePower: expected exponent > 0, got {self.exponent}")
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return _signed_power(x, self.exponent, math.log(self.exponent))
@@ -94,14 +91,10 @@ class SignedPower(Kernel):
     tensor([-2.,  3.])
     """
 
-    bound: float = 1.0
+    bound: Positive = 1.0
 
     formula = "y = sign(x) |x|^p,  p = exp(s(log_power))"
     size = "D"
-
-    def check(self) -> None:
-        if not (math.isfinite(self.bound) and self.bound > 0):
-            raise PlanError(f"SignedPower: expected bound > 0, got {self.bound}")
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"log_power": torch.zeros(shape)}
@@ -131,14 +124,10 @@ class SinhArcsinh(Kernel):
     tensor([ 0.5000, -3.0000])
     """
 
-    bound: float = 1.0
+    bound: Positive = 1.0
 
     formula = "y = sinh(exp(s(log_tail)) (arcsinh(x) + s(skewness)))"
     size = "2 * D"
-
-    def check(self) -> None:
-        if not (math.isfinite(self.bound) and self.bound > 0):
-            raise PlanError(f"SinhArcsinh: expected bound > 0, got {self.bound}")
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"skewness": torch.zeros(shape), "log_tail": torch.zeros(shape)}
@@ -190,13 +179,9 @@ class LogTanh(Kernel):
     tensor(0.4621)
     """
 
-    cut: float = 1.0
+    cut: Annotated[float, Within(above=0.0, most=15.0)] = 1.0  # beyond, tanh is flat
 
     formula = "y = tanh(x) for |x| <= cut, logarithmic beyond it"
-
-    def check(self) -> None:
-        if not (math.isfinite(self.cut) and 0 < self.cut <= 15):
-            raise PlanError(f"LogTanh: expected a cut between 0 and 15, beyond which tanh is flat, got {self.cut}")
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         z, (height, rate) = finer(x), self._tail()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from pushforward.fields import Positive
 from pushforward.kernel import Kernel
 from pushforward.kernels.linear import apply, shortened, solve, strictly_lower
 from pushforward.numerics import finer, soft_clamp
@@ -34,15 +34,11 @@ class Triangular(Kernel):
 
     upper: bool = False
     bias: bool = True
-    bound: float = 3.0
+    bound: Positive = 3.0
 
     event_dim = 1
     formula = "y = T D x + b"
     size = "D * (D + 3) // 2 if bias else D * (D + 1) // 2"
-
-    def check(self) -> None:
-        if not (math.isfinite(self.bound) and self.bound > 0):
-            raise PlanError(f"Triangular: expected bound > 0, got {self.bound}")
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         size = shape[-1]
@@ -92,8 +88,6 @@ class LowerCholeskyAffine(Kernel):
         size = len(self.loc)
         if len(self.scale_tril) != size or not all(len(row) == size for row in self.scale_tril):
             raise PlanError(f"LowerCholeskyAffine: expected scale_tril to have {size} rows of {size} numbers, got {self.scale_tril}")
-        if not all(math.isfinite(value) for row in (self.loc, *self.scale_tril) for value in row):
-            raise PlanError(f"LowerCholeskyAffine: expected finite numbers, got {self.loc} and {self.scale_tril}")
         if not all(row[i] > 0 and not any(row[i + 1 :]) for i, row in enumerate(self.scale_tril)):
             raise PlanError(f"LowerCholeskyAffine: expected a lower triangular matrix with a positive diagonal, got {self.scale_tril}")
 

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.kernel import Kernel
-from pushforward.spec import PlanError
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,10 +33,6 @@ class DiscreteCosine(Kernel):
 
     event_dim = 1
     formula = "y_k = w_k c_k sum_n x_n cos(pi (n + 1/2) k / D),  w_k ~ (k + 1/2)^smooth"
-
-    def check(self) -> None:
-        if not math.isfinite(self.smooth):
-            raise PlanError(f"DiscreteCosine: expected smooth to be a finite number, got {self.smooth}")
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if not x.numel():  # of which no Fourier transform is defined

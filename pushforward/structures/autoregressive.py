@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 
 from pushforward import numerics
 from pushforward.core import Bijector, Shape, TransformModule
-from pushforward.kernel import Kernel, evaluate, expect_kernel
+from pushforward.fields import Named, OneOf, Place
+from pushforward.kernel import Kernel, evaluate, expect_bijective
 from pushforward.nets import MLP
-from pushforward.parameters import Mask, NetLike, Parameters, expect_net, flat_context
+from pushforward.parameters import Mask, NetLike, Parameters, flat_context
 from pushforward.perceptron import Perceptron
 from pushforward.spec import PlanError
 from pushforward.structures.rearrange import Index, expand_sites
@@ -24,28 +26,25 @@ from pushforward.structures.sequence import Steps
 @dataclass(frozen=True, repr=False)
 class _Ordered(Bijector):
     kernel: Kernel
-    order: Sequence[int] | None = None
-    adjacency: Sequence[Sequence[bool]] | None = None
+    order: Sequence[Place] | None = None
+    adjacency: Annotated[Sequence[Sequence[bool | int]], Named("to be a square table of booleans")] | None = None
     net: NetLike = MLP()
-    solve: str = "steps"
+    solve: Annotated[str, OneOf("steps", "jacobi")] = "steps"
 
     event_dim = 1
 
     def check(self) -> None:
         name = type(self).__name__
-        expect_kernel(self, self.kernel)
-        expect_net(self, self.net)
+        expect_bijective(self, self.kernel)
         if self.kernel.event_dim != 0:
             raise PlanError(f"{name}: expected a kernel on numbers, got {self.kernel!r}, which acts on vectors")
-        if self.solve not in ("steps", "jacobi"):
-            raise PlanError(f"{name}: expected solve to be 'steps' or 'jacobi', got {self.solve!r}")
         if self.order is not None and self.adjacency is not None:
             raise PlanError(f"{name}: expected order or adjacency, got both")
-        if self.order is not None and (not isinstance(self.order, tuple) or sorted(self.order) != list(range(len(self.order)))):
+        if self.order is not None and sorted(self.order) != list(range(len(self.order))):
             raise PlanError(f"{name}: expected order to have every index from 0 once, got {self.order!r}")
         if self.adjacency is not None:
             rows = self.adjacency
-            if not isinstance(rows, tuple) or not all(isinstance(row, tuple) and len(row) == len(rows) for row in rows):
+            if not all(len(row) == len(rows) for row in rows):
                 raise PlanError(f"{name}: expected adjacency to be a square table of booleans, got {rows!r}")
 
     def parents(self, features: int) -> Mask:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from pushforward import numerics
 from pushforward.core import Bijector, Shape, TransformModule
-from pushforward.kernels.planar import LEAK, check_bound, leaky_slope, tanh_slope
+from pushforward.fields import Count, Length, OneOf, Positive
+from pushforward.kernels.planar import LEAK, leaky_slope, tanh_slope
 from pushforward.numerics import finer, soft_clamp
 from pushforward.spec import PlanError
 from pushforward.structures.residual import WholeModule
@@ -59,10 +61,10 @@ class BlockAutoregressive(Bijector):
     torch.Size([5])
     """
 
-    factors: Sequence[int] = (8, 8)
-    activation: str = "tanh"
-    residual: str | None = "gated"
-    bound: float = 2.0
+    factors: Annotated[Sequence[Count], Length(1)] = (8, 8)
+    activation: Annotated[str, OneOf(*ACTIVATIONS)] = "tanh"
+    residual: Annotated[str, OneOf("gated", "normal")] | None = "gated"
+    bound: Positive = 2.0
 
     event_dim = 1
     way_back = "a root for each feature"
@@ -70,18 +72,11 @@ class BlockAutoregressive(Bijector):
     size = "sum(D * b * (D * a + 1) for a, b in zip((1, *factors), (*factors, 1))) + (residual == 'gated')"
 
     def check(self) -> None:
-        if not (isinstance(self.factors, tuple) and self.factors and all(isinstance(n, int) and n > 0 for n in self.factors)):
-            raise PlanError(f"BlockAutoregressive: expected factors to be a list of positive whole numbers, got {self.factors!r}")
-        if self.activation not in ACTIVATIONS:
-            raise PlanError(f"BlockAutoregressive: expected activation to be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
-        if self.residual not in ("gated", "normal", None):
-            raise PlanError(f"BlockAutoregressive: expected residual to be 'gated', 'normal' or None, got {self.residual!r}")
         if self.residual is None and self.activation == "tanh":
             raise PlanError(
                 "BlockAutoregressive: expected residual to be 'gated' or 'normal' where activation is 'tanh', whose values are bounded, "
                 "got None; or take activation 'leaky_tanh'"
             )
-        check_bound(self, self.bound)
 
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
         return BlockAutoregressiveModule(self, event_shape, context_shape)

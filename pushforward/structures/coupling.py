@@ -5,16 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
 from pushforward import numerics
 from pushforward.core import Bijector, Shape, TransformModule
-from pushforward.kernel import Kernel, evaluate, expect_kernel
+from pushforward.fields import Named, OneOf, Place
+from pushforward.kernel import Kernel, evaluate, expect_bijective
 from pushforward.nets import MLP
-from pushforward.parameters import NetLike, Parameters, expect_net, flat_context
+from pushforward.parameters import NetLike, Parameters, flat_context
 from pushforward.spec import PlanError
 from pushforward.structures.rearrange import Selection
+
+Masked = Annotated[
+    Annotated[str, OneOf("halves", "alternating")] | Sequence[Place],
+    Named("to be 'halves', 'alternating' or a list of feature indices"),
+]
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,21 +43,16 @@ class Coupling(Bijector):
     """
 
     kernel: Kernel
-    mask: str | Sequence[int] = "halves"
+    mask: Masked = "halves"
     flip: bool = False
     net: NetLike = MLP()
 
     event_dim = 1
 
     def check(self) -> None:
-        expect_kernel(self, self.kernel)
-        expect_net(self, self.net)
+        expect_bijective(self, self.kernel)
         if self.kernel.event_dim != 0:
             raise PlanError(f"Coupling: expected a kernel on numbers, got {self.kernel!r}, which acts on vectors")
-        named = self.mask in ("halves", "alternating")
-        listed = isinstance(self.mask, tuple) and all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in self.mask)
-        if not (named or listed):
-            raise PlanError(f"Coupling: expected mask to be 'halves', 'alternating' or a list of feature indices, got {self.mask!r}")
 
     def passing(self, features: int) -> tuple[int, ...]:
         """Return the features that pass through."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from pushforward import numerics
 from pushforward.core import Bijector, Shape, TransformModule
+from pushforward.fields import Positive, Within
 from pushforward.kernel import evaluate
 from pushforward.kernels.affine import Affine
 from pushforward.parameters import Parameters
-from pushforward.spec import PlanError
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,14 +37,11 @@ class ActNorm(Bijector):
     tensor([[ 1., -1.]])
     """
 
-    bound: float = 3.0
+    bound: Positive = 3.0
 
     event_dim = 1
     formula = "y = m + v (loc + exp(s(log_scale)) x) for each feature, m and v measured once"
     size = "2 * C"
-
-    def check(self) -> None:
-        Affine(self.bound)
 
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
         return ActNormModule(self, event_shape, context_shape, self.bound)
@@ -76,20 +74,13 @@ class BatchNorm(Bijector):
     tensor([5.])
     """
 
-    momentum: float = 0.1
-    epsilon: float = 1e-5
-    bound: float = 3.0
+    momentum: Annotated[float, Within(above=0.0, most=1.0)] = 0.1
+    epsilon: Annotated[float, Within(least=0.0)] = 1e-5
+    bound: Positive = 3.0
 
     event_dim = 1
     formula = "y = m + v (loc + exp(s(log_scale)) x) for each feature, m and v running statistics"
     size = "2 * C"
-
-    def check(self) -> None:
-        Affine(self.bound)
-        if not 0 < self.momentum <= 1:
-            raise PlanError(f"BatchNorm: expected momentum in (0, 1], got {self.momentum}")
-        if not (math.isfinite(self.epsilon) and self.epsilon >= 0):
-            raise PlanError(f"BatchNorm: expected epsilon >= 0, got {self.epsilon}")
 
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
         return BatchNormModule(self, event_shape, context_shape)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core import Bijector, Shape, TransformModule, as_shape
+from pushforward.fields import Count
 from pushforward.spec import PlanError
 
 
@@ -50,8 +51,8 @@ class Reshape(Bijector):
     torch.Size([2, 3])
     """
 
-    in_shape: int | Sequence[int]
-    out_shape: int | Sequence[int]
+    in_shape: Count | Sequence[Count]
+    out_shape: Count | Sequence[Count]
 
     axis = -1
     formula = "y = x in another shape"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +13,9 @@ from torch import Tensor, nn
 
 from pushforward import numerics
 from pushforward.core import Bijector, Shape, TransformModule
+from pushforward.fields import Count, Length, OneOf, Within
 from pushforward.kernels.planar import tanh_slope
 from pushforward.parameters import flat_context
-from pushforward.spec import PlanError
 
 STEPS = 8
 
@@ -59,23 +60,15 @@ class Residual(Bijector):
     torch.Size([5])
     """
 
-    widths: Sequence[int] = (64, 64)
-    coefficient: float = 0.9
-    activation: str = "lipswish"
+    widths: Annotated[Sequence[Count], Length(1)] = (64, 64)
+    coefficient: Annotated[float, Within(above=0.0, below=1.0)] = 0.9
+    activation: Annotated[str, OneOf(*ACTIVATIONS)] = "lipswish"
 
     event_dim = 1
     way_back = "a fixed number of Newton or fixed-point steps"
     formula = "y = x + g(x),  |g(a) - g(b)| <= coefficient |a - b|"
     size = "sum((a + 1) * b for a, b in zip((D, *widths), (*widths, D)))"
     log_det = "determinant of the Jacobian; power series, unbiased, on request"
-
-    def check(self) -> None:
-        if not (isinstance(self.widths, tuple) and self.widths and all(isinstance(n, int) and n > 0 for n in self.widths)):
-            raise PlanError(f"Residual: expected widths to be a list of positive whole numbers, got {self.widths!r}")
-        if not 0 < self.coefficient < 1:
-            raise PlanError(f"Residual: expected coefficient between 0 and 1, got {self.coefficient!r}")
-        if self.activation not in ACTIVATIONS:
-            raise PlanError(f"Residual: expected activation to be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
 
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
         return ResidualModule(self, event_shape, context_shape)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pushforward.fields import OneOf, Within
 from pushforward.kernel import Kernel
 from pushforward.kernels.bins import fill
 from pushforward.kernels.linear import apply
@@ -39,8 +41,8 @@ class RawAffine(Kernel):
         convex: Whether the location counts :math:`1 - \sigma` times (Pyro's stable autoregressive layer).
     """
 
-    scale: str = "exp"
-    least: float = 0.0
+    scale: Annotated[str, OneOf(*SCALES)] = "exp"
+    least: Annotated[float, Within(least=0.0, below=1.0)] = 0.0
     clip: tuple[float, float] | None = None
     convex: bool = False
 
@@ -48,9 +50,7 @@ class RawAffine(Kernel):
     size = "2 * D"
 
     def check(self) -> None:
-        if self.scale not in SCALES:
-            raise PlanError(f"RawAffine: expected scale to be one of {', '.join(SCALES)}, got {self.scale!r}")
-        if not 0 <= self.least < 1 or (self.scale == "softclip" and self.least == 0):
+        if self.scale == "softclip" and self.least == 0:
             raise PlanError(f"RawAffine: expected least in [0, 1), and above zero for softclip, got {self.least}")
         if self.clip is not None and not (self.scale == "exp" and self.clip[0] < self.clip[1]):
             raise PlanError(f"RawAffine: expected clip to be a lower and an upper bound, of an 'exp' scale, got {self.clip}")
@@ -95,17 +95,14 @@ class RawSpline(Spline):
         end_slope: The slope at both ends of the box (Pyro and FlowTorch: 0.999, so that theirs jumps to 1 there).
     """
 
-    form: str = "softplus"
-    least_width: float = 1e-3
-    least_height: float = 1e-3
-    least_slope: float = 1e-3
+    form: Annotated[str, OneOf("softplus", "softclip")] = "softplus"
+    least_width: Annotated[float, Within(least=0.0)] = 1e-3
+    least_height: Annotated[float, Within(least=0.0)] = 1e-3
+    least_slope: Annotated[float, Within(above=0.0, below=1.0)] = 1e-3
     end_slope: float = 1.0
 
     def check(self) -> None:
-        super().check()
-        if self.form not in ("softplus", "softclip"):
-            raise PlanError(f"RawSpline: expected form to be 'softplus' or 'softclip', got {self.form!r}")
-        if not all(0 <= least * self.bins < 1 for least in (self.least_width, self.least_height)) or not 0 < self.least_slope < 1:
+        if not all(least * self.bins < 1 for least in (self.least_width, self.least_height)):
             raise PlanError(f"RawSpline: expected bins that fit into the box and a least slope in (0, 1), got {self!r}")
 
     def code(self) -> None:

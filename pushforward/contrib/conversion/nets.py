@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from pushforward.contrib.conversion.masks import masks_of
 from pushforward.dense import Dense
+from pushforward.fields import Count, OneOf, Place
 from pushforward.nets import MLP
 from pushforward.parameters import Mask, Net
 from pushforward.perceptron import ACTIVATIONS, Entrance, Perceptron
@@ -30,14 +32,11 @@ class CopiedMLP(MLP):
         shifted: Whether what the context adds to the first layer is a layer of its own with an activation (MADE of nflows).
     """
 
-    shares: Sequence[Sequence[int]] | None = None
+    widths: Sequence[Count] = (64, 64)
+    shares: Sequence[Sequence[Place]] | None = None
     shifted: bool = False
 
     def check(self) -> None:
-        if self.widths:
-            super().check()
-        elif self.activation not in ACTIVATIONS:
-            raise PlanError(f"CopiedMLP: expected activation to be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
         if self.shares is not None and tuple(sum(share) for share in self.shares) != self.widths:
             raise PlanError(f"CopiedMLP: expected shares that sum to the widths {self.widths}, got {self.shares}")
 
@@ -81,17 +80,14 @@ class CopiedResidual(Net):
         shares: As in `CopiedMLP`, the same for all layers.
     """
 
-    width: int
-    blocks: int
-    activation: str = "relu"
-    context: str = "entrance"
+    width: Count
+    blocks: Count
+    activation: Annotated[str, OneOf(*ACTIVATIONS)] = "relu"
+    context: Annotated[str, OneOf(*CONTEXTS)] = "entrance"
     preactivated: bool = True
-    shares: Sequence[int] | None = None
+    shares: Sequence[Place] | None = None
 
     def check(self) -> None:
-        MLP((self.width, self.blocks), self.activation)
-        if self.context not in CONTEXTS:
-            raise PlanError(f"CopiedResidual: expected context to be one of {', '.join(CONTEXTS)}, got {self.context!r}")
         if self.shares is not None and sum(self.shares) != self.width:
             raise PlanError(f"CopiedResidual: expected shares that sum to the width {self.width}, got {self.shares}")
 
