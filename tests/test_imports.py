@@ -40,6 +40,7 @@ MAY = {
     "supports": set(),
     "numerics": set(),
     "draws": set(),
+    "startup": set(),
     "extras": set(),
     "doors": set(),
     "native": {"numerics"},
@@ -68,9 +69,10 @@ MAY = {
     "catalogue": {"core", "elsewhere", "flows", "kernel", "kernels", "parameters", "spec", "supports"},
     "train": BELOW_FLOW | {"flow", "extras", "draws"},
     "tables": {"extras", "io"},
-    "plots": BELOW_FLOW | {"kernels", "flow", "extras"},
+    "plots": BELOW_FLOW | {"draws", "kernels", "flow", "extras"},
     "testing": BELOW_FLOW | {"flow"},
     "": {
+        "startup",
         "bijectors",
         "config",
         "distributions",
@@ -87,12 +89,12 @@ MAY = {
         "plots",
         "testing",
     },
-    "cli": {"", "io", "flow", "flows", "train", "tables", "plots", "extras", "spec", "bijectors", "distributions"},
+    "cli": {"", "draws", "io", "startup", "flow", "flows", "train", "tables", "plots", "extras", "spec", "bijectors", "distributions"},
     "__main__": {"cli", "extras"},
     # Adapters to other packages see all of the library; no part of it sees them.
     "contrib": CORE
     | {"", "parameters", "kernel", "kernels", "dense", "nets", "perceptron", "structures", "bases", "io", "doors", "flow", "extras"}
-    | {"bijectors", "distributions", "flows", "targets", "train", "transforms"},
+    | {"bijectors", "distributions", "draws", "flows", "targets", "train", "transforms"},
 }
 # Which part of a folder may import which other part of it.
 WITHIN = {
