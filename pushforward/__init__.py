@@ -1,5 +1,9 @@
 """pushforward: normalizing flows on PyTorch."""
 
+from pushforward import startup as _startup
+
+_startup.end_command_at_once()
+
 from pushforward import bijectors, distributions, flows, plots, targets, testing, transforms
 from pushforward.config import show_config
 from pushforward.core import Base, Bijector, TransformModule

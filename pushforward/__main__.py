@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -16,12 +17,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         require("typer", "cli")
-    except ImportError as error:
-        sys.stderr.write(f"pushforward: error: {error}\n")
-        return 1
-    from pushforward.cli import run
+        from pushforward.cli import run
 
-    return run(sys.argv[1:] if argv is None else argv)
+        code = run(sys.argv[1:] if argv is None else argv)
+    except ImportError as error:
+        code = _fail(str(error), 1)
+    except KeyboardInterrupt:
+        code = _fail("interrupted", 130)
+    if argv is None:
+        # All is done but for the end of the process, whose exit code it is.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code
+
+
+def _fail(message: str, code: int) -> int:
+    if sys.stderr is not None:
+        sys.stderr.write(f"pushforward: error: {message}\n")
+    return code
 
 
 if __name__ == "__main__":

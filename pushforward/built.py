@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from pushforward import doors
 from pushforward.spec import Spec
+from pushforward.state import Planned
 
 LABEL = 100
 """Characters of a plan, at most, that an error begins with."""
 
 
-class BuiltModule(nn.Module):
+class BuiltModule(Planned):
     """A module that a plan has built: a bijection or a base.
 
     Its public methods are doors: they check what they are given, once, and hand it to the method that does the work (``push`` for

@@ -17,12 +17,13 @@ from pushforward.describe import Description, describe
 from pushforward.doors import as_size, broadcast, check_context, check_tensor, first_parameter
 from pushforward.kernels.circular import Unwrap
 from pushforward.spec import PlanError, Spec
+from pushforward.state import Planned, text_of
 from pushforward.structures.standardize import Standardize
 
 Sizes = torch.Size | Sequence[int]
 
 
-class Flow(nn.Module, Distribution):
+class Flow(Planned, Distribution):
     r"""The distribution of :math:`y = g(x)`, x from the base: :math:`\log p(y) = \log p_{base}(x) - \log|\det dg/dx|`.
 
     It is an `nn.Module` (parameters, ``.to()``, ``state_dict``) and a `torch.distributions.Distribution`. A conditional flow
@@ -46,6 +47,7 @@ class Flow(nn.Module, Distribution):
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (torch's interface)
     noun = "flow"
+    plan: Bijector
 
     def __init__(
         self,
@@ -74,6 +76,9 @@ class Flow(nn.Module, Distribution):
             dtypes = [t.dtype for t in _tensors(base) if t.is_floating_point()]
             if dtypes and dtypes[0] != torch.get_default_dtype():
                 self.to(dtypes[0])
+
+    def _made_of(self) -> str:
+        return text_of(self.base.plan, self.plan)
 
     def _check(self) -> None:
         """Check what only base and bijection together can tell, the domains and that a context is used; and let both take raw contexts."""

@@ -36,6 +36,8 @@ class Periodic(Net):
     net: NetLike = MLP()
     circular: Annotated[Sequence[Place], Length(1), Named("to be a list of indices, each once, or None for all")] | None = None
 
+    _levels = 30  # its net sees two numbers for each angle
+
     def check(self) -> None:
         if self.circular is not None and len(set(self.circular)) < len(self.circular):
             raise PlanError(f"Periodic: expected circular to be a list of indices, each once, or None for all, got {self.circular!r}")

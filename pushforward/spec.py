@@ -18,8 +18,9 @@ from pushforward.fields import check_field, hints, shown
 S = TypeVar("S", bound="Spec")
 Defined = dict[str, list[type["Spec"]]]
 
-DEPTH = 100
-"""How deep plans may stand in plans, or lists in lists; far more than any flow needs, and far less than Python's own limit."""
+DEPTH = 64
+"""How deep plans may stand in plans, or lists in lists: more than any flow needs, and what they build can still be copied, which takes
+Python a dozen calls a level of the thousand that it allows."""
 PARTS = 2**20
 """How many plans a plan may consist of, itself and one that stands in several places included."""
 NESTED = 2 * DEPTH + 20

@@ -325,16 +325,19 @@ def _rising(value: Tensor) -> Tensor:
     """Return vectors whose numbers rise, each by one rounding at least: those that do not are moved up to the next number that does."""
     kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[value.dtype.itemsize]
     info = torch.finfo(value.dtype)
-    # Finite numbers in order are whole numbers in order: their bits, read as such, and turned round for the negative ones.
-    turned = lambda bits: torch.where(bits < 0, torch.iinfo(kind).min - bits, bits)  # noqa: E731
-    place = turned(torch.clamp(value.detach(), info.min, info.max).nan_to_num().view(kind))
+    place = _turned(torch.clamp(value.detach(), info.min, info.max).nan_to_num().view(kind))
     step = torch.arange(value.shape[-1], dtype=kind, device=value.device)
     # To rise by one at least is not to fall after one has been taken off for each before.
     place = torch.cummax(place - step, -1).values + step
-    top = turned(value.new_full((), info.max).view(kind))
-    rising = turned(torch.minimum(place, top + step - step[-1])).view(value.dtype)
+    top = _turned(value.new_full((), info.max).view(kind))
+    rising = _turned(torch.minimum(place, top + step - step[-1])).view(value.dtype)
     # The difference of near numbers is exact, so the sum is what it should be and the gradient that of the value.
     return torch.where(torch.isfinite(value), value + (rising - value).detach(), torch.where(torch.isnan(value), value, rising))
+
+
+def _turned(bits: Tensor) -> Tensor:
+    """Return the bits of finite numbers as whole numbers in the same order, or the bits of such: those of negative ones turned round."""
+    return torch.where(bits < 0, torch.iinfo(bits.dtype).min - bits, bits)
 
 
 def _after(end: float, direction: int, dtype: torch.dtype) -> float:

@@ -244,8 +244,8 @@ WRONG = [
     ([*F, "--bins", "8", "--flow", "MAF"], 2, "only NSF and NSF-AR"),
     ([*F, "--epochs", "0"], 2, "--epochs"),
     ([*F, "--batch-size", "many"], 2, "--batch-size"),
-    ([*F, "--learning-rate", "0"], 1, "learning_rate"),
-    ([*F, "--validation", "1.5"], 1, "validation"),
+    ([*F, "--learning-rate", "0"], 2, "--learning-rate: expected a finite number above 0, got 0.0"),
+    ([*F, "--validation", "1.5"], 2, "--validation: expected a share between 0 and 1, got 1.5"),
     # sample
     (["sample", "m"], 2, "-n"),
     (["sample", "m", "-n", "0"], 2, "-n"),

@@ -32,19 +32,22 @@ FOLDERS = (
 )
 
 # Each module with all that it may import. What is not named here has no place yet: give it one.
-CORE = {"spec", "fields", "supports", "numerics", "native", "describe", "core"}
+CORE = {"spec", "fields", "state", "supports", "numerics", "native", "describe", "core"}
 BELOW_FLOW = CORE | {"parameters", "kernel", "io", "bases", "nets", "structures"}
 MAY = {
     "fields": set(),
     "spec": {"fields"},
     "supports": set(),
     "numerics": set(),
+    "draws": set(),
+    "startup": set(),
     "extras": set(),
     "doors": set(),
     "native": {"numerics"},
     "config": {"native"},
     "describe": {"native"},
-    "built": {"doors", "spec"},
+    "state": {"spec", "fields"},
+    "built": {"doors", "spec", "state"},
     "core": {"spec", "fields", "supports", "numerics", "doors", "built", "describe"},
     "parameters": {"core", "doors", "numerics", "spec", "fields"},
     "kernel": {"core", "parameters", "native", "numerics", "supports", "spec", "fields"},
@@ -58,18 +61,19 @@ MAY = {
     "targets": {"numerics", "doors"},
     "atomic": set(),
     "io": {"atomic"},
-    "flow": {"core", "numerics", "supports", "spec", "fields", "describe", "doors", "kernels", "structures", "bases", "io"},
+    "flow": {"state", "core", "numerics", "supports", "spec", "fields", "describe", "doors", "kernels", "structures", "bases", "io"},
     "bijectors": CORE | {"parameters", "kernel", "kernels", "nets", "periodic", "structures"},
     "transforms": CORE | {"parameters", "kernel", "kernels", "dense", "nets", "structures", "doors"},
     "distributions": {"bases", "flow", "transforms"},
     "flows": CORE | {"parameters", "kernel", "kernels", "nets", "periodic", "structures", "bases", "flow"},
     "elsewhere": set(),
     "catalogue": {"core", "elsewhere", "flows", "kernel", "kernels", "parameters", "spec", "supports"},
-    "train": BELOW_FLOW | {"flow", "extras"},
+    "train": BELOW_FLOW | {"flow", "extras", "draws"},
     "tables": {"extras", "io"},
-    "plots": BELOW_FLOW | {"kernels", "flow", "extras"},
+    "plots": BELOW_FLOW | {"draws", "kernels", "flow", "extras"},
     "testing": BELOW_FLOW | {"flow"},
     "": {
+        "startup",
         "bijectors",
         "config",
         "distributions",
@@ -86,12 +90,12 @@ MAY = {
         "plots",
         "testing",
     },
-    "cli": {"", "io", "flow", "flows", "train", "tables", "plots", "extras", "spec", "bijectors", "distributions"},
+    "cli": {"", "draws", "io", "startup", "flow", "flows", "train", "tables", "plots", "extras", "spec", "bijectors", "distributions"},
     "__main__": {"cli", "extras"},
     # Adapters to other packages see all of the library; no part of it sees them.
     "contrib": CORE
     | {"", "parameters", "kernel", "kernels", "dense", "nets", "perceptron", "structures", "bases", "io", "doors", "flow", "extras"}
-    | {"bijectors", "distributions", "flows", "targets", "train", "transforms"},
+    | {"bijectors", "distributions", "draws", "flows", "targets", "train", "transforms"},
 }
 # Which part of a folder may import which other part of it.
 WITHIN = {
@@ -103,6 +107,9 @@ WITHIN = {
         ("likelihood", "losses"), ("likelihood", "rows"), ("loop", "history"), ("density", "loop"), ("divergences", "density"),
         ("divergences", "weights"), ("importance", "density"), ("importance", "weights"), ("variational", "density"),
         ("variational", "divergences"), ("variational", "history"), ("variational", "loop"), ("variational", "weights"),
+        ("data", "weights"), ("fit", "weights"),
+        *((user, "options") for user in ("divergences", "fit", "importance", "loop", "variational")),
+        *((user, "randomness") for user in ("density", "divergences", "fit", "likelihood", "loop", "variational")),
     },
     "tables": {("writing", "reading")},
 }  # fmt: skip

@@ -418,7 +418,7 @@ def test_half_precision_and_float64_mixtures():
         (lambda: Mixture([StandardNormal(), bij.Affine()]), "Mixture: expected components.1. to be a base plan, .*, got Affine"),
         (lambda: Mixture([td.Normal(0.0, 1.0)]), "what wrap\\(\\) gives for a torch distribution"),
         (lambda: Mixture([StandardNormal()], net="MLP"), "Mixture: expected net to be a plan"),
-        (lambda: Mixture([StandardNormal()], noise=-1.0), "Mixture: expected noise >= 0"),
+        (lambda: Mixture([StandardNormal()], noise=-1.0), r"Mixture: expected noise in \[0, 1e.06\], got -1.0"),
         (lambda: Mixture([StandardNormal()], net=SMALL).build((2,)), "expected a context for its net"),
         (lambda: Mixture([StandardNormal(), wrap(td.Normal(torch.zeros(2, 3), 1.0))]).build((3,)), "expected all components on events"),
         (lambda: Pushforward(bij.Affine(), bij.Affine()), "Pushforward: expected base to be a base plan"),

@@ -110,7 +110,7 @@ class Mixture(Base):
 
     components: Annotated[Sequence[Base], Length(1)]
     net: NetLike | None = None
-    noise: Annotated[float, Within(least=0.0)] = 0.1
+    noise: Annotated[float, Within(least=0.0, most=1e6)] = 0.1
 
     def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
         if self.net is not None and context_shape is None:

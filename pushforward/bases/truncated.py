@@ -47,6 +47,8 @@ class Truncated(Base):
     lower: Numbers = -math.inf
     upper: Numbers = math.inf
 
+    _levels = 15  # it asks its base for the tails at three places
+
     def check(self) -> None:
         try:
             fits = bool((_numbers(self.lower) < _numbers(self.upper)).all())

@@ -15,7 +15,7 @@ from torch.distributions import Distribution, Normal, constraints, transform_to
 from pushforward import numerics, supports
 from pushforward.bases.tails import Tails, normal_quantile, normal_tails
 from pushforward.core import Base, BaseModule, Shape
-from pushforward.fields import OneOf
+from pushforward.fields import OneOf, shown
 from pushforward.spec import PlanError
 
 
@@ -43,13 +43,22 @@ class Wrapped(Base):
         if _find(self.name) is None:
             hint = "; import pyro first" if self.name.startswith(PYRO) else ""
             raise PlanError(f"Wrapped: expected the name of a class of torch.distributions, got {self.name!r}{hint}")
+        known, given = inspect.signature(_find(self.name)).parameters, [name for name, _ in self.arguments]
+        if not set(given) <= set(known) or len(set(given)) < len(given):
+            raise PlanError(f"Wrapped: expected arguments of {self.name}, each once: {', '.join(known)}, got {', '.join(given)}")
 
     def __str__(self) -> str:
         inner = [str(value) for _, value in self.arguments if isinstance(value, Wrapped)]
         return f"{self.name}({', '.join(inner)})"
 
     def build(self, event_shape: Shape | None = None, context_shape: Shape | None = None) -> BaseModule:
-        return WrappedModule(self, context_shape, event_shape)
+        try:
+            return WrappedModule(self, context_shape, event_shape)
+        except PlanError:
+            raise
+        except Exception as error:  # whatever a class of torch raises for arguments that it does not take
+            given = ", ".join(f"{name}={shown(value)}" for name, value in self.arguments)
+            raise PlanError(f"base: expected arguments that {self.name} takes, got {given}: {error!r}") from error
 
 
 # What a name of a distribution of Pyro starts with. Pyro is never imported here: a user who has one of its distributions has done so.
@@ -184,6 +193,8 @@ class WrappedModule(BaseModule):
         while inner.name == "Independent":  # torch's own sum over the reinterpreted axes fails on an empty batch
             content = dict(inner.arguments)
             inner, reinterpreted = content["base_distribution"], reinterpreted + content["reinterpreted_batch_ndims"]
+            if not isinstance(inner, Wrapped):
+                raise PlanError(f"Independent: expected base_distribution to be a distribution, got {shown(inner)}")
         holder = _Holder(inner)
         made = holder.distribution()
         # What the flow needs more event axes for comes out of the base's batch axes, as in TransformedDistribution.

@@ -20,7 +20,10 @@ from pushforward.tables.reading import Array
 
 def split(names: str | None, option: str) -> tuple[str, ...]:
     """Return the names of a list with commas; one with a comma in it stands in quotes, as in CSV."""
-    found = () if names is None else tuple(name.strip() for name in next(csv.reader([names], skipinitialspace=True), []))
+    try:
+        found = () if names is None else tuple(name.strip() for name in next(csv.reader([names], skipinitialspace=True), []))
+    except csv.Error:
+        found = ()
     if names is not None and (not found or not all(found)):
         raise typer.BadParameter(f"{option}: expected names with commas between them, got {names!r}")
     if twice := [name for name in found if found.count(name) > 1 and option != "--widths"]:
@@ -61,9 +64,23 @@ def plan_options(kind: str, transforms: int | None, widths: str | None, bins: in
     return options
 
 
+def check_rate(value: float | None) -> None:
+    """Refuse a step size that is none."""
+    if value is not None and not 0 < value < math.inf:
+        raise typer.BadParameter(f"--learning-rate: expected a finite number above 0, got {value}")
+
+
+def check_share(value: float | None) -> None:
+    """Refuse a share of the rows that is none."""
+    if value is not None and not 0 < value < 1:
+        raise typer.BadParameter(f"--validation: expected a share between 0 and 1, got {value}")
+
+
 def check_output(output: Path | None, inputs: Sequence[Path | None], ending: bool = True) -> None:
     """Refuse, before any work, an output that cannot be written or that would replace an input."""
     if output is None:
+        if sys.stdout is None:
+            raise typer.BadParameter("standard output is closed: expected a file, -o")
         return
     check_target(output, ending)
     if any(path is not None and path.exists() and output.exists() and output.samefile(path) for path in inputs):
@@ -123,5 +140,6 @@ def dtype_of(flow: Flow) -> Any:
 
 
 def say(message: str) -> None:
-    """Write one line to standard error."""
-    sys.stderr.write(f"pushforward: {' '.join(message.split())}\n")
+    """Write one line to standard error, of characters that a terminal shows."""
+    shown = "".join(c if c.isprintable() else " " for c in message)
+    sys.stderr.write(f"pushforward: {' '.join(shown.split())}\n")

@@ -21,6 +21,8 @@ import pushforward
 from pushforward import plots
 from pushforward.cli.arguments import (
     check_output,
+    check_rate,
+    check_share,
     complete,
     dtype_of,
     generator_of,
@@ -31,6 +33,7 @@ from pushforward.cli.arguments import (
     some_rows,
     split,
 )  # fmt: skip
+from pushforward.draws import Drawing
 from pushforward.flows import IAF, MAF, NICE, NSF, RealNVP
 from pushforward.io import replacing
 from pushforward.tables import ROWS, open_table, write_table
@@ -41,6 +44,7 @@ app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help="Fit, sample and score densities of tables."
 )
 PICTURES = (".png", ".pdf", ".svg")
+SEEDS = 2**63 - 1
 
 
 class Kind(str, Enum):
@@ -67,13 +71,14 @@ TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="A table: .csv,
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that fit wrote.")]
 Columns = Annotated[str | None, typer.Option(metavar="A,B,...", help="Columns; all numeric ones, or the model's, unless told.")]
 Context = Annotated[str | None, typer.Option(metavar="C,D,...", help="Columns that the density is conditioned on.")]
-Seed = Annotated[int | None, typer.Option(help="Random seed; a fresh one unless told.")]
+Seed = Annotated[int | None, typer.Option(min=0, max=SEEDS, help="Random seed; a fresh one unless told.")]
+FixedSeed = Annotated[int, typer.Option(min=0, max=SEEDS, help="Random seed.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="A table to write instead of CSV on standard output.")]
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"pushforward {pushforward.__version__}\n")
+        typer.echo(f"pushforward {pushforward.__version__}")
         raise typer.Exit
 
 
@@ -86,6 +91,7 @@ def _options(
 
 @app.command()
 def fit(
+    running: typer.Context,
     table: TableFile,
     output: Annotated[Path, typer.Option("-o", "--output", help="The model to write, such as model.safetensors.")],
     columns: Columns = None,
@@ -99,13 +105,16 @@ def fit(
     learning_rate: Annotated[float | None, typer.Option(help="Step size at the start.")] = None,
     validation: Annotated[float | None, typer.Option(help="Share of the rows that is held out, between 0 and 1.")] = None,
     patience: Annotated[int | None, typer.Option(min=1, help="Epochs without a better held-out loss before it stops.")] = None,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: FixedSeed = 0,
     dequantize: Annotated[bool, typer.Option(help="Spread columns that lie on a grid evenly between its points.")] = False,
     drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
 ) -> None:
     """Fit a flow to the columns of a table and write it as a model."""
     check_output(output, [table], ending=False)
+    check_rate(learning_rate)
+    check_share(validation)
+    plan = plan_options(flow.value, transforms, widths, bins)
     opened = open_table(table)
     given = split(context, "--context")
     names = split(columns, "--columns") or tuple(name for name in opened.numeric if name not in given)
@@ -122,16 +131,16 @@ def fit(
     if dequantize:
         x = spread_grids(x, generator_of(seed))[0]
     # The first weights are drawn from the seed, too.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = FLOWS[flow](len(names), len(given), **plan_options(flow.value, transforms, widths, bins))
+    with Drawing(seed):
+        model = FLOWS[flow](len(names), len(given), **plan)
     model.columns, model.context_columns = names, given or None
     told = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation, "patience": patience}
     options: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
     history = pushforward.fit(model, x, c, seed=seed, progress=not quiet, **options)
     if history.interrupted and not history.best_epoch:
         raise KeyboardInterrupt
-    model.save(output)
+    with running.obj.waiting():
+        model.save(output)
     if not quiet:
         what, epoch = "held-out" if history.monitored == "validation" else "training", history.best_epoch
         say(f"{what} log-density {-history.best_loss:.4f} nats a row after epoch {epoch} of {len(history.train)}; wrote {output}")
@@ -201,6 +210,8 @@ def describe(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Tell what a model is made of, layer by layer."""
+    if sys.stdout is None:
+        raise typer.BadParameter("standard output is closed, and what a model is made of goes nowhere else")
     flow = pushforward.load(model)
     description = flow.describe(batch=batch)
     if as_json:
@@ -218,7 +229,7 @@ def plot(
     output: Annotated[Path, typer.Option("-o", "--output", help="A picture (.png, .pdf, .svg), or a folder for one more of each column.")],
     columns: Annotated[str | None, typer.Option(metavar="A,B,...", help="Columns to draw; all of the model's unless told.")] = None,
     rows: Annotated[int, typer.Option(min=2, help="The most rows to draw, chosen at random; as many samples.")] = 10_000,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: FixedSeed = 0,
 ) -> None:
     """Draw a table against samples. A picture of all pairs of columns, and in a folder one of each column, too."""
     flow, opened = pushforward.load(model), open_table(table)

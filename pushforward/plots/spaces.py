@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pushforward.core import BaseModule, Shape
+from pushforward.draws import Drawing
 from pushforward.flow import ConditionedFlow, Flow
 from pushforward.plots.rows import Array, limits
 
@@ -78,10 +79,7 @@ def place(source: Any) -> tuple[torch.dtype, Any]:
 
 def draw(source: Distribution | BaseModule, count: int, context: Tensor | None = None) -> Tensor:
     """Draw ``(count, *event)``, always the same, and leave the random numbers of the program as they are."""
-    device = source.device if isinstance(source, Flow) else torch.device("cpu")
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
-        # Not torch.manual_seed, which also seeds devices that are not restored.
-        torch.default_generator.manual_seed(0)
+    with Drawing(0), torch.no_grad():
         return source.draw(torch.Size([count]), context) if isinstance(source, BaseModule) else source.sample(torch.Size([count]))
 
 

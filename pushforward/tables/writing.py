@@ -16,7 +16,7 @@ import numpy as np
 
 from pushforward.extras import require
 from pushforward.io import replacing
-from pushforward.tables.reading import Array, ending_of
+from pushforward.tables.reading import Array, TableError, ending_of
 
 Writer = Callable[[Array], None]
 
@@ -33,7 +33,8 @@ def write_table(path: str | os.PathLike[str] | None, columns: Sequence[str], dty
         dtype: Of the values in the file.
 
     Raises:
-        TableError: The ending is unknown, or the folder does not exist.
+        TableError: The ending is unknown, or standard output is closed.
+        OSError: The folder does not exist or is full, the file may not be written.
 
     >>> with write_table(None, ["a", "b"]) as append:
     ...     append(np.array([[1.5, 2.0]]))
@@ -42,6 +43,8 @@ def write_table(path: str | os.PathLike[str] | None, columns: Sequence[str], dty
     """
     kind = np.dtype(dtype)
     if path is None:
+        if sys.stdout is None:
+            raise TableError("standard output is closed; expected the name of a file")
         with _csv_writer(lambda content: sys.stdout.write(content.decode()), columns, kind, ",") as append:
             yield append
         return

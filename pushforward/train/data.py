@@ -12,6 +12,7 @@ from torch import Tensor
 from pushforward.extras import require
 from pushforward.flow import Flow
 from pushforward.train.rows import Rows
+from pushforward.train.weights import relative
 
 
 def read_rows(
@@ -21,6 +22,7 @@ def read_rows(
     columns: Sequence[str] | None = None,
     context_columns: Sequence[str] | None = None,
     weights: Any = None,
+    part: str = "",
 ) -> Rows:
     """Return data, context and weights of any kind as `Rows` that fit a flow in shape.
 
@@ -30,10 +32,12 @@ def read_rows(
         context: The same for the context, or None.
         columns: The columns of a DataFrame that are data (None: those of an earlier fit, else all that are not context).
         context_columns: The columns of the DataFrame ``data`` that are context, in place of ``context``.
-        weights: ``(n,)`` weights, at least 0.
+        weights: ``(n,)`` weights, at least 0; only their ratios matter.
+        part: What the rows are, in front of data and context in error messages, such as ``"validation "``.
 
     Raises:
         ValueError: Shapes, numbers of rows or names do not fit, or a column holds no numbers.
+        TypeError: The values are not numbers that torch can compute with.
     """
     names, context_names = (None if value is None else tuple(map(str, value)) for value in (columns, context_columns))
     if is_table(data):
@@ -52,32 +56,25 @@ def read_rows(
         frame = _frame(context)
         context = frame.select(_known(frame, context_names or tuple(frame.columns)))
         context_names = tuple(context.columns)
-    x = _shaped(_numbers(data, "data"), flow.event_shape, "data")
+    x = _shaped(_numbers(data, f"{part}data"), flow.event_shape, f"{part}data")
     c = None
     if flow.context_shape is None:
         if context is not None:
-            raise ValueError("fit: expected no context, since the flow was built without one, got one; build it with context=...")
+            raise ValueError(f"fit: expected no {part}context, since the flow was built without one, got one; build it with context=...")
     elif context is None:
         size = ", ".join(map(str, flow.context_shape))
-        raise ValueError(f"fit: expected a context of shape (n, {size}), since the flow is conditional, got none")
+        raise ValueError(f"fit: expected a {part}context of shape (n, {size}), since the flow is conditional, got none")
     else:
-        c = _same_rows(_shaped(_numbers(context, "context"), flow.context_shape, "context"), x, "context")
+        c = _same_rows(_shaped(_numbers(context, f"{part}context"), flow.context_shape, f"{part}context"), x, f"{part}context")
     rows = Rows(x, c, None, names, context_names if c is not None else None)
     return rows if weights is None else _weighted(rows, weights)
 
 
 def _weighted(rows: Rows, weights: Any) -> Rows:
     """Return the rows with their weights."""
-    w = _numbers(weights, "weights").double()
-    if w.dim() != 1:
-        raise ValueError(f"fit: expected weights of shape (n,), got {tuple(w.shape)}")
-    _same_rows(w, rows.x, "weights")
-    bad = ~(torch.isfinite(w) & (w >= 0))
-    if bool(bad.any()):
-        raise ValueError(f"fit: expected finite weights of at least 0, got others in rows {few(bad.nonzero().squeeze(-1).tolist())}")
-    if not bool((w > 0).any()):
-        raise ValueError("fit: expected a weight above 0, got none")
-    return Rows(rows.x, rows.context, w, rows.columns, rows.context_columns)
+    w = _numbers(weights, "weights")
+    w = relative("fit", w.squeeze(-1) if is_table(weights) and w.shape[1:] == (1,) else w)
+    return Rows(rows.x, rows.context, _same_rows(w, rows.x, "weights"), rows.columns, rows.context_columns)
 
 
 def _same_rows(value: Tensor, x: Tensor, what: str) -> Tensor:
@@ -124,8 +121,8 @@ def _known(frame: Any, names: Sequence[str]) -> list[str]:
 def _numbers(value: Any, what: str) -> Tensor:
     """Return real numbers of any kind as a tensor; what cannot be shared with torch is copied."""
     if isinstance(value, Tensor):
-        if value.is_complex() or value.layout != torch.strided:
-            raise TypeError(f"fit: expected {what} to be dense real numbers, got a tensor of {value.dtype} and {value.layout}")
+        if odd := _oddity(value):
+            raise TypeError(f"fit: expected {what} to be a dense tensor of real numbers, got {odd}")
         return value.detach() if value.is_floating_point() else value.double()
     if is_table(value):
         frame, nw = _frame(value), require("narwhals", "table")
@@ -138,12 +135,31 @@ def _numbers(value: Any, what: str) -> Tensor:
         return torch.from_numpy(np.column_stack(arrays))
     if isinstance(value, np.ma.MaskedArray):
         value = np.ma.filled(value.astype(float), np.nan)
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # what an object does that is asked for its numbers, is its own affair
+        rows = " with rows of different lengths" if isinstance(value, list | tuple) else ""
+        raise TypeError(f"fit: expected {what} to be numbers, got {type(value).__name__}{rows}: {error}") from error
     if array.dtype.kind not in "biuf":
         raise TypeError(f"fit: expected {what} to be numbers, got {type(value).__name__} of {array.dtype}")
     native = array.dtype.newbyteorder("=") if array.dtype.kind == "f" and array.dtype.itemsize <= 8 else np.dtype(float)
     array = np.ascontiguousarray(array.astype(native, copy=False))
     return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _oddity(value: Tensor) -> str | None:
+    """Return in words why a tensor is not one of numbers in memory, each with a place and a value, or None."""
+    if value.is_nested:
+        return "a nested one; fill its rows up to one length, or drop what is too long"
+    if value.layout != torch.strided:
+        return f"one of layout {value.layout}; convert it with .to_dense()"
+    if value.is_quantized:
+        return "a quantized one; convert it with .dequantize()"
+    if value.is_complex():
+        return f"one of {value.dtype}; take its real and imaginary parts as columns: torch.view_as_real"
+    if value.device.type == "meta":
+        return "one on the meta device, which has no values"
+    return None
 
 
 def few(rows: Sequence[int]) -> str:

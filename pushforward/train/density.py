@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pushforward.flow import Flow
-from pushforward.train.loop import check_batch, own_randomness
+from pushforward.train.loop import check_batch, check_flow
+from pushforward.train.randomness import Randomness
 
 LogDensity = Callable[..., Any]
 
@@ -31,12 +32,16 @@ class Density:
     function: LogDensity
     context: Tensor | None = None
 
-    def __call__(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def __call__(self, x: Tensor, context: Tensor | None, random: Randomness) -> Tensor:
         """Return the log-density of rows; raise TypeError or ValueError unless it is one number a row."""
-        value = self.function(x) if context is None else self.function(x, context)
+        value = random.call(self.function, x) if context is None else random.call(self.function, x, context)
         if not isinstance(value, Tensor) or not value.is_floating_point():
             got = value.dtype if isinstance(value, Tensor) else type(value).__name__
             raise TypeError(f"{self.owner}: expected log_density to return a tensor of floating-point numbers, got {got}")
+        if value.device != x.device:
+            raise ValueError(
+                f"{self.owner}: expected log_density to return its numbers on {x.device}, where the flow is, got {value.device}"
+            )
         if value.shape != (len(x),):
             raise ValueError(
                 f"{self.owner}: expected log_density to return one number for each row, shape ({len(x)},) for values of shape "
@@ -50,24 +55,24 @@ class Density:
 
     def weigh(self, draws: int, batch_size: int, seed: int) -> tuple[Tensor, Tensor]:
         """Draw rows; return them and their log-weights, log-density less that of the flow, in float64."""
-        mode = self.flow.training
+        mode, random = self.flow.training, Randomness(self.flow, seed)
         self.flow.eval()
         try:
-            with own_randomness(self.flow.device, seed):
-                parts = [self._weigh(index) for index in torch.arange(draws).split(batch_size)]
+            parts = [self._weigh(index, random) for index in torch.arange(draws).split(batch_size)]
         finally:
             self.flow.train(mode)
         return torch.cat([x for x, _ in parts]), torch.cat([log_w for _, log_w in parts])
 
     @torch.no_grad()
-    def _weigh(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def _weigh(self, index: Tensor, random: Randomness) -> tuple[Tensor, Tensor]:
         sizes, context = self.rows(index)
-        if self.flow.has_rsample:
-            x, log_q = self.flow.rsample_and_log_prob(sizes, context)
-        else:
-            x = self.flow.sample(sizes, context)
-            log_q = self.flow.log_prob(x, context)
-        return x, self(x, context).double() - log_q.double()
+        with random.layers():
+            if self.flow.has_rsample:
+                x, log_q = self.flow.rsample_and_log_prob(sizes, context, generator=random.generator)
+            else:
+                x = self.flow.sample(sizes, context, generator=random.generator)
+                log_q = self.flow.log_prob(x, context)
+        return x, self(x, context, random).double() - log_q.double()
 
     def check(self, x: Tensor, log_weights: Tensor) -> None:
         """Raise ValueError if a log-density is NaN or infinite upwards."""
@@ -81,9 +86,7 @@ class Density:
 
 def make_density(owner: str, flow: Flow, function: Any, context: Any) -> Density:
     """Return the density, with one context ``(*context)`` or many ``(m, *context)`` as rows; raise TypeError or ValueError for others."""
-    if not isinstance(flow, Flow):
-        hint = "; give the flow itself, and context=" if hasattr(flow, "context") else ""
-        raise TypeError(f"{owner}: expected a Flow, got {type(flow).__name__}{hint}")
+    check_flow(owner, flow)
     check_batch(owner, flow)
     if not callable(function):
         hint = "; give its log_prob" if hasattr(function, "log_prob") else ""
@@ -92,11 +95,20 @@ def make_density(owner: str, flow: Flow, function: Any, context: Any) -> Density
         return Density(owner, flow, function)
     if not isinstance(context, Tensor):
         raise TypeError(f"{owner}: expected context to be a torch.Tensor, got {type(context).__name__}; use torch.as_tensor")
-    rank = len(flow.context_shape or ())
+    if flow.context_shape is None:
+        raise ValueError(f"{owner}: expected no context, since the flow was built without one, got one; build it with context=...")
+    if (context.dtype, context.device) != (flow.dtype, flow.device) or context.layout != torch.strided or context.is_nested:
+        raise TypeError(
+            f"{owner}: expected context to be a dense tensor of {flow.dtype} on {flow.device}, got one of {context.dtype} on "
+            f"{context.device}{'' if context.layout == torch.strided else f' and {context.layout}'}; convert it with .to()"
+        )
+    if not bool(torch.isfinite(context).all()):
+        raise ValueError(f"{owner}: expected a finite context, got NaN or inf")
+    rank = len(flow.context_shape)
     if context.dim() == rank:
         context = context.unsqueeze(0)
-    if context.dim() != rank + 1 or not len(context):
-        wanted = ", ".join(map(str, flow.context_shape or ()))
+    if context.dim() != rank + 1 or not len(context) or context.shape[1:] != flow.context_shape:
+        wanted = ", ".join(map(str, flow.context_shape))
         raise ValueError(f"{owner}: expected context of shape ({wanted}) or (rows, {wanted}), got {tuple(context.shape)}")
     return Density(owner, flow, function, context)
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pushforward.train import options as check
 from pushforward.train.density import Density
+from pushforward.train.randomness import Randomness
 from pushforward.train.weights import effective_size, log_mean_exp
 
 NAMES = ("reverse_kl", "forward_kl", "alpha")
@@ -54,7 +56,7 @@ class Divergence:
         spread = n / effective_size(order * log_weights) - 1
         return log_mean_exp(order * log_weights) / order, torch.sqrt(torch.clamp(spread, min=0) / n) / order
 
-    def objective(self, density: Density, index: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
+    def objective(self, density: Density, index: Tensor, beta: float, random: Randomness) -> tuple[Tensor, Tensor, Tensor]:
         r"""Draw a row for each index and return what to differentiate, with :math:`p^\beta` as target.
 
         Returns:
@@ -62,15 +64,17 @@ class Divergence:
             those where the log-density and its gradient are finite.
         """
         flow, (sizes, context) = density.flow, density.rows(index)
-        if self.estimator == "total":
-            x, log_q = flow.rsample_and_log_prob(sizes, context)
-        else:
-            x = flow.rsample(sizes, context) if self.estimator == "path" else flow.sample(sizes, context)
-        # Gradients with respect to draws alone: the parameters behind them, and inside log q, are out of sight.
-        leaf = x.detach().requires_grad_(self.estimator != "score")
-        if self.estimator != "total":
-            log_q = flow.log_prob(leaf, context)
-        log_p = density(leaf, context)
+        with random.layers():
+            if self.estimator == "total":
+                x, log_q = flow.rsample_and_log_prob(sizes, context, generator=random.generator)
+            else:
+                draw = flow.rsample if self.estimator == "path" else flow.sample
+                x = draw(sizes, context, generator=random.generator)
+            # Gradients with respect to draws alone: the parameters behind them, and inside log q, are out of sight.
+            leaf = x.detach().requires_grad_(self.estimator != "score")
+            if self.estimator != "total":
+                log_q = flow.log_prob(leaf, context)
+        log_p = density(leaf, context, random)
         counted = torch.isfinite(log_p.detach()) & torch.isfinite(log_q.detach())
         if self.estimator == "score":
             terms = log_q
@@ -109,16 +113,14 @@ def _slope(values: Tensor, x: Tensor, owner: str) -> Tensor:
 
 def make_divergence(owner: str, name: object, alpha: object, estimator: object) -> Divergence:
     """Return the divergence of a name; raise ValueError for names and combinations that do not exist."""
-    if name not in NAMES:
-        raise ValueError(f"{owner}: expected divergence to be one of {NAMES}, got {name!r}")
-    if estimator not in ESTIMATORS:
-        raise ValueError(f"{owner}: expected estimator to be one of {ESTIMATORS}, got {estimator!r}")
+    check.choice(owner, "divergence", name, NAMES)
+    check.choice(owner, "estimator", estimator, ESTIMATORS)
     if name != "alpha":
         if alpha is not None:
             raise ValueError(f"{owner}: expected alpha with divergence='alpha' only, got alpha={alpha!r} with {name!r}")
         alpha = 0.0 if name == "reverse_kl" else 1.0
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 <= alpha < math.inf:
+    if not check.is_number(alpha) or not 0 <= float(alpha) < math.inf:  # type: ignore[arg-type]
         raise ValueError(f"{owner}: expected alpha to be a number of at least 0 (0 reverse KL, 1 forward KL, 2 chi-squared), got {alpha!r}")
     if alpha == 1 and estimator == "total":
         raise ValueError(f"{owner}: expected estimator 'path' or 'score' for the forward KL divergence, which has no 'total', got 'total'")
-    return Divergence(float(alpha), str(estimator))
+    return Divergence(float(alpha), str(estimator))  # type: ignore[arg-type]

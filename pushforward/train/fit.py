@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,12 +15,15 @@ from torch.utils.data import DataLoader
 from pushforward.flow import Flow
 from pushforward.structures.normalize import ActNormModule
 from pushforward.structures.standardize import StandardizeModule
+from pushforward.train import options as check
 from pushforward.train.checks import check_rows, check_spread
 from pushforward.train.data import read_rows
 from pushforward.train.history import History
 from pushforward.train.likelihood import Training, data_precision
-from pushforward.train.loop import Options, check_trainable, make_optimizer, own_randomness
+from pushforward.train.loop import Options, as_it_was, check_trainable, make_optimizer
+from pushforward.train.randomness import Randomness
 from pushforward.train.rows import Rows, Stream
+from pushforward.train.weights import relative
 
 __all__ = ["History", "fit"]
 
@@ -53,7 +58,8 @@ def fit(
     r"""Fit a flow to rows of data by maximum likelihood, and leave it with the weights that scored held-out rows best.
 
     Location and scale of the data become part of the flow, so densities and losses are in the units of the data. The flow is changed
-    in place, on its own device and in its own precision; the user's random numbers are not touched.
+    in place, on its own device and in its own precision. All random numbers come from the seed: the global ones are neither taken nor set,
+    so the same fit beside other threads is the same, but for what a layer of the user's own draws while ``compile`` is on.
     Source of the optimiser: Decoupled Weight Decay Regularization (Loshchilov, Hutter, 2019).
 
     Args:
@@ -88,8 +94,8 @@ def fit(
 
     Raises:
         ValueError: The data cannot be trained on: rows that are not finite or outside the support, constant columns, shapes that do
-            not fit, an option out of range. Raised before the first step; rows and columns are named.
-        TypeError: The data is not numbers.
+            not fit, an option out of range. Raised before the first step, with the flow as it was; rows and columns are named.
+        TypeError: The flow, the data, the optimiser or the callback is none.
         FloatingPointError: No step of an epoch had a finite loss; the flow is left with its best weights.
 
     >>> from pushforward.flows import MAF
@@ -99,19 +105,28 @@ def fit(
     (3, 'epochs')
     """
     options = Options(epochs, batch_size, learning_rate, schedule, patience, clip, weight_decay, compile, precision, progress)
+    check.choice("fit", "standardize", standardize, (True, False, None))
+    check.names("fit", "columns", columns)
+    check.names("fit", "context_columns", context_columns)
+    check.seed("fit", seed)
+    check.function("fit", "optimizer", optimizer)
+    check.function("fit", "callback", callback)
     check_trainable("fit", flow)
-    with own_randomness(flow.device, seed):
-        generator = torch.Generator().manual_seed(seed)
-        train, held = _split(flow, data, context, validation, columns, context_columns, weights, generator)
-        typical = train.typical(generator)
-        check_spread(typical if isinstance(train, Stream) else train, data_precision(flow))
+    random = Randomness(flow, seed)
+    train, held = _split(flow, data, context, validation, columns, context_columns, weights, random)
+    typical = train.typical(random.rows)
+    check_spread(typical if isinstance(train, Stream) else train, data_precision(flow))
+    if isinstance(held, Stream):
+        held.typical(random.rows)
+    with as_it_was(flow):
         if standardize or (standardize is None and not _calibrated(flow)):
             some = typical.map(lambda t: t.to(flow.device, data_precision(flow)))
             flow.standardize(some.x, some.context)
         if train.columns is not None:
             flow.columns, flow.context_columns = train.columns, train.context_columns
-        made = make_optimizer(flow, optimizer, learning_rate, weight_decay)
-        return Training(flow, _resident(train, flow), held and _resident(held, flow), made, generator, options).run(callback)
+        made = make_optimizer("fit", flow, optimizer, learning_rate, weight_decay)
+        training = Training(flow, _resident(train, flow), held and _resident(held, flow), made, random, options)
+    return training.run(callback)
 
 
 def _calibrated(flow: Flow) -> bool:
@@ -133,35 +148,48 @@ def _split(
     columns: Sequence[str] | None,
     context_columns: Sequence[str] | None,
     weights: Any,
-    generator: torch.Generator,
+    random: Randomness,
 ) -> tuple[Rows | Stream, Rows | Stream | None]:
     """Return checked rows to train on and rows held out."""
-    share = validation if isinstance(validation, int | float) else None
-    if share is not None and not (0 < share < 1 and not isinstance(share, bool)):
+    share: Any = validation if isinstance(validation, numbers.Real) else None
+    if (share is not None and not (0 < share < 1 and not isinstance(share, bool))) or isinstance(validation, str):
         raise ValueError(f"fit: expected validation to be a share between 0 and 1, rows, (rows, context) or None, got {validation!r}")
     held: Rows | Stream | None = None
     if share is None and validation is not None:
         parts = validation if isinstance(validation, tuple) else (validation, None)
         if len(parts) != 2:
             raise ValueError(f"fit: expected validation to be (rows, context), got a tuple of {len(parts)}")
-        held = _read(flow, *parts, columns, context_columns, None)
-    rows = _read(flow, data, context, columns, context_columns, weights)
+        held = _read(flow, *parts, columns, context_columns, None, random, "validation ")
+    rows = _read(flow, data, context, columns, context_columns, weights, random)
     if isinstance(rows, Stream) or share is None:
         return rows, held
-    count = max(1, round(share * len(rows)))
+    count = max(1, round(float(share) * len(rows)))
     if len(rows) - count < 2:
         raise ValueError(f"fit: expected at least 3 rows, {count} to hold out and 2 to train on, got {len(rows)}; see validation=None")
-    order = torch.randperm(len(rows), generator=generator)
-    return rows.take(order[count:]), rows.take(order[:count])
+    order = torch.randperm(len(rows), generator=random.rows)
+    return _weighed(rows.take(order[count:])), _weighed(rows.take(order[:count]))
 
 
-def _read(flow: Flow, data: Any, context: Any, columns: Any, context_columns: Any, weights: Any) -> Rows | Stream:
+def _read(
+    flow: Flow, data: Any, context: Any, columns: Any, context_columns: Any, weights: Any, random: Randomness, part: str = ""
+) -> Rows | Stream:
     if isinstance(data, DataLoader):
         if context is not None or weights is not None or columns or context_columns:
             raise ValueError("fit: expected a DataLoader without context, weights or columns: one that gives x or (x, context), got them")
-        return Stream(data, lambda seen, *parts: _checked(flow, read_rows(flow, *parts), seen))
-    rows = _checked(flow, read_rows(flow, data, context, columns, context_columns, weights))
+
+        def read(seen: int, x: Any, c: Any = None) -> Rows:
+            return _checked(flow, read_rows(flow, x, c, part=part), seen)
+
+        return Stream(data, read, random.given, f"fit: {part}data" if part else "fit")
+    rows = _checked(flow, read_rows(flow, data, context, columns, context_columns, weights, part))
     return rows if rows.weights is None else rows.take((rows.weights > 0).nonzero().squeeze(-1))
+
+
+def _weighed(rows: Rows) -> Rows:
+    """Return some of the rows with weights of which the largest is 1 again: what is light beside others may be all that is held out."""
+    if rows.weights is None:
+        return rows
+    return dataclasses.replace(rows, weights=relative("fit", rows.weights))
 
 
 def _checked(flow: Flow, rows: Rows, first: int = 0) -> Rows:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pushforward.flow import Flow
+from pushforward.train import options as check
 from pushforward.train.density import LogDensity, make_density
 from pushforward.train.weights import effective_size, log_mean_exp, pareto_k
 
@@ -91,8 +92,7 @@ class ImportanceSample:
         The draw is systematic, on equidistant points, which adds least noise, and in random order.
         Source: Genetic algorithm-like resampling in Monte Carlo Filter and Smoother for Non-Gaussian State Space Models (Kitagawa, 1996).
         """
-        if not isinstance(n, int) or isinstance(n, bool) or n < 0:
-            raise ValueError(f"resample: expected a number of rows of at least 0, got {n!r}")
+        n = check.whole("resample", "n", n, 0)
         place = self.log_weights.device if generator is None else generator.device
         ladder = self.weights.double().cumsum(0)
         points = (torch.arange(n, device=place) + torch.rand(1, generator=generator, dtype=torch.float64, device=place)) / max(n, 1)
@@ -154,9 +154,8 @@ def importance(
     >>> importance(MAF(2), lambda x: -0.5 * (x * x).sum(-1), 1000)
     ImportanceSample(draws=1000, effective size 1000, log evidence 1.8379 ± 0.0000, Pareto k ...)
     """
-    for name, value in (("draws", draws), ("batch_size", batch_size)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"importance: expected {name} to be a whole number of at least 1, got {value!r}")
+    draws, batch_size = check.whole("importance", "draws", draws, 1), check.whole("importance", "batch_size", batch_size, 1)
+    check.seed("importance", seed)
     density = make_density("importance", flow, log_density, context)
     if density.context is not None and len(density.context) > 1:
         raise ValueError(

@@ -13,6 +13,7 @@ from pushforward.flow import Flow
 from pushforward.train.history import History
 from pushforward.train.loop import Loop, Options
 from pushforward.train.losses import NegativeLogLikelihood
+from pushforward.train.randomness import Randomness
 from pushforward.train.rows import Rows, Stream
 
 EVALUATE = 4096
@@ -32,11 +33,11 @@ class Training(Loop):
         train: Rows | Stream,
         held: Rows | Stream | None,
         optimizer: Optimizer,
-        generator: torch.Generator,
+        random: Randomness,
         options: Options,
     ) -> None:
-        super().__init__(flow, optimizer, options, History(monitored="training" if held is None else "validation"))
-        self.train, self.held, self.generator = train, held, generator
+        super().__init__(flow, optimizer, options, History(monitored="training" if held is None else "validation"), random)
+        self.train, self.held = train, held
         self.loss: nn.Module = NegativeLogLikelihood(flow)
         if options.compile:
             # The loss with its gradient is the whole step but for the optimiser's update, which is one call already.
@@ -48,7 +49,7 @@ class Training(Loop):
         for rows in self._batches():
             rows = self._placed(rows)
             self.flow.update(rows.x, rows.context)
-            with self._precision():
+            with self._layers(), self._precision():
                 loss = self.loss(rows.x, rows.context, rows.weights) / self.scale
             yield loss, loss, len(rows)
 
@@ -60,9 +61,14 @@ class Training(Loop):
         for rows in self.held.batches(EVALUATE):
             rows = self._placed(rows)
             heavy = float(len(rows)) if rows.weights is None else rows.weights.double().sum().item()
-            total += self.loss(rows.x, rows.context, rows.weights).item() * len(rows)
+            with self._layers():
+                total += self.loss(rows.x, rows.context, rows.weights).item() * len(rows)
             weight += heavy
         return total / weight
+
+    def _layers(self) -> AbstractContextManager[object]:
+        # What is compiled cannot be told where to draw from.
+        return nullcontext() if self.options.compile else self.random.layers()
 
     def _precision(self) -> AbstractContextManager[object]:
         """Return the context in which networks compute in the precision asked for; kernels and densities stay in float32."""
@@ -75,7 +81,7 @@ class Training(Loop):
         size = self.options.batch_size
         passes = 1 if isinstance(self.train, Stream) else -(-STEPS // -(-len(self.train) // size))
         for _ in range(passes):
-            yield from self.train.batches(size, self.generator)
+            yield from self.train.batches(size, self.random.rows)
 
     def _placed(self, rows: Rows) -> Rows:
         return rows.map(lambda t: t.to(*self.place))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,9 @@ from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
 
 from pushforward.flow import Flow
+from pushforward.train import options as check
 from pushforward.train.history import History
+from pushforward.train.randomness import Randomness
 
 PLATEAU = 8
 """Epochs without improvement after which the plateau schedule halves the learning rate."""
@@ -41,21 +44,14 @@ class Options:
     owner: str = "fit"
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1)):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and value >= least) and not (name == "patience" and value is None):
-                raise ValueError(f"{self.owner}: expected {name} to be a whole number of at least {least}, got {value!r}")
+        for name in ("epochs", "batch_size", "patience"):
+            setattr(self, name, check.whole(self.owner, name, getattr(self, name), 1, optional=name == "patience"))
         for name in ("learning_rate", "clip", "weight_decay"):
-            value = getattr(self, name)
-            good = isinstance(value, int | float) and math.isfinite(value) and (value > 0 or (name == "weight_decay" and value == 0))
-            if not good and not (name == "clip" and value is None):
-                raise ValueError(f"{self.owner}: expected {name} to be a finite number above 0, got {value!r}")
-        if self.schedule not in ("plateau", "cosine", None):
-            raise ValueError(f"{self.owner}: expected schedule to be 'plateau', 'cosine' or None, got {self.schedule!r}")
-        if not isinstance(self.compile, bool) and self.compile not in MODES:
-            raise ValueError(f"{self.owner}: expected compile to be True, False or one of {', '.join(MODES)}, got {self.compile!r}")
-        if self.precision not in (None, "bfloat16", "float16"):
-            raise ValueError(f"{self.owner}: expected precision to be 'bfloat16', 'float16' or None, got {self.precision!r}")
+            check.real(self.owner, name, getattr(self, name), zero=name == "weight_decay", optional=name == "clip")
+        check.choice(self.owner, "schedule", self.schedule, ("plateau", "cosine", None))
+        check.choice(self.owner, "compile", self.compile, (True, False, *MODES))
+        check.choice(self.owner, "precision", self.precision, ("bfloat16", "float16", None))
+        check.choice(self.owner, "progress", self.progress, (True, False))
 
 
 class Loop:
@@ -64,8 +60,8 @@ class Loop:
     advice = "Try a smaller learning_rate, or flow.double()"
     """What to do when no loss is finite."""
 
-    def __init__(self, flow: Flow, optimizer: Optimizer, options: Options, history: History) -> None:
-        self.flow, self.optimizer, self.options, self.history = flow, optimizer, options, history
+    def __init__(self, flow: Flow, optimizer: Optimizer, options: Options, history: History, random: Randomness) -> None:
+        self.flow, self.optimizer, self.options, self.history, self.random = flow, optimizer, options, history, random
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.rates = [group["lr"] for group in optimizer.param_groups]
         self.best = self._weights()
@@ -134,6 +130,7 @@ class Loop:
         self.flow.train()
         clip = self.options.clip or math.inf
         total, count, skipped = 0.0, 0, 0
+        stepping = self.random.stepping(self.optimizer)
         for objective, loss, rows in self.steps(epoch):
             self.optimizer.zero_grad()
             objective.backward()
@@ -141,11 +138,16 @@ class Loop:
             # One look at the device for both.
             value, size = torch.stack([loss.detach().double(), norm.double()]).tolist()
             if math.isfinite(value) and math.isfinite(size):
-                self.optimizer.step()
+                with stepping:
+                    self.optimizer.step()
                 total, count = total + value * rows, count + rows
             else:
                 skipped += 1
         self.history.skipped_steps += skipped
+        if not count and not skipped:
+            raise ValueError(
+                f"{self.options.owner}: expected rows in every epoch, got none in epoch {epoch}; the flow has its best weights so far"
+            )
         if not count:
             raise FloatingPointError(
                 f"{self.options.owner}: expected finite losses, got none in the {skipped} steps of epoch {epoch}; the flow has its best "
@@ -155,10 +157,20 @@ class Loop:
 
 
 def check_trainable(owner: str, flow: Flow) -> None:
-    """Raise ValueError for a flow without parameters to learn, or with a batch shape."""
+    """Raise TypeError for what is no flow, ValueError for one without parameters to learn, or with a batch shape."""
+    check_flow(owner, flow)
     if not any(p.requires_grad for p in flow.parameters()):
         raise ValueError(f"{owner}: expected a flow with parameters that require a gradient, got none")
     check_batch(owner, flow)
+
+
+def check_flow(owner: str, flow: Any) -> None:
+    """Raise TypeError unless it is a flow whose tensors are there."""
+    if not isinstance(flow, Flow):
+        hint = "; give the flow itself, and context=" if hasattr(flow, "context") else ""
+        raise TypeError(f"{owner}: expected a Flow, got {type(flow).__name__}{hint}")
+    if flow.device.type == "meta":
+        raise ValueError(f"{owner}: expected a flow on a device that computes, got one on meta; build it without torch.device('meta')")
 
 
 def check_batch(owner: str, flow: Flow) -> None:
@@ -173,22 +185,28 @@ def check_batch(owner: str, flow: Flow) -> None:
 Optimizing = Callable[[list[nn.Parameter]], Optimizer]
 
 
-def make_optimizer(flow: Flow, given: Optimizing | None, learning_rate: float, weight_decay: float = 0.0) -> Optimizer:
+def make_optimizer(owner: str, flow: Flow, given: Optimizing | None, learning_rate: float, weight_decay: float = 0.0) -> Optimizer:
     """Return the optimiser of a flow's parameters: what the user's function makes, else AdamW."""
     parameters = [p for p in flow.parameters() if p.requires_grad]
     if given is not None:
-        return given(parameters)
+        made = given(parameters)
+        if not isinstance(made, Optimizer):
+            raise TypeError(f"{owner}: expected optimizer to return a torch.optim.Optimizer, got {type(made).__name__}")
+        return made
     fused = flow.device.type in ("cpu", "cuda")  # a step of many small tensors in one call
     return AdamW(parameters, learning_rate, weight_decay=weight_decay, fused=fused)
 
 
 @contextmanager
-def own_randomness(device: torch.device, seed: int) -> Iterator[None]:
-    """Seed the random numbers that layers and loaders draw, and give the user's generators back as they were."""
-    cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if cuda else []):
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
+def as_it_was(flow: Flow) -> Iterator[None]:
+    """Give the flow back as it was if anything is raised."""
+    kept = {name: getattr(flow, name) for name in ("plan", "transform", "columns", "context_columns")}
+    state = {name: value.detach().clone() for name, value in flow.state_dict().items()}
+    try:
         yield
+    except BaseException:
+        for name, value in kept.items():
+            setattr(flow, name, value)
+        flow._check()
+        flow.load_state_dict(state)
+        raise

@@ -16,7 +16,7 @@ SAMPLE = 65536
 
 @dataclass
 class Rows:
-    """Rows in memory as a flow takes them: ``x`` (n, *event), ``context`` (n, *context), ``weights`` (n)."""
+    """Rows in memory as a flow takes them: ``x`` (n, *event), ``context`` (n, *context), ``weights`` (n), the largest of which is 1."""
 
     x: Tensor
     context: Tensor | None = None
@@ -69,20 +69,24 @@ class Stream:
     Args:
         loader: What is read anew for each pass; its batches have their own size and order.
         read: Makes checked rows of the number of rows before, and of what the loader gave.
+        items: Gives what the loader gives.
+        what: Whose rows these are, for error messages.
     """
 
     loader: DataLoader[Any]
     read: Callable[..., Rows]
+    items: Callable[[DataLoader[Any]], Iterator[Any]] = iter
+    what: str = "fit"
     columns: tuple[str, ...] | None = None
     context_columns: tuple[str, ...] | None = None
 
     def batches(self, size: int = 0, generator: torch.Generator | None = None) -> Iterator[Rows]:
         """Give the loader's own batches."""
         seen = 0
-        for item in self.loader:
+        for item in self.items(self.loader):
             parts = list(item) if isinstance(item, list | tuple) else [item]
             if len(parts) not in (1, 2):
-                raise ValueError(f"fit: expected a DataLoader of x or (x, context), got one that gives {len(parts)} parts")
+                raise ValueError(f"{self.what}: expected a DataLoader of x or (x, context), got one that gives {len(parts)} parts")
             rows = self.read(seen, *parts)
             seen += len(rows)
             yield rows
@@ -100,7 +104,12 @@ class Stream:
             if sum(map(len, kept)) > SAMPLE:
                 kept, stride = [join(kept).part(slice(None, None, 2)).map(torch.clone)], 2 * stride
         if not seen:
-            raise ValueError("fit: expected rows of data, got a DataLoader without any")
+            raise ValueError(f"{self.what}: expected rows of data, got a DataLoader without any")
+        if next(self.batches(), None) is None:
+            raise ValueError(
+                f"{self.what}: expected a DataLoader that gives its rows anew each time, since every epoch reads them, got one that gave "
+                f"{seen} rows once and then none; is its dataset a generator? Make it one that starts again, or a list"
+            )
         return join(kept)
 
 

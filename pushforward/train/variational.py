@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,10 +12,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pushforward.flow import Flow
+from pushforward.train import options as check
 from pushforward.train.density import Density, LogDensity, first, make_density
 from pushforward.train.divergences import Divergence, make_divergence
 from pushforward.train.history import History
-from pushforward.train.loop import Loop, Options, check_trainable, make_optimizer, own_randomness
+from pushforward.train.loop import Loop, Options, as_it_was, check_trainable, make_optimizer
+from pushforward.train.randomness import Randomness
 from pushforward.train.weights import effective_size
 
 EPOCH = 50
@@ -118,8 +121,9 @@ def fit_target(
         there; such rows, and rows that are not finite, are left out of a step and counted, and a warning tells of them.
 
     Raises:
-        ValueError: Options, shapes or supports that do not fit, or a log-density that is NaN or infinite; before the first step.
-        TypeError: The flow, the density or the context is none.
+        ValueError: Options, shapes or supports that do not fit, or a log-density that is NaN or infinite; before the first step, with the
+            flow as it was.
+        TypeError: The flow, the density, the context, the optimiser or the callback is none.
         FloatingPointError: No step of an epoch was finite; the flow is left with its best weights.
 
     >>> from pushforward.flows import RealNVP
@@ -128,9 +132,11 @@ def fit_target(
     (2, 'steps')
     """
     measure = make_divergence("fit_target", divergence, alpha, estimator)
-    for name, value, least in (("steps", steps, 1), ("batch_size", batch_size, 2), ("validation", validation, 2)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"fit_target: expected {name} to be a whole number of at least {least}, got {value!r}")
+    told = (("steps", steps, 1), ("batch_size", batch_size, 2), ("validation", validation, 2))
+    steps, batch_size, validation = (check.whole("fit_target", name, value, least) for name, value, least in told)
+    check.seed("fit_target", seed)
+    check.function("fit_target", "optimizer", optimizer)
+    check.function("fit_target", "callback", callback)
     options = Options(
         -(-steps // EPOCH), batch_size, learning_rate, schedule, patience, clip, 0.0, False, None, progress, owner="fit_target"
     )
@@ -144,14 +150,15 @@ def fit_target(
             f"fit_target: expected divergence='reverse_kl' for many contexts, since others weigh the draws of one against each other, got "
             f"{divergence!r}"
         )
-    if many and flow.context_units is not None and not bool(flow.context_units.calibrated):
-        flow.context_units.calibrate(density.context)  # type: ignore[arg-type]
     power = _powers(annealing, steps)
-    with own_randomness(flow.device, seed):
-        made = make_optimizer(flow, optimizer, learning_rate)
+    power(0)
+    with as_it_was(flow):
+        if many and flow.context_units is not None and not bool(flow.context_units.calibrated):
+            flow.context_units.calibrate(density.context)  # type: ignore[arg-type]
+        made = make_optimizer("fit_target", flow, optimizer, learning_rate)
         training = TargetTraining(density, measure, power, steps, validation, seed, made, options)
         training.check()
-        history = training.run(callback)
+    history = training.run(callback)
     assert isinstance(history, TargetHistory)
     if history.invalid_rows or (history.outside_rows and not measure.order):
         warnings.warn(
@@ -179,7 +186,7 @@ class TargetTraining(Loop):
         options: Options,
     ) -> None:
         self.found = TargetHistory(monitored="validation")
-        super().__init__(density.flow, optimizer, options, self.found)
+        super().__init__(density.flow, optimizer, options, self.found, Randomness(density.flow, seed))
         self.density, self.divergence, self.power = density, divergence, power
         self.total, self.validation, self.seed = steps, validation, seed
 
@@ -199,8 +206,9 @@ class TargetTraining(Loop):
     def steps(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         size, contexts = self.options.batch_size, self.density.context
         for step in range(EPOCH * (epoch - 1), min(EPOCH * epoch, self.total)):
-            index = torch.arange(size) if contexts is None or len(contexts) == 1 else torch.randint(len(contexts), (size,))
-            objective, log_weights, counted = self.divergence.objective(self.density, index, self.power(step))
+            alone = contexts is None or len(contexts) == 1
+            index = torch.arange(size) if alone else torch.randint(len(contexts), (size,), generator=self.random.rows)  # type: ignore[arg-type]
+            objective, log_weights, counted = self.divergence.objective(self.density, index, self.power(step), self.random)
             outside = int(torch.isneginf(log_weights).sum())
             self.found.outside_rows += outside
             self.found.invalid_rows += size - int(counted.sum()) - outside
@@ -226,12 +234,12 @@ def _powers(annealing: Annealing, steps: int) -> Callable[[int], float]:
         given = annealing
 
         def checked(step: int) -> float:
-            power = float(given(step))
-            if not 0 < power <= 1:
+            power = given(step)
+            if not check.is_number(power) or not 0 < power <= 1:
                 raise ValueError(f"fit_target: expected annealing to give powers above 0 and at most 1, got {power!r} at step {step}")
-            return power
+            return float(power)
 
         return checked
-    if not isinstance(annealing, int) or isinstance(annealing, bool) or not 1 <= annealing <= steps:
+    if not isinstance(annealing, numbers.Integral) or isinstance(annealing, bool) or not 1 <= annealing <= steps:
         raise ValueError(f"fit_target: expected annealing to be a number of steps from 1 to {steps}, or a function, got {annealing!r}")
     return lambda step: float(COLDEST ** max(0.0, 1 - step / annealing))

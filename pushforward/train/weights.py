@@ -1,4 +1,4 @@
-"""Importance weights: what they add up to, how many draws they are worth, and how heavy their tail is."""
+"""Weights of rows and of draws: their ratios, what they add up to, how many draws they are worth, and how heavy their tail is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,28 @@ from torch import Tensor
 
 SMALLEST_TAIL = 5
 """Weights that a tail is fitted to at least."""
+
+
+def relative(owner: str, weights: Tensor) -> Tensor:
+    """Return weights ``(n,)`` of rows in float64, divided by the largest of them: only their ratios matter.
+
+    Raises:
+        ValueError: Not one weight a row, a weight that is negative or not finite, or none above 0.
+
+    >>> relative("fit", torch.tensor([0.0, 1e-300, 2e-300], dtype=torch.float64))
+    tensor([0.0000, 0.5000, 1.0000], dtype=torch.float64)
+    """
+    if weights.dim() != 1:
+        raise ValueError(f"{owner}: expected weights of shape (n,), got {tuple(weights.shape)}")
+    weights = weights.double()
+    bad = ~(torch.isfinite(weights) & (weights >= 0))
+    if bool(bad.any()):
+        rows = bad.nonzero().squeeze(-1).tolist()
+        found = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+        raise ValueError(f"{owner}: expected finite weights of at least 0, got others in rows {found}")
+    if not bool((weights > 0).any()):
+        raise ValueError(f"{owner}: expected a weight above 0, got none")
+    return weights / weights.max()
 
 
 def log_mean_exp(values: Tensor) -> Tensor:

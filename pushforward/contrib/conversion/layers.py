@@ -14,6 +14,7 @@ from pushforward.contrib.conversion.copying import CopiedNet
 from pushforward.contrib.conversion.kernels import RawAffine, RawLinear
 from pushforward.contrib.conversion.weights import Tensors
 from pushforward.core import Base, Bijector, Inverse
+from pushforward.draws import Drawing
 from pushforward.flow import Flow
 from pushforward.kernel import Elementwise, Kernel
 from pushforward.spec import PlanError
@@ -99,7 +100,7 @@ def assemble(layers: Sequence[Layer], event_shape: Sequence[int], context: int, 
         like: The model that is converted.
         base: The base (None: standard normals).
     """
-    with torch.random.fork_rng(devices=[]):  # the weights that are replaced cost the user no random numbers
+    with Drawing(0):  # the weights that are replaced cost the user no random numbers
         flow = Flow(base or StandardNormal(), [layer.plan for layer in layers], tuple(event_shape), (context,) if context else None)
     first = next((t for t in (*like.parameters(), *like.buffers()) if t.is_floating_point()), torch.empty(0))
     flow = flow.to(first.device, first.dtype)

@@ -16,9 +16,12 @@ from torch import Tensor
 from pushforward import flows
 from pushforward.bases import StandardNormal
 from pushforward.core import Bijector
+from pushforward.draws import Drawing
 from pushforward.flow import Flow
+from pushforward.train import options as check
 from pushforward.train.data import dequantize as spread
 from pushforward.train.fit import fit
+from pushforward.train.weights import relative
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 NAMED = {name.lower(): getattr(flows, name) for name in flows.__all__ if name[0].isupper()}
@@ -54,14 +57,17 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _fit(self, x: Array, context: Array, sample_weight: Any) -> None:
         """Set ``flow_`` and ``history_``. Columns of the context that do not vary tell nothing and are left out."""
+        name = type(self).__name__
+        self._check_options(name)
         weights = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
+        weights = relative(name, torch.as_tensor(weights)).numpy()
         random = check_random_state(self.random_state)
         seed = random.randint(2**31 - 1)
         if self.dequantize:
             x = spread(x, torch.Generator().manual_seed(seed))[0]
         rows, weights = _distinct(np.column_stack([x, context]), weights)
         if len(rows) < 3:
-            raise ValueError(f"{type(self).__name__}: expected at least 3 different rows to fit to, got {len(rows)} among {len(x)}")
+            raise ValueError(f"{name}: expected at least 3 different rows to fit to, got {len(rows)} among {len(x)}")
         train, held = np.arange(len(rows)), None
         if self.validation is not None:
             train, held = train_test_split(train, test_size=self.validation, random_state=random)
@@ -69,8 +75,7 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
         self._varies = context[train].min(0) < context[train].max(0)
         parts = [x] if not context.shape[1] else [x, context[:, self._varies]]
         # The first weights are drawn from the seed, too.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with Drawing(seed):
             made = self._made(*(part.shape[1] for part in parts)).double()
         self.history_ = fit(
             made,
@@ -86,6 +91,17 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
             progress=bool(self.verbose),
         )
         self.flow_ = made.eval()
+
+    def _check_options(self, name: str) -> None:
+        """Raise ValueError for an option that is none, by its name."""
+        for option in ("epochs", "batch_size", "patience"):
+            check.whole(name, option, getattr(self, option), 1, optional=option == "patience")
+        for option in ("learning_rate", "weight_decay"):
+            check.real(name, option, getattr(self, option), zero=option == "weight_decay")
+        if self.validation is not None and not (check.is_number(self.validation) and 0 < self.validation < 1):
+            raise ValueError(f"{name}: expected validation to be a share between 0 and 1 or None, got {self.validation!r}")
+        check.choice(name, "dequantize", self.dequantize, (True, False))
+        check.whole(name, "verbose", int(self.verbose) if isinstance(self.verbose, bool) else self.verbose, 0)
 
     def _made(self, features: int, *context: int) -> Flow:
         """Return a new flow from what the user gave."""
