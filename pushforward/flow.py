@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +14,11 @@ from torch.distributions import Distribution, constraints
 
 from pushforward import io, numerics, supports
 from pushforward.bases import Wrapped, wrap
+from pushforward.budget import Budget, TooLargeError
 from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, TransformModule, as_shape, hand_down
 from pushforward.describe import Description, describe
 from pushforward.doors import as_size, broadcast, check_context, check_tensor, first_parameter
+from pushforward.fields import OneOf, Within, shown
 from pushforward.kernels.circular import Unwrap
 from pushforward.spec import PlanError, Spec
 from pushforward.state import Planned, text_of
@@ -278,14 +282,15 @@ class Flow(Planned, Distribution):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file: the tensors, and in its header the plan. `pushforward.load` reads it, without pickle."""
+        of_context = 0 if self.context_shape is None else math.prod(self.context_shape)
         header = {
             "base": self.base.plan.to_dict(),
             "bijector": self.plan.to_dict(),
             "event_shape": list(self.base.event_shape),
             "context_shape": None if self.context_shape is None else list(self.context_shape),
             "dtype": io.dtype_name(self.dtype),
-            "columns": self.columns,
-            "context_columns": self.context_columns,
+            "columns": io.check_names("save", "columns", self.columns, math.prod(self.event_shape)),
+            "context_columns": io.check_names("save", "context_columns", self.context_columns, of_context),
         }
         io.write(path, header, self.state_dict())
 
@@ -407,31 +412,52 @@ class ConditionedFlow(Distribution):
         return f"{self.flow!r}{given}"
 
 
-def load(path: str | os.PathLike[str]) -> Flow:
+Size = Annotated[int, Within(least=1)]
+PRECISION = Annotated[str, OneOf("float16", "bfloat16", "float32", "float64")]
+FREE, FACTOR = 2**27, 256
+"""How many bytes a file's plan may ask for while it is built: so many, and so many for each byte of the file."""
+
+
+def load(path: str | os.PathLike[str], *, trusted: bool = False) -> Flow:
     """Read a flow that `Flow.save` wrote: the same plan and numbers. Names are looked up among known plans; nothing is unpickled.
+
+    A file may come from anywhere. Its checksum, its header and each argument of its plans are checked, what building the plan asks for
+    is counted, and a plan that asks for far more than the file is long is refused before it takes it.
+
+    Args:
+        path: The file.
+        trusted: Whether the plan may ask for as much as it likes, which only a flow of huge sizes with hardly a parameter does.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no flow of this library, is cut off, or is of a newer format.
-        PlanError: The plan names something unknown here: import the module that defines it first.
+        ValueError: The file is no flow of this library, is not as it was written, or is of a newer format.
+        PlanError: The plan names something unknown here: import the module that defines it first. Or it cannot be built.
     """
     header, tensors = io.read(path)
-    try:
-        base, plan = Spec.from_dict(header["base"]), Spec.from_dict(header["bijector"])
-        event_shape, context_shape, dtype = header["event_shape"], header["context_shape"], getattr(torch, str(header["dtype"]), None)
-    except KeyError as error:
-        raise ValueError(f"load: the header of {os.fspath(path)!r} lacks {error}") from error
-    if not isinstance(dtype, torch.dtype):
-        raise ValueError(f"load: expected the name of a dtype in {os.fspath(path)!r}, got {header['dtype']!r}")
+    name = os.fspath(path)
+    base, plan = (Spec.from_dict(io.field(path, header, key, Any)) for key in ("base", "bijector"))
     if not isinstance(base, Base) or not isinstance(plan, Bijector):
-        raise ValueError(f"load: expected a base and a bijector in {os.fspath(path)!r}, got {base!r} and {plan!r}")
-    with torch.random.fork_rng(devices=[]):  # the initial weights, which the file replaces, cost the user no random numbers
-        flow = Flow(base, plan, event_shape, context_shape).to(dtype)
+        raise ValueError(f"load: expected a base and a bijector in {name!r}, got {shown(base)} and {shown(plan)}")
+    event_shape = io.field(path, header, "event_shape", Sequence[Size])
+    context_shape = io.field(path, header, "context_shape", Sequence[Size] | None)
+    dtype = getattr(torch, io.field(path, header, "dtype", PRECISION))
+    budget = Budget(sys.maxsize if trusted else FREE + FACTOR * os.path.getsize(path))  # noqa: PTH202
+
+    try:
+        # The initial weights, which the file replaces, cost the user no random numbers.
+        with torch.random.fork_rng(devices=[]), budget:
+            flow = Flow(base, plan, event_shape, context_shape).to(dtype)
+    except TooLargeError as error:
+        raise PlanError(f"load: {name!r}: {error}, with so small a file; if you trust it, load it with trusted=True") from error
+    except PlanError:
+        raise
+    except (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        raise PlanError(f"load: the plan of {name!r} cannot be built: {error!r}") from error
     io.check_state(path, flow.state_dict(), tensors)
     flow.load_state_dict(tensors)
-    for name in ("columns", "context_columns"):
-        if header.get(name) is not None:
-            setattr(flow, name, tuple(header[name]))
+    of_context = 0 if context_shape is None else math.prod(context_shape)
+    flow.columns = io.check_names(f"load: {name!r}", "columns", header.get("columns"), math.prod(flow.event_shape))
+    flow.context_columns = io.check_names(f"load: {name!r}", "context_columns", header.get("context_columns"), of_context)
     return flow
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 from torch import Tensor, nn
 
+from pushforward.budget import reserve
 from pushforward.dense import Dense
 from pushforward.fields import Count, Length, OneOf
 from pushforward.parameters import Mask, Net
@@ -110,6 +111,9 @@ def _masks(sees: Mask | None, widths: Sequence[int], context: int) -> list[Mask 
     nested = all(within(a[None], b[None]).item() for a, b in zip(sets, sets[1:], strict=False))
     if not nested and min(widths) < len(sets):
         raise PlanError(f"MLP: expected hidden widths of at least {len(sets)}, one unit for each set of parents, got {tuple(widths)}")
+    # Sets of inputs for each unit, and products of them that take several numbers for each entry of a mask.
+    reserve(sum(width * sees.shape[1] for width in widths), 1)
+    reserve(sum(a * b for a, b in zip(widths, (*widths[1:], len(sees)), strict=True)), 16)
     hidden = [sets[[unit * len(sets) // width for unit in range(width)]] for width in widths]
     between = [within(early, late) for early, late in zip(hidden, hidden[1:], strict=False)]
     return [hidden[0], *between, within(hidden[-1], sees)]

@@ -41,7 +41,8 @@ class Planned(nn.Module):
             where = f" of {prefix[:-1]!r}" if prefix else ""
             raise RuntimeError(
                 f"load_state_dict: expected the state{where} of a module with the plan {shown(own)}, got that of one with the plan "
-                f"{shown(found)}, which is another map; build the module by that plan, or give dict(state), which names no plan, to load what fits"
+                f"{shown(found)}, which is another map; build the module by that plan, or give dict(state), which names no plan, "
+                "to load what fits"
             )
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *rest)
 

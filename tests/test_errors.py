@@ -19,6 +19,7 @@ import pushforward
 import pushforward.bijectors as bij
 from pushforward.distributions import Flow, StandardNormal
 from pushforward.flows import NSF, RealNVP
+from pushforward.io import checksum
 from pushforward.spec import PlanError
 
 S = StandardNormal()
@@ -350,14 +351,15 @@ def spoiled(flow, folder, header=None, tensors=None, text=None):
         state[key] = value
         if value is REMOVE:
             del state[key]
-    save_file(state, path, {"pushforward": json.dumps(content) if text is None else text})
+    text = json.dumps(content) if text is None else text
+    save_file(state, path, {"pushforward": text, "pushforward.sha256": checksum(text, state)})
     return path
 
 
 REMOVE = object()
 NAME = "transform.layers.0.parameters_of.net.layers.0.x.weight"
 FILES = {
-    "newer": ({"header": {"format": 99}}, ValueError, "has format 99, this version reads up to 1; install a newer pushforward"),
+    "newer": ({"header": {"format": 99}}, ValueError, "has format 99, this version reads up to 2; install a newer pushforward"),
     "format, a word": ({"header": {"format": "x"}}, ValueError, "has a header that is not one of ours, expected JSON with a format"),
     "format, none": ({"header": {"format": REMOVE}}, ValueError, "has a header that is not one of ours, expected JSON with a format"),
     "header, cut": ({"text": "{"}, ValueError, "has a header that is not one of ours, expected JSON with a format"),
@@ -365,8 +367,8 @@ FILES = {
     "header, null": ({"text": "null"}, ValueError, "has a header that is not one of ours, expected JSON with a format"),
     "base missing": ({"header": {"base": REMOVE}}, ValueError, "the header of .* lacks 'base'"),
     "dtype missing": ({"header": {"dtype": REMOVE}}, ValueError, "the header of .* lacks 'dtype'"),
-    "dtype unknown": ({"header": {"dtype": "float99"}}, ValueError, "expected the name of a dtype in .*, got 'float99'"),
-    "dtype, another name": ({"header": {"dtype": "nn"}}, ValueError, "expected the name of a dtype in .*, got 'nn'"),
+    "dtype unknown": ({"header": {"dtype": "float99"}}, ValueError, "expected dtype to be one of float16, .*, got 'float99'"),
+    "dtype, another name": ({"header": {"dtype": "nn"}}, ValueError, "expected dtype to be one of float16, .*, got 'nn'"),
     "unknown plan": (
         {"header": {"bijector": {"type": "Zzz"}}},
         PlanError,
@@ -385,12 +387,32 @@ FILES = {
     ),
     "swapped": ({"header": {"bijector": {"type": "StandardNormal"}}}, ValueError, "expected a base and a bijector in"),
     "another shape": ({"header": {"event_shape": [4]}}, ValueError, r"do not fit its plan: missing \[\], unknown \[\], of another shape"),
-    "wrong shape": ({"header": {"event_shape": "x"}}, PlanError, "event_shape: expected positive whole numbers, got 'x'"),
+    "wrong shape": ({"header": {"event_shape": "x"}}, ValueError, "expected event_shape to be a list of positive whole numbers, got 'x'"),
     "tensor missing": ({"tensors": {NAME: REMOVE}}, ValueError, rf"do not fit its plan: missing \['{NAME}'\]"),
     "tensor extra": ({"tensors": {"zz": torch.ones(1)}}, ValueError, r"do not fit its plan: missing \[\], unknown \['zz'\]"),
     "tensor of another shape": ({"tensors": {NAME: torch.ones(1, 1)}}, ValueError, rf"of another shape or dtype \['{NAME}'\]"),
     "tensor of another dtype": ({"tensors": {NAME: torch.ones(8, 1).double()}}, ValueError, rf"of another shape or dtype \['{NAME}'\]"),
 }
+
+
+FILES |= {
+    f"{name}, {what}": ({"header": {name: value}}, ValueError, f"{words}|of at most 20 digits")
+    for name, words in {
+        "format": "format",
+        "event_shape": "expected event_shape to be a list of positive whole numbers, got",
+        "context_shape": "expected context_shape to be a list of positive whole numbers, got",
+        "dtype": "expected dtype to be one of float16, bfloat16, float32, float64, got",
+        "columns": "expected columns to be None or 3 different names, got",
+        "context_columns": "expected context_columns to be None or 0 different names, got",
+        "base": "expected|known plan",
+        "bijector": "expected|known plan",
+    }.items()
+    for what, value in {
+        "a number": 1.5, "negative": -1, "true": True, "a word": "ab", "twice": ["a", "a"], "empty words": ["", "b"], "numbers": [1, "2"],
+        "too many": ["a", "b", "c", "d"], "nothing twice": [None, None], "an object": {"a": 1}, "huge": 2**70, "huge in a list": [2**70],
+        "zero in a list": [0], "deep": [[[]]], "truths": [True], "complex": "complex64", "whole": "int64", "a method": "float32.is_complex",
+    }.items()
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("what", FILES)

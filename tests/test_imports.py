@@ -32,7 +32,7 @@ FOLDERS = (
 )
 
 # Each module with all that it may import. What is not named here has no place yet: give it one.
-CORE = {"spec", "fields", "state", "supports", "numerics", "native", "describe", "core"}
+CORE = {"spec", "fields", "state", "budget", "supports", "numerics", "native", "describe", "core"}
 BELOW_FLOW = CORE | {"parameters", "kernel", "io", "bases", "nets", "structures"}
 MAY = {
     "fields": set(),
@@ -48,20 +48,35 @@ MAY = {
     "describe": {"native"},
     "state": {"spec", "fields"},
     "built": {"doors", "spec", "state"},
-    "core": {"spec", "fields", "supports", "numerics", "doors", "built", "describe"},
+    "core": {"budget", "spec", "fields", "supports", "numerics", "doors", "built", "describe"},
     "parameters": {"core", "doors", "numerics", "spec", "fields"},
     "kernel": {"core", "parameters", "native", "numerics", "supports", "spec", "fields"},
     "kernels": {"core", "parameters", "kernel", "native", "numerics", "supports", "spec", "fields"},
     "dense": {"native", "parameters"},
     "perceptron": {"dense", "native", "numerics", "parameters"},
-    "nets": {"core", "dense", "parameters", "perceptron", "spec", "fields"},
+    "nets": {"budget", "core", "dense", "parameters", "perceptron", "spec", "fields"},
     "periodic": {"nets", "parameters", "spec", "fields"},
     "structures": CORE | {"parameters", "kernel", "kernels", "dense", "nets", "perceptron"},
     "bases": CORE | {"parameters", "kernels", "nets", "structures"},
     "targets": {"numerics", "doors"},
     "atomic": set(),
-    "io": {"atomic"},
-    "flow": {"state", "core", "numerics", "supports", "spec", "fields", "describe", "doors", "kernels", "structures", "bases", "io"},
+    "budget": {"spec"},
+    "io": {"atomic", "fields", "spec"},
+    "flow": {
+        "state",
+        "budget",
+        "core",
+        "numerics",
+        "supports",
+        "spec",
+        "fields",
+        "describe",
+        "doors",
+        "kernels",
+        "structures",
+        "bases",
+        "io",
+    },
     "bijectors": CORE | {"parameters", "kernel", "kernels", "nets", "periodic", "structures"},
     "transforms": CORE | {"parameters", "kernel", "kernels", "dense", "nets", "structures", "doors"},
     "distributions": {"bases", "flow", "transforms"},

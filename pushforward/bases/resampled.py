@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from pushforward import numerics
 from pushforward.bases.normal import standard_normal
 from pushforward.bases.sites import SitesModule
+from pushforward.budget import reserve
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.fields import Count
 from pushforward.nets import MLP
@@ -68,6 +70,7 @@ class ResampledModule(SitesModule):
         context = math.prod(context_shape) if plan.conditional and context_shape is not None else 0
         self.uses_context, self.trials = context > 0, plan.trials
         self.acceptance = Parameters({"logit": torch.zeros(1)}, plan.net, self.sites, context)
+        reserve(plan.nodes * self.sites, 16)
         nodes = torch.tensor(_points(plan.nodes, self.sites), dtype=torch.float64)
         self.register_buffer("nodes", torch.special.ndtri(nodes).to(torch.get_default_dtype()), persistent=False)
 
@@ -110,12 +113,11 @@ class ResampledModule(SitesModule):
         return torch.logsumexp(F.logsigmoid(logit), 0) - log_count, torch.logsumexp(F.logsigmoid(-logit), 0) - log_count
 
 
-def _points(count: int, dimension: int) -> list[list[float]]:
+def _points(count: int, dimension: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return quasi-random points of the unit cube: equidistant in the first axis, Kronecker's sequence in the others."""
     golden = 2.0
     for _ in range(60):
         golden = (1 + golden) ** (1 / dimension)
     index = np.arange(count)[:, None]
     steps = golden ** -np.arange(1.0, dimension)
-    points: list[list[float]] = np.concatenate([(index + 0.5) / count, (0.5 + index * steps) % 1], 1).clip(1e-9, 1 - 1e-9).tolist()
-    return points
+    return np.concatenate([(index + 0.5) / count, (0.5 + index * steps) % 1], 1).clip(1e-9, 1 - 1e-9)

@@ -14,6 +14,7 @@ from torch.distributions import Distribution, Normal, constraints, transform_to
 
 from pushforward import numerics, supports
 from pushforward.bases.tails import Tails, normal_quantile, normal_tails
+from pushforward.budget import reserve
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.fields import OneOf, shown
 from pushforward.spec import PlanError
@@ -159,6 +160,8 @@ class _Holder(nn.Module):
             if isinstance(value, Wrapped):
                 self.add_module(name, _Holder(value))
             elif isinstance(value, bool | str | int) or value is None or limit is None:
+                if name == "dim" and isinstance(value, int):  # the classes on matrices make tables of their size
+                    reserve(value)
                 self.constants[name] = value
             else:
                 tensor = torch.as_tensor(value, dtype=getattr(torch, plan.dtype) if plan.dtype else torch.get_default_dtype())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward import numerics
+from pushforward.budget import reserve
 from pushforward.core import Bijector, Shape, TransformModule
 from pushforward.fields import Named, OneOf, Place
 from pushforward.kernel import Kernel, evaluate, expect_bijective
@@ -109,13 +110,13 @@ class InverseAutoregressive(_Ordered):
 
 def generations(parents: Mask) -> list[list[int]]:
     """Return the features in groups, each of which depends on earlier groups alone; raise `PlanError` for a cycle."""
-    left, groups = set(range(len(parents))), []
-    while left:
-        ready = [i for i in sorted(left) if not any(parents[i, j] for j in left)]
-        if not ready:
-            raise PlanError(f"adjacency: expected a graph without cycles, got one through features {sorted(left)}")
-        groups.append(ready)
-        left.difference_update(ready)
+    missing, left, groups = parents.sum(1), np.ones(len(parents), dtype=bool), []
+    while left.any():
+        ready = left & (missing == 0)
+        if not ready.any():
+            raise PlanError(f"adjacency: expected a graph without cycles, got one through features {np.flatnonzero(left).tolist()}")
+        groups.append(np.flatnonzero(ready).tolist())
+        missing, left = missing - parents[:, ready].sum(1), left & ~ready
     return groups
 
 
@@ -125,6 +126,7 @@ class AutoregressiveModule(TransformModule):
     def __init__(self, plan: _Ordered, event_shape: Shape, context_shape: Shape | None, forward_sequential: bool) -> None:
         super().__init__(plan, event_shape, context_shape)
         features, rest = event_shape[0], math.prod(event_shape[1:])
+        reserve(features * features, 16)
         self.kernel, self.rank = plan.kernel, len(event_shape)
         self.forward_sequential = forward_sequential
         parents = plan.parents(features)
@@ -136,6 +138,7 @@ class AutoregressiveModule(TransformModule):
             raise PlanError(f"{plan!r}: expected a kernel with parameters for the net to set, got {plan.kernel!r}")
         # Every parameter has one row per site, so output j of the net belongs to site j mod sites.
         rows = sum(value.numel() for value in init.values()) // sites
+        reserve(rows * sites * sites, 2)
         sees = np.tile(np.repeat(np.repeat(parents, rest, 0), rest, 1), (rows, 1))
         self.parameters_of = Parameters(init, plan.net, sites, context, sees)
         self.groups = nn.ModuleList(Index(expand_sites(group, rest)) for group in groups)
