@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install test test-heavy test-grid test-peers test-interop lint types demo catalogue numerics bench clean
+.PHONY: install test test-heavy test-grid test-sanitizers test-peers test-interop lint types demo catalogue numerics bench clean
 
 install: .venv/installed
 
@@ -20,6 +20,11 @@ test-heavy: install
 # Every plan at one, two, five and many features, with and without a context, in both precisions, at parameters of three sizes.
 test-grid: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=10 tests/grid
+
+# The compiled kernels under AddressSanitizer, UBSan and ThreadSanitizer: their tests, a fuzzer of all entries, and planted faults, which
+# have to be found. It takes gcc.
+test-sanitizers: install
+	$(BIN)/python tests/sanitizers/run.py
 
 # The same functions in other libraries, with their weights copied.
 test-peers: .venv-interop/installed

@@ -51,7 +51,7 @@ class Job:
 
     def put(self, part: int, name: str, rows: int, width: int, *, gap: int | None = None, made: bool = False, like=None) -> None:
         """Give an array memory of its own, of exactly the extent that it needs; ``gap`` makes rows of a matrix lie apart."""
-        extent = rows * width if gap is None or not rows else (rows - 1) * (width + gap) + width
+        extent = rows * width if gap is None or not rows * width else (rows - 1) * (width + gap) + width
         tensor = torch.tensor(like) if like is not None else torch.randn(extent, dtype=self.dtype)
         if made:
             tensor.fill_(SENTINEL)
@@ -263,6 +263,8 @@ def needed(job, part, name):
     if dot:
         tensor = job.arrays.get((part, stem))
         # An optional array may be left out, and one row has no stride.
+        if job.entry == "elementwise" and stem == "theta" and not numbers["rows"]:
+            return False  # nobody asks for parameters of no rows
         optional = stem in ("bias", "mask", "shift", "gx", "gc", "gbias") and kind == "at"
         return tensor is not None and tensor.numel() > 0 and not optional and (kind != "stride" or numbers[name] > 0 and job.parts[0][2]["rows"] > 1)
     return name in numbers and name != "gain" and not (name in ("width", "skip") and part == len(job.parts) - 1 and job.entry == "sweep")

@@ -213,7 +213,8 @@ INLINE void FN(spline_knots)(const Kind *kind, const int linear, const int inver
       gd0 = gtop * cross + gden * cross + gnum * rest * rest;
       gd1 = gden * cross + gnum * t * t;
     }
-    REAL pass = x[i] != x[i] ? (REAL)0 : inverse ? -gy : gt / w; /* as a clamp has it where it is NaN */
+    /* Where it is NaN itself, as a clamp has it: 0. An inverse is also where its parameters are. */
+    REAL pass = x[i] != x[i] ? (REAL)(0 * (b->total_w[i] + b->total_h[i])) : inverse ? -gy : gt / w;
     gin[i] = inside ? pass : g[i];
     /* To the knots: t = (x - x0)/w, s = h/w, y = y0 + h u. */
     REAL gh = gy * u + gslope / w, gw = -(gslope * s + gt * t) / w;
