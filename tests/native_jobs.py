@@ -31,9 +31,9 @@ SWEEP_FIELDS = fields(
     KIND + "groups layers activation order+ ends+ values* shift* gmade* gladj* theta+ made+ ladj+ gvalues+ gtheta+"
 )
 SWEEP_LAYER_FIELDS = fields("width source skip edges+ weight+ bias+ transposed+ z+ gz+")
-NET_FIELDS = fields("is_double backward threads rows group layers activation inputs contexts x* c* g* out+ gx+ gc+ sums part")
+NET_FIELDS = fields("is_double backward threads rows group layers activation inputs contexts x* c* g* out+ gx+ gc+ sums part gaps")
 NET_LAYER_FIELDS = fields(
-    "inputs outputs source skip gain weight+ mask+ more+ bias+ gweight+ gmore+ gbias+ matrix transposed seen seeing gaps"
+    "inputs outputs source skip gain weight+ mask+ more+ bias+ gweight+ gmore+ gbias+ matrix transposed seen seeing"
 )
 FILLED_IN = {"sums", "part", "matrix", "transposed", "seen", "seeing", "gaps"}
 """What a perceptron's description has room for, and the library sets."""

@@ -193,13 +193,13 @@ class _Call:
 
     def run(self) -> None:
         program, (rows, sites) = self.program, self.values.shape
-        moved = (self.values, self.shift, self.gmade, self.gladj)
+        moved = ((self.values, sites), (self.shift, self.widths[0]), (self.gmade, sites), (self.gladj, 1))
         dense = (self.theta, self.made, self.ladj, self.gvalues, self.gtheta)
         head = _HEAD.pack(
             self.code.kind, self.code.bins, self.inverse, self.code.bound,
             self.values.dtype == torch.float64, self.gmade is not None, threads(rows, _TILE), rows, sites, len(program.ends),
             len(program.edges), ACTIVATIONS.index(program.activation), *_indices(program.order), *_indices(program.ends),
-            *(number for tensor in moved for number in matrix(tensor)), *(number for tensor in dense for number in block(tensor)),
+            *(number for tensor, width in moved for number in matrix(tensor, rows, width)), *(number for tensor in dense for number in block(tensor)),
         )  # fmt: skip
         body = b""
         for index, layer in enumerate(self.layers):
