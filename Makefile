@@ -24,6 +24,11 @@ test-heavy: install
 test-grid: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=10 tests/grid
 
+# The compiled kernels under AddressSanitizer, UBSan and ThreadSanitizer: their tests, a fuzzer of all entries, and planted faults, which
+# have to be found. It takes gcc.
+test-sanitizers: install
+	$(BIN)/python tests/sanitizers/run.py
+
 # The same functions in other libraries, with their weights copied.
 test-peers: .venv-interop/installed
 	OMP_NUM_THREADS=1 .venv-interop/bin/python -m pytest -q -n 2 tests/peers

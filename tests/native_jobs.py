@@ -29,9 +29,9 @@ KIND = "kind bins inverse bound is_double backward threads rows sites "
 JOB_FIELDS = fields(KIND + "group x* theta* g* gl* out+ ladj+ gtheta+")
 SWEEP_FIELDS = fields(KIND + "groups layers activation order+ ends+ values* shift* gmade* gladj* theta+ made+ ladj+ gvalues+ gtheta+")
 SWEEP_LAYER_FIELDS = fields("width source skip edges+ weight+ bias+ transposed+ z+ gz+")
-NET_FIELDS = fields("is_double backward threads rows group layers activation inputs contexts x* c* g* out+ gx+ gc+ sums part")
+NET_FIELDS = fields("is_double backward threads rows group layers activation inputs contexts x* c* g* out+ gx+ gc+ sums part gaps")
 NET_LAYER_FIELDS = fields(
-    "inputs outputs source skip gain weight+ mask+ more+ bias+ gweight+ gmore+ gbias+ matrix transposed seen seeing gaps"
+    "inputs outputs source skip gain weight+ mask+ more+ bias+ gweight+ gmore+ gbias+ matrix transposed seen seeing"
 )
 FILLED_IN = {"sums", "part", "matrix", "transposed", "seen", "seeing", "gaps"}
 """What a perceptron's description has room for, and the library sets."""
@@ -49,7 +49,7 @@ class Job:
 
     def put(self, part: int, name: str, rows: int, width: int, *, gap: int | None = None, made: bool = False, like=None) -> None:
         """Give an array memory of its own, of exactly the extent that it needs; ``gap`` makes rows of a matrix lie apart."""
-        extent = rows * width if gap is None or not rows else (rows - 1) * (width + gap) + width
+        extent = rows * width if gap is None or not rows * width else (rows - 1) * (width + gap) + width
         tensor = torch.tensor(like) if like is not None else torch.randn(extent, dtype=self.dtype)
         if made:
             tensor.fill_(SENTINEL)
@@ -265,6 +265,8 @@ def needed(job, part, name):
     if dot:
         tensor = job.arrays.get((part, stem))
         # An optional array may be left out, and one row has no stride.
+        if job.entry == "elementwise" and stem == "theta" and not numbers["rows"]:
+            return False  # nobody asks for parameters of no rows
         optional = stem in ("bias", "mask", "shift", "gx", "gc", "gbias") and kind == "at"
         return (
             tensor is not None

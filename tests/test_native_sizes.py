@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from native_jobs import JOBS, SENTINEL, anything, faults
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import pushforward
+import pushforward.bijectors as bij
+from pushforward.kernel import reference
+from pushforward.native.elementwise import elementwise, parameters_of
+from pushforward.native.linear import linear, linear_gradient
+from pushforward.native.perceptron import Form, perceptron
+from pushforward.native.perceptron import reference as by_torch
+from pushforward.native.sweep import sweep
+from pushforward.testing import randomize
 
 COUNTS: collections.Counter[str] = collections.Counter()
 """What was tried and how it ended; the sanitizers' run prints it."""
@@ -57,3 +70,330 @@ def test_whatever_the_numbers_are_it_stays_within_its_arrays(entry):
         COUNTS[f"{entry}: raw, anything, {'refused' if code else 'computed'}"] += 1
 
     run()
+
+
+# The functions, with tensors of all sorts
+
+LAYOUTS = {
+    "as they come": lambda t: t,
+    "transposed": lambda t: t.mT.contiguous().mT if t.dim() > 1 else t,
+    "every other": lambda t: torch.stack([t, t + 1], -1)[..., 0],
+    "off the start": lambda t: torch.cat([t.new_zeros(3), t.flatten()])[3:].reshape(t.shape),
+    "of the other sign in memory": lambda t: torch.complex(torch.zeros_like(t), -t).conj().imag,
+    "part of a wider one": lambda t: torch.cat([t, t, t], -1)[..., t.shape[-1] : 2 * t.shape[-1]],
+}
+layouts = st.sampled_from(list(LAYOUTS.values()))
+batches = st.sampled_from([(), (0,), (1,), (2,), (33,), (2, 3), (0, 3), (70,)])
+values = st.sampled_from([1.0, 1.0, 1.0, 30.0, 1e12])
+
+
+def tensor(draw, shape, scale=1.0, dtype=torch.float64):
+    seed = draw(st.integers(0, 999))
+    numbers = scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return draw(layouts)(numbers.to(dtype)) if numbers.dim() else numbers.to(dtype)
+
+
+def cotangent(draw, shape, dtype=torch.float64):
+    """Return a cotangent as autograd may bring it: expanded from one number, or of any layout."""
+    return torch.ones((), dtype=dtype).expand(shape) if draw(st.booleans()) else tensor(draw, shape, dtype=dtype)
+
+
+def spoilt(draw, tensors, spare=()):
+    """Spoil one tensor so that it fits no more: its shape, dtype or device; return what was done to which."""
+    name = draw(st.sampled_from([name for name in tensors if tensors[name] is not None and name not in spare]))
+    was = tensors[name]
+    ways = {
+        "wider": lambda: torch.cat([was, was[..., :1], was[..., :1]], -1),
+        "narrower": lambda: was[..., :-1],
+        "longer": lambda: torch.cat([was, was[:1]], 0),
+        "shorter": lambda: was[:-1],
+        "another dtype": lambda: was.float() if was.dtype == torch.float64 else was.double(),
+        "half": lambda: was.half(),
+        "elsewhere": lambda: was.to("meta"),
+        "a number": lambda: was.new_zeros(()),
+        "deeper": lambda: was.expand(2, *was.shape),
+        "whole numbers": lambda: was.long(),
+    }
+    able = {
+        "wider": was.dim() and was.shape[-1], "narrower": was.dim() and was.shape[-1], "longer": was.dim() > 1 and len(was),
+        "shorter": was.dim() > 1 and len(was), "a number": was.dim() > 0,
+    }  # fmt: skip
+    way = draw(st.sampled_from([way for way in ways if able.get(way, True)]))
+    tensors[name] = ways[way]()
+    return f"{name} {way}"
+
+
+OTHER_ROWS = ("x longer", "x shorter", "x deeper")
+"""What does fit where all rows have the same parameters."""
+
+
+def near(got, right, told):
+    for a, b in zip(got, right, strict=True):
+        assert a.shape == b.shape, told
+        size = float(b.abs().nan_to_num(0, 0, 0).max()) if b.numel() else 0.0
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7 * (1 + size), equal_nan=True, msg=lambda text: f"{told}: {text}")
+
+
+def differentiated(function, tensors, cotangents):
+    given = [t.detach().requires_grad_() for t in tensors]
+    out = function(*given)
+    return [*(t.detach() for t in out), *torch.autograd.grad(out, given, cotangents)]
+
+
+@st.composite
+def elementwise_calls(draw):
+    plan = draw(st.sampled_from([bij.Affine(2.0), bij.Spline(3, 4.0), bij.Spline(5, 2.0, "linear")]))
+    batch, sites, shared = draw(batches), draw(st.sampled_from([1, 2, 5, 31, 32, 33])), draw(st.booleans())
+    width = parameters_of(plan.code().kind, plan.code().bins) * sites
+    tensors = {
+        "x": tensor(draw, (*batch, sites), draw(values)), "theta": tensor(draw, (width,) if shared else (*batch, width)),
+        "gy": cotangent(draw, (*batch, sites)), "gladj": cotangent(draw, batch),
+    }  # fmt: skip
+    return plan, draw(st.booleans()), tensors
+
+
+@few
+@given(elementwise_calls())
+def test_elementwise_as_the_reference(case):
+    plan, inverse, tensors = case
+    x, theta, *cotangents = tensors.values()
+    right = differentiated(lambda x, theta: reference(plan)(x, theta, inverse), (x, theta), cotangents)
+    for function in (
+        lambda x, theta: elementwise(x, theta, plan.code(), inverse),
+        lambda x, theta: torch.ops.pushforward.elementwise(x, theta, *plan.code(), inverse),
+    ):
+        near(differentiated(function, (x, theta), cotangents), right, (plan, inverse))
+    COUNTS["elementwise: function, right"] += 1
+
+
+@many
+@given(st.data(), elementwise_calls())
+def test_elementwise_refuses_what_does_not_fit(data, case):
+    plan, inverse, tensors = case
+    told = spoilt(data.draw, tensors)
+    x, theta, gy, gladj = tensors.values()
+    if told in ("gladj elsewhere", "gy elsewhere") and x.is_meta:
+        return
+    numbers = (*plan.code(), inverse)
+    backward = torch.ops.pushforward.elementwise_backward
+    assert_refused(told, lambda: backward(x, theta, gy, gladj, *numbers))
+    if told.split()[0] in ("x", "theta") and not (theta.dim() == 1 and told in OTHER_ROWS):
+        assert_refused(told, lambda: elementwise(x, theta, plan.code(), inverse))
+        assert_refused(told, lambda: torch.ops.pushforward.elementwise(x, theta, *numbers))
+    # The same without memory: on the meta device, and where the compiler looks.
+    if "elsewhere" not in told:
+        assert_refused(told, lambda: backward(*(t.to("meta") for t in (x, theta, gy, gladj)), *numbers))
+        with FakeTensorMode() as mode:
+            assert_refused(told, lambda: backward(*(mode.from_tensor(t) for t in (x, theta, gy, gladj)), *numbers))
+    COUNTS["elementwise: function, wrong, refused"] += 1
+
+
+def assert_refused(told, call):
+    with pytest.raises(ValueError, match="expected"):
+        call()
+        pytest.fail(f"not refused: {told}")
+
+
+@pytest.mark.parametrize(("kind", "bins", "bound"), [(0, 1, 3.0), (1, 1, 3.0), (1, 1025, 3.0), (2, -3, 3.0), (3, 4, 3.0), (-1, 0, 3.0),
+                                                     (1, 4, 0.0), (1, 4, -1.0), (0, 0, float("nan")), (0, 0, float("inf"))])  # fmt: skip
+def test_elementwise_refuses_kernels_that_there_are_none_of(kind, bins, bound):
+    for device in ("cpu", "meta"):
+        with pytest.raises(ValueError, match=f"got kind {kind}, bins {bins}, bound {bound}"):
+            torch.ops.pushforward.elementwise(torch.zeros(5, 1, device=device), torch.zeros(2, device=device), kind, bins, bound, False)
+
+
+@st.composite
+def linear_calls(draw):
+    batch, size, bias = draw(batches), draw(st.integers(1, 12)), draw(st.booleans())
+    tensors = {
+        "x": tensor(draw, (*batch, size), draw(values)), "theta": tensor(draw, (size * size + bias * size,)),
+        "gy": cotangent(draw, (*batch, size)), "gladj": cotangent(draw, batch),
+    }  # fmt: skip
+    return bij.Linear(bias), size, draw(st.booleans()), tensors
+
+
+@few
+@given(linear_calls())
+def test_linear_as_the_reference(case):
+    plan, size, inverse, tensors = case
+    x, theta, *cotangents = (t.detach() for t in tensors.values())
+    names, sizes = zip(*((name, part.numel()) for name, part in plan.init((size,)).items()), strict=True)
+
+    def formula(x, theta):
+        y, ladj = (plan.inverse if inverse else plan.forward)(x, **dict(zip(names, theta.split(sizes), strict=True)))
+        return y, ladj.expand(y.shape[:-1])
+
+    right = differentiated(formula, (x, theta), cotangents)
+    y, ladj = linear(x, theta, plan.bound, plan.bias, inverse)
+    found = linear_gradient(y if inverse else x, theta, *cotangents, plan.bound, plan.bias, inverse)
+    near([y, ladj, *found], right, (plan, inverse))
+    COUNTS["linear: function, right"] += 1
+
+
+@many
+@given(st.data(), linear_calls())
+def test_linear_refuses_what_does_not_fit(data, case):
+    plan, _, inverse, tensors = case
+    told = spoilt(data.draw, tensors)
+    x, theta, gy, gladj = tensors.values()
+    assert_refused(told, lambda: linear_gradient(x, theta, gy, gladj, plan.bound, plan.bias, inverse))
+    if told.split()[0] in ("x", "theta") and told not in OTHER_ROWS:
+        assert_refused(told, lambda: linear(x, theta, plan.bound, plan.bias, inverse))
+    COUNTS["linear: function, wrong, refused"] += 1
+
+
+@st.composite
+def perceptron_calls(draw):
+    rows, inputs, contexts = draw(st.sampled_from([0, 1, 33, 70])), draw(st.integers(0, 6)), draw(st.integers(0, 4))
+    contexts += inputs + contexts == 0
+    hidden = draw(st.integers(0, 3))
+    sources = (-1, *(draw(st.integers(-1, index - 1)) for index in range(1, hidden)), *([draw(st.integers(-1, hidden - 1))] if hidden else []))
+    width, outputs = draw(st.integers(1, 9)), draw(st.integers(1, 7))
+    skips = (-1, *(draw(st.integers(-1, index - 1)) for index in range(1, hidden)), *([-1] if hidden else []))
+    if inputs == 0 or contexts:  # only the first layer has weights of the context, and only there may be no inputs
+        sources = (-1, *(max(0, source) for source in sources[1:]))
+    form = Form(draw(st.sampled_from(["relu", "tanh", "silu"])), sources, skips, tuple(draw(st.sampled_from([1.0, 0.5])) for _ in sources), 1)
+    tensors = {"x": tensor(draw, (rows, inputs)) if inputs else None, "c": tensor(draw, (rows, contexts)) if contexts else None}
+    for index, source in enumerate(sources):
+        made, taken = (outputs if index == hidden else width), (inputs if source < 0 else width)
+        own = taken > 0
+        tensors |= {
+            f"weight {index}": tensor(draw, (made, taken)) if own else None,
+            f"mask {index}": (torch.rand(made, taken) > 0.5).double() if own and draw(st.booleans()) else None,
+            f"more {index}": tensor(draw, (made, contexts)) if index == 0 and contexts else None,
+            f"bias {index}": tensor(draw, (made,)) if draw(st.booleans()) else None,
+        }
+    return form, tensors, cotangent(draw, (rows, outputs))
+
+
+def run_perceptron(form, tensors):
+    x, c, *rest = tensors.values()
+    return perceptron(form, x, c, [tuple(rest[index : index + 4]) for index in range(0, len(rest), 4)])
+
+
+@few
+@given(perceptron_calls())
+def test_perceptron_as_torch(case):
+    form, tensors, g = case
+    found = []
+    for compiled in (True, False):
+        given_ = {name: None if t is None else t.detach().requires_grad_(not name.startswith("mask")) for name, t in tensors.items()}
+        x, c, *rest = given_.values()
+        out = run_perceptron(form, given_) if compiled else by_torch(form, x, c, rest)
+        if out is None:  # of the other sign in memory: left to torch
+            assert any(t.is_neg() for t in given_.values() if t is not None)
+            return
+        wanted = [t for t in given_.values() if t is not None and t.requires_grad]
+        found.append([out.detach(), *torch.autograd.grad(out, wanted, g, materialize_grads=True)])
+    near(*found, form)
+    COUNTS["perceptron: function, right"] += 1
+
+
+@many
+@given(st.data(), perceptron_calls())
+def test_perceptron_refuses_what_does_not_fit(data, case):
+    form, tensors, _ = case
+    told = spoilt(data.draw, tensors)
+    given_ = {name: None if t is None else t.detach() for name, t in tensors.items()}
+    other = told.split()[-1] in ("dtype", "half", "elsewhere", "numbers") and sum(t is not None for t in given_.values()) > 1
+    if other or any(t.is_neg() for t in given_.values() if t is not None):
+        assert run_perceptron(form, given_) is None, told  # left to torch, which tells what is wrong
+    elif (told.startswith("x ") or told.startswith("c ")) and told.split()[1] in ("longer", "shorter") and None in (given_["x"], given_["c"]):
+        run_perceptron(form, given_)  # rows alone may be as many as they are
+    else:
+        with pytest.raises(ValueError, match="expected|unpack"):
+            run_perceptron(form, given_)
+            pytest.fail(f"not refused: {told}")
+    COUNTS["perceptron: function, wrong, refused"] += 1
+
+
+@st.composite
+def sweep_calls(draw):
+    features, context = draw(st.integers(1, 5)), draw(st.sampled_from([0, 2]))
+    kernel = draw(st.sampled_from([bij.Affine(2.0), bij.Spline(3, 4.0), bij.Spline(3, 2.0, "linear")]))
+    net = draw(st.sampled_from([bij.MLP((7,), "tanh"), bij.MLP((6, 8), "silu"), bij.ResidualMLP(7, 1, "tanh")]))
+    layer = randomize(bij.Autoregressive(kernel, order=draw(st.permutations(range(features))), net=net).build(features, context or None), 0.5, 0).double()
+    steps, parameters = layer.incremental, layer.parameters_of
+    rows = draw(st.sampled_from([0, 1, 33, 70]))
+    weights = [t.detach() for t in steps.weights(parameters.net)]
+    tensors = {"values": tensor(draw, (rows, features)), "shift": tensor(draw, (rows, len(weights[0]))) if context else None}
+    tensors |= {f"weight {index}": weight for index, weight in enumerate(weights)}
+    inverse = draw(st.booleans())
+
+    def formula(values, shift, *weights):
+        return steps._reference(kernel, parameters, values, shift, list(weights), inverse)
+
+    def compiled(values, shift, *weights):
+        return sweep(kernel.code(), inverse, steps.program, values, shift, list(weights), formula)
+
+    return compiled, formula, tensors, (cotangent(draw, (rows, features)), cotangent(draw, (rows,)))
+
+
+@few
+@given(sweep_calls())
+def test_sweep_as_the_steps(case):
+    compiled, formula, tensors, cotangents = case
+    values, shift, *weights = tensors.values()
+    found = []
+    for function in (compiled, formula):
+        both = (lambda v, *w, f=function: f(v, None, *w)) if shift is None else function
+        given_ = [t.detach().requires_grad_() for t in ([values, *weights] if shift is None else [values, shift, *weights])]
+        out = both(*given_)
+        found.append([*(t.detach() for t in out), *torch.autograd.grad(out, given_, cotangents, materialize_grads=True)])
+    # Weights of what is not seen are zero and stay it: their gradient is the mask's, not compared.
+    masks = [t == 0 for t in given_]
+    found = [[*part[:2], *(torch.where(mask, 0.0, g) if g.dim() == 2 else g for g, mask in zip(part[2:], masks, strict=True))] for part in found]
+    near(*found, "sweep")
+    COUNTS["sweep: function, right"] += 1
+
+
+@many
+@given(st.data(), sweep_calls())
+def test_sweep_refuses_what_does_not_fit(data, case):
+    compiled, _, tensors, _ = case
+    told = spoilt(data.draw, tensors, spare=("values",) if tensors["shift"] is None else ())
+    assert_refused(told, lambda: compiled(*tensors.values()))
+    COUNTS["sweep: function, wrong, refused"] += 1
+
+
+def test_a_program_is_refused_that_does_not_hold_together():
+    layer = bij.Autoregressive(bij.Affine(), net=bij.MLP((6,))).build(3)
+    program, weights = layer.incremental.program, [t.detach() for t in layer.incremental.weights(layer.parameters_of.net)]
+    run = lambda program: sweep(bij.Affine().code(), False, program, torch.zeros(4, 3), None, weights, None)  # noqa: E731
+    assert run(program)[0].shape == (4, 3)
+    for wrong in (
+        {"order": np.array([0, 0, 1])}, {"order": np.array([0, 1, 3])}, {"ends": np.array([1, 2])}, {"ends": np.array([2, 1, 3])},
+        {"ends": np.array([1, 2, 4])}, {"edges": (np.array([0, 3, 7]),)}, {"edges": (np.array([3, 2, 6]),)}, {"edges": (np.array([0]),)},
+        {"sources": (-1, -1)}, {"sources": (0, 0)}, {"skips": (0,)}, {"skips": (-1, -1)}, {"edges": ()},
+    ):  # fmt: skip
+        with pytest.raises((ValueError, IndexError)):
+            run(dataclasses.replace(program, **wrong))
+
+
+# What users did
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    ("layer", "x", "c"),
+    [
+        (lambda: pushforward.NSF(2, context=3).transform, 2, 300),
+        (lambda: bij.Coupling(bij.Affine()).build(4, 3), 4, 60),
+        (lambda: bij.Coupling(bij.Affine()).build(4, 3), 4, 4),
+        (lambda: bij.Autoregressive(bij.Affine()).build(4, 3), 8, 4),
+        (lambda: bij.Autoregressive(bij.Affine()).build(4, 3), 4, 4),
+        (lambda: bij.InverseAutoregressive(bij.Spline()).build(4), 8, 0),
+        (lambda: bij.Elementwise(bij.Spline(), net=bij.MLP()).build(2, 3), 2, 30),
+    ],
+)
+def test_columns_that_are_not_those_of_the_weights_end_in_an_error(layer, x, c, training):
+    built = layer()
+    for way in (built.forward, built.inverse):
+        with pytest.raises((ValueError, RuntimeError)):  # torch's own, where the compiled code does not run
+            y, ladj = way(torch.randn(5, x, requires_grad=training), torch.randn(5, c) if c else None)
+            (y.sum() + ladj.sum()).backward()
+
+
+def test_a_net_refuses_columns_that_it_has_no_weights_for():
+    for columns in (1, 4, 30):
+        with pytest.raises(ValueError, match=rf"expected inputs of shape \(5, 2\), got \(5, {columns}\)"):
+            bij.MLP().build(2, 6)(torch.randn(5, columns), None)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from pushforward.native.library import BLOCK, MATRIX, block, call, matrix, threads, transformed
+from pushforward.native.library import BLOCK, DOUBLE, MATRIX, block, call, matrix, threads, transformed
 
 AFFINE, QUADRATIC_SPLINE, LINEAR_SPLINE = range(3)
 MAX_BINS = 1024
@@ -61,6 +61,8 @@ def elementwise(x: Tensor, theta: Tensor, code: Code, inverse: bool) -> tuple[Te
 def as_rows(tensor: Tensor, width: int) -> Tensor:
     """Return a tensor as rows whose last axis is contiguous."""
     flat = tensor if tensor.dim() == 2 else tensor.reshape(-1, width)
+    if flat.is_contiguous() and not flat.is_neg():
+        return flat
     if flat.is_neg():  # a view of a complex conjugate, whose memory has the other sign
         flat = flat.resolve_neg()
     # A row stride of zero means parameters that all rows share, and only that.
@@ -72,32 +74,38 @@ def parameters_of(kind: int, bins: int) -> int:
     return 2 if kind == AFFINE else (3 if kind == QUADRATIC_SPLINE else 4) * bins - 1
 
 
-def _check(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float, *cotangents: Tensor) -> None:
-    """Raise `ValueError` unless all that an operator gets fits together."""
-    shape, given, dtype, device = x.shape, theta.shape, x.dtype, x.device
+def _check(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float) -> tuple[tuple[int, ...], bool]:
+    """Return the batch, and whether numbers are double; raise `ValueError` unless all that an operator gets fits together."""
+    shape, given, double = x.shape, theta.shape, DOUBLE.get(x.dtype)
     if not 0 <= kind <= LINEAR_SPLINE or not (bins == 0 if kind == AFFINE else 2 <= bins <= MAX_BINS) or not 0 < bound < math.inf:
         raise ValueError(
             f"elementwise: expected kind {AFFINE} with bins 0, or {QUADRATIC_SPLINE} or {LINEAR_SPLINE} with bins from 2 to {MAX_BINS}, "
             f"and bound > 0, got kind {kind}, bins {bins}, bound {bound}"
         )
-    if dtype not in (torch.float32, torch.float64) or theta.dtype != dtype or theta.device != device:
+    if double is None or theta.dtype is not x.dtype or not ((x.is_cpu and theta.is_cpu) or x.device == theta.device):
         raise ValueError(f"elementwise: expected x and theta on one device, both float32 or both float64, got {_words(x)} and {_words(theta)}")
     if not shape:
         raise ValueError("elementwise: expected x of shape (*batch, sites), got ()")
-    width = parameters_of(kind, bins) * shape[-1]
-    if not given or given[-1] != width or (len(given) > 1 and given[:-1] != shape[:-1]):
+    batch, width = shape[:-1], parameters_of(kind, bins) * shape[-1]
+    if given != (*batch, width) and given != (width,):
         raise ValueError(
-            f"elementwise: expected theta of shape ({width},) or {(*shape[:-1], width)} for x of shape {tuple(shape)}, got {tuple(given)}"
+            f"elementwise: expected theta of shape ({width},) or {(*batch, width)} for x of shape {tuple(shape)}, got {tuple(given)}"
         )
-    if cotangents:
-        gy, gladj = cotangents
-        if gy.shape != shape or gladj.shape != shape[:-1]:
-            raise ValueError(
-                f"elementwise_backward: expected cotangents of shapes {tuple(shape)} and {tuple(shape[:-1])}, "
-                f"got {tuple(gy.shape)} and {tuple(gladj.shape)}"
-            )
-        if gy.dtype != dtype or gladj.dtype != dtype or gy.device != device or gladj.device != device:
-            raise ValueError(f"elementwise_backward: expected cotangents as {_words(x)}, got {_words(gy)} and {_words(gladj)}")
+    return batch, double
+
+
+def _check_backward(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, kind: int, bins: int, bound: float) -> bool:
+    """Return whether numbers are double; raise `ValueError` unless all that an operator gets fits together."""
+    batch, double = _check(x, theta, kind, bins, bound)
+    if gy.shape != x.shape or gladj.shape != batch:
+        raise ValueError(
+            f"elementwise_backward: expected cotangents of shapes {tuple(x.shape)} and {tuple(batch)}, "
+            f"got {tuple(gy.shape)} and {tuple(gladj.shape)}"
+        )
+    alike = (x.is_cpu and gy.is_cpu and gladj.is_cpu) or x.device == gy.device == gladj.device
+    if gy.dtype is not x.dtype or gladj.dtype is not x.dtype or not alike:
+        raise ValueError(f"elementwise_backward: expected cotangents as {_words(x)}, got {_words(gy)} and {_words(gladj)}")
+    return double
 
 
 def _words(tensor: Tensor) -> str:
@@ -105,38 +113,43 @@ def _words(tensor: Tensor) -> str:
 
 
 def _forward(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
-    _check(x, theta, kind, bins, bound)
+    batch, double = _check(x, theta, kind, bins, bound)
     shape = x.shape
-    sites, batch = shape[-1], shape[:-1]
+    sites = shape[-1]
     y, ladj = x.new_empty(shape), x.new_empty(batch)
     if not sites or x.is_meta:
         return y, ladj if sites else ladj.zero_()
-    rows, parameters = as_rows(x, sites), as_rows(theta, theta.shape[-1])
+    width = sites * parameters_of(kind, bins)
+    rows, parameters = as_rows(x, sites), as_rows(theta, width)
     count = rows.shape[0]
     if count:
         group = max(1, min(count, (_SHARED_GROUP if theta.dim() == 1 else _GROUP) // sites))
         job = JOB.pack(
-            kind, bins, inverse, bound, x.dtype == torch.float64, 0, threads(count * sites * max(1, bins), _GRAIN), count, sites, group,
-            *matrix(rows), *_parameters(parameters, theta.dim() == 1), 0, 0, 0, 0, 0, 0, *block(y), *block(ladj), 0, 0,
+            kind, bins, inverse, bound, double, 0, threads(count * sites * max(1, bins), _GRAIN), count, sites, group,
+            *matrix(rows, count, sites), *_parameters(parameters, count, width, theta.dim() == 1), 0, 0, 0, 0, 0, 0,
+            y.data_ptr(), count * sites, ladj.data_ptr(), count, 0, 0,
         )  # fmt: skip
         call("pushforward_elementwise", job)
     return y, ladj
 
 
-def _parameters(rows: Tensor, shared: bool) -> tuple[int, int, int]:
-    return (rows.data_ptr(), rows.numel(), 0) if shared else matrix(rows)
+def _parameters(rows: Tensor, count: int, width: int, shared: bool) -> tuple[int, int, int]:
+    return (rows.data_ptr(), width, 0) if shared else matrix(rows, count, width)
 
 
 def _backward(
     x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, kind: int, bins: int, bound: float, inverse: bool
 ) -> tuple[Tensor, Tensor]:
-    _check(x, theta, kind, bins, bound, gy, gladj)
+    double = _check_backward(x, theta, gy, gladj, kind, bins, bound)
     sites, shared = x.shape[-1], theta.dim() == 1
+    width = sites * parameters_of(kind, bins)
     gx = x.new_empty(x.shape)
     if not sites or x.is_meta:
         return gx, x.new_empty(theta.shape)
-    rows, parameters, cotangents = as_rows(x, sites), as_rows(theta, theta.shape[-1]), as_rows(gy, sites)
-    heights = gladj.reshape(-1).resolve_neg()
+    rows, parameters, cotangents = as_rows(x, sites), as_rows(theta, width), as_rows(gy, sites)
+    heights = gladj if gladj.dim() == 1 else gladj.reshape(-1)
+    if heights.is_neg():
+        heights = heights.resolve_neg()
     count = rows.shape[0]
     group = max(1, min(count, (_SHARED_GROUP if shared else _GROUP) // sites))
     if shared:
@@ -145,8 +158,9 @@ def _backward(
     gtheta = x.new_empty((parts, theta.shape[-1]) if shared else theta.shape)
     if count:
         job = JOB.pack(
-            kind, bins, inverse, bound, x.dtype == torch.float64, 1, threads(count * sites * max(1, bins), _GRAIN), count, sites, group,
-            *matrix(rows), *_parameters(parameters, shared), *matrix(cotangents), *matrix(heights), *block(gx), 0, 0, *block(gtheta),
+            kind, bins, inverse, bound, double, 1, threads(count * sites * max(1, bins), _GRAIN), count, sites, group,
+            *matrix(rows, count, sites), *_parameters(parameters, count, width, shared), *matrix(cotangents, count, sites),
+            *matrix(heights, count, 1), gx.data_ptr(), count * sites, 0, 0, *block(gtheta),
         )  # fmt: skip
         call("pushforward_elementwise", job)
     return gx, gtheta.sum(0) if shared else gtheta
@@ -268,7 +282,7 @@ def _forward_shapes(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float
 def _backward_shapes(
     x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, kind: int, bins: int, bound: float, inverse: bool
 ) -> tuple[Tensor, Tensor]:
-    _check(x, theta, kind, bins, bound, gy, gladj)
+    _check_backward(x, theta, gy, gladj, kind, bins, bound)
     return x.new_empty(x.shape), x.new_empty(theta.shape)
 
 

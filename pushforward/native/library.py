@@ -18,6 +18,8 @@ SETS = ("baseline", "avx2")
 """The instruction sets that the kernels are compiled for; a processor may lack all but the first."""
 MAX_THREADS = 1024
 """As many as the library takes in a call."""
+DOUBLE = {torch.float32: False, torch.float64: True}
+"""The dtypes that it takes, and whether it is the wider one."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,9 @@ def usable(*tensors: Tensor | None) -> bool:
         and not _forward_mode()
         # torch.jit.trace records operators alone: what the kernels write it would replay as memory that nobody filled.
         and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-        and dtype in (torch.float32, torch.float64)
-        and all(t.dtype == dtype and (t.is_cpu or (t.is_meta and AS_ON_CPU.get())) for t in given)
+        and dtype in DOUBLE
+        # A view of a complex conjugate has the other sign in memory.
+        and all([t.dtype is dtype and (t.is_cpu or (t.is_meta and AS_ON_CPU.get())) and not t.is_neg() for t in given])
     )
 
 
@@ -143,15 +146,14 @@ def block(tensor: Tensor | None) -> tuple[int, int]:
     return (0, 0) if tensor is None else (tensor.data_ptr(), tensor.numel())
 
 
-def matrix(tensor: Tensor | None) -> tuple[int, int, int]:
-    """Return address, extent and stride of numbers, or of rows whose last axis is contiguous."""
+def matrix(tensor: Tensor | None, rows: int, width: int) -> tuple[int, int, int]:
+    """Return address, extent and stride of ``(rows, width)`` numbers, the last axis contiguous, or of ``(rows,)`` for a width of 1."""
     if tensor is None:
         return 0, 0, 0
+    if tensor.is_contiguous():
+        return tensor.data_ptr(), rows * width, width
     stride = tensor.stride(0)
-    extent = tensor.numel()
-    if extent and not tensor.is_contiguous():
-        extent = (tensor.shape[0] - 1) * stride + (tensor.shape[1] if tensor.dim() > 1 else 1)
-    return tensor.data_ptr(), extent, stride
+    return tensor.data_ptr(), (rows - 1) * stride + width if rows else 0, stride
 
 
 def threads(work: int, least: int) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pushforward.native.elementwise import JOB, as_rows
-from pushforward.native.library import block, call, matrix, threads, transformed, usable
+from pushforward.native.library import DOUBLE, block, call, matrix, threads, transformed, usable
 
 MAX_WIDTH = 48
 """Beyond it the matrices leave the fast caches, and the products of BLAS, which takes them in blocks, are quicker."""
@@ -62,9 +62,9 @@ def _check(x: Tensor, theta: Tensor, bound: float, bias: bool, *cotangents: Tens
     if cotangents and (cotangents[0].shape != shape or cotangents[1].shape != shape[:-1]):
         got = " and ".join(str(tuple(t.shape)) for t in cotangents)
         raise ValueError(f"linear: expected cotangents of shapes {tuple(shape)} and {tuple(shape[:-1])}, got {got}")
-    given = (x, theta, *cotangents)
-    if x.dtype not in (torch.float32, torch.float64) or any(t.dtype != x.dtype or t.device != x.device for t in given) or not (
-        x.is_cpu or x.is_meta
+    given, dtype = (x, theta, *cotangents), x.dtype
+    if dtype not in DOUBLE or not (
+        all([t.is_cpu and t.dtype is dtype for t in given]) or all([t.is_meta and t.dtype is dtype for t in given])
     ):
         got = ", ".join(f"{t.dtype} on {t.device}" for t in given)
         raise ValueError(f"linear: expected tensors on the CPU, all float32 or all float64, got {got}")
@@ -79,8 +79,10 @@ def _run(
         return
     rows, theta = as_rows(x, size), theta.contiguous().resolve_neg()
     cotangents, heights = (None, None) if gy is None or gladj is None else (as_rows(gy, size), gladj.reshape(-1).resolve_neg())
-    count = threads(rows.shape[0] * size * size, _GRAIN)
+    height = rows.shape[0]
+    count = threads(height * size * size, _GRAIN)
     call("pushforward_linear", JOB.pack(
-        0, bias, inverse, bound, x.dtype == torch.float64, gy is not None, count, rows.shape[0], size, group,
-        *matrix(rows), *matrix(theta), *matrix(cotangents), *matrix(heights), *block(out), *block(ladj), *block(gtheta),
+        0, bias, inverse, bound, x.dtype == torch.float64, gy is not None, count, height, size, group,
+        *matrix(rows, height, size), *matrix(theta, 1, theta.shape[0]), *matrix(cotangents, height, size), *matrix(heights, height, 1),
+        *block(out), *block(ladj), *block(gtheta),
     ))  # fmt: skip

@@ -25,10 +25,10 @@ _GROUP, _PARTS = 256, 8
 _GRAIN = 1 << 18
 """Products worth a thread."""
 
-# double, backward, threads, rows, group, layers, activation, inputs, contexts; x, c, g; out, gx, gc; two that C fills in
-_HEAD = struct.Struct("=9q" + 3 * MATRIX + 3 * BLOCK + "2q")
-# inputs, outputs, source, skip, gain, weight, mask, more, bias, their gradients; five that C fills in
-_LAYER = struct.Struct("=4qd" + 7 * BLOCK + "5q")
+# double, backward, threads, rows, group, layers, activation, inputs, contexts; x, c, g; out, gx, gc; three that C fills in
+_HEAD = struct.Struct("=9q" + 3 * MATRIX + 3 * BLOCK + "3q")
+# inputs, outputs, source, skip, gain, weight, mask, more, bias, their gradients; four that C fills in
+_LAYER = struct.Struct("=4qd" + 7 * BLOCK + "4q")
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,13 +161,14 @@ def _run(
         of_weight, _, of_more, of_bias = gradients[4 * index : 4 * index + 4]
         body += _LAYER.pack(
             width, widths[-1], source, skip, gain, *block(layer[0]), *block(layer[1]), *block(layer[2]), *block(layer[3]),
-            *block(of_weight), *block(of_more), *block(of_bias), 0, 0, 0, 0, 0,
+            *block(of_weight), *block(of_more), *block(of_bias), 0, 0, 0, 0,
         )  # fmt: skip
     group = max(_GROUP, -(-count // _PARTS))
     activation = ACTIVATIONS.index(form.activation)
     head = _HEAD.pack(
         first.dtype == torch.float64, g is not None, threads(count * products, _GRAIN), count, group, len(widths) - 1, activation,
-        inputs, contexts, *matrix(rows[0]), *matrix(rows[1]), *matrix(rows[2]), *block(made[0]), *block(made[1]), *block(made[2]), 0, 0,
+        inputs, contexts,
+        *matrix(rows[0], count, inputs), *matrix(rows[1], count, contexts), *matrix(rows[2], count, widths[-1]), *block(made[0]), *block(made[1]), *block(made[2]), 0, 0, 0,
     )  # fmt: skip
     call("pushforward_perceptron", head + body)
 

@@ -133,7 +133,7 @@ def _check(code: Code, program: Program, values: Tensor, shift: Tensor | None, w
 def _forward(code: Code, inverse: bool, program: Program, values: Tensor, shift: Tensor | None, *weights: Tensor) -> tuple[Tensor, Tensor]:
     made, ladj = torch.empty_like(values, memory_format=torch.contiguous_format), values.new_empty(values.shape[0])
     if values.shape[0] and not values.is_meta:
-        matrices, biases = [weight.contiguous() for weight in weights[::2]], [bias.contiguous() for bias in weights[1::2]]
+        matrices, biases = ([weight.contiguous().resolve_neg() for weight in weights[first::2]] for first in (0, 1))
         widths = [matrix.shape[0] for matrix in matrices[:-1]]
         matrices[0] = _columns(matrices[0], program)
         matrices[-1], biases[-1] = _by_site(matrices[-1], program), _by_site(biases[-1], program)
@@ -193,13 +193,13 @@ class _Call:
 
     def run(self) -> None:
         program, (rows, sites) = self.program, self.values.shape
-        moved = (self.values, self.shift, self.gmade, self.gladj)
+        moved = ((self.values, sites), (self.shift, self.widths[0]), (self.gmade, sites), (self.gladj, 1))
         dense = (self.theta, self.made, self.ladj, self.gvalues, self.gtheta)
         head = _HEAD.pack(
             self.code.kind, self.code.bins, self.inverse, self.code.bound,
             self.values.dtype == torch.float64, self.gmade is not None, threads(rows, _TILE), rows, sites, len(program.ends),
             len(program.edges), ACTIVATIONS.index(program.activation), *_indices(program.order), *_indices(program.ends),
-            *(number for tensor in moved for number in matrix(tensor)), *(number for tensor in dense for number in block(tensor)),
+            *(number for tensor, width in moved for number in matrix(tensor, rows, width)), *(number for tensor in dense for number in block(tensor)),
         )  # fmt: skip
         body = b""
         for index, layer in enumerate(self.layers):
@@ -245,7 +245,7 @@ def _gradients(
     *weights: Tensor,
 ) -> list[Tensor | None]:
     _check(code, program, made, shift, weights)
-    matrices = weights[::2]
+    matrices = [weight.resolve_neg() for weight in weights[::2]]
     z, h, theta = _parallel(program, made, shift, weights)
     gz = [torch.empty_like(t) for t in z]
     gvalues, gtheta = torch.empty_like(made), torch.empty_like(theta)
@@ -271,7 +271,9 @@ def _parallel(
     """Return, for values that are made, z of each hidden layer, what layers take (h[source + 1]), and the parameters."""
     activate = activation(program.activation)
     z: list[Tensor] = []
-    h: list[Tensor] = [made]
+    # What is made at the last step no unit sees, and what is not finite there would spoil it through its weights of zero.
+    last = torch.from_numpy(program.order[program.ends[-2] if len(program.ends) > 1 else 0 :])
+    h: list[Tensor] = [made.index_fill(1, last.to(made.device), 0)]
     for index, skip in enumerate(program.skips):
         out = F.linear(h[program.sources[index] + 1], weights[2 * index], weights[2 * index + 1])
         if index == 0 and shift is not None:

@@ -60,7 +60,7 @@ def tested(library: Path, *what: str, examples: int) -> int:
     """Run tests with a library; return the exit status."""
     # One case in some tests starts Python anew: it inherits the sanitizer, and takes the usual library.
     plugin = ["-p", "sanitized", "--library", str(library.parent), "--examples", str(examples)]
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *plugin, *what]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "--capture=sys", "-p", "no:cacheprovider", "-p", "no:xdist", *plugin, *what]
     return subprocess.run(command, cwd=ROOT, env=preloaded(), check=False).returncode
 
 

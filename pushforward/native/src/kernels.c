@@ -102,14 +102,13 @@ typedef struct {
 
 /* A layer of a perceptron: z = weight a + bias (+ z of layer skip), a the activations of layer `source`, or (-1) inputs and context.
  * Weights count as the mask says, or all `gain` times; `more` are those of the context. What stands after gbias is filled in here: the
- * weights as they are multiplied, by rows and by columns, for each row and column where it begins and ends to be other than zero, and
- * whether that leaves anything out. */
+ * weights as they are multiplied, by rows and by columns, and for each row and column where it begins and ends to be other than zero. */
 typedef struct {
   Int inputs, outputs, source, skip;
   double gain;
   Block weight, mask, more, bias, gweight, gmore, gbias;
   void *matrix, *transposed;
-  Int *seen, *seeing, gaps;
+  Int *seen, *seeing;
 } DenseLayer;
 
 /* One pass through a perceptron, or back: all hidden layers and the last. */
@@ -118,7 +117,7 @@ typedef struct {
   Matrix x, c, g;
   Block out, gx, gc;
   void *sums; /* of the gradient of all weights, `part` numbers for each group of rows */
-  Int part;
+  Int part, gaps; /* and whether there are weights that those beginnings and ends leave out */
   DenseLayer layer[MAX_LAYERS + 1];
 } Net;
 

@@ -61,9 +61,9 @@ INLINE REAL FN(exp_any)(REAL x) {
 /* log of a positive normal number: x = 2^k m, m in [sqrt(1/2), sqrt 2), log m = 2 artanh s, s = (m-1)/(m+1). */
 INLINE REAL FN(log)(REAL x) {
 #ifdef SINGLE
-  union { float f; int32_t i; } u = {x};
-  int32_t k = (u.i - 0x3f3504f3) >> 23;
-  u.i -= k << 23;
+  union { float f; uint32_t i; } u = {x};
+  const int32_t k = (int32_t)(u.i - 0x3f3504f3u) >> 23;
+  u.i -= (uint32_t)k << 23;
   float s = (u.f - 1.0f) / (u.f + 1.0f), z = s * s;
   float p = 0.1166523360815f; /* 6e-10 */
   p = FMA(p, z, 0.1427541040798f);
@@ -72,10 +72,10 @@ INLINE REAL FN(log)(REAL x) {
   float n = (float)k, t = 2.0f * s;
   return FMA(n, 0.693145752f, FMA(n, 1.42860677e-6f, FMA(t * z, p, t))) + (x - x);
 #else
-  union { double f; int64_t i; } u = {x};
+  union { double f; uint64_t i; } u = {x};
   /* An arithmetic shift of 64 bits has no vector instruction before AVX-512; one of an offset, unsigned number has. */
-  int64_t k = (int64_t)((uint64_t)(u.i - 0x3fe6a09e667f3bcd + (1023LL << 52)) >> 52) - 1023;
-  u.i -= k << 52;
+  const int64_t k = (int64_t)((u.i - 0x3fe6a09e667f3bcdull + (1023ull << 52)) >> 52) - 1023;
+  u.i -= (uint64_t)k << 52;
   double s = (u.f - 1.0) / (u.f + 1.0), z = s * s;
   double p = 0.059409986014807291; /* 7e-21 */
   p = FMA(p, z, 0.058440618214315554);

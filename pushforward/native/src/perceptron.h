@@ -14,10 +14,10 @@ static int FN(finite)(const REAL *numbers, Int count) {
   return all;
 }
 
-/* Rows [first, last) of the product with a matrix, each between where its weights begin and end, added to out. Where a value is not
- * finite, all of it: zero times infinity, or NaN, is NaN. */
-static void FN(dots_within)(const REAL *matrix, Int width, Int count, const Int *within, Int gaps, const REAL *values, REAL *out) {
-  if (gaps && !FN(finite)(values, width * T)) {
+/* Rows [first, last) of the product with a matrix, each between where its weights begin and end, added to out; or `all` of it, where a
+ * value may not be finite, since zero times infinity, or NaN, is NaN. */
+static void FN(dots_within)(const REAL *matrix, Int width, Int count, const Int *within, int all, const REAL *values, REAL *out) {
+  if (all) {
     FN(dots)(matrix, width, 0, count, values, 0, width, out);
     return;
   }
@@ -43,13 +43,6 @@ static Int FN(ranges)(const REAL *matrix, Int count, Int width, Int *within) {
   return gaps; /* whether any of them is left out */
 }
 
-static void FN(no_gaps)(Int count, Int width, Int *within) {
-  for (Int u = 0; u < count; u++) {
-    within[2 * u] = 0;
-    within[2 * u + 1] = width;
-  }
-}
-
 /* What a weight counts: nothing where the mask forbids it. The context's weights have no mask. */
 INLINE REAL FN(counts)(const Net *net, const DenseLayer *d, Int u, Int k) {
   return d->source < 0 && k >= net->inputs ? (REAL)1 : d->mask.at ? ((const REAL *)d->mask.at)[u * (d->source < 0 ? net->inputs : d->inputs) + k] : (REAL)d->gain;
@@ -57,8 +50,10 @@ INLINE REAL FN(counts)(const Net *net, const DenseLayer *d, Int u, Int k) {
 
 /* Weights as they are multiplied, by rows and by columns, and the pattern of what is not zero: that of the mask, or of a whole row. */
 static void FN(pack)(Net *net) {
+  int spoiled = 0;
+  net->gaps = 0;
   for (Int l = 0; l <= net->layers; l++) {
-    DenseLayer *d = &net->layer[l];
+    const DenseLayer *d = &net->layer[l];
     const Int own = d->source < 0 ? net->inputs : d->inputs, rest = d->inputs - own;
     const REAL *weight = d->weight.at, *more = d->more.at;
     REAL *matrix = d->matrix, *transposed = d->transposed;
@@ -68,19 +63,21 @@ static void FN(pack)(Net *net) {
     }
     for (Int k = 0; net->backward && k < d->inputs; k++)
       for (Int u = 0; u < d->outputs; u++) transposed[k * d->outputs + u] = matrix[u * d->inputs + k];
-    d->gaps = FN(ranges)(matrix, d->outputs, d->inputs, d->seen);
+    net->gaps |= FN(ranges)(matrix, d->outputs, d->inputs, d->seen);
     if (net->backward) FN(ranges)(transposed, d->inputs, d->outputs, d->seeing);
     for (Int u = 0; u < d->outputs; u++) {
       for (Int k = 0; k < own; k++) matrix[u * d->inputs + k] *= weight[u * own + k];
       for (Int k = 0; k < rest; k++) matrix[u * d->inputs + own + k] = more[u * rest + k];
     }
-    if (d->gaps && !FN(finite)(matrix, d->outputs * d->inputs)) { /* a masked weight may be NaN, and then counts */
-      d->gaps = 0;
-      FN(no_gaps)(d->outputs, d->inputs, d->seen);
-      if (net->backward) FN(no_gaps)(d->inputs, d->outputs, d->seeing);
-    }
+    const int sound = FN(finite)(matrix, d->outputs * d->inputs) && (!d->bias.at || FN(finite)(d->bias.at, d->outputs));
+    spoiled |= !sound; /* a masked weight may be NaN, and then counts */
     for (Int k = 0; net->backward && k < d->inputs; k++)
       for (Int u = 0; u < d->outputs; u++) transposed[k * d->outputs + u] = matrix[u * d->inputs + k];
+  }
+  for (Int l = 0; spoiled && net->gaps && l <= net->layers; l++) {
+    const DenseLayer *d = &net->layer[l];
+    for (Int u = 0; u < d->outputs; u++) d->seen[2 * u] = 0, d->seen[2 * u + 1] = d->inputs;
+    for (Int k = 0; net->backward && k < d->inputs; k++) d->seeing[2 * k] = 0, d->seeing[2 * k + 1] = d->outputs;
   }
 }
 
@@ -94,11 +91,12 @@ static void FN(to_rows)(const REAL *restrict planes, Int count, Int rows, REAL *
 }
 
 /* Inputs and context of a tile, then z and h of each layer, one after the other in `space`; returns what is left of it. */
-static REAL *FN(values)(const Net *net, Int start, Int rows, REAL *space, REAL **z, REAL **h) {
+static REAL *FN(values)(const Net *net, Int start, Int rows, REAL *space, REAL **z, REAL **h, int *all) {
   const Int L = net->layers;
   h[0] = space;
   if (net->inputs) FN(to_planes)((const REAL *)net->x.at + start * net->x.stride, net->x.stride, rows, net->inputs, h[0]);
   if (net->contexts) FN(to_planes)((const REAL *)net->c.at + start * net->c.stride, net->c.stride, rows, net->contexts, h[0] + net->inputs * T);
+  *all = net->gaps && !FN(finite)(h[0], (net->inputs + net->contexts) * T);
   space += padded(net->inputs + net->contexts, 4) * T;
   for (Int l = 0; l < L + !net->backward; l++) {
     const DenseLayer *d = &net->layer[l];
@@ -115,7 +113,7 @@ static REAL *FN(values)(const Net *net, Int start, Int rows, REAL *space, REAL *
         LANES { zu[i] += from[i]; }
       }
     }
-    FN(dots_within)(d->matrix, d->inputs, d->outputs, d->seen, d->gaps, h[d->source + 1], z[l]);
+    FN(dots_within)(d->matrix, d->inputs, d->outputs, d->seen, *all, h[d->source + 1], z[l]);
     if (l < L)
       for (Int u = 0; u < d->outputs; u++) FN(activate)(net->activation, z[l] + u * T, h[l + 1] + u * T);
   }
@@ -128,7 +126,8 @@ static void FN(net_rows)(const void *job, Int start, Int stop, void *space) {
   REAL *z[MAX_LAYERS + 1], *h[MAX_LAYERS + 2];
   for (Int first = start; first < stop; first += T) {
     const Int rows = stop - first < T ? stop - first : T;
-    FN(values)(net, first, rows, space, z, h);
+    int all;
+    FN(values)(net, first, rows, space, z, h, &all);
     FN(to_rows)(z[net->layers], outputs, rows, (REAL *)net->out.at + first * outputs, outputs);
   }
 }
@@ -151,9 +150,8 @@ static __attribute__((noinline)) void FN(products)(const REAL *restrict g0, cons
 
 /* Adds the products of what comes back to a layer with what it took, over the rows of a tile, to sums of its weights: [unit][taken][PART],
  * in twos and fours; the units and what they took are padded to as many with planes that count for nothing. */
-static void FN(add_products)(const DenseLayer *d, const REAL *gz, const REAL *taken, REAL *sums) {
+static void FN(add_products)(const DenseLayer *d, int all, const REAL *gz, const REAL *taken, REAL *sums) {
   const Int across = padded(d->inputs, 4);
-  const int all = d->gaps && !(FN(finite)(gz, d->outputs * T) && FN(finite)(taken, d->inputs * T));
   for (Int u = 0; u < d->outputs; u += 2) {
     const Int more = u + 1 < d->outputs, *of = d->seen + 2 * u, *next = of + 2 * more;
     const Int from = all ? 0 : of[0] < next[0] ? of[0] : next[0], to = all ? d->inputs : of[1] > next[1] ? of[1] : next[1];
@@ -170,7 +168,8 @@ static void FN(net_back_rows)(const void *job, Int start, Int stop, void *space)
   REAL *part = (REAL *)net->sums + start / net->group * net->part;
   for (Int first = start; first < stop; first += T) {
     const Int rows = stop - first < T ? stop - first : T;
-    REAL *rest = FN(values)(net, first, rows, space, z, h), *sums = part + net->part;
+    int all;
+    REAL *rest = FN(values)(net, first, rows, space, z, h, &all), *sums = part + net->part;
     gh[0] = rest;
     rest += incoming * T;
     memset(gh[0], 0, (size_t)(incoming * T) * sizeof(REAL));
@@ -180,6 +179,7 @@ static void FN(net_back_rows)(const void *job, Int start, Int stop, void *space)
       if (l < L) memset(gh[l + 1], 0, (size_t)(net->layer[l].outputs * T) * sizeof(REAL));
     }
     FN(to_planes)((const REAL *)net->g.at + first * net->g.stride, net->g.stride, rows, outputs, gh[L + 1]);
+    all |= net->gaps && !FN(finite)(gh[L + 1], outputs * T);
     for (Int l = L; l >= 0; l--) {
       const DenseLayer *d = &net->layer[l];
       REAL *gz = gh[l + 1];
@@ -188,12 +188,12 @@ static void FN(net_back_rows)(const void *job, Int start, Int stop, void *space)
         if (net->layer[m].skip == l)
           for (Int i = 0; i < d->outputs * T; i++) gz[i] += gh[m + 1][i];
       sums -= sums_of(d);
-      FN(add_products)(d, gz, h[d->source + 1], sums);
+      FN(add_products)(d, all, gz, h[d->source + 1], sums);
       REAL *of_bias = sums + padded(d->inputs, 4) * padded(d->outputs, 2) * PART;
       for (Int u = 0; u < d->outputs; u++)
         for (Int v = 0; v < T; v += PART) PARTS { of_bias[u * PART + i] += gz[u * T + v + i]; }
       if (d->source >= 0 || net->gx.at || net->gc.at)
-        FN(dots_within)(d->transposed, d->outputs, d->inputs, d->seeing, d->gaps, gz, gh[d->source + 1]);
+        FN(dots_within)(d->transposed, d->outputs, d->inputs, d->seeing, all, gz, gh[d->source + 1]);
     }
     if (net->gx.at) FN(to_rows)(gh[0], net->inputs, rows, (REAL *)net->gx.at + first * net->inputs, net->inputs);
     if (net->gc.at) FN(to_rows)(gh[0] + net->inputs * T, net->contexts, rows, (REAL *)net->gc.at + first * net->contexts, net->contexts);

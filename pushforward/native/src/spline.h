@@ -134,11 +134,12 @@ INLINE void FN(spline_value_as)(const Kind *kind, const int linear, const int in
     }
     double knot = inverse ? b.knot_w[i] : b.knot_h[i], size = inverse ? b.e_w[i] : b.e_h[i];
     double value = 2 * bound * (knot + size * u) / (inverse ? b.total_w[i] : b.total_h[i]);
-    int inside = !(in[i] <= -(REAL)bound || in[i] >= (REAL)bound); /* NaN too, and all that comes of it is NaN */
+    int inside = in[i] > -(REAL)bound && in[i] < (REAL)bound;
     out[i] = inside ? (REAL)value : in[i];
     slope[i] = inside ? (REAL)ratio : (REAL)1;
   }
   const REAL sign = inverse ? (REAL)-1 : (REAL)1;
+  LANES { slope[i] = in[i] != in[i] ? in[i] : slope[i]; } /* NaN is in no bin, and has no slope */
   LANES { ladj[i] = sign * FN(log)(slope[i]); }
 }
 
@@ -162,7 +163,7 @@ INLINE void FN(spline_knots)(const Kind *kind, const int linear, const int inver
     REAL s = (REAL)exact_s, t = (REAL)b->t[i], rest = (REAL)(1 - b->t[i]);
     REAL per_w = (REAL)(b->total_w[i] / (2 * bound)), per_h = (REAL)(b->total_h[i] / (2 * bound));
     REAL w = (REAL)b->e_w[i] / per_w, h = (REAL)b->e_h[i] / per_h, d0 = b->d0[i], d1 = b->d1[i];
-    int inside = !(x[i] <= -(REAL)bound || x[i] >= (REAL)bound);
+    int inside = (x[i] > -(REAL)bound && x[i] < (REAL)bound) || x[i] != x[i]; /* where it is NaN, so are all of them */
     REAL gy = inside ? g[i] : (REAL)0, gs = inside ? gl[i] : (REAL)0;
     REAL u, slope, bend, gt, gslope, gd0, gd1, glambda = 0;
     /* u and log f' as functions of (t, s, d0, d1, middle); slope = f', bend = d log f' / dt. */
@@ -213,7 +214,8 @@ INLINE void FN(spline_knots)(const Kind *kind, const int linear, const int inver
       gd0 = gtop * cross + gden * cross + gnum * rest * rest;
       gd1 = gden * cross + gnum * t * t;
     }
-    REAL pass = x[i] != x[i] ? (REAL)0 : inverse ? -gy : gt / w; /* as a clamp has it where it is NaN */
+    /* Where it is NaN itself, as a clamp has it: 0. An inverse is also where its parameters are. */
+    REAL pass = x[i] != x[i] ? 0 * (w + h) : inverse ? -gy : gt / w;
     gin[i] = inside ? pass : g[i];
     /* To the knots: t = (x - x0)/w, s = h/w, y = y0 + h u. */
     REAL gh = gy * u + gslope / w, gw = -(gslope * s + gt * t) / w;
