@@ -79,7 +79,7 @@ class Bijector(Spec):
                 f"{self!r}: expected an event of at least {self.event_dim} axes, got event_shape {event}; "
                 "give event_shape, or wrap the base in torch.distributions.Independent"
             )
-        reserve(LAYER + math.prod(event))  # most layers make a list of their sites, be it for a moment
+        reserve(1, LAYER + math.prod(event))
         return self.make(event, context)
 
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
@@ -372,7 +372,7 @@ class BaseModule(Planned):
 
     def __init__(self, plan: Base, event_shape: Shape, context_shape: Shape | None = None) -> None:
         super().__init__()
-        reserve(LAYER + math.prod(event_shape))
+        reserve(1, LAYER + math.prod(event_shape))
         self.plan, self.event_shape, self.context_shape = plan, event_shape, context_shape
 
     def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
