@@ -21,7 +21,7 @@ from pushforward.tables.reading import Array
 def split(names: str | None, option: str) -> tuple[str, ...]:
     """Return the names of a list with commas; one with a comma in it stands in quotes, as in CSV."""
     try:
-        found = () if names is None else tuple(name.strip() for name in next(csv.reader([names], skipinitialspace=True), []))
+        found = () if names is None else tuple(name.strip() for name in next(csv.reader([names], skipinitialspace=True, strict=True), []))
     except csv.Error:
         found = ()
     if names is not None and (not found or not all(found)):
@@ -82,7 +82,10 @@ def check_output(output: Path | None, inputs: Sequence[Path | None], ending: boo
         if sys.stdout is None:
             raise typer.BadParameter("standard output is closed: expected a file, -o")
         return
-    check_target(output, ending)
+    try:
+        check_target(output, ending)
+    except (OSError, ValueError) as error:
+        raise type(error)(f"--output: {error}") from error
     if any(path is not None and path.exists() and output.exists() and output.samefile(path) for path in inputs):
         raise typer.BadParameter(f"{output} would replace the file that is read; write to another name")
 

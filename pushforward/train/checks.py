@@ -19,8 +19,8 @@ DISTINCT = 256
 """Distinct values of a column up to which a flow can tell them apart, and put a spike on each."""
 
 
-def check_rows(flow: Flow, rows: Rows, dtype: torch.dtype, first: int = 0) -> None:
-    """Raise ValueError where a row is not finite in ``dtype``, or lies outside the flow's support; count rows from ``first``."""
+def check_rows(flow: Flow, rows: Rows, dtype: torch.dtype, first: int = 0, which: str = "") -> None:
+    """Raise ValueError where a row is not finite in ``dtype``, or lies outside the flow's support; rows count from ``first``."""
     for what, values, names in (("data", rows.x, rows.columns), ("context", rows.context, rows.context_columns)):
         if values is None:
             continue
@@ -39,11 +39,13 @@ def check_rows(flow: Flow, rows: Rows, dtype: torch.dtype, first: int = 0) -> No
         if bad:
             where = ", ".join(site_name(i, values.shape[1:], names) for i in sorted(sites)[:5])
             raise ValueError(
-                f"fit: expected finite {what} in {dtype}, got NaN, infinite or too large numbers in {len(bad)} rows: {few(bad)} "
+                f"fit: expected finite {which}{what} in {dtype}, got NaN, infinite or too large numbers in {len(bad)} rows: {few(bad)} "
                 f"({where}); drop these rows or fill them in"
             )
         if outside:
-            raise ValueError(f"fit: expected data in {supports.name(flow.support)}, the flow's support, got others in rows {few(outside)}")
+            raise ValueError(
+                f"fit: expected {which}data in {supports.name(flow.support)}, the flow's support, got others in rows {few(outside)}"
+            )
 
 
 def check_spread(rows: Rows, dtype: torch.dtype) -> None:

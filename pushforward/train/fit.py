@@ -178,10 +178,10 @@ def _read(
             raise ValueError("fit: expected a DataLoader without context, weights or columns: one that gives x or (x, context), got them")
 
         def read(seen: int, x: Any, c: Any = None) -> Rows:
-            return _checked(flow, read_rows(flow, x, c, part=part), seen)
+            return _checked(flow, read_rows(flow, x, c, part=part), seen, part)
 
         return Stream(data, read, random.given, f"fit: {part}data" if part else "fit")
-    rows = _checked(flow, read_rows(flow, data, context, columns, context_columns, weights, part))
+    rows = _checked(flow, read_rows(flow, data, context, columns, context_columns, weights, part), 0, part)
     return rows if rows.weights is None else rows.take((rows.weights > 0).nonzero().squeeze(-1))
 
 
@@ -192,6 +192,6 @@ def _weighed(rows: Rows) -> Rows:
     return dataclasses.replace(rows, weights=relative("fit", rows.weights))
 
 
-def _checked(flow: Flow, rows: Rows, first: int = 0) -> Rows:
-    check_rows(flow, rows, data_precision(flow), first)
+def _checked(flow: Flow, rows: Rows, first: int, part: str) -> Rows:
+    check_rows(flow, rows, data_precision(flow), first, part)
     return rows

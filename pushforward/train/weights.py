@@ -29,7 +29,7 @@ def relative(owner: str, weights: Tensor) -> Tensor:
         found = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
         raise ValueError(f"{owner}: expected finite weights of at least 0, got others in rows {found}")
     if not bool((weights > 0).any()):
-        raise ValueError(f"{owner}: expected a weight above 0, got none")
+        raise ValueError(f"{owner}: expected weights with a weight above 0, got none")
     return weights / weights.max()
 
 

@@ -116,7 +116,7 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"{name}: expected flow to be {wanted}, got {given!r}")
         made = given(features, *context)
         if not isinstance(made, Flow):
-            raise ValueError(f"{name}: expected the function {given!r} to return a Flow, got {made!r}")
+            raise ValueError(f"{name}: expected flow to be a function that returns a Flow, got {made!r} from {given!r}")
         return made
 
     def _fitted(self) -> Flow:
