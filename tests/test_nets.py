@@ -447,7 +447,7 @@ def test_activations_of_few_inputs_are_made_again(plan, inputs, context, masked,
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
 def test_activations_are_made_again_in_half_precision_and_under_a_trace(monkeypatch):
     torch.manual_seed(0)
     net = randomize(MLP((80, 60)).build(3, 7, 2), 0.5, 0)

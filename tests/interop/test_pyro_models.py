@@ -34,7 +34,7 @@ from pushforward.bijectors import Affine, AffineCoupling, Autoregressive, Exp, I
 from pushforward.contrib.pyro import AutoFlow, PyroFlow, as_pyro
 from pushforward.distributions import StandardNormal
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*")
 
 
 @pytest.fixture(autouse=True)
