@@ -18,6 +18,7 @@ from pushforward.budget import Budget
 from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, TransformModule, as_shape, hand_down
 from pushforward.describe import Description, describe
 from pushforward.doors import as_size, broadcast, check_context, check_tensor, first_parameter
+from pushforward.draws import Drawing
 from pushforward.fields import OneOf, Within, shown
 from pushforward.kernels.circular import Unwrap
 from pushforward.spec import PlanError, Spec
@@ -445,7 +446,7 @@ def load(path: str | os.PathLike[str], *, trusted: bool = False) -> Flow:
 
     try:
         # The initial weights, which the file replaces, cost the user no random numbers.
-        with torch.random.fork_rng(devices=[]), budget:
+        with Drawing(0), budget:
             flow = Flow(base, plan, event_shape, context_shape).to(dtype)
     except PlanError as error:
         if not budget.spent:

@@ -62,7 +62,7 @@ MAY = {
     "atomic": set(),
     "budget": {"spec"},
     "io": {"atomic", "fields", "spec"},
-    "flow": {
+    "flow": {"draws", 
         "state",
         "budget",
         "core",
