@@ -30,9 +30,7 @@ JOB_FIELDS = fields(KIND + "group x* theta* g* gl* out+ ladj+ gtheta+")
 SWEEP_FIELDS = fields(KIND + "groups layers activation order+ ends+ values* shift* gmade* gladj* theta+ made+ ladj+ gvalues+ gtheta+")
 SWEEP_LAYER_FIELDS = fields("width source skip edges+ weight+ bias+ transposed+ z+ gz+")
 NET_FIELDS = fields("is_double backward threads rows group layers activation inputs contexts x* c* g* out+ gx+ gc+ sums part gaps")
-NET_LAYER_FIELDS = fields(
-    "inputs outputs source skip gain weight+ mask+ more+ bias+ gweight+ gmore+ gbias+ matrix transposed seen seeing"
-)
+NET_LAYER_FIELDS = fields("inputs outputs source skip gain weight+ mask+ more+ bias+ gweight+ gmore+ gbias+ matrix transposed seen seeing")
 FILLED_IN = {"sums", "part", "matrix", "transposed", "seen", "seeing", "gaps"}
 """What a perceptron's description has room for, and the library sets."""
 
@@ -253,7 +251,9 @@ def faults(draw, job):
     elif name in ("bound", "gain"):
         wrong = draw(st.sampled_from([0.0, -1.0, float("nan"), float("inf")]))
     else:
-        wrong = draw(st.sampled_from([value for value in BEYOND if value != -1 or name not in ("source", "skip")]))
+        many = name in ("rows", "sites", "group")  # of no rows there may be that many sites
+        fits = [value for value in BEYOND if (value == -1 and name in ("source", "skip")) or (many and 0 < value <= 2**40)]
+        wrong = draw(st.sampled_from([value for value in BEYOND if value not in fits]))
     numbers[name] = wrong
     return f"{name} {wrong}"
 
@@ -272,7 +272,7 @@ def needed(job, part, name):
             tensor is not None
             and tensor.numel() > 0
             and not optional
-            and (kind != "stride" or numbers[name] > 0 and job.parts[0][2]["rows"] > 1)
+            and (kind != "stride" or (numbers[name] > 0 and job.parts[0][2]["rows"] > 1))
         )
     return name in numbers and name != "gain" and not (name in ("width", "skip") and part == len(job.parts) - 1 and job.entry == "sweep")
 

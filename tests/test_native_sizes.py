@@ -28,8 +28,8 @@ COUNTS: collections.Counter[str] = collections.Counter()
 
 each_entry = pytest.mark.parametrize("entry", JOBS)
 EXAMPLES = settings.default.max_examples
-few = settings(max_examples=EXAMPLES // 4, deadline=None)
-many = settings(max_examples=EXAMPLES, deadline=None)
+few = settings(max_examples=EXAMPLES // 5, deadline=None)
+many = settings(max_examples=EXAMPLES // 2, deadline=None)
 
 
 def untouched(job):
@@ -189,8 +189,11 @@ def test_elementwise_refuses_what_does_not_fit(data, case):
 
 
 def assert_refused(told, call):
-    with pytest.raises(ValueError, match="expected"):
+    try:
         call()
+    except ValueError as error:
+        assert "expected" in str(error) or "unpack" in str(error), (told, error)  # noqa: PT017 (it says what was done where none comes)
+    else:
         pytest.fail(f"not refused: {told}")
 
 
@@ -247,12 +250,18 @@ def perceptron_calls(draw):
     rows, inputs, contexts = draw(st.sampled_from([0, 1, 33, 70])), draw(st.integers(0, 6)), draw(st.integers(0, 4))
     contexts += inputs + contexts == 0
     hidden = draw(st.integers(0, 3))
-    sources = (-1, *(draw(st.integers(-1, index - 1)) for index in range(1, hidden)), *([draw(st.integers(-1, hidden - 1))] if hidden else []))
+    sources = (
+        -1,
+        *(draw(st.integers(-1, index - 1)) for index in range(1, hidden)),
+        *([draw(st.integers(-1, hidden - 1))] if hidden else []),
+    )
     width, outputs = draw(st.integers(1, 9)), draw(st.integers(1, 7))
     skips = (-1, *(draw(st.integers(-1, index - 1)) for index in range(1, hidden)), *([-1] if hidden else []))
     if inputs == 0 or contexts:  # only the first layer has weights of the context, and only there may be no inputs
         sources = (-1, *(max(0, source) for source in sources[1:]))
-    form = Form(draw(st.sampled_from(["relu", "tanh", "silu"])), sources, skips, tuple(draw(st.sampled_from([1.0, 0.5])) for _ in sources), 1)
+    form = Form(
+        draw(st.sampled_from(["relu", "tanh", "silu"])), sources, skips, tuple(draw(st.sampled_from([1.0, 0.5])) for _ in sources), 1
+    )
     tensors = {"x": tensor(draw, (rows, inputs)) if inputs else None, "c": tensor(draw, (rows, contexts)) if contexts else None}
     for index, source in enumerate(sources):
         made, taken = (outputs if index == hidden else width), (inputs if source < 0 else width)
@@ -298,12 +307,10 @@ def test_perceptron_refuses_what_does_not_fit(data, case):
     other = told.split()[-1] in ("dtype", "half", "elsewhere", "numbers") and sum(t is not None for t in given_.values()) > 1
     if other or any(t.is_neg() for t in given_.values() if t is not None):
         assert run_perceptron(form, given_) is None, told  # left to torch, which tells what is wrong
-    elif (told.startswith("x ") or told.startswith("c ")) and told.split()[1] in ("longer", "shorter") and None in (given_["x"], given_["c"]):
+    elif told.startswith(("x ", "c ")) and told.split()[1] in ("longer", "shorter") and None in (given_["x"], given_["c"]):
         run_perceptron(form, given_)  # rows alone may be as many as they are
     else:
-        with pytest.raises(ValueError, match="expected|unpack"):
-            run_perceptron(form, given_)
-            pytest.fail(f"not refused: {told}")
+        assert_refused(told, lambda: run_perceptron(form, given_))
     COUNTS["perceptron: function, wrong, refused"] += 1
 
 
@@ -312,7 +319,9 @@ def sweep_calls(draw):
     features, context = draw(st.integers(1, 5)), draw(st.sampled_from([0, 2]))
     kernel = draw(st.sampled_from([bij.Affine(2.0), bij.Spline(3, 4.0), bij.Spline(3, 2.0, "linear")]))
     net = draw(st.sampled_from([bij.MLP((7,), "tanh"), bij.MLP((6, 8), "silu"), bij.ResidualMLP(7, 1, "tanh")]))
-    layer = randomize(bij.Autoregressive(kernel, order=draw(st.permutations(range(features))), net=net).build(features, context or None), 0.5, 0).double()
+    layer = randomize(
+        bij.Autoregressive(kernel, order=draw(st.permutations(range(features))), net=net).build(features, context or None), 0.5, 0
+    ).double()
     steps, parameters = layer.incremental, layer.parameters_of
     rows = draw(st.sampled_from([0, 1, 33, 70]))
     weights = [t.detach() for t in steps.weights(parameters.net)]
@@ -342,7 +351,9 @@ def test_sweep_as_the_steps(case):
         found.append([*(t.detach() for t in out), *torch.autograd.grad(out, given_, cotangents, materialize_grads=True)])
     # Weights of what is not seen are zero and stay it: their gradient is the mask's, not compared.
     masks = [t == 0 for t in given_]
-    found = [[*part[:2], *(torch.where(mask, 0.0, g) if g.dim() == 2 else g for g, mask in zip(part[2:], masks, strict=True))] for part in found]
+    found = [
+        [*part[:2], *(torch.where(mask, 0.0, g) if g.dim() == 2 else g for g, mask in zip(part[2:], masks, strict=True))] for part in found
+    ]
     near(*found, "sweep")
     COUNTS["sweep: function, right"] += 1
 
@@ -372,6 +383,7 @@ def test_a_program_is_refused_that_does_not_hold_together():
 
 # What users did
 
+
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize(
     ("layer", "x", "c"),
@@ -387,10 +399,14 @@ def test_a_program_is_refused_that_does_not_hold_together():
 )
 def test_columns_that_are_not_those_of_the_weights_end_in_an_error(layer, x, c, training):
     built = layer()
+
+    def step(way):
+        y, ladj = way(torch.randn(5, x, requires_grad=training), torch.randn(5, c) if c else None)
+        (y.sum() + ladj.sum()).backward()
+
     for way in (built.forward, built.inverse):
         with pytest.raises((ValueError, RuntimeError)):  # torch's own, where the compiled code does not run
-            y, ladj = way(torch.randn(5, x, requires_grad=training), torch.randn(5, c) if c else None)
-            (y.sum() + ladj.sum()).backward()
+            step(way)
 
 
 def test_a_net_refuses_columns_that_it_has_no_weights_for():

@@ -6,6 +6,7 @@ in it is no number. Which of a spoiled row's gradients are numbers depends on th
 
 from __future__ import annotations
 
+import functools
 import math
 from unittest import mock
 
@@ -60,6 +61,10 @@ def spoiled(gradients):
     return any(bool((~torch.isfinite(g)).any()) for g in gradients)
 
 
+def normal(generator, dtype, *shape):
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
 def cases(structure, features, context):
     """Yield what is put where: into a feature, the context, or a cotangent of the row."""
     for bad in BAD + HUGE:
@@ -89,7 +94,7 @@ def test_compiled_code_and_reference_are_of_one_mind(structure, kernel, way, dty
         plan = STRUCTURES[structure](KERNELS[kernel])
         layer = randomize(plan.build(features, context or None), 0.5, 0).to(dtype)
         g = torch.Generator().manual_seed(1)
-        draw = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64).to(dtype)  # noqa: E731
+        draw = functools.partial(normal, g, dtype)
         x, c, gy, gladj = draw(ROWS, features), draw(ROWS, context) if context else None, draw(ROWS, features), draw(ROWS)
         usual = evaluated(layer, way, x, c, (gy, gladj))
         others = torch.arange(ROWS) != ROW

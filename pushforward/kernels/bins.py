@@ -20,7 +20,7 @@ Bins = Annotated[int, Within(least=2, most=MOST)]
 
 def fill(share: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     """Return left knots and bin sizes ``(*batch, K, sites)`` in float64 that fill the box exactly, from shares that sum to 1."""
-    # A bin is a difference of sums: in float32, of 300 bins that would leave four digits, and the last one what the others' roundings add up to.
+    # A bin is a difference of sums: in float32 one of 300 would be left with four digits, and the last with all roundings of the others.
     share = finer(share)
     share = share / share.sum(-2, keepdim=True)
     inner = bound * (2 * torch.cumsum(share[..., :-1, :], -2) - 1)

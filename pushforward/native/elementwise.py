@@ -83,7 +83,9 @@ def _check(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float) -> tupl
             f"and bound > 0, got kind {kind}, bins {bins}, bound {bound}"
         )
     if double is None or theta.dtype is not x.dtype or not ((x.is_cpu and theta.is_cpu) or x.device == theta.device):
-        raise ValueError(f"elementwise: expected x and theta on one device, both float32 or both float64, got {_words(x)} and {_words(theta)}")
+        raise ValueError(
+            f"elementwise: expected x and theta on one device, both float32 or both float64, got {_words(x)} and {_words(theta)}"
+        )
     if not shape:
         raise ValueError("elementwise: expected x of shape (*batch, sites), got ()")
     batch, width = shape[:-1], parameters_of(kind, bins) * shape[-1]

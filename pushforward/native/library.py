@@ -106,7 +106,7 @@ def usable(*tensors: Tensor | None) -> bool:
         and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
         and dtype in DOUBLE
         # A view of a complex conjugate has the other sign in memory.
-        and all([t.dtype is dtype and (t.is_cpu or (t.is_meta and AS_ON_CPU.get())) and not t.is_neg() for t in given])
+        and all(t.dtype is dtype and (t.is_cpu or (t.is_meta and AS_ON_CPU.get())) and not t.is_neg() for t in given)
     )
 
 

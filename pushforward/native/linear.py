@@ -63,9 +63,7 @@ def _check(x: Tensor, theta: Tensor, bound: float, bias: bool, *cotangents: Tens
         got = " and ".join(str(tuple(t.shape)) for t in cotangents)
         raise ValueError(f"linear: expected cotangents of shapes {tuple(shape)} and {tuple(shape[:-1])}, got {got}")
     given, dtype = (x, theta, *cotangents), x.dtype
-    if dtype not in DOUBLE or not (
-        all([t.is_cpu and t.dtype is dtype for t in given]) or all([t.is_meta and t.dtype is dtype for t in given])
-    ):
+    if dtype not in DOUBLE or not (all(t.is_cpu and t.dtype is dtype for t in given) or all(t.is_meta and t.dtype is dtype for t in given)):
         got = ", ".join(f"{t.dtype} on {t.device}" for t in given)
         raise ValueError(f"linear: expected tensors on the CPU, all float32 or all float64, got {got}")
 

@@ -123,9 +123,8 @@ def _check(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Ten
     count = len(x) if x is not None else 0 if c is None else len(c)
     for name, rows, width in (("inputs", x, inputs), ("contexts", c, contexts)):
         if (rows is None) != (width == 0) or (rows is not None and rows.shape != (count, width)):
-            raise ValueError(
-                f"perceptron: expected {name} of shape {(count, width) if width else None}, got {None if rows is None else tuple(rows.shape)}"
-            )
+            got = None if rows is None else tuple(rows.shape)
+            raise ValueError(f"perceptron: expected {name} of shape {(count, width) if width else None}, got {got}")
     return inputs, contexts
 
 
@@ -167,8 +166,8 @@ def _run(
     activation = ACTIVATIONS.index(form.activation)
     head = _HEAD.pack(
         first.dtype == torch.float64, g is not None, threads(count * products, _GRAIN), count, group, len(widths) - 1, activation,
-        inputs, contexts,
-        *matrix(rows[0], count, inputs), *matrix(rows[1], count, contexts), *matrix(rows[2], count, widths[-1]), *block(made[0]), *block(made[1]), *block(made[2]), 0, 0, 0,
+        inputs, contexts, *matrix(rows[0], count, inputs), *matrix(rows[1], count, contexts), *matrix(rows[2], count, widths[-1]),
+        *block(made[0]), *block(made[1]), *block(made[2]), 0, 0, 0,
     )  # fmt: skip
     call("pushforward_perceptron", head + body)
 

@@ -199,7 +199,8 @@ class _Call:
             self.code.kind, self.code.bins, self.inverse, self.code.bound,
             self.values.dtype == torch.float64, self.gmade is not None, threads(rows, _TILE), rows, sites, len(program.ends),
             len(program.edges), ACTIVATIONS.index(program.activation), *_indices(program.order), *_indices(program.ends),
-            *(number for tensor, width in moved for number in matrix(tensor, rows, width)), *(number for tensor in dense for number in block(tensor)),
+            *(number for tensor, width in moved for number in matrix(tensor, rows, width)),
+            *(number for tensor in dense for number in block(tensor)),
         )  # fmt: skip
         body = b""
         for index, layer in enumerate(self.layers):

@@ -64,12 +64,17 @@ def tested(library: Path, *what: str, examples: int) -> int:
     return subprocess.run(command, cwd=ROOT, env=preloaded(), check=False).returncode
 
 
+def say(text: str) -> None:
+    """Say which part comes, between what the parts print themselves."""
+    sys.stdout.write(f"\n=== {text}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=1000, help="examples of each property of the fuzzer")
     parser.add_argument("--only", choices=["address", "threads", "planted"], help="one part of it")
     parts = parser.parse_args()
-    say = lambda text: print(f"\n=== {text}", flush=True)  # noqa: E731
     if parts.only in (None, "address"):
         library = build("address", ADDRESS)
         say(f"AddressSanitizer, UBSan: the fuzzer, {parts.examples} examples of each property")
@@ -93,7 +98,7 @@ def main() -> None:
         found = subprocess.run([program], env={**os.environ, **OPTIONS}, check=False, capture_output=True, text=True)
         if "data race" not in found.stderr or found.returncode == 0:
             raise SystemExit(f"the planted race was not found: {found.returncode} {found.stderr[-2000:]}")
-        print("\n".join(line for line in found.stderr.splitlines() if line.startswith("SUMMARY"))[:400])
+        say("\n".join(line for line in found.stderr.splitlines() if line.startswith("SUMMARY"))[:400])
     say("no finding; every planted fault found")
 
 
