@@ -20,8 +20,8 @@ CALL = 4096
 """Bytes that any call of torch counts for."""
 ENTRY = 256
 """Bytes that an entry of a Python list counts for."""
-LAYER = 200
-"""Entries of lists that making a layer counts for."""
+LAYER = 50_000
+"""Bytes that making a layer or a base counts for, beside one for each site."""
 
 
 class TooLargeError(PlanError):
@@ -43,6 +43,8 @@ class Budget(TorchFunctionMode):
     def __init__(self, most: int) -> None:
         super().__init__()
         self.most, self.left = most, most
+        #: Whether anything has asked for more than was left.
+        self.spent = False
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self._expect(_asked(func, args, kwargs or {}))
@@ -53,6 +55,7 @@ class Budget(TorchFunctionMode):
 
     def _expect(self, count: int) -> None:
         if count > self.left:
+            self.spent = True
             raise TooLargeError(f"expected a plan that asks for at most {self.most} bytes while it is built, got one that asks for more")
 
 

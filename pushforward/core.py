@@ -80,7 +80,7 @@ class Bijector(Spec):
                 f"{self!r}: expected an event of at least {self.event_dim} axes, got event_shape {event}; "
                 "give event_shape, or wrap the base in torch.distributions.Independent"
             )
-        reserve(LAYER + math.prod(event))  # most layers make a list of their sites, be it for a moment
+        reserve(1, LAYER + math.prod(event))
         return self.make(event, context)
 
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
@@ -402,7 +402,7 @@ class BaseModule(BuiltModule):
 
     def __init__(self, plan: Base, event_shape: Shape, context_shape: Shape | None = None) -> None:
         super().__init__(plan, event_shape, context_shape)
-        reserve(LAYER + math.prod(event_shape))
+        reserve(1, LAYER + math.prod(event_shape))
 
     @final
     def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from torch.distributions import Distribution, constraints
 
 from pushforward import io, numerics, supports
 from pushforward.bases import Wrapped, wrap
-from pushforward.budget import Budget, TooLargeError
+from pushforward.budget import Budget
 from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, TransformModule, as_shape, hand_down
 from pushforward.describe import Description, describe
 from pushforward.doors import as_size, broadcast, check_context, check_tensor, first_parameter
@@ -447,10 +447,10 @@ def load(path: str | os.PathLike[str], *, trusted: bool = False) -> Flow:
         # The initial weights, which the file replaces, cost the user no random numbers.
         with torch.random.fork_rng(devices=[]), budget:
             flow = Flow(base, plan, event_shape, context_shape).to(dtype)
-    except TooLargeError as error:
+    except PlanError as error:
+        if not budget.spent:
+            raise
         raise PlanError(f"load: {name!r}: {error}, with so small a file; if you trust it, load it with trusted=True") from error
-    except PlanError:
-        raise
     except (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise PlanError(f"load: the plan of {name!r} cannot be built: {error!r}") from error
     io.check_state(path, flow.state_dict(), tensors)

@@ -12,6 +12,7 @@ from torch import Tensor
 from pushforward import numerics
 from pushforward.bases.sites import SitesModule
 from pushforward.bases.tails import Tails, normal_tails
+from pushforward.budget import reserve
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.fields import Count, Place, Positive
 from pushforward.kernels.affine import Affine
@@ -54,6 +55,7 @@ class MixtureModule(SitesModule):
     def __init__(self, plan: MixtureOfNormals, event_shape: Shape, context_shape: Shape | None) -> None:
         size = (plan.components, math.prod(event_shape))
         self.kernel = Affine(plan.bound)
+        reserve(math.prod(size), 16)
         loc = np.random.default_rng(plan.seed).standard_normal(size) if plan.components > 1 else np.zeros(size)
         init = {"logits": torch.zeros(plan.components), "loc": torch.tensor(loc, dtype=torch.get_default_dtype())}
         super().__init__(plan, event_shape, context_shape, init | {"log_scale": torch.zeros(size)}, plan.net)

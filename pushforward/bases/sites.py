@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pushforward import numerics
 from pushforward.bases.tails import Tails
+from pushforward.budget import reserve
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.fields import LARGEST
 from pushforward.parameters import NetLike, Parameters, flat_context
@@ -90,6 +91,7 @@ class SitesModule(BaseModule):
 
 def per_site(owner: Base, name: str, value: Any, event_shape: Shape) -> Tensor:
     """Return a number, or nested numbers that broadcast to the event, as ``(sites)`` in double precision."""
+    reserve(math.prod(event_shape))
     try:
         numbers = torch.tensor(value, dtype=torch.float64, device="cpu").expand(event_shape)
     except (RuntimeError, ValueError) as error:

@@ -10,6 +10,7 @@ from typing import Annotated
 from torch import Tensor
 
 from pushforward import numerics
+from pushforward.budget import reserve
 from pushforward.core import Bijector, Shape, TransformModule
 from pushforward.fields import Named, OneOf, Place
 from pushforward.kernel import Kernel, evaluate, expect_bijective
@@ -56,6 +57,7 @@ class Coupling(Bijector):
 
     def passing(self, features: int) -> tuple[int, ...]:
         """Return the features that pass through."""
+        reserve(features)
         if features == 1 and isinstance(self.mask, str):
             return ()
         if self.mask == "halves":

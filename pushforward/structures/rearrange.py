@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pushforward.budget import reserve
 from pushforward.core import Bijector, Compose, Inverse, Shape, TransformModule
 from pushforward.fields import Place
 from pushforward.spec import PlanError
@@ -37,6 +38,7 @@ class Selection(nn.Module):
 
     def __init__(self, first: Sequence[int], second: Sequence[int], rest: int = 1) -> None:
         super().__init__()
+        reserve((len(first) + len(second)) * rest)
         one, two = expand_sites(first, rest), expand_sites(second, rest)
         joined = [*one, *two]
         self.sizes = [len(one), len(two)]
@@ -115,6 +117,7 @@ class Permute(Bijector):
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
         if len(self.order) != event_shape[0]:
             raise PlanError(f"{self!r}: expected {len(self.order)} features, got {event_shape[0]} (event_shape {event_shape})")
+        reserve(event_shape[0])
         return PermuteModule(self, event_shape, context_shape, self.order)
 
 
@@ -130,6 +133,7 @@ class Reverse(Bijector):
     formula = "y_i = x_(D-1-i)"
 
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+        reserve(event_shape[0])
         return PermuteModule(self, event_shape, context_shape, range(event_shape[0] - 1, -1, -1))
 
 
@@ -150,6 +154,7 @@ class Shuffle(Bijector):
     formula = "y_i = x_shuffled(i)"
 
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+        reserve(event_shape[0])
         draw = random.Random(self.seed)  # its stream for a seed is promised to stay the same
         keys = [draw.random() for _ in range(event_shape[0])]
         return PermuteModule(self, event_shape, context_shape, sorted(range(event_shape[0]), key=keys.__getitem__))

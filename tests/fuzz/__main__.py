@@ -16,6 +16,8 @@ from typing import Any
 
 from . import LIMIT, attempt, names
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what tests import, as pytest has it
+
 SHOWN = 20  # findings of one fuzzer that are printed in full
 
 
