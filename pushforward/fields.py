@@ -92,7 +92,7 @@ Place = Annotated[int, Within(least=0, most=LARGEST)]
 Positive = Annotated[float, Within(above=0.0)]
 """A positive finite number."""
 Numbers = Annotated[Any, Named("to be a number, or nested lists of numbers")]
-"""A number or nested tuples of numbers, whose ranges the plan checks."""
+"""A number or nested tuples of numbers that make up a table; their ranges the plan checks."""
 
 
 class Mismatch(NamedTuple):
@@ -260,9 +260,17 @@ def _plural(hint: Any) -> str:
 
 
 def _numeric(value: object) -> bool:
-    """Tell whether a value is a number, or nested tuples of numbers alone, none of them NaN."""
+    """Tell whether a value is a number, or nested tuples of numbers alone that make up a table, none of them NaN."""
+    return _shape(value) is not None
+
+
+def _shape(value: object) -> tuple[int, ...] | None:
+    """Return the shape of a table of numbers, () for one number, or None for what is none."""
     if isinstance(value, tuple):
-        return all(map(_numeric, value))
+        inner = {_shape(item) for item in value}
+        one = inner.pop() if len(inner) == 1 else () if not inner else None
+        return None if one is None else (len(value), *one)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return -LARGEST < value < LARGEST if isinstance(value, int) else not math.isnan(value)
+        return None
+    fits = -LARGEST < value < LARGEST if isinstance(value, int) else not math.isnan(value)
+    return () if fits else None

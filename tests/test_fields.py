@@ -18,7 +18,7 @@ from every_plan import EVERY, build, ours
 from pushforward import bijectors as bij
 from pushforward import distributions as bases
 from pushforward.core import Base, Bijector
-from pushforward.fields import MOST, Count, Within, check_field, hints
+from pushforward.fields import MOST, Count, Numbers, Within, check_field, hints
 from pushforward.kernel import Kernel
 from pushforward.parameters import Net
 from pushforward.spec import PlanError, Spec
@@ -30,7 +30,8 @@ WRONG: dict[str, Any] = {
     "None": None, "True": True, "a word": "x", "no word": "", "bytes": b"x", "a float": 1.5, "NaN": math.nan, "inf": math.inf,
     "-inf": -math.inf, "-1": -1, "0": 0, "0.0": 0.0, "large": 2**31, "larger": 2**63, "2**70": 2**70, "10**400": 10**400,
     "10**5000": 10**5000, "1e308": 1e308, "tiny": 5e-324, "complex": 1j, "a list": [1, 2], "words": ["a", "b"], "mixed": [1, "a", None],
-    "nested": [[1], [2, 3]], "empty": [], "deep": DEEP, "NaNs": [math.nan], "bools": [True, False], "a dict": {"type": "Exp"},
+    "nested": [[1], [2, 3]],
+    "ragged": [1.0, [2.0]], "empty": [], "deep": DEEP, "NaNs": [math.nan], "bools": [True, False], "a dict": {"type": "Exp"},
     "a set": {1}, "a class": bij.Exp, "a bijector": bij.Exp(), "a kernel on vectors": bij.Linear(), "a base": bases.StandardNormal(),
     "a net": bij.MLP((2,)), "plans": [bij.Exp(), bij.MLP((2,))], "a module": torch.nn.Linear(2, 2),
     "a tensor": torch.tensor([1.0, math.nan]), "a tensor on no device": torch.empty(2, device="meta"), "an array": np.array([1, 2]),
@@ -100,6 +101,12 @@ def test_every_field_has_a_type_that_is_checked(name):
         (int, [0, -(2**63) + 1], [2**63, 1.0, True], "to be a whole number"),
         (float, [0, 1.5, -1e308, 2**53], [math.nan, math.inf, 2**63, True, "1"], "to be a finite number"),
         (Annotated[float, Within(above=0.0, most=1.0)], [1, 1e-300], [0.0, 1.1, -1], r"in \(0, 1\]"),
+        (
+            Numbers,
+            [1, -math.inf, (), (1.0, 2), ((1,), (2.5,))],
+            [math.nan, ((1,), 2), ((1,), (1, 2)), (True,), "1", (None,)],
+            "to be a number",
+        ),
         (tuple[float, float] | None, [None, (1, 2.0)], [(1.0,), (1.0, "a"), 1.0], "to be a list of 2 entries"),
     ],
 )
