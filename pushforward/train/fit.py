@@ -118,7 +118,7 @@ def fit(
     check_spread(typical if isinstance(train, Stream) else train, data_precision(flow))
     if isinstance(held, Stream):
         held.typical(random.rows)
-    with as_it_was(flow):
+    with as_it_was(flow), random.mode:  # a layer that is added, and those that the data goes through, may draw
         if standardize or (standardize is None and not _calibrated(flow)):
             some = typical.map(lambda t: t.to(flow.device, data_precision(flow)))
             flow.standardize(some.x, some.context)

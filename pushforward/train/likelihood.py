@@ -48,7 +48,8 @@ class Training(Loop):
     def steps(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         for rows in self._batches():
             rows = self._placed(rows)
-            self.flow.update(rows.x, rows.context)
+            with self._layers():
+                self.flow.update(rows.x, rows.context)
             with self._layers(), self._precision():
                 loss = self.loss(rows.x, rows.context, rows.weights) / self.scale
             yield loss, loss, len(rows)
