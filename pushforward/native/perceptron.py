@@ -123,8 +123,8 @@ def _check(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Ten
     count = len(x) if x is not None else 0 if c is None else len(c)
     for name, rows, width in (("inputs", x, inputs), ("contexts", c, contexts)):
         if (rows is None) != (width == 0) or (rows is not None and rows.shape != (count, width)):
-            got = None if rows is None else tuple(rows.shape)
-            raise ValueError(f"perceptron: expected {name} of shape {(count, width) if width else None}, got {got}")
+            came = None if rows is None else tuple(rows.shape)
+            raise ValueError(f"perceptron: expected {name} of shape {(count, width) if width else None}, got {came}")
     return inputs, contexts
 
 
