@@ -62,7 +62,8 @@ MAY = {
     "atomic": set(),
     "budget": {"spec"},
     "io": {"atomic", "fields", "spec"},
-    "flow": {"draws", 
+    "flow": {
+        "draws",
         "state",
         "budget",
         "core",
