@@ -137,6 +137,17 @@ def call(function: str, job: bytes) -> None:
         raise ValueError(f"{function}: {words.value.decode()}")
 
 
+def as_rows(tensor: Tensor, width: int) -> Tensor:
+    """Return a tensor as rows whose last axis is contiguous."""
+    flat = tensor if tensor.dim() == 2 else tensor.reshape(-1, width)
+    if flat.is_contiguous() and not flat.is_neg():
+        return flat
+    if flat.is_neg():  # a view of a complex conjugate, whose memory has the other sign
+        flat = flat.resolve_neg()
+    # A row stride of zero means parameters that all rows share, and only that.
+    return flat if (flat.stride(1) == 1 or width == 1) and (flat.stride(0) or len(flat) < 2) else flat.contiguous()
+
+
 # What the library is told of a tensor: where it begins and how many numbers there are from there; of rows that may lie apart also how far.
 BLOCK, MATRIX = "2q", "3q"
 
