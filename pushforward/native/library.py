@@ -105,8 +105,9 @@ def usable(*tensors: Tensor | None) -> bool:
         # torch.jit.trace records operators alone: what the kernels write it would replay as memory that nobody filled.
         and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
         and dtype in DOUBLE
-        # A view of a complex conjugate has the other sign in memory.
-        and all(t.dtype is dtype and (t.is_cpu or (t.is_meta and AS_ON_CPU.get())) and not t.is_neg() for t in given)
+        and all(t.dtype is dtype and (t.is_cpu or (t.is_meta and AS_ON_CPU.get())) for t in given)
+        # A view of a complex conjugate has the other sign in memory. Operators, which the compiler calls, see to it themselves.
+        and (torch.compiler.is_compiling() or not any(t.is_neg() for t in given))
     )
 
 
