@@ -169,7 +169,8 @@ def _mismatch(hint: Any, value: object) -> Mismatch | None:
             return None
         return Mismatch("", "to be a word" if choice is None else choice.words(), value)
     if origin is collections.abc.Callable:
-        return None if callable(value) else Mismatch("", "to be a function", value)
+        words = next((rule.words for rule in rules if isinstance(rule, Named)), "to be a function")
+        return None if callable(value) else Mismatch("", words, value)
     if isinstance(hint, type):
         return None if isinstance(value, hint) else Mismatch("", _called(hint, rules), value)
     return None

@@ -382,3 +382,11 @@ def test_the_installed_command_in_a_pipe(files):
     assert pipe.wait() == 141
     assert pipe.stderr.read() == b""
     pipe.stderr.close()
+
+
+def test_two_commands_at_once_write_one_whole_table(files, tmp_path):
+    command = [sys.executable, "-m", "pushforward", "sample", files / "m", "-o", tmp_path / "same.csv"]
+    running = [subprocess.Popen([*command, "-n", count, "--seed", count], stderr=subprocess.PIPE) for count in ("30000", "40000")]
+    assert [process.communicate()[1] or process.returncode for process in running] == [0, 0]
+    assert len(open_table(tmp_path / "same.csv").read()) in (30000, 40000)
+    assert [path.name for path in tmp_path.iterdir()] == ["same.csv"]

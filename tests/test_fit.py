@@ -553,3 +553,26 @@ def test_a_compiled_step_is_the_same_step(monkeypatch):
 def test_wrong_ways_to_compute_are_named(option, words):
     with pytest.raises(ValueError, match=words):
         pf.fit(maf(2), rows(), **option)
+
+
+@pytest.mark.parametrize("size", [2.0**-1000, 2.0**-20, 2.0**1000])
+def test_only_the_ratios_of_weights_matter(size):
+    weights = np.random.default_rng(3).integers(0, 9, 200).astype(float)
+    fits = []
+    for given in (weights, weights * size, pd.Series(weights * size), torch.tensor(weights * size)):
+        flow = maf()
+        history = pf.fit(flow, rows(), weights=given, **QUICK)
+        assert np.isfinite(history.best_loss)
+        fits.append((history.train, weights_of(flow)))
+    for losses, state in fits[1:]:
+        assert losses == fits[0][0]
+        assert same(state, fits[0][1])
+
+
+def test_rows_that_weigh_next_to_nothing_may_all_be_held_out():
+    weights = np.full(200, 1e-200)
+    weights[::10] = 1e200
+    for seed in range(5):
+        history = pf.fit(maf(), rows(), weights=weights, validation=0.02, seed=seed, **QUICK)
+        assert np.isfinite(history.start)
+        assert np.isfinite(history.best_loss)

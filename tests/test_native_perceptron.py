@@ -30,7 +30,7 @@ nets = pytest.mark.parametrize("name", NETS)
 
 def build(name, activation="relu", dtype=torch.float64, scale=0.5):
     plan, inputs, context, sees = NETS[name]
-    plan = type(plan)(**{**vars(plan), "activation": activation})
+    plan = plan.replace(activation=activation)
     net = plan.build(inputs, 15, context, sees)
     torch.manual_seed(0)
     for parameter in net.parameters():

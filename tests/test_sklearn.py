@@ -135,6 +135,13 @@ def test_weights_are_copies_and_the_order_of_rows_is_none():
     assert not np.array_equal(plain.score_samples(x), weighted.score_samples(x))
 
 
+@pytest.mark.parametrize("size", [2.0**-1000, 2.0**1000])
+def test_only_the_ratios_of_weights_matter(size):
+    x, weights = table(60), 1.0 + np.arange(60) % 4
+    one, two = (FlowDensity("maf", **QUICK).fit(x, sample_weight=w) for w in (weights, weights * size))
+    np.testing.assert_array_equal(one.score_samples(x), two.score_samples(x))
+
+
 def test_held_out_rows_are_weighted_too():
     # The heavy half lies at 3, the light one at -3: the density must say so in what is kept, whichever rows chose it.
     x = np.concatenate([np.random.default_rng(0).normal(size=(100, 1)) + side for side in (3.0, -3.0)])

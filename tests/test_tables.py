@@ -171,3 +171,60 @@ def test_a_table_that_is_not_finished_leaves_the_old_one(tmp_path, ending):
 def test_chunks_have_at_least_one_row(tmp_path):
     with pytest.raises(ValueError, match="at least 1 row"):
         next(written(tmp_path / "t.csv", np.ones((4, 2))).chunks(rows=0))
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_of_two_writers_at_once_the_last_to_end_has_the_file_whole(tmp_path, ending):
+    path = tmp_path / f"t{ending}"
+    first, second = np.full((6, 2), 1.5), np.full((4, 2), 2.5)
+    with write_table(path, ["a", "b"]) as one:
+        one(first[:3])
+        with write_table(path, ["a", "b"]) as two:
+            two(second[:1])
+            one(first[3:])
+            two(second[1:])
+        np.testing.assert_array_equal(open_table(path).read(), second)
+    np.testing.assert_array_equal(open_table(path).read(), first)
+    assert files(tmp_path) == [path.name]
+
+
+def test_arrow_is_given_nothing_of_pythons(tmp_path, monkeypatch):
+    """Its threads let go of a callback some time after the reader is closed, and end a process that is shutting down by then."""
+    import pyarrow.csv
+
+    made = []
+    original = pyarrow.csv.ParseOptions
+
+    def options(**given):
+        made.append(given)
+        return original(**given)
+
+    monkeypatch.setattr(pyarrow.csv, "ParseOptions", options)
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n3\n")
+    with pytest.raises(TableError, match="row 2: expected 2 values, got 1: '3'"):
+        open_table(tmp_path / "t.csv").read()
+    assert made
+    assert all(isinstance(value, str) for given in made for value in given.values())
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("seed", range(8))
+def test_bytes_that_are_no_table_are_one_line_that_names_the_file(tmp_path, capfd, ending, seed):
+    content = np.random.default_rng(seed).integers(0, 256, 10 ** (1 + seed % 4), np.uint8).tobytes()
+    path = tmp_path / f"t{ending}"
+    path.write_bytes(content if seed % 2 else b"a,b\n1,2\n" + content)
+    with pytest.raises(TableError) as caught:
+        open_table(path).read()
+    text = str(caught.value)
+    assert path.name in text
+    assert text.isprintable()
+    assert len(text) < 500 + len(str(path))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_ragged_row_is_found_in_every_kind_of_text(tmp_path):
+    for ending, delimiter, pack in ((".csv", ",", bytes), (".tsv", "\t", bytes), (".csv.gz", ",", gzip.compress)):
+        rows = ["a,b", '1,"2,5"', "", "3,4", '5,"6",7']
+        (tmp_path / f"t{ending}").write_bytes(pack("\r\n".join(row.replace(",", delimiter) for row in rows).encode()))
+        with pytest.raises(TableError, match="row 3: expected 2 values, got 3"):
+            open_table(tmp_path / f"t{ending}").read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import warnings
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -104,15 +105,13 @@ class _CSV(Table):
         self.path, self.delimiter = path, delimiter
         arrow = require("pyarrow", "table")
         with self._reader() as reader:
-            schema = reader.schema
+            kinds = [(field.name, field.type) for field in reader.schema]
             if next((True for batch in reader if batch.num_rows), False) is False:
                 raise TableError(f"{path}: expected rows, got none")
-        numbers = [name for name in schema.names if _float(name) is not None]
-        if len(numbers) == len(schema) and numbers != [str(i) for i in range(len(numbers))]:
+        numbers = [name for name, _ in kinds if _float(name) is not None]
+        if len(numbers) == len(kinds) and numbers != [str(i) for i in range(len(numbers))]:
             raise TableError(f"{path}: expected column names in the first row, got the numbers {_names(numbers)}")
-        kinds = {field.name: field.type for field in schema}
-        numeric = [name for name in schema.names if name and _is_number(arrow, kinds[name])]
-        super().__init__(path, schema.names, numeric)
+        super().__init__(path, [name for name, _ in kinds], [name for name, kind in kinds if name and _is_number(arrow, kind)])
 
     @contextmanager
     def _reader(self, **convert: Any) -> Iterator[Any]:
@@ -169,11 +168,11 @@ class _Parquet(Table):
         arrow, parquet = require("pyarrow", "table"), require("pyarrow.parquet", "table")
         try:
             with parquet.ParquetFile(path) as file:
-                schema = file.schema_arrow
-        except (arrow.ArrowException, OSError) as error:
+                kinds = [(field.name, field.type) for field in file.schema_arrow]
+        except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
             raise TableError(f"{path}: not a Parquet file: {_line(error)}") from error
-        self.kinds = {field.name: field.type for field in schema}
-        super().__init__(path, schema.names, [field.name for field in schema if _is_number(arrow, field.type)])
+        self.kinds = dict(kinds)
+        super().__init__(path, [name for name, _ in kinds], [name for name, kind in kinds if _is_number(arrow, kind)])
 
     def _batches(self, columns: tuple[str, ...], rows: int) -> Iterator[Array]:
         arrow, parquet = require("pyarrow", "table"), require("pyarrow.parquet", "table")
@@ -207,8 +206,10 @@ class _NPY(Table):
     @staticmethod
     def _open(path: Path) -> Array:
         try:
-            return np.lib.format.open_memmap(path, mode="r")
-        except (ValueError, OSError, EOFError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return np.lib.format.open_memmap(path, mode="r")
+        except Exception as error:  # NumPy reads the header as Python's own text, of which anything may come
             raise TableError(f"{path}: not an array that can be read: {_line(error)}") from error
 
     def _batches(self, columns: tuple[str, ...], rows: int) -> Iterator[Array]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from pushforward.core import Shape
+from pushforward.fields import Named
 from pushforward.parameters import Mask, Net
-from pushforward.spec import PlanError
 
 SOME: Shape = (1,)
 """The shape of a context whose length the user's network knows."""
@@ -29,14 +29,10 @@ class _Given(Net):
         free: How many parameters, the first ones, are free and not the network's.
     """
 
-    net: Callable[..., Any]
+    net: Annotated[Callable[..., Any], Named("to be a network that is called for the parameters")]
     order: Sequence[int] | None = None
     rows: int = 0
     free: int = 0
-
-    def check(self) -> None:
-        if not callable(self.net):
-            raise PlanError(f"expected a network that is called for the parameters, got {self.net!r}")
 
     def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
         return GivenNet(self, outputs, start)

@@ -286,7 +286,7 @@ EXPORT int pushforward_perceptron(const Net *given, Int bytes) {
   if (refusal) return refusal;
   Net net;
   memcpy(&net, given, (size_t)bytes); /* there is no more of it */
-  const Int size = net.is_double ? sizeof(double) : sizeof(float), parts = net.rows / net.group + (net.rows % net.group > 0);
+  const Int size = net.is_double ? sizeof(double) : sizeof(float), parts = net.rows ? (net.rows - 1) / net.group + 1 : 1;
   Int weights = 0, ranges = 0, space = 2 * (net.inputs + net.contexts) + 4, sums = 0;
   net.part = 0;
   for (Int l = 0; l <= net.layers; l++) {
