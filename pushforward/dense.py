@@ -83,7 +83,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return ``x W' + b``, for a row alone within roundings of what it is in a batch."""
     x = x.to(weight.dtype)
     rows = math.prod(x.shape[:-1])
-    if 0 < rows < FEW_ROWS:
+    if 0 < rows < FEW_ROWS and x.shape[-1]:  # torch 2.5 pads nothing that has no columns
         padded = F.pad(x.reshape(rows, x.shape[-1]), (0, 0, 0, FEW_ROWS - rows))
         return F.linear(padded, weight, bias)[:rows].reshape((*x.shape[:-1], weight.shape[0]))
     return F.linear(x, weight, bias)

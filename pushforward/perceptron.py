@@ -264,10 +264,13 @@ def _plain(module: Any, kind: type[nn.Module]) -> bool:
     )
 
 
+GLOBAL_HOOKS = ("_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks", "_global_backward_pre_hooks")
+"""Where torch keeps the hooks of all modules, in each version from 2.5 on; it has no public name for the question whether there are any."""
+
+
 def _hooks_of_all() -> bool:
-    """Tell whether hooks of all modules are set, or may be: torch has no public name for the question."""
-    asked = getattr(nn.modules.module, "_has_any_global_hook", None)
-    return asked is None or bool(asked())
+    """Tell whether hooks of all modules are set, or may be, where torch does not say."""
+    return any(getattr(nn.modules.module, name, True) for name in GLOBAL_HOOKS)
 
 
 def _tensors(net: Perceptron) -> list[Layer] | None:
