@@ -636,20 +636,28 @@ def started(value, *command):
     return subprocess.run([sys.executable, "-W", "error", "-c", *command], env=environment, capture_output=True, text=True, check=False)
 
 
-def test_each_instruction_set_says_so_and_computes_the_same(tmp_path):
+def test_each_choice_says_so_and_computes_the_same(tmp_path, monkeypatch):
     results, lines = {}, {}
-    for value in ("0", "1", "", *THERE):
+    for value in ("0", "1", *THERE):
         file = tmp_path / f"of-{value}.pt"
         run = started(value, RUN, str(file))
         assert run.returncode == 0, run.stderr
         lines[value] = next(line.split(maxsplit=1)[1] for line in run.stdout.splitlines() if line.startswith("kernels"))
         results[value] = torch.load(file)
+    assert lines["0"] == f"off, since {SWITCH} is 0"
+    assert lines["1"] == LIBRARY.state.split(", since")[0] or os.environ.get(SWITCH)
     for value in THERE:
         assert re.fullmatch(rf"compiled, (NEON|{value}), since {SWITCH} is {value}", lines[value], re.IGNORECASE)
         for off, on in zip(results["0"], results[value], strict=True):
+            assert off.shape == on.shape
             assert (off - on).abs().max() <= 1e-5 * (1 + on.abs().max())
     # The best is taken where none is asked for, and each is the code that it says: the same bits as when it is.
-    assert lines[""] == lines["1"] == lines[THERE[-1]].split(", since")[0]
+    assert lines["1"] == lines[THERE[-1]].split(", since")[0]
+    for none in (None, ""):
+        monkeypatch.delenv(SWITCH) if none is None and SWITCH in os.environ else monkeypatch.setenv(SWITCH, "")
+        assert library.load(Path(library.__file__).parent).state == lines["1"]
+    monkeypatch.undo()
+    library.load(Path(library.__file__).parent)  # the same library once more: what it is asked for last is what it takes
     assert all(map(torch.equal, results["1"], results[THERE[-1]]))
     if len(THERE) > 1:
         assert not all(map(torch.equal, results[THERE[0]], results[THERE[-1]]))
@@ -686,20 +694,6 @@ def test_a_set_that_the_processor_lacks_or_that_is_not_built_is_an_error(tmp_pat
     monkeypatch.setenv(SWITCH, "baseline")
     monkeypatch.setattr(library, "_openmp", lambda: None)
     assert library.load(tmp_path).state.endswith(f", since {SWITCH} is baseline")
-
-
-def test_switched_off_it_says_so_and_computes_the_same(tmp_path):
-    results = {}
-    for value in ("0", "1"):
-        file = tmp_path / f"{value}.pt"
-        run = started(value, RUN, str(file))
-        assert run.returncode == 0, run.stderr
-        line = next(line for line in run.stdout.splitlines() if line.startswith("kernels"))
-        assert line.split(maxsplit=1)[1] == (f"off, since {SWITCH} is 0" if value == "0" else LIBRARY.state.split(", since")[0])
-        results[value] = torch.load(file)
-    for off, on in zip(results["0"], results["1"], strict=True):
-        assert off.shape == on.shape
-        assert (off - on).abs().max() <= 1e-5 * (1 + on.abs().max())
 
 
 def test_without_a_library_it_says_why(tmp_path, monkeypatch):

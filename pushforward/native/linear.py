@@ -51,21 +51,23 @@ def linear_gradient(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, bound: 
 
 def _check(x: Tensor, theta: Tensor, bound: float, bias: bool, *cotangents: Tensor) -> None:
     """Raise `ValueError` unless all that the compiled code gets fits together."""
-    shape = x.shape
-    if not shape or not shape[-1]:
-        raise ValueError(f"linear: expected rows of shape (*batch, size), got {tuple(shape)}")
-    count = shape[-1] * (shape[-1] + bool(bias))
-    if theta.shape != (count,):
-        raise ValueError(f"linear: expected parameters of shape ({count},) for rows of {shape[-1]}, got {tuple(theta.shape)}")
+    shape, dtype = x.shape, x.dtype
+    size = shape[-1] if shape else 0
+    count = size * (size + bool(bias))
+    if not size or theta.shape != (count,):
+        raise ValueError(
+            f"linear: expected rows (*batch, size) and parameters ({count},), got shapes {tuple(shape)} and {tuple(theta.shape)}"
+        )
     if not 0 < bound < math.inf:
         raise ValueError(f"linear: expected bound > 0, got {bound}")
     if cotangents and (cotangents[0].shape != shape or cotangents[1].shape != shape[:-1]):
         got = " and ".join(str(tuple(t.shape)) for t in cotangents)
         raise ValueError(f"linear: expected cotangents of shapes {tuple(shape)} and {tuple(shape[:-1])}, got {got}")
-    given, dtype = (x, theta, *cotangents), x.dtype
-    if dtype not in DOUBLE or not (all(t.is_cpu and t.dtype is dtype for t in given) or all(t.is_meta and t.dtype is dtype for t in given)):
-        got = ", ".join(f"{t.dtype} on {t.device}" for t in given)
-        raise ValueError(f"linear: expected tensors on the CPU, all float32 or all float64, got {got}")
+    for t in (theta, *cotangents):
+        if dtype not in DOUBLE or t.dtype is not dtype or not ((x.is_cpu and t.is_cpu) or (x.is_meta and t.is_meta)):
+            raise ValueError(
+                f"linear: expected tensors on the CPU, all float32 or all float64, got {dtype} on {x.device} and {t.dtype} on {t.device}"
+            )
 
 
 def _run(

@@ -51,7 +51,9 @@ def build(name: str, flags: list[str], fault: tuple[str, str, str] | None = None
 
 def preloaded() -> dict[str, str]:
     """Return the environment of a Python that has AddressSanitizer from its start."""
-    runtime = subprocess.run([CC, "-print-file-name=libasan.so"], check=True, capture_output=True, text=True).stdout.strip()
+    # That of C++ too, since AddressSanitizer looks for what throws exceptions when it starts, before torch brings it.
+    names = [[CC, f"-print-file-name={name}"] for name in ("libasan.so", "libstdc++.so.6")]
+    runtime = " ".join(subprocess.run(name, check=True, capture_output=True, text=True).stdout.strip() for name in names)
     path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
     return {**os.environ, **OPTIONS, "LD_PRELOAD": runtime, "PYTHONPATH": path, "PYTHONMALLOC": "malloc"}
 
