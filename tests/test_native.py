@@ -643,7 +643,7 @@ def test_each_instruction_set_says_so_and_computes_the_same(tmp_path):
         run = started(value, RUN, str(file))
         assert run.returncode == 0, run.stderr
         lines[value] = next(line.split(maxsplit=1)[1] for line in run.stdout.splitlines() if line.startswith("kernels"))
-        results[value] = torch.load(file)
+        results[value] = torch.load(file, weights_only=True)
     for value in THERE:
         assert re.fullmatch(rf"compiled, (NEON|{value}), since {SWITCH} is {value}", lines[value], re.IGNORECASE)
         for off, on in zip(results["0"], results[value], strict=True):
@@ -696,7 +696,7 @@ def test_switched_off_it_says_so_and_computes_the_same(tmp_path):
         assert run.returncode == 0, run.stderr
         line = next(line for line in run.stdout.splitlines() if line.startswith("kernels"))
         assert line.split(maxsplit=1)[1] == (f"off, since {SWITCH} is 0" if value == "0" else LIBRARY.state.split(", since")[0])
-        results[value] = torch.load(file)
+        results[value] = torch.load(file, weights_only=True)
     for off, on in zip(results["0"], results["1"], strict=True):
         assert off.shape == on.shape
         assert (off - on).abs().max() <= 1e-5 * (1 + on.abs().max())
