@@ -411,5 +411,5 @@ def test_columns_that_are_not_those_of_the_weights_end_in_an_error(layer, x, c, 
 
 def test_a_net_refuses_columns_that_it_has_no_weights_for():
     for columns in (1, 4, 30):
-        with pytest.raises(ValueError, match=rf"expected inputs of shape \(5, 2\), got \(5, {columns}\)"):
+        with pytest.raises(ValueError, match=rf"\(.*2\), got \(5, {columns}\)"):
             bij.MLP().build(2, 6)(torch.randn(5, columns), None)

@@ -144,7 +144,7 @@ def test_steps_of_another_number_of_features_are_refused(plan, features):
     layers = plan.build(4), plan.replace(solve="jacobi").build(4)
     turned = bij.InverseAutoregressive(bij.Affine(), net=NET).build(4)
     for call in (*(layer.forward for layer in layers), turned.inverse):
-        with pytest.raises(ValueError, match=rf"expected values of shape \(\*batch, 4\), got \(3, {features}\)"):
+        with pytest.raises(ValueError, match=rf"expected [xy] of shape \(\*batch, 4\), got \(3, {features}\)"):
             call(torch.zeros(3, features))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from pushforward.native.library import BLOCK, DOUBLE, MATRIX, block, call, matrix, threads, transformed
+from pushforward.native.library import BLOCK, DOUBLE, MATRIX, as_rows, block, call, matrix, threads, transformed
 
 AFFINE, QUADRATIC_SPLINE, LINEAR_SPLINE = range(3)
 MAX_BINS = 1024
@@ -56,17 +56,6 @@ def elementwise(x: Tensor, theta: Tensor, code: Code, inverse: bool) -> tuple[Te
     if torch.is_grad_enabled() and (x.requires_grad or theta.requires_grad):
         return _Eager.apply(x, theta, *code, inverse)  # type: ignore[no-any-return,no-untyped-call]
     return _forward(x, theta, *code, inverse)
-
-
-def as_rows(tensor: Tensor, width: int) -> Tensor:
-    """Return a tensor as rows whose last axis is contiguous."""
-    flat = tensor if tensor.dim() == 2 else tensor.reshape(-1, width)
-    if flat.is_contiguous() and not flat.is_neg():
-        return flat
-    if flat.is_neg():  # a view of a complex conjugate, whose memory has the other sign
-        flat = flat.resolve_neg()
-    # A row stride of zero means parameters that all rows share, and only that.
-    return flat if (flat.stride(1) == 1 or width == 1) and (flat.stride(0) or len(flat) < 2) else flat.contiguous()
 
 
 def parameters_of(kind: int, bins: int) -> int:

@@ -105,8 +105,9 @@ def usable(*tensors: Tensor | None) -> bool:
         # torch.jit.trace records operators alone: what the kernels write it would replay as memory that nobody filled.
         and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
         and dtype in DOUBLE
-        # A view of a complex conjugate has the other sign in memory.
-        and all(t.dtype is dtype and (t.is_cpu or (t.is_meta and AS_ON_CPU.get())) and not t.is_neg() for t in given)
+        and all(t.dtype is dtype and (t.is_cpu or (t.is_meta and AS_ON_CPU.get())) for t in given)
+        # A view of a complex conjugate has the other sign in memory. Operators, which the compiler calls, see to it themselves.
+        and (torch.compiler.is_compiling() or not any(t.is_neg() for t in given))
     )
 
 
@@ -135,6 +136,17 @@ def call(function: str, job: bytes) -> None:
         words = ctypes.create_string_buffer(256)
         LIBRARY.handle.pushforward_explain(refusal, words, len(words))  # type: ignore[union-attr]
         raise ValueError(f"{function}: {words.value.decode()}")
+
+
+def as_rows(tensor: Tensor, width: int) -> Tensor:
+    """Return a tensor as rows whose last axis is contiguous."""
+    flat = tensor if tensor.dim() == 2 else tensor.reshape(-1, width)
+    if flat.is_contiguous() and not flat.is_neg():
+        return flat
+    if flat.is_neg():  # a view of a complex conjugate, whose memory has the other sign
+        flat = flat.resolve_neg()
+    # A row stride of zero means parameters that all rows share, and only that.
+    return flat if (flat.stride(1) == 1 or width == 1) and (flat.stride(0) or len(flat) < 2) else flat.contiguous()
 
 
 # What the library is told of a tensor: where it begins and how many numbers there are from there; of rows that may lie apart also how far.

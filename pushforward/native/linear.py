@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from pushforward.native.elementwise import JOB, as_rows
-from pushforward.native.library import DOUBLE, block, call, matrix, threads, transformed, usable
+from pushforward.native.elementwise import JOB
+from pushforward.native.library import DOUBLE, as_rows, block, call, matrix, threads, transformed, usable
 
 MAX_WIDTH = 48
 """Beyond it the matrices leave the fast caches, and the products of BLAS, which takes them in blocks, are quicker."""

@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from pushforward import numerics
-from pushforward.native.elementwise import as_rows
-from pushforward.native.library import BLOCK, MATRIX, block, call, matrix, threads, usable
+from pushforward.native.library import BLOCK, MATRIX, as_rows, block, call, matrix, threads, usable
 from pushforward.native.sweep import ACTIVATIONS, MAX_LAYERS
 from pushforward.native.sweep import activation as function_of
 
@@ -118,9 +117,10 @@ def _check(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Ten
             or (bias is not None and bias.shape != (outputs,))
         ):
             got = [None if t is None else tuple(t.shape) for t in (weight, mask, more, bias)]
-            raise ValueError(f"perceptron: layer {index}: expected weights of {taken} inputs, and mask and bias to match, got {got}")
+            raise ValueError(f"perceptron: layer {index}: expected weights of {taken} inputs, and mask and bias to match, got {came}")
         widths.append(outputs)
-    count = len(x) if x is not None else 0 if c is None else len(c)
+    given = x.shape if x is not None else () if c is None else c.shape
+    count = given[0] if given else 0
     for name, rows, width in (("inputs", x, inputs), ("contexts", c, contexts)):
         if (rows is None) != (width == 0) or (rows is not None and rows.shape != (count, width)):
             came = None if rows is None else tuple(rows.shape)

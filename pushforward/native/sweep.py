@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from pushforward import numerics
-from pushforward.native.elementwise import Code, as_rows, parameters_of
-from pushforward.native.library import BLOCK, MATRIX, block, call, matrix, threads
+from pushforward.native.elementwise import Code, parameters_of
+from pushforward.native.library import BLOCK, MATRIX, as_rows, block, call, matrix, threads
 
 MAX_LAYERS = 32
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "tanh", "sigmoid")
@@ -113,7 +113,7 @@ def _check(code: Code, program: Program, values: Tensor, shift: Tensor | None, w
     widths: list[int] = []
     for index, (source, weight, bias) in enumerate(zip(program.sources, weights[::2], weights[1::2], strict=True)):
         taken = sites if source < 0 else widths[source]
-        outputs = weight.shape[0] if index < len(program.skips) else sites * parameters_of(code.kind, code.bins)
+        outputs = weight.shape[:1].numel() if index < len(program.skips) else sites * parameters_of(code.kind, code.bins)
         if weight.shape != (outputs, taken) or bias.shape != (outputs,):
             raise ValueError(
                 f"sweep: layer {index}: expected weight and bias of shapes {(outputs, taken)} and {(outputs,)}, "

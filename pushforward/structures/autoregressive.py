@@ -169,10 +169,6 @@ class AutoregressiveModule(TransformModule):
         return y.to(x.dtype), ladj
 
     def _sequential(self, inverse: bool, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        # No product of matrices would find it out, and the compiled steps go by the number of sites that they know.
-        if x.shape[-self.rank :] != self.event_shape:
-            wanted = ", ".join(["*batch", *map(str, self.event_shape)])
-            raise ValueError(f"{self.plan!r}: expected values of shape ({wanted}), got {tuple(x.shape)}")
         context = flat_context(context, self.context_shape)
         flat = numerics.working(x if self.rank == 1 else x.flatten(x.dim() - self.rank))
         if context is not None:
