@@ -116,7 +116,7 @@ def _check(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Ten
             or (mask is not None and mask.shape != own)
             or (bias is not None and bias.shape != (outputs,))
         ):
-            got = [None if t is None else tuple(t.shape) for t in (weight, mask, more, bias)]
+            came = [None if t is None else tuple(t.shape) for t in (weight, mask, more, bias)]
             raise ValueError(f"perceptron: layer {index}: expected weights of {taken} inputs, and mask and bias to match, got {came}")
         widths.append(outputs)
     given = x.shape if x is not None else () if c is None else c.shape
