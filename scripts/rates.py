@@ -13,6 +13,7 @@ in standard deviations over the starts. Below 4, another start may fail. Where m
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import re
@@ -34,23 +35,35 @@ TESTS = [
     "tests/test_demo.py::test_the_demo_made_small",
 ]
 PAGES = ["tests/test_docs.py::test_code_runs_and_prints_what_the_page_says"]
-NUMBER = r"-?(?:\d+\.?\d*(?:e[+-]?\d+)?|inf)"
-COMPARED = re.compile(rf"^(?:assert )?(?:tensor\()?({NUMBER})\)? (<=|<|>=|>|==) (?:tensor\()?({NUMBER})\)?(?: ± ({NUMBER}))?$")
+WRAPPED = re.compile(r"(?:np\.float\d+|tensor)\(([-+.\de]+|inf|nan)(?:, [^()]*)?\)")
+TERMS = (ast.Expression, ast.Compare, ast.BinOp, ast.UnaryOp, ast.Constant, ast.operator, ast.unaryop, ast.cmpop)
 
 
 def margin(explanation: str) -> float | None:
-    """Return how far the figure of a comparison is on the right side, or None where it does not compare two numbers.
+    """Return how far the figure of a comparison is on the right side, or None where it does not compare numbers.
 
-    >>> margin("1.5 <= 1.65"), margin("3.0 > 1.0"), margin("1.46 == 1.45 ± 0.03")
-    (0.15, 2.0, 0.02)
+    >>> margin("1.5 <= 1.65"), margin("np.float64(0.5) < (0.5 + 0.05)"), margin("1.46 == 1.45 ± 0.03"), margin("'a' == 'a'")
+    (0.15, 0.05, 0.02, None)
     """
-    found = COMPARED.match(explanation.split("\n")[0].strip())
-    if found is None:
+    line = WRAPPED.sub(r"\1", explanation.split("\n")[0].strip().removeprefix("assert "))
+    text, _, within = line.partition(" ± ")
+    try:
+        tree = ast.parse(text, mode="eval")
+        if not isinstance(tree.body, ast.Compare) or not all(isinstance(node, TERMS) for node in ast.walk(tree)):
+            return None
+        values = [float(eval(ast.unparse(side))) for side in (tree.body.left, *tree.body.comparators)]
+        allowed = float(within) if within else None
+    except (SyntaxError, TypeError, ValueError):
         return None
-    left, right = float(found[1]), float(found[3])
-    if found[2] == "==":
-        return None if found[4] is None else round(float(found[4]) - abs(left - right), 12)
-    return round(right - left if found[2] in ("<", "<=") else left - right, 12)
+    found = []
+    for left, sign, right in zip(values, tree.body.ops, values[1:], strict=False):
+        if isinstance(sign, (ast.Lt, ast.LtE)):
+            found.append(right - left)
+        elif isinstance(sign, (ast.Gt, ast.GtE)):
+            found.append(left - right)
+        elif allowed is not None:
+            found.append(allowed - abs(left - right))
+    return round(min(found), 12) if found else None
 
 
 class Recorder:

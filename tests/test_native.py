@@ -643,7 +643,7 @@ def test_each_choice_says_so_and_computes_the_same(tmp_path, monkeypatch):
         run = started(value, RUN, str(file))
         assert run.returncode == 0, run.stderr
         lines[value] = next(line.split(maxsplit=1)[1] for line in run.stdout.splitlines() if line.startswith("kernels"))
-        results[value] = torch.load(file)
+        results[value] = torch.load(file, weights_only=True)
     assert lines["0"] == f"off, since {SWITCH} is 0"
     assert lines["1"] == LIBRARY.state.split(", since")[0] or os.environ.get(SWITCH)
     for value in THERE:

@@ -78,7 +78,7 @@ as_told()
 torch.set_num_threads({torch.get_num_threads()})
 for i in range({len(flows)}):
     flow = pushforward.load({str(tmp_path)!r} + f"/{{i}}.safetensors")
-    x, c, wanted = torch.load({str(tmp_path)!r} + f"/{{i}}.pt")
+    x, c, wanted = torch.load({str(tmp_path)!r} + f"/{{i}}.pt", weights_only=True)
     assert torch.equal(flow.log_prob(x, c), wanted)
     assert "Raw" in str(flow.describe())
 """

@@ -147,7 +147,7 @@ def test_saved_and_loaded_without_flowtorch(tmp_path):
     code = (
         "import sys, torch, pushforward, pushforward.contrib.conversion\n"
         "from tests.other_processor import as_told; as_told()\n"
-        "y, expected = torch.load(sys.argv[2])\n"
+        "y, expected = torch.load(sys.argv[2], weights_only=True)\n"
         "assert torch.equal(pushforward.load(sys.argv[1]).log_prob(y), expected)\n"
         "assert 'flowtorch' not in sys.modules\n"
     )

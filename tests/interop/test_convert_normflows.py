@@ -156,7 +156,7 @@ def test_a_trained_model_in_its_own_words(tmp_path):
     code = (
         "import sys, torch, pushforward, pushforward.contrib.conversion\n"
         "from tests.other_processor import as_told; as_told()\n"
-        "x, expected = torch.load(sys.argv[2])\n"
+        "x, expected = torch.load(sys.argv[2], weights_only=True)\n"
         "assert torch.equal(pushforward.load(sys.argv[1]).log_prob(x), expected)\n"
         "assert 'normflows' not in sys.modules\n"
     )
