@@ -131,6 +131,8 @@ def conditional():
         (conditional, (rows(), rows(200, 1) * 0), {}, "got context with 1 constant"),
         (maf, (rows().astype(float) + 1e7,), {}, "large offset.*column 0, column 1"),
         (maf, (rows().astype(float) * 1e200,), {}, "too large"),
+        (lambda: maf().double(), (rows().astype(float) * 1e200,), {}, "spread has a square.*column 0, column 1"),
+        (lambda: maf().double(), (rows().astype(float) * 1e-200,), {}, "spread has a square.*other units"),
         (maf, (rows(),), {"weights": -np.ones(200)}, "weights of at least 0"),
         (maf, (rows(),), {"weights": np.ones(3)}, "as many rows of weights"),
         (maf, (rows(),), {"weights": np.zeros(200)}, "a weight above 0"),

@@ -1,5 +1,6 @@
 """Signals and streams: a command that is ended from outside leaves whole files, one line and an exit code, and no handler behind."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -38,7 +39,11 @@ def names(folder):
 def at_epoch(epoch, action, monkeypatch):
     """Do something after an epoch of the command's fit."""
     original = pf.fit
-    monkeypatch.setattr(pf, "fit", lambda *a, **k: original(*a, **k, callback=lambda h: action() if len(h.train) == epoch else None))
+
+    def fit(*given, callback, **options):
+        return original(*given, **options, callback=lambda h: (action() if len(h.train) == epoch else None) or callback(h))
+
+    monkeypatch.setattr(pf, "fit", fit)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -48,6 +53,19 @@ def test_a_signal_ends_a_fit_with_the_best_model(folder, monkeypatch, capsys, nu
     assert main(FIT) == 128 + number
     assert [signal.getsignal(one) for one in NUMBERS] == before
     assert names(folder) == ["m", "old", "t.csv"]
+    assert pf.load("m").columns == ("a", "b")
+    assert capsys.readouterr().err == "pushforward: error: interrupted\n"
+
+
+def test_a_signal_whose_exception_is_lost_ends_a_fit_after_the_epoch(folder, monkeypatch, capsys):
+    """C code takes any exception for a missing attribute here and there, and goes on."""
+
+    def lost():
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    at_epoch(4, lost, monkeypatch)
+    assert main([*FIT, "--epochs", "100000", "--patience", "100000"]) == 143
     assert pf.load("m").columns == ("a", "b")
     assert capsys.readouterr().err == "pushforward: error: interrupted\n"
 

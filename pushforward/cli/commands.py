@@ -33,6 +33,7 @@ from pushforward.cli.arguments import (
     some_rows,
     split,
 )  # fmt: skip
+from pushforward.cli.signals import Signals
 from pushforward.draws import Drawing
 from pushforward.flows import IAF, MAF, NICE, NSF, RealNVP
 from pushforward.io import replacing
@@ -136,20 +137,23 @@ def fit(
     model.columns, model.context_columns = names, given or None
     told = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation, "patience": patience}
     options: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
-    history = pushforward.fit(model, x, c, seed=seed, progress=not quiet, **options)
-    if history.interrupted and not history.best_epoch:
+    signals: Signals = running.obj
+    history = pushforward.fit(model, x, c, seed=seed, progress=not quiet, callback=lambda _: signals.came, **options)
+    ended = history.interrupted or signals.came
+    if ended and not history.best_epoch:
         raise KeyboardInterrupt
-    with running.obj.waiting():
+    with signals.waiting():
         model.save(output)
     if not quiet:
         what, epoch = "held-out" if history.monitored == "validation" else "training", history.best_epoch
         say(f"{what} log-density {-history.best_loss:.4f} nats a row after epoch {epoch} of {len(history.train)}; wrote {output}")
-    if history.interrupted:
+    if ended:
         raise KeyboardInterrupt
 
 
 @app.command()
 def sample(
+    running: typer.Context,
     model: ModelFile,
     n: Annotated[int, typer.Option("-n", min=1, help="Rows to draw; of a context table, for each of its rows.")],
     output: Output = None,
@@ -178,12 +182,13 @@ def sample(
         for rows in contexts:
             for start in range(0, len(rows) * n, ROWS):
                 context = rows[np.arange(start, min(start + ROWS, len(rows) * n)) // n]
+                running.obj.check()
                 append(np.hstack([context, _sample(flow, context, generator)]))
                 bar.update(len(context))
 
 
 @app.command()
-def score(model: ModelFile, table: TableFile, output: Output = None) -> None:
+def score(running: typer.Context, model: ModelFile, table: TableFile, output: Output = None) -> None:
     """Score the rows of a table. Writes log-densities in nats, in order; nan for a row with a missing value."""
     check_output(output, [model, table])
     flow, opened = pushforward.load(model), open_table(table)
@@ -191,6 +196,7 @@ def score(model: ModelFile, table: TableFile, output: Output = None) -> None:
     scores = [0.0, 0.0, 0.0]  # rows, rows with a score, sum of scores
     with write_table(output, ["log_prob"], dtype_of(flow)) as append, tqdm(unit=" rows", disable=output is None or None) as bar:
         for rows in opened.chunks(names + conditions):
+            running.obj.check()
             x = torch.as_tensor(rows, dtype=flow.dtype)
             with torch.no_grad():
                 result = flow.log_prob(x[:, : len(names)], x[:, len(names) :] if conditions else None).numpy()

@@ -19,10 +19,12 @@ class Signals:
 
     Attributes:
         number: The last of them that came; that of Ctrl-C if none did.
+        came: Whether one came. An exception is lost where it meets C code that takes any for a missing attribute, so long work asks.
     """
 
     def __init__(self) -> None:
         self.number = int(signal.SIGINT)
+        self.came = False
         self._before: dict[int, Any] = {}
         self._waiting = False
 
@@ -41,8 +43,13 @@ class Signals:
             signal.signal(number, before)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
-        self.number = number
+        self.number, self.came = number, True
         if not self._waiting:
+            raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if a signal came."""
+        if self.came:
             raise KeyboardInterrupt
 
     @contextmanager

@@ -64,6 +64,12 @@ def check_spread(rows: Rows, dtype: torch.dtype) -> None:
                 f"fit: expected columns that vary, got {what} with {len(constant)} constant in {dtype} over the {len(rows)} rows to train "
                 f"on: {named}; leave them out"
             )
+        spread = flat.double().std(0, correction=0)
+        if lost := (~torch.isfinite(spread) | (spread == 0)).nonzero().squeeze(-1).tolist():
+            raise ValueError(
+                f"fit: expected {what} whose spread has a square among the numbers of torch.float64, got too small or too large a one in "
+                f"{', '.join(map(site, lost[:5]))}; give them in other units"
+            )
         coarse = [i for i, column in enumerate(_some(flat).double().T) if _blurred(column, torch.finfo(dtype).eps)]
         if coarse:
             named = ", ".join(map(site, coarse[:5]))
