@@ -218,7 +218,7 @@ def test_named_flows_take_any_net(net):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: bij.MLP(()), r"MLP: expected widths to be a list of .*positive whole numbers, got \(\)"),
+        (lambda: bij.MLP(()), r"MLP: expected widths to be a list of .*positive whole numbers, not an empty one, got \(\)"),
         (lambda: bij.MLP((8, 0)), r"MLP: expected widths to be a list of .*positive whole numbers, got \(8, 0\)"),
         (lambda: bij.MLP((8.5,)), r"MLP: expected widths to be a list of .*positive whole numbers, got \(8.5,\)"),
         (lambda: bij.MLP(64), "MLP: expected widths to be a list of .*positive whole numbers, got 64"),

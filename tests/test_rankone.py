@@ -235,7 +235,7 @@ def test_the_inverse_has_implicit_gradients(plan):
         (lambda: Sylvester(reflections=1.5), "Sylvester: expected reflections to be a whole number of at least 1, got 1.5"),
         (lambda: Sylvester(rank=4).build(3), "expected rank to be at most 3, the length of the vectors, got 4"),
         (lambda: Residual(()), "Residual: expected widths to be a list of positive whole numbers"),
-        (lambda: Residual(coefficient=1.0), r"Residual: expected coefficient in \(0, 1\), got 1.0"),
+        (lambda: Residual(coefficient=1.0), "Residual: expected coefficient in (0, 1), got 1.0"),
         (lambda: Residual(activation="relu"), "Residual: expected activation to be one of"),
         (lambda: BlockAutoregressive((0,)), "BlockAutoregressive: expected factors to be a list of positive whole numbers"),
         (lambda: BlockAutoregressive(activation="relu"), "BlockAutoregressive: expected activation to be 'tanh', "),
