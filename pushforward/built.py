@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from torch import Tensor, nn
@@ -70,7 +71,10 @@ class BuiltModule(Planned):
         doors.check_context(self, context, self.context_shape, dtype, device)
         if context is None or not self._units:
             return context  # type: ignore[no-any-return]
-        inner: Tensor = self._units[0].pull(context)[0]
+        (units,) = self._units
+        if units.loc.device != context.device:  # this module has been moved without its flow
+            units = copy.deepcopy(units).to(context.device)
+        inner: Tensor = units.pull(context)[0]
         return inner
 
     def extra_repr(self) -> str:

@@ -19,6 +19,9 @@ from pushforward.kernels.constrained import Constrained
 from pushforward.kernels.fixed import Tanh
 from pushforward.spec import PlanError
 
+# Made once: the compiler does not trace the making of a plan.
+TANH = Tanh()
+
 
 def _side(length: int, offset: int, name: str) -> int:
     """Return the side of the matrix whose lower triangle, without its last diagonals if ``offset`` < 0, has so many entries."""
@@ -137,7 +140,7 @@ class CorrCholesky(Constrained):
         return (shape[0] * (shape[0] - 1) // 2,)
 
     def forward(self, x: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
-        angle, log_slope = Tanh().forward(_fill(x, shape[0], -1))
+        angle, log_slope = TANH.forward(_fill(x, shape[0], -1))
         # log sech is half the log of tanh's slope; zeros on and above the diagonal add nothing.
         log_left = F.pad(torch.cumsum(0.5 * log_slope, -1)[..., :-1], (1, 0))
         smallest = math.log(torch.finfo(x.dtype).tiny) / 2

@@ -36,6 +36,8 @@ class _Mixture(Monotone):
         return share, soft_clamp(shifts, self.shift_bound), soft_clamp(scales, SCALE_BOUND)
 
 
+# Made once: the compiler does not trace the making of a plan.
+AFFINE = Affine()
 START = 0.3
 WEIGHT_BOUND = 3.0
 SCALE_BOUND = 2.0
@@ -83,7 +85,7 @@ class LogisticMixture(_Mixture):
         y, slope = MEANS["sigmoid"][0](scale * x.unsqueeze(-2) + shift, scale, share)
         if not affine:
             return y, torch.log(slope)
-        y, ladj = Affine().forward(y, *affine)
+        y, ladj = AFFINE.forward(y, *affine)
         return y, torch.log(slope) + ladj
 
 

@@ -17,6 +17,8 @@ from pushforward.numerics import finer, soft_clamp
 
 # Below this size a power is replaced by its chord: at zero its slope is 0 or infinite.
 CORE = 1e-6
+# Made once: the compiler does not trace the making of a plan.
+TANH = Tanh()
 
 
 def _largest_log(x: Tensor) -> float:
@@ -185,7 +187,7 @@ class LogTanh(Kernel):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         z, (height, rate) = finer(x), self._tail()
-        inner, log_slope = Tanh().forward(torch.clamp(z, -self.cut, self.cut))
+        inner, log_slope = TANH.forward(torch.clamp(z, -self.cut, self.cut))
         log_ratio = torch.log(torch.clamp(torch.abs(z), min=self.cut) / self.cut)
         outer = torch.abs(z) > self.cut
         y = torch.where(outer, torch.sign(z) * (height + rate * log_ratio), inner)
@@ -194,7 +196,7 @@ class LogTanh(Kernel):
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         z, (height, rate) = finer(y), self._tail()
         outer = torch.abs(z) > height
-        inner, log_slope = Tanh().inverse(torch.clamp(z, -height, height))
+        inner, log_slope = TANH.inverse(torch.clamp(z, -height, height))
         log_ratio = torch.clamp(torch.abs(z) - height, min=0) / rate
         far = self.cut * torch.exp(torch.clamp(log_ratio, max=_largest_log(y) - max(math.log(self.cut), 0)))
         x = torch.where(outer, torch.sign(z) * far, inner)

@@ -102,7 +102,8 @@ def doubt(flow: Flow, value: Tensor, context: Tensor | None = None) -> Tensor:
     tensor([ True, False])
     """
     y = value.detach().requires_grad_()
-    slope = torch.autograd.grad(flow.log_prob(y, context).sum(), y)[0].detach().abs()
+    # Beside it stands zero, so that a density which is the same everywhere has a gradient, too.
+    slope = torch.autograd.grad(flow.log_prob(y, context).sum() + 0 * y.sum(), y)[0].detach().abs()
     ends = [abs(end) for end in supports.bounds(flow.support) or () if math.isfinite(end)]
     size = torch.clamp(y.detach().abs(), min=max(1.0, *ends, 1.0))
     eps = torch.finfo(value.dtype).eps
