@@ -18,7 +18,7 @@ import pushforward
 from pushforward.__main__ import main
 from pushforward.tables import open_table, write_table
 
-SHORT = 40
+SHORT = 20
 
 VALUES = [
     "0",

@@ -17,7 +17,7 @@ import pushforward
 from pushforward.bases import StandardNormal, StudentT
 from pushforward.bijectors import Affine, Exp, Sigmoid, Spline
 
-SHORT = 40
+SHORT = 30
 NUMBERS = (0, 1, 2, -1, 0.1, 1.5, math.nan, math.inf, 1e-300, 1e300, 2**70, True, None, "3", [1], np.int64(3), np.float32(0.5))
 OPTIONS = ("validation", "batch_size", "learning_rate", "patience", "clip", "weight_decay", "seed", "schedule", "standardize", "precision")
 

@@ -14,7 +14,7 @@ import numpy as np
 import pushforward
 from pushforward.tables import open_table, write_table
 
-SHORT = 3
+SHORT = 2
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

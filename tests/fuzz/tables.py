@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pushforward.tables import TableError, open_table
 
-SHORT = 150
+SHORT = 60
 CELLS = (
     "1",
     "-2.5",
