@@ -22,6 +22,9 @@ class Drawing(TorchDispatchMode):
     Args:
         seed: The seed, as of `torch.Generator.manual_seed`.
 
+    Attributes:
+        count: How many operators have drawn in the block.
+
     >>> with Drawing(3):
     ...     x = torch.rand(2)
     >>> torch.equal(x, torch.rand(2, generator=torch.Generator().manual_seed(3)))
@@ -30,7 +33,7 @@ class Drawing(TorchDispatchMode):
 
     def __init__(self, seed: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.seed = seed
+        self.seed, self.count = seed, 0
         self.generators: dict[torch.device, torch.Generator] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
@@ -42,6 +45,7 @@ class Drawing(TorchDispatchMode):
             return func(*args, **given)
         if device not in self.generators:
             self.generators[device] = torch.Generator(device).manual_seed(self.seed)
+        self.count += 1
         return _drawn(func, args, given, self.generators[device])
 
 

@@ -29,7 +29,7 @@ class Randomness:
     """
 
     def __init__(self, flow: Flow, seed: int) -> None:
-        self.mode = Drawing(int(seed))
+        self.mode, self._quiet = Drawing(int(seed)), False
         self.foreign = any(map(_may_draw, flow.modules()))
         #: For draws of the flow; None where its base takes no generator, so that `layers` gives it its numbers.
         self.generator = None if self.foreign else torch.Generator(flow.device).manual_seed(int(seed))
@@ -56,9 +56,15 @@ class Randomness:
             yield item
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what a user's function gives, whose draws are from the seed."""
-        with self.mode:
+        """Return what a user's function gives, whose draws are from the seed; one that draws does so from its first call on."""
+        if self._quiet:
             return function(*arguments)
+        before = self.mode.count
+        with self.mode:
+            value = function(*arguments)
+        # The block would cost a function of few numbers as much again as its own work.
+        self._quiet = self.mode.count == before
+        return value
 
 
 def _may_draw(module: nn.Module) -> bool:

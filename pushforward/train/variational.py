@@ -93,7 +93,7 @@ def fit_target(
         flow: The flow to fit, in place; fitting it again goes on from where it is. Take one that samples in one pass: coupling or inverse
             autoregressive.
         log_density: Takes ``(n, *event)``, and ``(n, *context)`` too if there is a context, and returns ``(n,)``: the log-density of each
-            row up to a constant; -inf where the density is 0.
+            row up to a constant; -inf where the density is 0. One that draws random numbers does so from its first call on.
         context: Contexts ``(rows, *context)`` of a conditional flow, to be drawn from; or one, ``(*context)``.
         divergence: ``"reverse_kl"``, KL(flow | density), the evidence lower bound: robust, but too narrow, and it settles on some modes of
             many. ``"forward_kl"``, KL(density | flow), by importance weights: it covers all that the draws find, and needs draws that
