@@ -33,11 +33,21 @@ def write(path: str | os.PathLike[str], header: dict[str, Any], tensors: dict[st
         raise IsADirectoryError(f"save: expected a file name, got the folder {str(target)!r}")
     text = json.dumps({"format": FORMAT, **header})
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    content = save(plain, {_KEY: text, _CHECKSUM: checksum(text, plain)})
+    content = _ordered(save(plain, {_KEY: text, _CHECKSUM: checksum(text, plain)}))
     if (length := int.from_bytes(content[:8], "little")) > HEADER:
         raise ValueError(f"save: expected a plan and names of tensors of at most {HEADER} bytes together, got {length}")
     with replacing(target) as part:
         part.write_bytes(content)
+
+
+def _ordered(content: bytes) -> bytes:
+    """Return a safetensors file with its metadata by name: they come in any order, and equal flows are to be equal files."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8, as the format has it
+    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def checksum(header: str, tensors: dict[str, Tensor]) -> str:
