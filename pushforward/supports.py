@@ -150,13 +150,15 @@ class PositiveDefinite(Structured):
         With u the rounding unit, the scaled matrix :math:`H_{ij} = a_{ij} / \sqrt{a_{ii} a_{jj}}` of a product of factors is off by
         :math:`D (D + 1) u` at most, and the decomposition succeeds where the least eigenvalue of H is above that, and only where it is
         above minus that. Where the diagonal is taken smaller by twice the bound and it still succeeds, it does so for certain without.
+        Half precision is decomposed in float32, with its u; its numbers, rounded once from the product, are off by D u of their own.
         Source: On Floating Point Errors in Cholesky (Demmel, 1989).
         """
-        side, on = value.shape[-1], _diagonal(value)
-        bound = side * (side + 1) * torch.finfo(value.dtype).eps / 2
-        precise = value.detach().float() if value.dtype in (torch.bfloat16, torch.float16) else value.detach()
+        side, on, half = value.shape[-1], _diagonal(value), value.dtype in (torch.bfloat16, torch.float16)
+        precise = value.detach().float() if half else value.detach()
+        bound = side * (side + 1) * torch.finfo(precise.dtype).eps / 2
+        move = 4 * bound + (2 * side * torch.finfo(value.dtype).eps if half else 0)
         singular = torch.linalg.cholesky_ex(torch.where(on, (1 - 2 * bound) * precise, precise)).info != 0
-        return torch.where(singular[..., None, None] & ~on, (1 - 4 * bound) * value, value)
+        return torch.where(singular[..., None, None] & ~on, (1 - move) * value, value)
 
 
 @dataclass(frozen=True)

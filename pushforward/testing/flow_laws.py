@@ -104,11 +104,11 @@ def doubt(flow: Flow, value: Tensor, context: Tensor | None = None) -> Tensor:
     y = value.detach().requires_grad_()
     # Beside it stands zero, so that a density which is the same everywhere has a gradient, too.
     slope = torch.autograd.grad(flow.log_prob(y, context).sum() + 0 * y.sum(), y)[0].detach().abs()
-    ends = [abs(end) for end in supports.bounds(flow.support) or () if math.isfinite(end)]
-    size = torch.clamp(y.detach().abs(), min=max(1.0, *ends, 1.0))
+    ends = [end for end in supports.bounds(flow.support) or () if math.isfinite(end)]
+    size = torch.clamp(y.detach().abs(), min=max([1.0, *map(abs, ends)]))
     eps = torch.finfo(value.dtype).eps
     lost = torch.zeros_like(size, dtype=torch.bool)
-    for end in supports.bounds(flow.support) or ():
+    for end in ends:
         # Near zero numbers lie as densely as they are small.
         lost |= (y.detach() - end).abs() <= 64 * max(eps * abs(end), torch.finfo(value.dtype).tiny)
     off = torch.where(lost, math.inf, 4 * eps * size * slope)
