@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -108,11 +109,30 @@ def child(start: int, nodes: list[str], words: list[str], out: str) -> int:
     return int(code)
 
 
+def start_of(folder: str, start: int, nodes: list[str], words: list[str]) -> tuple[dict[str, str], dict[str, float]]:
+    """Return what came of the tests of one start, run in a process of its own: passed or failed, and the margins of assertions."""
+    kind = "pages" if nodes is PAGES else "tests"
+    # Assertions are rewritten to tell what they compared, in modules of their own.
+    more = {"PYTHONPYCACHEPREFIX": f"{folder}/cache", "PYTHONPATH": str(ROOT)}
+    if nodes is PAGES and start:
+        more["PUSHFORWARD_TEST_BLAS"] = f"other{start}"
+    out = Path(folder) / f"{start}.{kind}.json"
+    command = [sys.executable, __file__, "--child", str(start), str(out), *nodes, *words]
+    subprocess.run(command, cwd=ROOT, env=os.environ | more, stdout=subprocess.DEVNULL)
+    found, values = json.loads(out.read_text())
+    if found:
+        failed = [name for name, result in found.items() if result == "failed"]
+        passed = f"start {start}, {kind}: {len(found) - len(failed)} of {len(found)} pass"
+        print("\n    ".join([passed, *failed]), file=sys.stderr, flush=True)
+    return found, values
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", help="run what pytest's -k chooses by one of these words (none: all)")
     parser.add_argument("--starts", type=int, default=20)
     parser.add_argument("--first", type=int, default=0, help="the number of the first start")
+    parser.add_argument("--jobs", type=int, default=2, help="how many starts to run at a time")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
@@ -120,23 +140,15 @@ def main() -> int:
         return child(int(given.child[0]), nodes, [word for word in given.words if word not in nodes], given.child[1])
     results: dict[str, list[str]] = {}
     margins: dict[str, list[float]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for start in range(given.first, given.first + given.starts):
-            for nodes in (TESTS, PAGES):
-                # Assertions are rewritten to tell what they compared, in modules of their own.
-                more = {"PYTHONPYCACHEPREFIX": f"{folder}/cache", "PYTHONPATH": str(ROOT)}
-                if nodes is PAGES and start:
-                    more["PUSHFORWARD_TEST_BLAS"] = f"other{start}"
-                out = f"{folder}/{start}.json"
-                command = [sys.executable, __file__, "--child", str(start), out, *nodes, *given.words]
-                subprocess.run(command, cwd=ROOT, env=os.environ | more, stdout=subprocess.DEVNULL)
-                found, values = json.loads(Path(out).read_text())
-                for name, result in found.items():
-                    results.setdefault(name, []).append(result)
-                for name, value in values.items():
-                    margins.setdefault(name, []).append(value)
-                if found:
-                    print(f"start {start}: {sum(r == 'passed' for r in found.values())} of {len(found)} pass", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(given.jobs) as pool:
+        starts = range(given.first, given.first + given.starts)
+        runs = [pool.submit(start_of, folder, start, nodes, given.words) for start in starts for nodes in (TESTS, PAGES)]
+        for each in runs:
+            found, values = each.result()
+            for name, result in found.items():
+                results.setdefault(name, []).append(result)
+            for name, value in values.items():
+                margins.setdefault(name, []).append(value)
     print("| test | passed |\n| --- | --- |")
     for name, each in results.items():
         print(f"| {name} | {each.count('passed')} of {len(each)} |")
