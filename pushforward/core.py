@@ -325,13 +325,14 @@ class ComposeModule(TransformModule):
         self.steps = (sum(layer.steps[0] for layer in layers), sum(layer.steps[1] for layer in layers))
 
     def _chain(self, inverse: bool, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        layers, ends = (reversed(self.layers), self.between[::-1]) if inverse else (iter(self.layers), self.between)
+        # A ModuleList is slow to give its items one by one from its end.
+        layers, ends = ([*self.layers][::-1], self.between[::-1]) if inverse else ([*self.layers], self.between)
         source, target = (self.out_shape, self.event_shape) if inverse else (self.event_shape, self.out_shape)
         # Between layers values stay in the working precision, so that half formats round once, at the end.
         value, outside = supports.enter(numerics.working(x), ends[0])
         total: Tensor | None = None
         for layer, limits in zip(layers, ends[1:], strict=True):
-            value, ladj = layer.pull(value, context) if inverse else layer.push(value, context)  # type: ignore[operator]
+            value, ladj = layer.pull(value, context) if inverse else layer.push(value, context)
             value = supports.leave(value, limits)
             # A permutation adds nothing, and to add nothing would be an operator for each of them.
             total = total if layer.keeps_volume else ladj if total is None else total + ladj

@@ -38,6 +38,25 @@ class Net(Spec):
         return repr(self)
 
 
+def hooks_of_all() -> bool:
+    """Tell whether hooks of all modules are set, or may be, where torch does not say: it has no public name for the question."""
+    torchs = nn.modules.module
+    try:
+        return bool(
+            torchs._global_forward_hooks
+            or torchs._global_forward_pre_hooks
+            or torchs._global_backward_hooks
+            or torchs._global_backward_pre_hooks
+        )
+    except AttributeError:
+        return True
+
+
+def hooked(module: nn.Module) -> bool:
+    """Tell whether a module has hooks of its own."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks)
+
+
 class NetModule(nn.Module):
     """A network that a plan has built, ``(x | None, c | None) -> (*batch, outputs)``; it checks what it is given, and `run` does the work.
 
@@ -170,13 +189,12 @@ class Parameters(nn.Module):
 
     def flat(self, visible: Tensor | None = None, context: Tensor | None = None) -> Tensor:
         """Return all parameters, ``(*batch, size)``, in the working precision."""
-        if self.net is not None:
-            theta: Tensor = self.net(visible, context)
-        elif self.offset is not None:
-            theta = self.offset
-        else:
-            return torch.empty(0)
-        return numerics.working(theta)
+        net = self.net
+        if net is None:
+            return torch.empty(0) if self.offset is None else numerics.working(self.offset)
+        # Past the door of a net, unless somebody listens there.
+        past = isinstance(net, NetModule) and not (hooked(net) or hooks_of_all())
+        return numerics.working(net.run(visible, context) if past else net(visible, context))  # type: ignore[operator]
 
     def named(self, theta: Tensor) -> dict[str, Tensor]:
         """Return the parameters by name."""

@@ -14,7 +14,7 @@ from pushforward import numerics
 from pushforward.dense import FEW_ROWS, Dense, product
 from pushforward.native.library import transformed
 from pushforward.native.perceptron import Form, Layer, perceptron, reference
-from pushforward.parameters import Mask, NetModule
+from pushforward.parameters import Mask, NetModule, hooked, hooks_of_all
 
 aten: Any = torch.ops.aten
 
@@ -188,7 +188,7 @@ class Perceptron(NetModule):
         out = perceptron(self.form, _rows(x), _rows(context), layers)
         if out is None:
             return None
-        return numerics.reshaped(out, (*given.shape[:-1], out.shape[-1]))
+        return out if given.dim() == 2 else numerics.reshaped(out, (*given.shape[:-1], out.shape[-1]))
 
 
 def _remakes(first: Any, second: Any) -> bool:
@@ -250,7 +250,7 @@ def _back(gradient: Tensor, to: Tensor) -> Tensor | None:
 
 
 def _rows(x: Tensor | None) -> Tensor | None:
-    return None if x is None else numerics.reshaped(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+    return x if x is None or x.dim() == 2 else numerics.reshaped(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def _parts(layer: Any) -> tuple[Any, ...]:
@@ -259,18 +259,7 @@ def _parts(layer: Any) -> tuple[Any, ...]:
 
 def _plain(module: Any, kind: type[nn.Module]) -> bool:
     """Tell whether a module is what was built: parametrisations change its class, pruning and others hang hooks on it."""
-    return type(module) is kind and not (
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    )
-
-
-GLOBAL_HOOKS = ("_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks", "_global_backward_pre_hooks")
-"""Where torch keeps the hooks of all modules, in each version from 2.5 on; it has no public name for the question whether there are any."""
-
-
-def _hooks_of_all() -> bool:
-    """Tell whether hooks of all modules are set, or may be, where torch does not say."""
-    return any(getattr(nn.modules.module, name, True) for name in GLOBAL_HOOKS)
+    return type(module) is kind and not hooked(module)
 
 
 def _tensors(net: Perceptron) -> list[Layer] | None:
@@ -279,12 +268,16 @@ def _tensors(net: Perceptron) -> list[Layer] | None:
     To look into a module's dictionaries is several times as fast as to ask for its attributes, and this is done at each call.
     """
     first, *rest = net._modules["layers"]._modules.values()  # type: ignore[union-attr]
-    if _hooks_of_all() or not _plain(first, Entrance) or any(isinstance(layer, Block) and not _plain(layer, Block) for layer in rest):
+    if hooks_of_all() or not _plain(first, Entrance):
         return None
     own, beside = first.x, first.c  # type: ignore[union-attr]
     found: list[Layer] = []
     parts: list[Any] = [part for part in (own, beside) if part is not None]
-    for part in parts + [part for layer in rest for part in _parts(layer)]:
+    for layer in rest:
+        if type(layer) is not Dense and isinstance(layer, Block) and not _plain(layer, Block):
+            return None
+        parts += _parts(layer)
+    for part in parts:
         if not _plain(part, Dense):
             return None
         found.append((part._parameters["weight"], part._buffers["mask"], None, part._parameters["bias"]))

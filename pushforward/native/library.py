@@ -97,18 +97,21 @@ AS_ON_CPU: ContextVar[bool] = ContextVar("AS_ON_CPU", default=False)
 
 def usable(*tensors: Tensor | None) -> bool:
     """Tell whether the compiled kernels take these tensors: all on the CPU, all float32 or all float64, none with a tangent."""
-    given = [t for t in tensors if t is not None]
-    dtype = given[0].dtype
-    return (
-        LIBRARY.handle is not None
-        and not _forward_mode()
-        # torch.jit.trace records operators alone: what the kernels write it would replay as memory that nobody filled.
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-        and dtype in DOUBLE
-        and all(t.dtype is dtype and (t.is_cpu or (t.is_meta and AS_ON_CPU.get())) for t in given)
-        # A view of a complex conjugate has the other sign in memory. Operators, which the compiler calls, see to it themselves.
-        and (torch.compiler.is_compiling() or not any(t.is_neg() for t in given))
-    )
+    # torch.jit.trace records operators alone: what the kernels write it would replay as memory that nobody filled.
+    if LIBRARY.handle is None or _forward_mode() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+        return False
+    # A view of a complex conjugate has the other sign in memory. Operators, which the compiler calls, see to it themselves.
+    compiling, dtype = torch.compiler.is_compiling(), None
+    for t in tensors:
+        if t is None:
+            continue
+        if dtype is None:
+            dtype = t.dtype
+            if dtype not in DOUBLE:
+                return False
+        if t.dtype is not dtype or not (t.is_cpu or (t.is_meta and AS_ON_CPU.get())) or (not compiling and t.is_neg()):
+            return False
+    return True
 
 
 def transformed() -> bool:

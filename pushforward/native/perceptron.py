@@ -54,6 +54,9 @@ class Form:
         return self.products <= MAX_PRODUCTS and len(self.sources) <= MAX_LAYERS
 
 
+NOTHING = (0, 0)
+"""Address and extent of a tensor that there is not."""
+
 Layer = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 """Weight, mask, weight of the context, and bias."""
 
@@ -73,7 +76,6 @@ def perceptron(form: Form, x: Tensor | None, c: Tensor | None, layers: Sequence[
     tensors = [t for layer in layers for t in layer]
     if not usable(x, c, *tensors):
         return None
-    _check(form, x, c, tensors)
     if torch.is_grad_enabled():
         return _Perceptron.apply(form, x, c, *tensors)  # type: ignore[no-any-return,no-untyped-call]
     return _forward(form, x, c, tensors)
@@ -98,75 +100,72 @@ def reference(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[
     return z[-1]  # type: ignore[no-any-return]
 
 
-def _check(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Tensor | None]) -> tuple[int, int]:
-    """Return how many columns inputs and contexts have, which the weights say; raise `ValueError` unless all fits together."""
-    inputs = contexts = 0
-    widths: list[int] = []
+def _sizes(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Tensor | None]) -> list[tuple[int, int, int]]:
+    """Return how many inputs, outputs and contexts the weights of each layer have; raise `ValueError` unless all fits together."""
+    first, beside = tensors[0], tensors[2]
+    inputs, contexts = 0 if first is None else first.shape[-1], 0 if beside is None else beside.shape[-1]
+    sizes: list[tuple[int, int, int]] = []
     for index, source in enumerate(form.sources):
         weight, mask, more, bias = tensors[4 * index : 4 * index + 4]
-        own, beside = weight.shape if weight is not None else None, more.shape if more is not None else None
-        outputs = (own or beside or (0,))[0]
-        if index == 0:
-            inputs, contexts = own[-1] if own else 0, beside[-1] if beside else 0
-        taken = inputs if source < 0 else widths[source]
+        # Torch takes a few times as long to tell a shape as to compare it.
+        own, other = None if weight is None else weight.shape, None if more is None else more.shape
+        taken, outputs = inputs if source < 0 else sizes[source][1], (own or other or (0,))[0]
         if (
-            (own if taken else beside) is None
+            (own if taken else other) is None
             or (own is not None and own != (outputs, taken))
-            or (beside is not None and (source >= 0 or beside != (outputs, contexts)))
+            or (other is not None and (source >= 0 or other != (outputs, contexts)))
             or (mask is not None and mask.shape != own)
             or (bias is not None and bias.shape != (outputs,))
         ):
             got = [None if t is None else tuple(t.shape) for t in (weight, mask, more, bias)]
             raise ValueError(f"perceptron: layer {index}: expected weights of {taken} inputs, and mask and bias to match, got {got}")
-        widths.append(outputs)
-    given = x.shape if x is not None else () if c is None else c.shape
-    count = given[0] if given else 0
+        sizes.append((taken, outputs, 0 if other is None else contexts))
+    count = x.shape[:1] if x is not None else () if c is None else c.shape[:1]
     for name, rows, width in (("inputs", x, inputs), ("contexts", c, contexts)):
-        if (rows is None) != (width == 0) or (rows is not None and rows.shape != (count, width)):
+        if (rows is None) != (width == 0) or (rows is not None and rows.shape != (*count, width)):
             came = None if rows is None else tuple(rows.shape)
-            raise ValueError(f"perceptron: expected {name} of shape {(count, width) if width else None}, got {came}")
-    return inputs, contexts
+            raise ValueError(f"perceptron: expected {name} of shape {(*count, width) if width else None}, got {came}")
+    return sizes
 
 
 def _forward(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Tensor | None]) -> Tensor:
+    sizes = _sizes(form, x, c, tensors)
     rows = x if x is not None else c
-    last = tensors[-4] if tensors[-4] is not None else tensors[-2]
     assert rows is not None
-    assert last is not None
-    out = rows.new_empty(rows.shape[0], last.shape[0])
+    out = rows.new_empty(rows.shape[0], sizes[-1][1])
     if rows.shape[0] and not rows.is_meta:
-        _run(form, x, c, tensors, None, [out, None, None], [None] * len(tensors))
+        _run(form, sizes, x, c, tensors, None, [out, None, None], None)
     return out
 
 
 def _run(
-    form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Tensor | None], g: Tensor | None,
-    made: Sequence[Tensor | None], gradients: Sequence[Tensor | None],
+    form: Form, sizes: list[tuple[int, int, int]], x: Tensor | None, c: Tensor | None, tensors: Sequence[Tensor | None],
+    g: Tensor | None, made: Sequence[Tensor | None], gradients: Sequence[Tensor | None] | None,
 ) -> None:  # fmt: skip
+    """Call the compiled code on tensors whose shapes are those that `_sizes` gives."""
     rows = [None if t is None else as_rows(t, t.shape[-1]) for t in (x, c, g)]
     first = rows[0] if rows[0] is not None else rows[1]
     assert first is not None
-    inputs, contexts = (0 if t is None else t.shape[1] for t in (tensors[0], tensors[2]))
-    count = len(first)
+    count, (inputs, outputs, contexts) = len(first), sizes[0]
     given = [None if t is None else t.contiguous() for t in tensors]
-    body, products, widths = b"", 0, []
+    body, products = b"", 0
     for index, (source, skip, gain) in enumerate(zip(form.sources, form.skips, form.gains, strict=True)):
-        layer = given[4 * index : 4 * index + 4]
-        weight = layer[0] if layer[0] is not None else layer[2]
-        assert weight is not None
-        widths.append(weight.shape[0])  # torch takes a few times as long to tell the length
-        width = inputs + contexts if source < 0 else widths[source]
-        products += width * widths[-1]
-        of_weight, _, of_more, of_bias = gradients[4 * index : 4 * index + 4]
-        body += _LAYER.pack(
-            width, widths[-1], source, skip, gain, *block(layer[0]), *block(layer[1]), *block(layer[2]), *block(layer[3]),
-            *block(of_weight), *block(of_more), *block(of_bias), 0, 0, 0, 0,
-        )  # fmt: skip
+        taken, outputs, beside = sizes[index]
+        products += (taken + beside) * outputs
+        places: list[int] = []
+        for t, extent in zip(given[4 * index : 4 * index + 4], (taken * outputs, taken * outputs, beside * outputs, outputs), strict=True):
+            places += NOTHING if t is None else (t.data_ptr(), extent)
+        if gradients is None:
+            places += 3 * NOTHING
+        else:
+            of_weight, _, of_more, of_bias = gradients[4 * index : 4 * index + 4]
+            places += (*block(of_weight), *block(of_more), *block(of_bias))
+        body += _LAYER.pack(taken + beside, outputs, source, skip, gain, *places, 0, 0, 0, 0)
     group = max(_GROUP, -(-count // _PARTS))
     activation = ACTIVATIONS.index(form.activation)
     head = _HEAD.pack(
-        first.dtype == torch.float64, g is not None, threads(count * products, _GRAIN), count, group, len(widths) - 1, activation,
-        inputs, contexts, *matrix(rows[0], count, inputs), *matrix(rows[1], count, contexts), *matrix(rows[2], count, widths[-1]),
+        first.dtype is torch.float64, g is not None, threads(count * products, _GRAIN), count, group, len(sizes) - 1, activation,
+        inputs, contexts, *matrix(rows[0], count, inputs), *matrix(rows[1], count, contexts), *matrix(rows[2], count, outputs),
         *block(made[0]), *block(made[1]), *block(made[2]), 0, 0, 0,
     )  # fmt: skip
     call("pushforward_perceptron", head + body)
@@ -190,7 +189,7 @@ class _Perceptron(Function):
                 return reference(ctx.form, x, c, tensors)
 
             return (None, *numerics.gradients(function, [x, c, *tensors], cotangents, again))
-        _check(ctx.form, x, c, tensors)
+        sizes = _sizes(ctx.form, x, c, tensors)
         # Weights are differentiated whether asked for or not; what comes in only where it is, since it costs a product.
         masks = range(1, len(tensors), 4)
         gradients = [
@@ -202,7 +201,7 @@ class _Perceptron(Function):
         ]
         rows = x if x is not None else c
         if rows.shape[0] and not rows.is_meta:
-            _run(ctx.form, x, c, tensors, cotangents[0], [None, *made], gradients)
+            _run(ctx.form, sizes, x, c, tensors, cotangents[0], [None, *made], gradients)
         else:
             for gradient in gradients:
                 if gradient is not None:

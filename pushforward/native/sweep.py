@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch.autograd import Function
 
 from pushforward import numerics
 from pushforward.native.elementwise import Code, parameters_of
-from pushforward.native.library import BLOCK, MATRIX, as_rows, block, call, matrix, threads
+from pushforward.native.library import BLOCK, DOUBLE, MATRIX, as_rows, block, call, matrix, threads
 
 MAX_LAYERS = 32
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "tanh", "sigmoid")
@@ -54,6 +54,8 @@ class Program:
         sources: For each layer, the last included, the hidden layer that it takes (-1: the sites).
         skips: For each hidden layer, the layer whose values are added to its own (-1: none).
         activation: Its name.
+
+    ``ordered`` says whether sites are made in the order in which they lie.
     """
 
     order: Indices
@@ -62,11 +64,13 @@ class Program:
     sources: tuple[int, ...]
     skips: tuple[int, ...]
     activation: str
+    ordered: bool = field(init=False)
 
     def __post_init__(self) -> None:
         for name in ("order", "ends"):
             object.__setattr__(self, name, _as_read(getattr(self, name)))
         object.__setattr__(self, "edges", tuple(map(_as_read, self.edges)))
+        object.__setattr__(self, "ordered", bool((self.order[1:] > self.order[:-1]).all()))
         if not len(self.edges) == len(self.skips) == len(self.sources) - 1:
             raise ValueError(f"sweep: expected edges and a skip for each of {len(self.sources) - 1} hidden layers")
 
@@ -113,8 +117,9 @@ def _check(code: Code, program: Program, values: Tensor, shift: Tensor | None, w
     widths: list[int] = []
     for index, (source, weight, bias) in enumerate(zip(program.sources, weights[::2], weights[1::2], strict=True)):
         taken = sites if source < 0 else widths[source]
-        outputs = weight.shape[:1].numel() if index < len(program.skips) else sites * parameters_of(code.kind, code.bins)
-        if weight.shape != (outputs, taken) or bias.shape != (outputs,):
+        shape = weight.shape  # of which torch takes long to tell
+        outputs = (shape or (0,))[0] if index < len(program.skips) else sites * parameters_of(code.kind, code.bins)
+        if shape != (outputs, taken) or bias.shape != (outputs,):
             raise ValueError(
                 f"sweep: layer {index}: expected weight and bias of shapes {(outputs, taken)} and {(outputs,)}, "
                 f"got {tuple(weight.shape)} and {tuple(bias.shape)}"
@@ -122,12 +127,11 @@ def _check(code: Code, program: Program, values: Tensor, shift: Tensor | None, w
         widths.append(outputs)
     if shift is not None and shift.shape != (len(values), widths[0]):
         raise ValueError(f"sweep: expected a shift of shape {(len(values), widths[0])}, got {tuple(shift.shape)}")
-    given = [values, *([] if shift is None else [shift]), *weights]
-    dtype, device = values.dtype, values.device
-    if dtype not in (torch.float32, torch.float64) or any(t.dtype != dtype or t.device != device for t in given) or device.type not in (
-        "cpu", "meta"
-    ):  # fmt: skip
-        raise ValueError(f"sweep: expected tensors on the CPU, all float32 or all float64, got {[(t.dtype, str(t.device)) for t in given]}")
+    given, dtype, meta = [values, *([] if shift is None else [shift]), *weights], values.dtype, values.is_meta
+    for t in given:
+        if t.dtype is not dtype or dtype not in DOUBLE or not (t.is_meta if meta else t.is_cpu):
+            got = [(t.dtype, str(t.device)) for t in given]
+            raise ValueError(f"sweep: expected tensors on the CPU, all float32 or all float64, got {got}")
 
 
 def _forward(code: Code, inverse: bool, program: Program, values: Tensor, shift: Tensor | None, *weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,20 +149,16 @@ def _forward(code: Code, inverse: bool, program: Program, values: Tensor, shift:
 
 def _columns(weight: Tensor, program: Program) -> Tensor:
     """Return the first weight with its columns in the order in which sites are made."""
-    return weight if _ordered(program) else weight[:, torch.from_numpy(program.order)]
+    return weight if program.ordered else weight[:, torch.from_numpy(program.order)]
 
 
 def _by_site(weight: Tensor, program: Program) -> Tensor:
     """Return the last weight or bias, whose rows go parameter by parameter, with its rows site by site, in their order."""
     by_parameter = weight.unflatten(0, (-1, len(program.order)))
-    if not _ordered(program):
+    if not program.ordered:
         by_parameter = by_parameter[:, torch.from_numpy(program.order)]
     by_site: Tensor = by_parameter.transpose(0, 1).flatten(0, 1).contiguous()
     return by_site
-
-
-def _ordered(program: Program) -> bool:
-    return bool((program.order[1:] > program.order[:-1]).all())
 
 
 @dataclass
@@ -193,22 +193,22 @@ class _Call:
 
     def run(self) -> None:
         program, (rows, sites) = self.program, self.values.shape
-        moved = ((self.values, sites), (self.shift, self.widths[0]), (self.gmade, sites), (self.gladj, 1))
-        dense = (self.theta, self.made, self.ladj, self.gvalues, self.gtheta)
         head = _HEAD.pack(
             self.code.kind, self.code.bins, self.inverse, self.code.bound,
             self.values.dtype == torch.float64, self.gmade is not None, threads(rows, _TILE), rows, sites, len(program.ends),
             len(program.edges), ACTIVATIONS.index(program.activation), *_indices(program.order), *_indices(program.ends),
-            *(number for tensor, width in moved for number in matrix(tensor, rows, width)),
-            *(number for tensor in dense for number in block(tensor)),
+            *matrix(self.values, rows, sites), *matrix(self.shift, rows, self.widths[0]), *matrix(self.gmade, rows, sites),
+            *matrix(self.gladj, rows, 1),
+            *block(self.theta), *block(self.made), *block(self.ladj), *block(self.gvalues), *block(self.gtheta),
         )  # fmt: skip
         body = b""
         for index, layer in enumerate(self.layers):
             last = index == len(self.widths)
             width, skip, edges = (0, -1, None) if last else (self.widths[index], program.skips[index], program.edges[index])
-            tensors = (layer.weight, layer.bias, layer.transposed, layer.z, layer.gz)
-            numbers = (number for tensor in tensors for number in block(tensor))
-            body += _LAYER.pack(width, program.sources[index], skip, *_indices(edges), *numbers)
+            body += _LAYER.pack(
+                width, program.sources[index], skip, *_indices(edges),
+                *block(layer.weight), *block(layer.bias), *block(layer.transposed), *block(layer.z), *block(layer.gz),
+            )  # fmt: skip
         call("pushforward_sweep", head + body)
 
 
