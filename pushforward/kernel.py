@@ -16,6 +16,7 @@ from pushforward.core import Bijector, Shape, TransformModule
 from pushforward.native.elementwise import Code, Reference, elementwise
 from pushforward.native.library import transformed, usable
 from pushforward.parameters import NetLike, Parameters, flat_context
+from pushforward.roots import root
 from pushforward.spec import PlanError, Spec
 
 
@@ -43,7 +44,7 @@ class Kernel(Bijector):
     def numerical_inverse(self, y: Tensor, **parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(x, ladj)`` of the inverse of an increasing map of all real values: a safeguarded root with implicit gradients."""
         y = y.expand(self.forward(torch.zeros_like(y), **parameters)[0].shape)
-        x = numerics.root(lambda x: self.forward(x, **parameters), y)
+        x = root(lambda x: self.forward(x, **parameters), y)
         ladj = self.forward(x, **parameters)[1]
         # A value that the map does not reach leaves the root at the end of the range: no point before it, density zero.
         return x, torch.where(torch.abs(x) > torch.finfo(x.dtype).max / 64, -math.inf, -ladj)

@@ -1,4 +1,4 @@
-"""Numerics: smooth bounds, working precision and a safeguarded root with implicit gradients."""
+"""Numerics: smooth bounds, working precision, and gradients of what is computed once more."""
 
 from __future__ import annotations
 
@@ -37,38 +37,6 @@ def soft_clamp(x: Tensor, bound: float) -> Tensor:
     """
     scale = 2 * bound / math.pi
     return scale * torch.atan(x / scale)
-
-
-def root(function: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, steps: int = 96) -> Tensor:
-    r"""Solve :math:`f(x) = y` for an increasing :math:`f: \mathbb{R} \to \mathbb{R}` that returns its value and :math:`\log f'`.
-
-    Newton's method inside a bracket that is halved where Newton would leave it. The bracket is kept in
-    :math:`z = \mathrm{asinh}\, x`, so it starts as the whole range of the floating-point format and nothing has to be
-    searched outward. The number of steps is fixed: one graph, no host synchronisation. Two differentiable Newton steps at the root
-    carry first and second derivatives with respect to ``y`` and to whatever ``function`` closes over.
-
-    A ``y`` beyond the image of ``f`` ends at the end of the range; NaN gives NaN.
-    """
-    top = math.asinh(torch.finfo(y.dtype).max / 4)
-    with torch.no_grad():
-        low, high = torch.full_like(y, -top), torch.full_like(y, top)
-        z = torch.zeros_like(y)
-        for step in range(steps):
-            x = torch.sinh(z)
-            value, log_slope = function(x)
-            below = value < y
-            low, high = torch.where(below, z, low), torch.where(below, high, z)
-            middle = 0.5 * (low + high)
-            newton = torch.asinh(x - (value - y) * torch.exp(-log_slope))
-            # Every third step halves whatever Newton says, so slow convergence cannot outlast the steps.
-            take = (newton > low) & (newton < high) & (step % 3 != 2)
-            z = torch.where(take, newton, middle)
-        x = torch.where(torch.isnan(y), y, torch.sinh(z))
-    for _ in range(2):
-        value, log_slope = function(x)
-        update = (value - y) * torch.exp(-log_slope)
-        x = x - torch.where(torch.isfinite(update), update, torch.zeros_like(update))
-    return x
 
 
 Function = Callable[..., tuple[Tensor, Tensor]]

@@ -1,6 +1,6 @@
 """Run the suites as other processors would, and print how many tests pass and fail under each setting: ``make test-processors``.
 
-    python scripts/processors.py                          every setting, every suite: hours
+    python scripts/processors.py                          every setting, all suites but "numbers", a part of "tests": hours
     python scripts/processors.py MKL simulated            the settings whose names have one of these words
     python scripts/processors.py --suite tests -- -k laws one suite, and what else pytest is told
 
@@ -42,12 +42,22 @@ SETTINGS: dict[str, dict[str, str]] = {
 }
 NEEDS = {"MKL_CBWR=AVX512,STRICT": "avx512f"}  # a flag of the processor
 
+# fmt: off
+NUMBERS = [
+    "bases", "bases_more", "fixed", "founding", "matrices", "native", "native_linear", "native_perceptron", "native_values", "nets",
+    "neural", "normalise", "numerics", "properties", "rankone", "roots", "sequence", "spline", "splines_more", "structures", "univariate",
+]
+# fmt: on
 SUITES: dict[str, tuple[str, list[str]]] = {
     "tests": (".venv", ["-m", "not heavy", "tests", "pushforward"]),
+    # The part of the tests in which numbers are compared to roundings: minutes.
+    "numbers": (".venv", ["-m", "not heavy", *(f"tests/test_{name}.py" for name in NUMBERS), "pushforward"]),
     "grid": (".venv", ["tests/grid"]),
     "peers": (".venv-interop", ["tests/peers"]),
     "interop": (".venv-interop", ["tests/interop"]),
 }
+# What the simulation itself allocates would be measured.
+MEMORY = ["tests/test_describe.py"]
 TEXT = [f"tests/test_{name}.py" for name in ("bench", "catalogue", "coming_from", "imports", "plots", "tables")]
 
 
@@ -63,7 +73,8 @@ def run(setting: str, suite: str, extra: list[str]) -> tuple[str, bool]:
     place, arguments = SUITES[suite]
     log = LOGS / f"{re.sub(r'[^A-Za-z0-9]+', '-', setting)}.{suite}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
-    skipped = [] if setting == "as it is" else [f"--ignore={path}" for path in TEXT]
+    left = [] if setting == "as it is" else [*TEXT, *(MEMORY if "simulated" in setting else [])]
+    skipped = [f"--ignore={path}" for path in left]
     command = [
         str(ROOT / place / "bin" / "python"),
         "-m",
@@ -100,7 +111,7 @@ def main() -> int:
     chosen = [name for name in SETTINGS if not given.words or any(word in name for word in given.words)]
     if not chosen:
         parser.error(f"expected words of {', '.join(SETTINGS)}, got {' '.join(given.words)}")
-    suites, table, failed = given.suite or list(SUITES), [], False
+    suites, table, failed = given.suite or [suite for suite in SUITES if suite != "numbers"], [], False
     for setting in chosen:
         if NEEDS.get(setting, "") not in flags() | {""}:
             table.append((setting, *["not on this processor"] * len(suites)))

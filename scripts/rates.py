@@ -3,7 +3,7 @@
     python scripts/rates.py                      every test of `TESTS` from 20 starts, and every page of `PAGES` on 20 processors
     python scripts/rates.py --starts 5 founding  what pytest's -k chooses by one of these words
 
-A start moves the seeds of torch and numpy, from which first weights, data and batches are drawn: a wider spread than roundings make. Pages
+A start moves the seeds of torch, from which first weights and batches are drawn: a wider spread than roundings make. Pages
 print what one seed gives, so they are run as they are, on simulated processors that round differently (tests/other_processor.py).
 
 For each comparison of two numbers in a test, the margin is how far the figure is on the right side of its bar; `sigma` is the mean margin
@@ -94,14 +94,12 @@ class Recorder:
 
 def child(start: int, nodes: list[str], words: list[str], out: str) -> int:
     """Run tests in this process with moved seeds, and write what came of them."""
-    import numpy as np
     import pytest
     import torch
 
     if not os.environ.get("PUSHFORWARD_TEST_BLAS"):
-        seed, of_numpy = torch.manual_seed, np.random.seed
+        seed = torch.manual_seed
         torch.manual_seed = lambda value: seed(int(value) + 1000 * start)
-        np.random.seed = lambda value=None: of_numpy(None if value is None else value + 1000 * start)
     recorder = Recorder()
     arguments = ["-q", "-p", "no:cacheprovider", "-o", "enable_assertion_pass_hook=true", "--tb=no", "-k", " or ".join(words)]
     code = pytest.main([*arguments, *nodes], plugins=[recorder])

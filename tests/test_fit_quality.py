@@ -1,5 +1,7 @@
 """What fit reaches with its default settings, against mixtures of Gaussians, known densities and a published figure."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -156,4 +158,6 @@ def test_double_precision_learns():
     flow = pf.MAF(3).double()
     history = pf.fit(flow, x[:1000], epochs=30, progress=False)
     assert flow.dtype == torch.float64
-    assert nats(flow, x[1000:]) < history.start
+    # On the same rows, since another five hundred are harder or easier by half a nat.
+    assert history.best_loss < history.start - 0.2
+    assert math.isfinite(nats(flow, x[1000:]))

@@ -32,7 +32,7 @@ FOLDERS = (
 )
 
 # Each module with all that it may import. What is not named here has no place yet: give it one.
-CORE = {"spec", "fields", "state", "budget", "supports", "numerics", "native", "describe", "core"}
+CORE = {"spec", "fields", "state", "budget", "supports", "numerics", "native", "roots", "describe", "core"}
 BELOW_FLOW = CORE | {"parameters", "kernel", "io", "bases", "nets", "structures"}
 MAY = {
     "fields": set(),
@@ -44,14 +44,15 @@ MAY = {
     "extras": set(),
     "doors": set(),
     "native": {"numerics"},
+    "roots": {"native"},
     "config": {"native"},
     "describe": {"native"},
     "state": {"spec", "fields"},
     "built": {"doors", "spec", "state"},
     "core": {"budget", "spec", "fields", "supports", "numerics", "doors", "built", "describe"},
     "parameters": {"core", "doors", "numerics", "spec", "fields"},
-    "kernel": {"core", "parameters", "native", "numerics", "supports", "spec", "fields"},
-    "kernels": {"core", "parameters", "kernel", "native", "numerics", "supports", "spec", "fields"},
+    "kernel": {"core", "parameters", "native", "numerics", "roots", "supports", "spec", "fields"},
+    "kernels": {"core", "parameters", "kernel", "native", "numerics", "roots", "supports", "spec", "fields"},
     "dense": {"native", "parameters"},
     "perceptron": {"dense", "native", "numerics", "parameters"},
     "nets": {"budget", "core", "dense", "parameters", "perceptron", "spec", "fields"},

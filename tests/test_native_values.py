@@ -181,6 +181,7 @@ def test_gradients_of_many_bins_in_float32(bins, way, order):
         exact = gradients(lambda x, t: reference(plan)(x, t, inverse), torch.float64)
         for function in (lambda x, t: elementwise(x, t, plan.code(), inverse), lambda x, t: reference(plan)(x, t, inverse)):
             for got, right in zip(gradients(function, torch.float32), exact, strict=True):
-                # The value itself is rounded, by up to 2^-22 of the box here, of which the mean bin is one part in `bins`.
+                # The value itself is rounded, by up to 2^-22 of the box here, of which the mean bin is one part in `bins`. In the middle
+                # each function that a gradient is a product of, some sixteen, adds a rounding.
                 assert (got - right).abs().max() <= 16 * bins * 2.0**-22 * right.abs().max()
-                assert ((got - right).abs() / right.abs().clamp(min=1e-6)).median() <= bins * 2.0**-24
+                assert ((got - right).abs() / right.abs().clamp(min=1e-6)).median() <= (bins + 16) * 2.0**-24

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward import numerics
 from pushforward.bases.sites import SitesModule
 from pushforward.bases.tails import Tails, normal_tails
 from pushforward.budget import reserve
@@ -17,6 +16,7 @@ from pushforward.core import Base, BaseModule, Shape
 from pushforward.fields import Count, Place, Positive
 from pushforward.kernels.affine import Affine
 from pushforward.parameters import NetLike
+from pushforward.roots import root
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,7 +84,7 @@ class MixtureModule(SitesModule):
             lower, upper = self.tails(x, theta)
             return lower - upper, self.density(x, theta).unsqueeze(-1) - lower - upper
 
-        return numerics.root(function, odds)
+        return root(function, odds)
 
     def _log_normal(self, x: Tensor, loc: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         z, ladj = self.kernel.inverse(x, loc, log_scale)

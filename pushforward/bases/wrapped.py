@@ -17,6 +17,7 @@ from pushforward.bases.tails import Tails, normal_quantile, normal_tails
 from pushforward.budget import reserve
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.fields import OneOf, shown
+from pushforward.roots import root
 from pushforward.spec import PlanError
 
 
@@ -250,7 +251,7 @@ class WrappedModule(BaseModule):
             lower, upper = _tails(made, place)
             return lower - upper, torch.where(place == x, made.log_prob(place) - lower - upper, -math.inf)
 
-        return numerics.root(function, odds)
+        return root(function, odds)
 
     def _inside(self, x: Tensor) -> Tensor:
         return x if self.ends is None else torch.clamp(x, *self.ends)

@@ -7,12 +7,21 @@ from collections.abc import Sequence
 from pushforward.core import Bijector
 from pushforward.flow import Flow
 from pushforward.flows.stack import Support, chosen, stack
+from pushforward.kernel import Kernel
 from pushforward.kernels.monotonic import MonotonicNetwork
 from pushforward.kernels.neural import DeepSigmoid
 from pushforward.kernels.polynomial import Bernstein, SumOfSquares
 from pushforward.parameters import NetLike
-from pushforward.structures.autoregressive import Autoregressive
+from pushforward.structures.autoregressive import Autoregressive, InverseAutoregressive
 from pushforward.structures.block_autoregressive import BlockAutoregressive
+
+
+def _scored(
+    name: str, features: int, context: int, transforms: int, mix: str | None, kernel: Kernel, net: NetLike, support: Support
+) -> Flow:
+    """Return a flow of layers that map data to base by their kernel's closed form, and back by its root."""
+    layer = InverseAutoregressive(kernel, net=net).inv
+    return stack(name, features, context, transforms, mix, lambda i: layer, support=support)
 
 
 def NAF(
@@ -49,7 +58,7 @@ def NAF(
     torch.Size([2])
     """
     given, kernel = chosen(net, widths, activation), DeepSigmoid(units, layers)
-    return stack("NAF", features, context, transforms, mix, lambda i: Autoregressive(kernel, net=given), support=support)
+    return _scored("NAF", features, context, transforms, mix, kernel, given, support)
 
 
 def UNAF(
@@ -74,7 +83,7 @@ def UNAF(
     torch.Size([2])
     """
     given, kernel = chosen(net, widths, activation), MonotonicNetwork(units)
-    return stack("UNAF", features, context, transforms, mix, lambda i: Autoregressive(kernel, net=given), support=support)
+    return _scored("UNAF", features, context, transforms, mix, kernel, given, support)
 
 
 def SOSPF(
@@ -92,7 +101,7 @@ def SOSPF(
 ) -> Flow:
     r"""Sum-of-squares polynomial flow: each feature by the integral of a sum of squared polynomials.
 
-    Scored in one pass; sampled by a root in one step a feature and layer. ``degree`` and ``terms`` are those of `SumOfSquares`, further
+    Sampled by the polynomial, in one step a feature and layer; scored by a root. ``degree`` and ``terms`` are those of `SumOfSquares`, further
     arguments those of `NAF`.
     Source: Sum-of-Squares Polynomial Flow (Jaini et al., 2019).
 
@@ -117,7 +126,7 @@ def BPF(
 ) -> Flow:
     r"""Bernstein polynomial flow: each feature by an increasing Bernstein polynomial.
 
-    Scored in one pass; sampled by a root in one step a feature and layer. ``degree`` is that of `Bernstein`, further arguments those of
+    Sampled by the polynomial, in one step a feature and layer; scored by a root. ``degree`` is that of `Bernstein`, further arguments those of
     `NAF`.
     Source: Deep Transformation Models (Sick et al., 2020); Robust Normalizing Flows using Bernstein-type Polynomials (Ramasinghe et
     al., 2021).

@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pushforward import numerics
 from pushforward.fields import Count
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.monotonic import Monotone, spread
 from pushforward.kernels.neural import MEANS
 from pushforward.numerics import finer, soft_clamp
+from pushforward.roots import root
 
 
 @dataclass(frozen=True, repr=False)
@@ -138,7 +138,7 @@ class Gaussianization(_Mixture):
             return -side * tail, log_hazard
 
         level = _log_mills(far)
-        x = numerics.root(function, -side * level, STEPS)
+        x = root(function, -side * level, STEPS)
         ladj = -function(x)[1] - level
         return (x + (value - bent) * torch.exp(ladj)).to(y.dtype), ladj.to(y.dtype)
 

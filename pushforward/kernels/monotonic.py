@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward import numerics
 from pushforward.fields import Count, Positive, Within
 from pushforward.kernel import Kernel
 from pushforward.kernels.affine import LOC_BOUND
 from pushforward.numerics import finer, soft_clamp
+from pushforward.roots import root
 
 
 class Monotone(Kernel):
@@ -37,7 +37,7 @@ class Monotone(Kernel):
 
     def inverse(self, y: Tensor, **parameters: Tensor) -> tuple[Tensor, Tensor]:
         prepared = self.prepare(**{name: finer(value) for name, value in parameters.items()})
-        x = numerics.root(lambda x: self.curve(x, prepared), finer(y), STEPS)
+        x = root(lambda x: self.curve(x, prepared), finer(y), STEPS)
         return x.to(y.dtype), -self.curve(x, prepared)[1].to(y.dtype)
 
 

@@ -10,11 +10,11 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pushforward import numerics
 from pushforward.core import Bijector, Shape, TransformModule
 from pushforward.fields import Count, Length, OneOf, Positive
 from pushforward.kernels.planar import LEAK, leaky_slope, tanh_slope
 from pushforward.numerics import finer, soft_clamp
+from pushforward.roots import root
 from pushforward.spec import PlanError
 from pushforward.structures.residual import WholeModule
 
@@ -152,7 +152,7 @@ class BlockAutoregressiveModule(WholeModule):
                 value, slope, _ = self._feature(x, shifts, own)
                 return value, torch.log(slope)
 
-            x = numerics.root(feature, target[..., i], ROOT_STEPS)
+            x = root(feature, target[..., i], ROOT_STEPS)
             _, slope, hidden = self._feature(x, shifts, own)
             total = total - torch.log(slope)
             for before, h in zip(made, hidden, strict=True):
