@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
@@ -184,11 +184,15 @@ class TransformModule(BuiltModule):
         """Move what follows the data of a training step (`BatchNorm`) by values on the data side; most layers have nothing to move."""
         self.follow(y, self.admit("y", y, self.out_shape, context))
 
-    def measure(self, y: Tensor, context: Tensor | None = None) -> None:
-        """Do the work of `calibrate`."""
+    def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
+        """Do the work of `calibrate`; ``inverse`` where the layer is turned round, and the values are those of its base side."""
 
-    def follow(self, y: Tensor, context: Tensor | None = None) -> None:
-        """Do the work of `update`."""
+    def follow(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
+        """Do the work of `update`; ``inverse`` as in `measure`."""
+
+    def leaves(self) -> Iterator[TransformModule]:
+        """Give the layers that it is a chain of, in order from base to data; itself, where it is none."""
+        yield self
 
 
 @dataclass(frozen=True, repr=False)
@@ -240,6 +244,7 @@ class InverseModule(TransformModule):
         self.module = module
         self.uses_context, self.sees = module.uses_context, module.sees
         self.passes, self.steps = module.passes[::-1], module.steps[::-1]
+        self.keeps_volume, self.follows_data = module.keeps_volume, module.follows_data
         self.domain, self.codomain = module.codomain, module.domain
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -250,6 +255,12 @@ class InverseModule(TransformModule):
 
     def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
         return self.module.map_ends(ends, not inverse)
+
+    def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
+        self.module.measure(values, context, not inverse)
+
+    def follow(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
+        self.module.follow(values, context, not inverse)
 
 
 @dataclass(frozen=True, repr=False)
@@ -360,15 +371,27 @@ class ComposeModule(TransformModule):
         except PlanError as error:
             raise PlanError(f"layer {index}: {layer.plan!r}: {error}") from error
 
-    def measure(self, y: Tensor, context: Tensor | None = None) -> None:
-        for layer in reversed(self.layers):
-            layer.measure(y, context)  # type: ignore[operator]
-            y = layer.pull(y, context)[0]  # type: ignore[operator]
+    def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
+        mapped: tuple[float, float] | None = ends
+        for layer in [*self.layers][::-1] if inverse else self.layers:
+            mapped = None if mapped is None else layer.map_ends(mapped, inverse)  # type: ignore[operator]
+        return mapped
 
-    def follow(self, y: Tensor, context: Tensor | None = None) -> None:
-        for layer in reversed(self.layers):
-            layer.follow(y, context)  # type: ignore[operator]
-            y = layer.pull(y, context)[0]  # type: ignore[operator]
+    def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
+        self._each("measure", values, context, inverse)
+
+    def follow(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
+        self._each("follow", values, context, inverse)
+
+    def _each(self, action: Literal["measure", "follow"], values: Tensor, context: Tensor | None, inverse: bool) -> None:
+        """Let each layer look at the values on its own side, from the data's side (``inverse``: the base's) on."""
+        for layer in self.layers if inverse else [*self.layers][::-1]:
+            getattr(layer, action)(values, context, inverse)
+            values = (layer.push if inverse else layer.pull)(values, context)[0]  # type: ignore[operator]
+
+    def leaves(self) -> Iterator[TransformModule]:
+        for layer in self.layers:
+            yield from layer.leaves()  # type: ignore[operator]
 
     def extra_repr(self) -> str:
         return f"event_shape={self.event_shape}"

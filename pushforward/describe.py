@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ class Description:
             "",
             f"total: {self.parameters:,} parameters; {self._passes('sample')} passes to sample, {self._passes('score')} to score; "
             f"peak of a training step at batch {self.batch:,}: {_bytes(self.training_bytes)}",
-            "layers run in this order from the base to the data (sampling) and back (scoring); input and output have the same size.",
+            f"layers run in this order from the base to the data (sampling) and back (scoring){self._sizes()}.",
             "trained by maximum likelihood: loss = -mean log p(x), log p(x) = log p_base(z) + sum of log|det dz/dx|, z = inverse(x);",
             "gradients are those of automatic differentiation through the formulas above, networks included.",
         ]
@@ -83,6 +83,11 @@ class Description:
                 f"      memory      {_bytes(layer.training_bytes)} in training at batch {self.batch:,}",
             ]
         return lines
+
+    def _sizes(self) -> str:
+        """Return what holds of the sizes of all layers, if something does."""
+        alike = all(math.prod(layer.shape_in) == math.prod(layer.shape_out) for layer in self.layers)
+        return "; input and output have the same size" if alike else ""
 
     def _passes(self, to: str) -> str:
         return _passes(*(self._total(f"{what}_to_{to}") for what in ("passes", "steps")))
@@ -113,7 +118,7 @@ def describe(module: nn.Module | None, base: nn.Module | None = None, title: str
         describe(None, part, f"component {index} of {len(inner)}, from {_root(part)[0].plan}", batch) for index, part in enumerate(inner)
     ]
     layers = []
-    for layer in (*below, *(() if module is None else _leaves(module))):
+    for layer in (*below, *(() if module is None else module.leaves())):  # type: ignore[operator]
         parameters = _count(layer)
         held = _step_bytes(layer, None, batch).held
         layers.append(
@@ -142,19 +147,11 @@ def _passes(passes: int, steps: int) -> str:
     return str(passes) if steps == passes else f"{passes} in {steps} steps"
 
 
-def _leaves(module: Any) -> Iterator[Any]:
-    if hasattr(module, "layers"):
-        for layer in module.layers:
-            yield from _leaves(layer)
-    else:
-        yield module
-
-
 def _root(base: Any) -> tuple[Any, list[Any]]:
     """Return the base under a base that is itself pushed through bijections, and their layers."""
     layers: list[Any] = []
     while hasattr(base, "transform"):
-        layers, base = [*_leaves(base.transform), *layers], base.base
+        layers, base = [*base.transform.leaves(), *layers], base.base
     return base, layers
 
 

@@ -292,6 +292,7 @@ class Flow(Planned, Distribution):
             "dtype": io.dtype_name(self.dtype),
             "columns": io.check_names("save", "columns", self.columns, math.prod(self.event_shape)),
             "context_columns": io.check_names("save", "context_columns", self.context_columns, of_context),
+            "validate_args": self._validate_args,
         }
         io.write(path, header, self.state_dict())
 
@@ -442,12 +443,14 @@ def load(path: str | os.PathLike[str], *, trusted: bool = False) -> Flow:
     event_shape = io.field(path, header, "event_shape", Sequence[Size])
     context_shape = io.field(path, header, "context_shape", Sequence[Size] | None)
     dtype = getattr(torch, io.field(path, header, "dtype", PRECISION))
+    # Files of earlier versions do not say.
+    validate = io.field(path, {"validate_args": False, **header}, "validate_args", bool)
     budget = Budget(sys.maxsize if trusted else FREE + FACTOR * os.path.getsize(path))  # noqa: PTH202
 
     try:
         # The initial weights, which the file replaces, cost the user no random numbers.
         with Drawing(0), budget:
-            flow = Flow(base, plan, event_shape, context_shape).to(dtype)
+            flow = Flow(base, plan, event_shape, context_shape, validate_args=validate).to(dtype)
     except PlanError as error:
         if not budget.spent:
             raise

@@ -198,6 +198,34 @@ class Parts(Structured):
         return self.join([leave(part, limits(c)) for c, part in zip(self.cseq, self.split(value), strict=True)])
 
 
+@dataclass(frozen=True)
+class Moved(Structured):
+    """Events of ``rank`` axes that are in a set once one axis is moved: the axis ``source`` to ``target``, both counted backwards."""
+
+    inner: Structured
+    source: int
+    target: int
+    rank: int
+
+    def __str__(self) -> str:
+        return f"{self.inner} on axis {self.source}"
+
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]
+        return self.rank
+
+    def matches(self, value: Tensor, tolerance: float) -> Tensor:
+        inside = self.inner.matches(value.movedim(self.source, self.target), tolerance)
+        beside = self.rank - self.inner.event_dim
+        return inside.flatten(-beside).all(-1) if beside else inside
+
+    def member(self, z: Tensor) -> Tensor:
+        return self.inner.member(z.movedim(self.source, self.target)).movedim(self.target, self.source)
+
+    def settle(self, value: Tensor) -> Tensor:
+        return self.inner.settle(value.movedim(self.source, self.target)).movedim(self.target, self.source)
+
+
 # The names of torch's own sets, and of Pyro's, which is not imported for that.
 NAMED = {
     "_Simplex": Simplex(),

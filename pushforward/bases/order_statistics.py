@@ -54,6 +54,9 @@ class Sorted(Constraint):
         self.part, self.descending = part, descending
         super().__init__()
 
+    def __repr__(self) -> str:
+        return f"{'descending' if self.descending else 'ascending'} vectors of numbers in {supports.name(self.part)}"
+
     def check(self, value: Tensor) -> Tensor:
         inside: Tensor = self.part.check(value).all(-1)
         return inside & in_order(value, self.descending)

@@ -50,6 +50,9 @@ class Blocks(Constraint):
         self.parts, self.sizes, self.rank = [supports.independent(part, rank) for part in parts], list(sizes), rank
         super().__init__()
 
+    def __repr__(self) -> str:
+        return "blocks of " + ", ".join(f"{size} in {supports.name(part)}" for size, part in zip(self.sizes, self.parts, strict=True))
+
     @property
     def is_discrete(self) -> bool:  # type: ignore[override]
         return any(part.is_discrete for part in self.parts)

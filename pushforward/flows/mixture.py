@@ -40,4 +40,9 @@ def mixture(flows: Sequence[Flow], net: NetLike | None = None) -> Flow:
         component.transform.load_state_dict(flow.transform.state_dict())  # type: ignore[union-attr]
         if component.context_units is not None and flow.context_units is not None:
             component.context_units.load_state_dict(flow.context_units.state_dict())  # type: ignore[union-attr]
+    # Names that all agree on are those of the mixture's columns.
+    if all(flow.columns == first.columns for flow in flows):
+        made.columns = first.columns
+    if all(flow.context_columns == first.context_columns for flow in flows):
+        made.context_columns = first.context_columns
     return made

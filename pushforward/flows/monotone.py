@@ -101,8 +101,8 @@ def SOSPF(
 ) -> Flow:
     r"""Sum-of-squares polynomial flow: each feature by the integral of a sum of squared polynomials.
 
-    Sampled by the polynomial, in one step a feature and layer; scored by a root. ``degree`` and ``terms`` are those of `SumOfSquares`, further
-    arguments those of `NAF`.
+    Sampled by the polynomial, in one step a feature and layer; scored by a root. ``degree`` and ``terms`` are those of `SumOfSquares`,
+    further arguments those of `NAF`.
     Source: Sum-of-Squares Polynomial Flow (Jaini et al., 2019).
 
     >>> SOSPF(3, degree=2).log_prob(torch.zeros(2, 3)).shape
@@ -126,8 +126,8 @@ def BPF(
 ) -> Flow:
     r"""Bernstein polynomial flow: each feature by an increasing Bernstein polynomial.
 
-    Sampled by the polynomial, in one step a feature and layer; scored by a root. ``degree`` is that of `Bernstein`, further arguments those of
-    `NAF`.
+    Sampled by the polynomial, in one step a feature and layer; scored by a root. ``degree`` is that of `Bernstein`, further arguments
+    those of `NAF`.
     Source: Deep Transformation Models (Sick et al., 2020); Robust Normalizing Flows using Bernstein-type Polynomials (Ramasinghe et
     al., 2021).
 

@@ -12,7 +12,7 @@ from pushforward.flow import Flow
 from pushforward.kernels.linear import Linear
 from pushforward.nets import MLP
 from pushforward.parameters import NetLike
-from pushforward.spec import PlanError
+from pushforward.spec import PlanError, plain
 from pushforward.structures.domains import Domain
 from pushforward.structures.rearrange import Reverse, Shuffle
 from pushforward.structures.standardize import Standardize
@@ -54,6 +54,7 @@ def stack(
     support: Support = None,
 ) -> Flow:
     """Return a flow of layers with what mixes the features after each; ``last`` stands for the standardisation at the end."""
+    features, transforms, context = (plain(value) for value in (features, transforms, context))
     for what, value, least in (("features", features, 1), ("transforms", transforms, 1), ("context", context, 0)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise PlanError(f"{name}: expected {what} to be a whole number of at least {least}, got {value!r}")

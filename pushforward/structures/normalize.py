@@ -124,10 +124,10 @@ class ActNormModule(TransformModule):
         return x.mT.reshape(x.shape[:-2] + self.event_shape)
 
     @torch.no_grad()
-    def measure(self, y: Tensor, context: Tensor | None = None) -> None:
+    def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
         """Measure mean and standard deviation (of the population) of every feature, and put the learned part back to the identity."""
-        mean, variance, constant = self._measured(y)
-        self._store(mean, torch.where(constant, 1.0, variance) + self.epsilon)
+        mean, variance, constant = self._measured(values)
+        self._store(mean, torch.where(constant, 1.0, variance) + self.epsilon, inverse)
         for parameter in self.parameters_of.parameters():
             parameter.zero_()
 
@@ -140,10 +140,17 @@ class ActNormModule(TransformModule):
         variance = rows.var(0, correction=0)
         return rows.mean(0), variance, variance.sqrt() <= torch.finfo(y.dtype).eps * rows.abs().amax(0)
 
-    def _store(self, mean: Tensor, square: Tensor) -> None:
-        self.loc.copy_(mean)
-        self.scale.copy_(square.sqrt())
+    def _store(self, mean: Tensor, square: Tensor, inverse: bool) -> None:
+        """Take mean and variance of the data side (``inverse``: the base side, whose values then have mean 0 and variance 1 above)."""
+        scale = square.sqrt()
+        self.loc.copy_(-mean / scale if inverse else mean)
+        self.scale.copy_(1 / scale if inverse else scale)
         self.calibrated.fill_(True)
+
+    def _stored(self, inverse: bool) -> tuple[Tensor, Tensor]:
+        """Return the mean and the variance that are stored."""
+        loc, scale = self.loc.double(), self.scale.double()
+        return (-loc / scale, scale.square().reciprocal()) if inverse else (loc, scale.square())
 
 
 class BatchNormModule(ActNormModule):
@@ -156,11 +163,11 @@ class BatchNormModule(ActNormModule):
         self.momentum = plan.momentum
 
     @torch.no_grad()
-    def follow(self, y: Tensor, context: Tensor | None = None) -> None:
+    def follow(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
         """Move the statistics towards those of rows ``(n, *event)`` of the data side; the learned part stays."""
-        mean, variance, constant = self._measured(y)
+        mean, variance, constant = self._measured(values)
         if not bool(self.calibrated):
-            self._store(mean, torch.where(constant, 1.0, variance) + self.epsilon)
+            self._store(mean, torch.where(constant, 1.0, variance) + self.epsilon, inverse)
             return
-        square = self.scale.double().square()
-        self._store(torch.lerp(self.loc.double(), mean, self.momentum), torch.lerp(square, variance + self.epsilon, self.momentum))
+        old, square = self._stored(inverse)
+        self._store(torch.lerp(old, mean, self.momentum), torch.lerp(square, variance + self.epsilon, self.momentum), inverse)

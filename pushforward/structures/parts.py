@@ -145,6 +145,7 @@ class PartsModule(TransformModule):
         self.axes = plan.place(event_shape) - len(event_shape), plan.place(self.out_shape) - len(self.out_shape)
         self.out_lengths = None if self.lengths is None else [part.out_shape[self.axes[1]] for part in made]
         self.uses_context = any(part.uses_context for part in made)
+        self.follows_data = any(part.follows_data for part in made)
         self.sees = "; ".join(dict.fromkeys(part.sees for part in made))
         self.passes = max(part.passes[0] for part in made), max(part.passes[1] for part in made)
         self.steps = max(part.steps[0] for part in made), max(part.steps[1] for part in made)
@@ -188,9 +189,13 @@ class PartsModule(TransformModule):
                 raise PlanError(f"part {index}: {error}") from error
         return _union(images, self.out_lengths, self.axes[1], len(self.out_shape))
 
-    def measure(self, y: Tensor, context: Tensor | None = None) -> None:
-        for part, value in zip(self.parts, self._split(y, True), strict=True):
-            part.measure(value, context)  # type: ignore[operator]
+    def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
+        for part, value in zip(self.parts, self._split(values, not inverse), strict=True):
+            part.measure(value, context, inverse)  # type: ignore[operator]
+
+    def follow(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
+        for part, value in zip(self.parts, self._split(values, not inverse), strict=True):
+            part.follow(value, context, inverse)  # type: ignore[operator]
 
 
 def _union(each: Sequence[Constraint], lengths: Sequence[int] | None, axis: int, rank: int) -> Constraint:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
 
+from pushforward import supports
 from pushforward.budget import reserve
 from pushforward.core import Bijector, Compose, Inverse, Shape, TransformModule
 from pushforward.fields import Place
@@ -202,13 +204,18 @@ class OnAxisModule(TransformModule):
         self.module = plan.bijector.build(tuple(moved), context_shape)
         self.uses_context, self.sees = self.module.uses_context, self.module.sees
         self.passes, self.steps = self.module.passes, self.module.steps
-        self.domain, self.codomain = self.module.domain, self.module.codomain
-        self.follows_data = self.module.follows_data
+        self.domain, self.codomain = (self._moved(each, rank) for each in (self.module.domain, self.module.codomain))
+        self.follows_data, self.keeps_volume = self.module.follows_data, self.module.keeps_volume
         if len(self.module.out_shape) != rank:
             raise PlanError(f"{plan!r}: expected a bijector that keeps the number of axes, got one from {moved} to {self.module.out_shape}")
         out = list(self.module.out_shape)
         out.insert(plan.axis % rank, out.pop(own))
         self.out_shape = tuple(out)
+
+    def _moved(self, constraint: Constraint, rank: int) -> Constraint:
+        """Return the set of events in which a set of vectors or matrices has its own axis where this layer has it."""
+        given = supports.structured(constraint)
+        return constraint if given is None or self.source == self.target else supports.Moved(given, self.source, self.target, rank)
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y, ladj = self.module.push(x.movedim(self.source, self.target), context)
@@ -221,8 +228,8 @@ class OnAxisModule(TransformModule):
     def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
         return self.module.map_ends(ends, inverse)
 
-    def measure(self, y: Tensor, context: Tensor | None = None) -> None:
-        self.module.measure(y.movedim(self.source, self.target), context)
+    def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
+        self.module.measure(values.movedim(self.source, self.target), context, inverse)
 
-    def follow(self, y: Tensor, context: Tensor | None = None) -> None:
-        self.module.follow(y.movedim(self.source, self.target), context)
+    def follow(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
+        self.module.follow(values.movedim(self.source, self.target), context, inverse)

@@ -53,14 +53,15 @@ class StandardizeModule(TransformModule):
         x = (numerics.working(y) - loc) / scale
         return x.to(y.dtype), -torch.log(scale).sum().expand(y.shape[: y.dim() - len(self.event_shape)])
 
-    def measure(self, y: Tensor, context: Tensor | None = None) -> None:
-        """Measure the mean and the standard deviation (of the population) of every site over the rows of ``y``."""
-        rows = y.detach().reshape(-1, *self.event_shape).double()
+    def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
+        """Measure the mean and the standard deviation (of the population) of every site over the rows of values."""
+        rows = values.detach().reshape(-1, *self.event_shape).double()
         if not len(rows):
             raise ValueError("Standardize: expected at least one row, got none")
         scale = rows.std(0, correction=0)
         if bool((scale == 0).any()) or not bool(torch.isfinite(rows).all()):
             raise ValueError("Standardize: expected finite values that vary at every site, got a constant or a non-finite one")
-        self.loc.copy_(rows.mean(0))
-        self.scale.copy_(scale)
+        mean = rows.mean(0)
+        self.loc.copy_(-mean / scale if inverse else mean)
+        self.scale.copy_(1 / scale if inverse else scale)
         self.calibrated.fill_(True)

@@ -58,8 +58,8 @@ class Rows:
             return some
         drawn = some.take(torch.multinomial(some.weights.cpu().double(), len(some), replacement=True, generator=generator))
         # A few heavy rows may be all that is drawn; location and scale then come from the rows as they are.
-        flat = drawn.x.reshape(len(drawn), -1)
-        return drawn if bool((flat.amin(0) < flat.amax(0)).all()) and drawn.context is None else some
+        each = [part.reshape(len(drawn), -1) for part in (drawn.x, drawn.context) if part is not None]
+        return drawn if all(bool((flat.amin(0) < flat.amax(0)).all()) for flat in each) else some
 
 
 @dataclass

@@ -62,8 +62,8 @@ class NormElements(Elements):
         x, ladj = super().pull((y - self.layer.loc) / self.layer.scale)
         return x.to(y.dtype), ladj - torch.log(self.layer.scale)
 
-    def follow(self, y: Tensor, context: Tensor | None = None) -> None:
-        self.layer.follow(y.reshape(-1, self.places))
+    def follow(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
+        self.layer.follow(values.reshape(-1, self.places), None, inverse)
 
 
 class Along(TransformModule):
