@@ -18,6 +18,14 @@ if os.environ.get("PUSHFORWARD_TEST_BLAS"):
     as_told()
 
 
+def pytest_collection_modifyitems(items):
+    """Leave out the tests of compiled code where the environment asks for none, and nowhere else."""
+    if os.environ.get("PUSHFORWARD_NATIVE") == "0":
+        for item in items:
+            if item.get_closest_marker("compiled"):
+                item.add_marker(pytest.mark.skip(reason="PUSHFORWARD_NATIVE=0 turns off what it tests"))
+
+
 @pytest.fixture(autouse=True)
 def _names(doctest_namespace):
     doctest_namespace["torch"] = torch

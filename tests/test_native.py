@@ -29,6 +29,8 @@ from pushforward.native.elementwise import AFFINE, MAX_BINS, elementwise
 from pushforward.native.library import LIBRARY, SWITCH
 from pushforward.testing import randomize
 
+pytestmark = pytest.mark.compiled
+
 ROOT = Path(__file__).parents[1]
 ORDERS = ["quadratic", "linear"]
 KERNELS = {

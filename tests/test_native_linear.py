@@ -12,6 +12,8 @@ from pushforward.native import linear as native
 from pushforward.native.library import LIBRARY
 from pushforward.testing import randomize
 
+pytestmark = pytest.mark.compiled
+
 both_ways = pytest.mark.parametrize("inverse", [False, True], ids=["forward", "inverse"])
 
 

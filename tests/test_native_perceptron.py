@@ -15,6 +15,8 @@ from pushforward.native import perceptron as native
 from pushforward.native.library import LIBRARY
 from pushforward.perceptron import ACTIVATIONS
 
+pytestmark = pytest.mark.compiled
+
 CHAIN = np.repeat(np.tril(np.ones((5, 5), dtype=bool), -1), 3, 0)
 NETS = {
     "inputs": (bij.MLP((20, 17)), 3, 0, None),

@@ -23,6 +23,8 @@ from pushforward.native.perceptron import reference as by_torch
 from pushforward.native.sweep import sweep
 from pushforward.testing import randomize
 
+pytestmark = pytest.mark.compiled
+
 COUNTS: collections.Counter[str] = collections.Counter()
 """What was tried and how it ended; the sanitizers' run prints it."""
 

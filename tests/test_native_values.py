@@ -19,6 +19,8 @@ from pushforward.native import library
 from pushforward.native.elementwise import elementwise
 from pushforward.testing import randomize
 
+pytestmark = pytest.mark.compiled
+
 KERNELS = {
     "affine": bij.Affine(),
     "quadratic": bij.Spline(bins=4, bound=3.0),
