@@ -279,8 +279,12 @@ def needed(job, part, name):
 
 @st.composite
 def anything(draw, job):
-    """Put any numbers into up to four places that hold no address and no extent: what is then accepted has to stay within the arrays."""
-    free = [place for place in job.places() if place[1].rpartition(".")[2] not in ("at", "extent") and place[1] != "threads"]
+    """Put any numbers into up to four places that hold no address and no extent: what is then accepted has to stay within the arrays.
+
+    Of what type the numbers are belongs to an address: float32 that is said to be float64 has twice as many bytes.
+    """
+    told = ("at", "extent", "threads", "is_double")
+    free = [place for place in job.places() if place[1].rpartition(".")[2] not in told]
     for _ in range(draw(st.integers(1, 4))):
         part, name = draw(st.sampled_from(free))
         job.parts[part][2][name] = draw(st.sampled_from(BEYOND + EDGES))

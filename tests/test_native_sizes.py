@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -277,6 +278,16 @@ def perceptron_calls(draw):
     return form, tensors, cotangent(draw, (rows, outputs))
 
 
+def free_outputs(form, tensors, told):
+    """Tell whether what was changed is how many outputs a layer has, where nothing else says it."""
+    kind, index, *_ = told.split()
+    beside = [
+        tensors[f"{other} {index}"] for other in ("weight", "mask", "more", "bias") if other != kind and f"{other} {index}" in tensors
+    ]
+    fits = kind in ("weight", "more") and told.endswith(("longer", "shorter")) and all(t is None for t in beside)
+    return fits and int(index) not in (*form.sources, *form.skips)
+
+
 def run_perceptron(form, tensors):
     x, c, *rest = tensors.values()
     return perceptron(form, x, c, [tuple(rest[index : index + 4]) for index in range(0, len(rest), 4)])
@@ -311,6 +322,9 @@ def test_perceptron_refuses_what_does_not_fit(data, case):
         assert run_perceptron(form, given_) is None, told  # left to torch, which tells what is wrong
     elif told.startswith(("x ", "c ")) and told.split()[1] in ("longer", "shorter") and None in (given_["x"], given_["c"]):
         run_perceptron(form, given_)  # rows alone may be as many as they are
+    elif free_outputs(form, given_, told):
+        with contextlib.suppress(ValueError):  # none at all
+            run_perceptron(form, given_)
     else:
         assert_refused(told, lambda: run_perceptron(form, given_))
     COUNTS["perceptron: function, wrong, refused"] += 1

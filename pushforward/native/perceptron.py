@@ -102,13 +102,14 @@ def reference(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[
 
 def _sizes(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Tensor | None]) -> list[tuple[int, int, int]]:
     """Return how many inputs, outputs and contexts the weights of each layer have; raise `ValueError` unless all fits together."""
-    first, beside = tensors[0], tensors[2]
-    inputs, contexts = 0 if first is None else first.shape[-1], 0 if beside is None else beside.shape[-1]
+    inputs = contexts = 0
     sizes: list[tuple[int, int, int]] = []
-    for index, source in enumerate(form.sources):
+    for index, (source, skip) in enumerate(zip(form.sources, form.skips, strict=True)):
         weight, mask, more, bias = tensors[4 * index : 4 * index + 4]
         # Torch takes a few times as long to tell a shape as to compare it.
         own, other = None if weight is None else weight.shape, None if more is None else more.shape
+        if index == 0:
+            inputs, contexts = own[-1] if own else 0, other[-1] if other else 0
         taken, outputs = inputs if source < 0 else sizes[source][1], (own or other or (0,))[0]
         if (
             (own if taken else other) is None
@@ -116,9 +117,11 @@ def _sizes(form: Form, x: Tensor | None, c: Tensor | None, tensors: Sequence[Ten
             or (other is not None and (source >= 0 or other != (outputs, contexts)))
             or (mask is not None and mask.shape != own)
             or (bias is not None and bias.shape != (outputs,))
+            or (skip >= 0 and sizes[skip][1] != outputs)
         ):
             got = [None if t is None else tuple(t.shape) for t in (weight, mask, more, bias)]
-            raise ValueError(f"perceptron: layer {index}: expected weights of {taken} inputs, and mask and bias to match, got {got}")
+            added = f", and {sizes[skip][1]} outputs as layer {skip}, which is added" if skip >= 0 else ""
+            raise ValueError(f"perceptron: layer {index}: expected weights of {taken} inputs{added}, and mask and bias to match, got {got}")
         sizes.append((taken, outputs, 0 if other is None else contexts))
     count = x.shape[:1] if x is not None else () if c is None else c.shape[:1]
     for name, rows, width in (("inputs", x, inputs), ("contexts", c, contexts)):
