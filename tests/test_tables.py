@@ -109,6 +109,12 @@ def parquet(**columns):
     return stream.getvalue()
 
 
+def spoilt(content):
+    """Return a Parquet file with a sound description of pages that are not."""
+    end = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    return content[:4] + b"\xff" * (end - 4) + content[end:]
+
+
 WRONG = [
     ("t.txt", b"a\n1\n", None, "ends in .csv"),
     ("t.csv", b"", None, "not a table"),
@@ -124,6 +130,8 @@ WRONG = [
     ("t.csv.gz", gzip.compress(b"a\n" + b"1\n" * 99, mtime=0)[:-12], None, "not a table"),
     ("t.parquet", b"PAR1", None, "not a Parquet file"),
     ("t.parquet", parquet(a=[1.0], b=["x"]), ["b"], "column 'b': expected numbers, got string: 'x' in row 1"),
+    ("t.parquet", spoilt(parquet(a=[1.0], b=["x"])), ["a"], "cannot be read"),
+    ("t.parquet", spoilt(parquet(a=[1.0], b=["x"])), ["b"], "cannot be read: "),
     ("t.parquet", parquet(a=[1.0]), ["b"], "no column 'b'; there are 'a'"),
     ("t.parquet", parquet(a=pa.array([], pa.float64())), None, "expected rows, got none"),
     ("t.npy", b"", None, "not an array"),

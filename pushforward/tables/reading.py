@@ -174,22 +174,28 @@ class _Parquet(Table):
         self.kinds = dict(kinds)
         super().__init__(path, [name for name, _ in kinds], [name for name, kind in kinds if _is_number(arrow, kind)])
 
-    def _batches(self, columns: tuple[str, ...], rows: int) -> Iterator[Array]:
+    @contextmanager
+    def _file(self) -> Iterator[Any]:
+        """Open the file, and turn whatever goes wrong while it is open into a TableError."""
         arrow, parquet = require("pyarrow", "table"), require("pyarrow.parquet", "table")
-        for name in columns:
-            if name not in self.numeric:
-                value = self._first(parquet, name)
-                raise TableError(f"{self.path}: column {name!r}: expected numbers, got {self.kinds[name]}: {value} in row 1")
         try:
             with parquet.ParquetFile(self.path) as file:
-                for batch in file.iter_batches(rows, columns=list(columns)):
-                    arrays = [batch.column(name).cast(arrow.float64(), safe=False).to_numpy(zero_copy_only=False) for name in columns]
-                    yield np.stack(arrays, axis=1)
-        except (arrow.ArrowException, OSError) as error:
+                yield file
+        except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
             raise TableError(f"{self.path}: cannot be read: {_line(error)}") from error
 
-    def _first(self, parquet: Any, name: str) -> str:
-        with parquet.ParquetFile(self.path) as file:
+    def _batches(self, columns: tuple[str, ...], rows: int) -> Iterator[Array]:
+        arrow = require("pyarrow", "table")
+        for name in columns:
+            if name not in self.numeric:
+                raise TableError(f"{self.path}: column {name!r}: expected numbers, got {self.kinds[name]}: {self._first(name)} in row 1")
+        with self._file() as file:
+            for batch in file.iter_batches(rows, columns=list(columns)):
+                arrays = [batch.column(name).cast(arrow.float64(), safe=False).to_numpy(zero_copy_only=False) for name in columns]
+                yield np.stack(arrays, axis=1)
+
+    def _first(self, name: str) -> str:
+        with self._file() as file:
             return _short(next((batch.column(name)[0].as_py() for batch in file.iter_batches(1, columns=[name])), None))
 
 
