@@ -79,6 +79,11 @@ def main() -> None:
         return
     if len(given.checkouts) != 2:
         parser.error(f"expected two checkouts, got {len(given.checkouts)}")
+    for checkout in given.checkouts:
+        if not list(Path(checkout, "pushforward", "native").glob("_kernels*")):
+            parser.error(f"expected a checkout with its compiled code in place, got {checkout}")
+    if given.rounds < 2 or given.rows < 1:
+        parser.error(f"expected at least 2 rounds and 1 row, got {given.rounds} and {given.rows}")
     found: list[list[list[float]]] = [[], []]
     with tempfile.TemporaryDirectory() as away:
         workers = []

@@ -27,6 +27,14 @@ def root(function: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, steps: 
     closes over.
 
     A ``y`` beyond the image of ``f`` ends at the end of the range; NaN gives NaN.
+
+    Args:
+        function: From ``x`` to the value and the log-slope, each of the shape of ``y``.
+        y: Where the root is sought, float32 or float64, of any shape.
+        steps: Evaluations of the search, at most; `POLISH` follow.
+
+    >>> root(lambda x: (x**3 + x, torch.log(3 * x**2 + 1)), torch.tensor([2.0, 10.0]))
+    tensor([1., 2.])
     """
     info = torch.finfo(y.dtype)
     top = math.asinh(info.max / 4)

@@ -9,8 +9,10 @@ import torch
 from torch.distributions import constraints
 
 import pushforward
-from pushforward import flows
+from pushforward import flows, kernel, roots
+from pushforward.kernels import mixture, monotonic
 from pushforward.spec import PlanError
+from pushforward.structures import block_autoregressive
 from pushforward.testing import check_flow, randomize
 
 W = (16, 16)
@@ -154,3 +156,26 @@ def test_a_flow_on_mixed_supports_is_exact_in_the_units_of_the_data():
 def test_wrong_arguments_are_refused(make, message):
     with pytest.raises(PlanError, match=message):
         make()
+
+
+# How often a root is sought to sample and to score, for each layer of three features: the table in README.md.
+ROOTS = {"NAF": (3, 0), "UNAF": (3, 0), "SOSPF": (0, 1), "BPF": (0, 1), "BNAF": (3, 0), "GF": (1, 0)}
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_roots_are_sought_in_one_direction_alone(name, monkeypatch):
+    searches = []
+
+    def counted(function, y, *steps):
+        searches.append(y.shape)
+        return roots.root(function, y, *steps)
+
+    for module in (kernel, block_autoregressive, monotonic, mixture):
+        monkeypatch.setattr(module, "root", counted)
+    flow = DENSITIES[name](3, 0)
+    layers = sum("Autoregressive" in layer.name or "Gaussianization" in layer.name for layer in flow.describe().layers)
+    searches.clear()
+    y = flow.sample((5,))
+    sampled = len(searches)
+    flow.log_prob(y)
+    assert (sampled, len(searches) - sampled) == tuple(count * layers for count in ROOTS[name])
