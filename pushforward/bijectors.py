@@ -47,6 +47,7 @@ from pushforward.structures.autoregressive import Autoregressive, InverseAutoreg
 from pushforward.structures.block_autoregressive import BlockAutoregressive
 from pushforward.structures.coupling import Coupling
 from pushforward.structures.domains import Domain, to_support
+from pushforward.structures.normal_scores import NormalScores
 from pushforward.structures.normalize import ActNorm, BatchNorm
 from pushforward.structures.parts import Concatenate, Stack
 from pushforward.structures.rearrange import OnAxis, Permute, Reverse, Shuffle
@@ -124,13 +125,13 @@ def PLU(seed: int = 0, bound: float = 3.0, net: NetLike | None = None, axis: int
 __all__ = [
     "ELU", "MLP", "PLU", "QR", "SVD", "Abs", "ActNorm", "Additive", "Affine", "AffineAutoregressive", "AffineCoupling", "AffineFixed",
     "Autoregressive", "BatchNorm", "Bernstein", "Bijector", "BlockAutoregressive", "CauchyCDF", "Cholesky", "CircularShift",
-    "CircularSpline", "Compose", "Concatenate", "CorrCholesky", "CorrMatrixCholesky", "CorrelationMatrix", "Cos", "Coupling",
-    "CubicSpline", "CumulativeDistribution", "DeepSigmoid", "DenseSigmoid", "DiscreteCosine", "Domain", "Elementwise", "Exp",
-    "Flatten", "Gaussianization", "Haar", "Householder", "Inverse", "InverseAutoregressive", "Kernel", "LeakyReLU", "Linear",
-    "LinearSpline", "LogTanh", "LogisticMixture", "Logit", "LowerCholesky", "LowerCholeskyAffine", "MatrixExponential",
-    "MonotonicNetwork", "NonlinearSquared", "Normalize", "OnAxis", "Ordered", "Periodic", "Permute", "Planar", "PositiveDefinite",
-    "PositivePower", "Power", "QuadraticSpline", "Radial", "Reshape", "Residual", "ResidualMLP", "Reverse", "Rotation", "Shuffle",
-    "Sigmoid", "SignedPower", "SimplexToOrdered", "Sin", "SinhArcsinh", "Softclip", "Softmax", "Softplus", "SoftplusLowerCholesky",
-    "Spline", "SplineAutoregressive", "SplineCoupling", "Stack", "Standardize", "StickBreaking", "SumOfSquares", "Sylvester", "Tanh",
-    "Triangular", "UnitLowerCholesky", "Unwrap", "to_support",
+    "CircularSpline", "Compose", "Concatenate", "CorrCholesky", "CorrMatrixCholesky", "CorrelationMatrix", "Cos", "Coupling", "CubicSpline",
+    "CumulativeDistribution", "DeepSigmoid", "DenseSigmoid", "DiscreteCosine", "Domain", "Elementwise", "Exp", "Flatten", "Gaussianization",
+    "Haar", "Householder", "Inverse", "InverseAutoregressive", "Kernel", "LeakyReLU", "Linear", "LinearSpline", "LogTanh",
+    "LogisticMixture", "Logit", "LowerCholesky", "LowerCholeskyAffine", "MatrixExponential", "MonotonicNetwork", "NonlinearSquared",
+    "NormalScores", "Normalize", "OnAxis", "Ordered", "Periodic", "Permute", "Planar", "PositiveDefinite", "PositivePower", "Power",
+    "QuadraticSpline", "Radial", "Reshape", "Residual", "ResidualMLP", "Reverse", "Rotation", "Shuffle", "Sigmoid", "SignedPower",
+    "SimplexToOrdered", "Sin", "SinhArcsinh", "Softclip", "Softmax", "Softplus", "SoftplusLowerCholesky", "Spline", "SplineAutoregressive",
+    "SplineCoupling", "Stack", "Standardize", "StickBreaking", "SumOfSquares", "Sylvester", "Tanh", "Triangular", "UnitLowerCholesky",
+    "Unwrap", "to_support",
 ]  # fmt: skip

@@ -23,9 +23,12 @@ from pushforward.fields import OneOf, Within, shown
 from pushforward.kernels.circular import Unwrap
 from pushforward.spec import PlanError, Spec
 from pushforward.state import Planned, text_of
+from pushforward.structures.normal_scores import NormalScores, far_out
 from pushforward.structures.standardize import Standardize
 
 Sizes = torch.Size | Sequence[int]
+CONTEXT_UNITS: dict[bool, Bijector] = {False: Standardize(), True: Compose([Standardize(), NormalScores()])}
+"""How contexts are measured: by location and scale, and where a few are so far out that these say little, by quantiles and tails."""
 
 
 class Flow(Planned, Distribution):
@@ -72,7 +75,7 @@ class Flow(Planned, Distribution):
         # Contexts in the user's units: measured by `calibrate`, the identity until then.
         self.context_units: TransformModule | None = None
         if self.context_shape is not None:
-            self.context_units = Standardize().build(self.context_shape)
+            self.context_units = CONTEXT_UNITS[False].build(self.context_shape)
         self._check()
         #: Names of the features and of the context, when the flow was fitted to a table.
         self.columns: tuple[str, ...] | None = None
@@ -261,25 +264,62 @@ class Flow(Planned, Distribution):
                 hand_down("follow", value, self._inner(context), self.transform, self.base)
 
     def standardize(self, value: Tensor, context: Tensor | None = None) -> None:
-        """Put a `Standardize` layer next to the data, before the maps that bound the values, if there is none; then `calibrate`.
+        """Put layers that measure next to the data, before the maps that bound the values; then `calibrate`.
 
-        Densities stay in the units of the data, since the layer is part of the flow and of its plan. Angles, of which whole turns do
-        not matter (`Unwrap`), are left in theirs.
+        `Standardize`, if there is none; and where a few values are so far out that it would squeeze all others into a sliver, in a column
+        or in the context, `NormalScores`. Densities stay in the units of the data, since the layers are part of the flow and of its plan.
+        Angles, of which whole turns do not matter (`Unwrap`), are left in theirs.
         """
-        parts = list(self.plan.bijectors) if isinstance(self.plan, Compose) else [self.plan]
-        inside = [module.plan for module in self.transform.modules() if isinstance(module, TransformModule)]
-        if not any(isinstance(part, Standardize) or part == Unwrap().inv for part in inside):
-            layers = list(self.transform.layers) if isinstance(self.plan, Compose) else [self.transform]  # type: ignore[arg-type]
-            place = len(parts)
-            while place and not supports.same(layers[place - 1].codomain, constraints.real):
-                place -= 1
-            plan = Compose((*parts[:place], Standardize(), *parts[place:]))
-            transform = plan.build(self.base.event_shape, self.context_shape).to(self.device, self.dtype)
-            # The layers that are there already stay the very same modules, so an optimiser that holds them goes on.
-            transform.layers = nn.ModuleList([*layers[:place], transform.layers[place], *layers[place:]])  # type: ignore[index,list-item]
-            self.plan, self.transform = plan, transform
-            self._check()
+        self._check_value(value)
+        inside = {type(module.plan) for module in self.transform.modules() if isinstance(module, TransformModule)}
+        place = self._real_end()
+        if place is not None and Unwrap not in inside:
+            if Standardize not in inside:
+                self._insert(place, Standardize())
+                place += 1
+            if NormalScores not in inside and self._far_out_at(place, value, context):
+                self._insert(place, NormalScores())
+        units = self.context_units
+        if units is not None and context is not None and units.plan == CONTEXT_UNITS[False]:
+            self._check_context(context)
+            self._measure_contexts_by(bool(far_out(context.reshape(-1, math.prod(units.event_shape))).any()))
         self.calibrate(value, context)
+
+    def _layers(self) -> list[TransformModule]:
+        return list(self.transform.layers) if isinstance(self.plan, Compose) else [self.transform]  # type: ignore[arg-type]
+
+    def _real_end(self) -> int | None:
+        """Return after how many layers values are all real numbers for the last time, before the maps that bound them; None: never."""
+        layers = self._layers()
+        for place in range(len(layers), 0, -1):
+            if supports.same(layers[place - 1].codomain, constraints.real):
+                return place
+        return 0 if supports.same(self.base.support, constraints.real) else None
+
+    def _insert(self, place: int, part: Bijector) -> None:
+        """Put a layer after so many others; these stay the very same modules, so an optimiser that holds them goes on."""
+        layers = self._layers()
+        plan = Compose((*(layer.plan for layer in layers[:place]), part, *(layer.plan for layer in layers[place:])))
+        transform = plan.build(self.base.event_shape, self.context_shape).to(self.device, self.dtype)
+        transform.layers = nn.ModuleList([*layers[:place], transform.layers[place], *layers[place:]])  # type: ignore[index,list-item]
+        self.plan, self.transform = plan, transform
+        self._check()
+
+    def _far_out_at(self, place: int, value: Tensor, context: Tensor | None) -> bool:
+        """Tell whether a few values, as they are after so many layers, decide the spread of a site."""
+        with torch.no_grad():
+            inner = self._inner(context)
+            for layer in reversed(self._layers()[place:]):
+                value = layer.pull(value, inner)[0]
+            return bool(far_out(value.reshape(-1, math.prod(self._layers()[place - 1].out_shape))).any())
+
+    def _measure_contexts_by(self, scored: bool) -> None:
+        """Choose how contexts are measured, by location and scale alone, or with quantiles and tails before them."""
+        assert self.context_units is not None
+        assert self.context_shape is not None
+        if self.context_units.plan != CONTEXT_UNITS[scored]:
+            self.context_units = CONTEXT_UNITS[scored].build(self.context_shape).to(self.device, self.dtype)
+            self._check()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file: the tensors, and in its header the plan. `pushforward.load` reads it, without pickle."""
@@ -292,6 +332,7 @@ class Flow(Planned, Distribution):
             "dtype": io.dtype_name(self.dtype),
             "columns": io.check_names("save", "columns", self.columns, math.prod(self.event_shape)),
             "context_columns": io.check_names("save", "context_columns", self.context_columns, of_context),
+            "normal_scores_of_context": self.context_units is not None and self.context_units.plan == CONTEXT_UNITS[True],
             "validate_args": self._validate_args,
         }
         io.write(path, header, self.state_dict())
@@ -445,12 +486,15 @@ def load(path: str | os.PathLike[str], *, trusted: bool = False) -> Flow:
     dtype = getattr(torch, io.field(path, header, "dtype", PRECISION))
     # Files of earlier versions do not say.
     validate = io.field(path, {"validate_args": False, **header}, "validate_args", bool)
+    scored = io.field(path, {"normal_scores_of_context": False, **header}, "normal_scores_of_context", bool)
     budget = Budget(sys.maxsize if trusted else FREE + FACTOR * os.path.getsize(path))  # noqa: PTH202
 
     try:
         # The initial weights, which the file replaces, cost the user no random numbers.
         with Drawing(0), budget:
             flow = Flow(base, plan, event_shape, context_shape, validate_args=validate).to(dtype)
+            if flow.context_units is not None:
+                flow._measure_contexts_by(scored)
     except PlanError as error:
         if not budget.spent:
             raise

@@ -213,3 +213,17 @@ def expect_bijective(owner: Spec, kernel: Kernel) -> None:
     """Raise `PlanError` unless ``kernel`` has a way back."""
     if not kernel.bijective:
         raise PlanError(f"{type(owner).__name__}: expected a bijection, got {kernel!r}, which has no way back")
+
+
+def expect_between_numbers(owner: Spec, kernel: Kernel) -> None:
+    """Raise `PlanError` unless ``kernel`` maps numbers, and all real ones to all real ones, as the values beside them are."""
+    name = type(owner).__name__
+    expect_bijective(owner, kernel)
+    if kernel.event_dim != 0:
+        raise PlanError(f"{name}: expected a kernel on numbers, got {kernel!r}, which acts on vectors")
+    for side in (kernel.domain, kernel.codomain):
+        if not supports.same(side, constraints.real):
+            raise PlanError(
+                f"{name}: expected a kernel from all real values to all real values, got {kernel!r}, whose values are in "
+                f"{supports.name(side)}; put the map that bounds them after the layer"
+            )

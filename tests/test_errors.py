@@ -41,7 +41,12 @@ PLANS = {
     ),
     "coupling of a structure": (lambda: bij.Coupling(COUPLING), r"Coupling: expected kernel to be a kernel .*, got Coupling\(Affine\(\)\)"),
     "coupling of vectors": (lambda: bij.Coupling(bij.Linear()), r"expected a kernel on numbers, got Linear\(\), which acts on vectors"),
-    "coupling of a fixed map": (lambda: bij.Coupling(bij.Exp()).build(2), r"expected a kernel with parameters .*, got Exp\(\)"),
+    "coupling of a fixed map": (lambda: bij.Coupling(bij.LeakyReLU()).build(2), r"expected a kernel with parameters .*, got LeakyReLU\(\)"),
+    "coupling onto an interval": (
+        lambda: bij.Coupling(bij.CauchyCDF()),
+        r"Coupling: expected a kernel from all real values to all real values, got .* whose values are in \(0, 1\)",
+    ),
+    "autoregression from an interval": (lambda: bij.Autoregressive(bij.Sin()), r"Autoregressive: .* whose values are in \(-1\.57"),
     "autoregression of vectors": (lambda: bij.Autoregressive(bij.Linear()), r"expected a kernel on numbers, got Linear\(\)"),
     "order, twice": (lambda: bij.Autoregressive(AFFINE, order=[0, 0]), r"expected order to have every index from 0 once, got \(0, 0\)"),
     "order, a number": (lambda: bij.Autoregressive(AFFINE, order=3), "expected order to be a list of whole numbers of at least 0, got 3"),

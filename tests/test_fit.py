@@ -246,7 +246,7 @@ def test_loader_is_streamed():
     assert history.monitored == "training"
     assert history.validation == []
     assert torch.allclose(streamed.transform.layers[-1].loc, whole.transform.layers[-1].loc)
-    c = x[:, :1] * 2
+    c = x[:, :1] * 2 + torch.from_numpy(rows(len(x), seed=3)[:, :1])
     given = maf(2, context=1)
     history = pf.fit(given, DataLoader(TensorDataset(x, c), batch_size=100), validation=(x[:50], c[:50]), **QUICK)
     assert history.monitored == "validation"

@@ -39,6 +39,7 @@ from pushforward.flows import IAF, MAF, NICE, NSF, RealNVP
 from pushforward.io import replacing
 from pushforward.tables import ROWS, open_table, write_table
 from pushforward.tables.reading import Array
+from pushforward.train.checks import blurred
 from pushforward.train.data import dequantize as spread_grids
 
 app = typer.Typer(
@@ -134,6 +135,8 @@ def fit(
     # The first weights are drawn from the seed, too.
     with Drawing(seed):
         model = FLOWS[flow](len(names), len(given), **plan)
+    if blurred(torch.as_tensor(rows), model.dtype):
+        model = model.double()
     model.columns, model.context_columns = names, given or None
     told = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation, "patience": patience}
     options: dict[str, Any] = {name: value for name, value in told.items() if value is not None}

@@ -15,7 +15,7 @@ from pushforward import numerics
 from pushforward.budget import reserve
 from pushforward.core import Bijector, Shape, TransformModule
 from pushforward.fields import Named, OneOf, Place
-from pushforward.kernel import Kernel, evaluate, expect_bijective
+from pushforward.kernel import Kernel, evaluate, expect_between_numbers
 from pushforward.nets import MLP
 from pushforward.parameters import Mask, NetLike, Parameters, flat_context
 from pushforward.perceptron import Perceptron
@@ -36,9 +36,7 @@ class _Ordered(Bijector):
 
     def check(self) -> None:
         name = type(self).__name__
-        expect_bijective(self, self.kernel)
-        if self.kernel.event_dim != 0:
-            raise PlanError(f"{name}: expected a kernel on numbers, got {self.kernel!r}, which acts on vectors")
+        expect_between_numbers(self, self.kernel)
         if self.order is not None and self.adjacency is not None:
             raise PlanError(f"{name}: expected order or adjacency, got both")
         if self.order is not None and sorted(self.order) != list(range(len(self.order))):

@@ -13,7 +13,7 @@ from pushforward import numerics
 from pushforward.budget import reserve
 from pushforward.core import Bijector, Shape, TransformModule
 from pushforward.fields import Named, OneOf, Place
-from pushforward.kernel import Kernel, evaluate, expect_bijective
+from pushforward.kernel import Kernel, evaluate, expect_between_numbers
 from pushforward.nets import MLP
 from pushforward.parameters import NetLike, Parameters, flat_context
 from pushforward.spec import PlanError
@@ -51,9 +51,7 @@ class Coupling(Bijector):
     event_dim = 1
 
     def check(self) -> None:
-        expect_bijective(self, self.kernel)
-        if self.kernel.event_dim != 0:
-            raise PlanError(f"Coupling: expected a kernel on numbers, got {self.kernel!r}, which acts on vectors")
+        expect_between_numbers(self, self.kernel)
 
     def passing(self, features: int) -> tuple[int, ...]:
         """Return the features that pass through."""

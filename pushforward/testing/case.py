@@ -15,6 +15,9 @@ from pushforward import supports
 from pushforward.core import Bijector, Shape, TransformModule
 from pushforward.parameters import ModuleNet, Parameters
 
+ROWS = 200
+"""Rows of data that layers which measure have met."""
+
 
 def randomize(module: nn.Module, scale: float, seed: int = 0) -> nn.Module:
     """Move a new module off the identity, in place: kernel parameters get noise of standard deviation ``scale``.
@@ -70,6 +73,11 @@ class Case:
             torch.default_generator.manual_seed(self.seed + seed)
             module = self.plan.build(self.event_shape, self.context_shape)
         randomize(module, scale, self.seed + seed)
+        if any(type(layer).measure is not TransformModule.measure for layer in module.leaves()):
+            # What a layer measures is of size 1, and has the heavy tails with which a layer that minds them does all that it can.
+            draw = torch.Generator().manual_seed(self.seed + seed)
+            z = torch.sinh(2 * torch.randn(ROWS, *module.out_shape, generator=draw, dtype=torch.float64)) / 4
+            module.double().measure(self.into(z, module.codomain), self.contexts(ROWS))
         return module.to(dtype)
 
     def points(self, rows: int, dtype: torch.dtype = torch.float64, spread: float = 1.0, module: TransformModule | None = None) -> Tensor:

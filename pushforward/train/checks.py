@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -15,8 +14,10 @@ from pushforward.flow import Flow
 from pushforward.train.data import few
 from pushforward.train.rows import SAMPLE, Rows
 
-DISTINCT = 256
-"""Distinct values of a column up to which a flow can tell them apart, and put a spike on each."""
+LEAST, CELLS = 4096, 2**24
+"""Rows, and where these are enough values, that are looked at at most."""
+COARSE = 64
+"""How many roundings fit into the half width of the middle nine tenths of a column, at least."""
 
 
 def check_rows(flow: Flow, rows: Rows, dtype: torch.dtype, first: int = 0, which: str = "") -> None:
@@ -49,7 +50,7 @@ def check_rows(flow: Flow, rows: Rows, dtype: torch.dtype, first: int = 0, which
 
 
 def check_spread(rows: Rows, dtype: torch.dtype) -> None:
-    """Raise ValueError for a column that is constant, or that ``dtype`` rounds to a few values; warn of grids and repeated rows."""
+    """Raise ValueError for a column that is constant, or whose digits ``dtype`` does not carry."""
     if len(rows) < 2:
         raise ValueError(f"fit: expected at least 2 rows to train on, got {len(rows)}")
     for what, values, names in (("data", rows.x, rows.columns), ("context", rows.context, rows.context_columns)):
@@ -58,69 +59,52 @@ def check_spread(rows: Rows, dtype: torch.dtype) -> None:
         flat = values.reshape(len(values), -1)
         low, high = flat.amin(0).to(dtype), flat.amax(0).to(dtype)
         site = lambda i, v=values, n=names: site_name(i, v.shape[1:], n)  # noqa: E731
+        coarse = blurred(flat, dtype)
+        if coarse:
+            raise ValueError(
+                f"fit: expected {what} that {dtype} can tell apart, got a large offset and a small spread in {named(map(site, coarse))}; "
+                "subtract the offset, or use float64: flow.double()"
+            )
         if constant := (low == high).nonzero().squeeze(-1).tolist():
-            named = ", ".join(map(site, constant[:5]))
             raise ValueError(
                 f"fit: expected columns that vary, got {what} with {len(constant)} constant in {dtype} over the {len(rows)} rows to train "
-                f"on: {named}; leave them out"
+                f"on: {named(map(site, constant))}; leave them out"
             )
         spread = flat.double().std(0, correction=0)
         if lost := (~torch.isfinite(spread) | (spread == 0)).nonzero().squeeze(-1).tolist():
             raise ValueError(
                 f"fit: expected {what} whose spread has a square among the numbers of torch.float64, got too small or too large a one in "
-                f"{', '.join(map(site, lost[:5]))}; give them in other units"
+                f"{named(map(site, lost))}; give them in other units"
             )
-        coarse = [i for i, column in enumerate(_some(flat).double().T) if _blurred(column, torch.finfo(dtype).eps)]
-        if coarse:
-            named = ", ".join(map(site, coarse[:5]))
-            raise ValueError(
-                f"fit: expected {what} that {dtype} can tell apart, got a large offset and a small spread in {named}; subtract the offset, "
-                "or use float64: flow.double()"
-            )
-    _warn_of_grids(rows)
 
 
-def _blurred(column: Tensor, eps: float) -> bool:
-    """Tell whether rounding, where most values are, is more than a quarter of the half width that holds nine tenths of them."""
-    low, middle, high = torch.quantile(column, torch.tensor([0.05, 0.5, 0.95], dtype=column.dtype, device=column.device)).tolist()
-    spread = (high - low) / 2 or column.std(correction=0).item()
-    return bool(eps * abs(middle) > spread / 4)
+def blurred(flat: Tensor, dtype: torch.dtype) -> list[int]:
+    """Return the columns whose digits a precision does not carry: they vary, but rounding leaves few values where most of them are.
+
+    A rounding is 1/64 of half the width of the middle nine tenths there, or more: some 130 values are left of these, and a density sees
+    them as a grid. Columns that the rows themselves hold in no more digits are not meant: they are on that grid already.
+    """
+    some = some_of(flat)
+    if torch.finfo(some.dtype).eps >= torch.finfo(dtype).eps:
+        return []
+    ordered = some.double().sort(0).values
+    place = [round(share * (len(ordered) - 1)) for share in (0.05, 0.5, 0.95)]
+    low, middle, high = ordered[place]
+    spread = torch.where(high > low, (high - low) / 2, ordered.std(0, correction=0))
+    rounding = torch.finfo(dtype).eps * torch.maximum(middle.abs(), spread)
+    return (COARSE * rounding > spread).logical_and(spread > 0).nonzero().squeeze(-1).tolist()
 
 
-def _warn_of_grids(rows: Rows) -> None:
-    flat = _some(rows.x).reshape(-1, max(1, math.prod(rows.x.shape[1:]))).double()
-    if len(flat) < 20:
-        return
-    found = []
-    for i, column in enumerate(flat.T):
-        counts = torch.unique(column, return_counts=True)[1]
-        grid = 2 * len(counts) <= len(flat) and len(counts) <= DISTINCT
-        if grid or counts.max().item() > 0.1 * len(flat):
-            found.append(f"{site_name(i, rows.x.shape[1:], rows.columns)} ({len(counts)} distinct values in {len(flat)} rows)")
-    if found:
-        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-        warnings.warn(
-            f"fit: columns on a grid, or with one value many times: {', '.join(found[:5])}{more}. A density has no best value there: the "
-            "flow may put a spike on each. Add noise first: x, steps = pushforward.train.data.dequantize(x)",
-            stacklevel=4,
-        )
-    elif flat.shape[1] > 1 and 2 * _distinct_rows(flat) <= len(flat):
-        warnings.warn(
-            "fit: most rows occur more than once, so that rows held out are also rows to train on and the held-out loss says little; "
-            "drop the copies and give weights instead",
-            stacklevel=4,
-        )
+def named(names: Iterable[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    listed = list(names)
+    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
 
 
-def _distinct_rows(flat: Tensor) -> int:
-    # Rows that are alike have the same weighted sum; with irrational weights others hardly ever do.
-    weights = torch.arange(1, flat.shape[1] + 1, dtype=flat.dtype, device=flat.device).sqrt()
-    return len(torch.unique((flat * weights).sum(1)))
-
-
-def _some(values: Tensor) -> Tensor:
-    """Return at most SAMPLE rows, spread evenly."""
-    return values[:: -(-len(values) // SAMPLE)]
+def some_of(values: Tensor) -> Tensor:
+    """Return at most `SAMPLE` rows, spread evenly, and of many columns fewer: as many as `CELLS` values."""
+    count = max(LEAST, min(SAMPLE, CELLS // max(1, math.prod(values.shape[1:]))))
+    return values[:: -(-len(values) // count)]
 
 
 def _ends(flow: Flow) -> tuple[float, float]:

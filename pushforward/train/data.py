@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pushforward.extras import require
 from pushforward.flow import Flow
+from pushforward.train.grids import repeats
 from pushforward.train.rows import Rows
 from pushforward.train.weights import relative
 
@@ -28,7 +29,8 @@ def read_rows(
 
     Args:
         flow: The flow for which the rows are; its event and context shapes are what is expected.
-        data: A tensor, an array, a list or a DataFrame of n rows; one axis will do for a flow of one feature.
+        data: A tensor, an array, a list or a DataFrame of n rows; one axis will do for a flow of one feature. The columns of an array are
+            called what those of an earlier fit were.
         context: The same for the context, or None.
         columns: The columns of a DataFrame that are data (None: those of an earlier fit, else all that are not context).
         context_columns: The columns of the DataFrame ``data`` that are context, in place of ``context``.
@@ -52,10 +54,13 @@ def read_rows(
         data = frame.select(_known(frame, names))
     elif names or context_names:
         raise ValueError(f"fit: expected a DataFrame, from which columns are chosen by name, got {type(data).__name__}")
+    else:
+        names = flow.columns
     if is_table(context):
         frame = _frame(context)
         context = frame.select(_known(frame, context_names or tuple(frame.columns)))
         context_names = tuple(context.columns)
+    context_names = context_names or flow.context_columns
     x = _shaped(_numbers(data, f"{part}data"), flow.event_shape, f"{part}data")
     c = None
     if flow.context_shape is None:
@@ -171,8 +176,8 @@ def dequantize(x: Any, generator: torch.Generator | None = None) -> tuple[Any, n
     """Add uniform noise as wide as a grid's step to each column that lies on a grid.
 
     A density of values on a grid has no best value: a flow may put ever higher spikes on them. With noise ``(-step/2, step/2)`` the
-    density, averaged over a cell of the grid, is the probability of its value. A column lies on a grid when it has at most half as many
-    distinct values as rows, and the smallest distance between two of them, the step, divides its range into at most ten cells a row.
+    density, averaged over a cell of the grid, is the probability of its value. Which columns lie on a grid, and with what step,
+    `pushforward.train.grids.repeats` says; `fit` warns of the same ones.
     Source: A note on the evaluation of generative models (Theis, van den Oord, Bethge, 2016).
 
     Args:
@@ -190,22 +195,9 @@ def dequantize(x: Any, generator: torch.Generator | None = None) -> tuple[Any, n
     if values.dim() not in (1, 2) or not bool(torch.isfinite(values).all()):
         raise ValueError(f"dequantize: expected finite values of shape (n, columns) or (n,), got shape {tuple(values.shape)}, or NaN, inf")
     dtype = torch.float32 if values.dtype == torch.float32 else torch.float64
-    flat = values.double().reshape(len(values), -1)
-    steps = torch.tensor([_step(column) for column in flat.T], dtype=torch.float64)
+    flat = values.reshape(len(values), -1)
+    steps = torch.tensor([repeats(column).step for column in flat.T], dtype=torch.float64)
     place = flat.device if generator is None else generator.device
     noise = torch.rand(flat.shape, generator=generator, dtype=torch.float64, device=place).to(flat.device) - 0.5
-    y = (flat + noise * steps.to(flat.device)).reshape(values.shape).to(dtype)
+    y = (flat.double() + noise * steps.to(flat.device)).reshape(values.shape).to(dtype)
     return (y if isinstance(x, Tensor) else y.numpy()), steps.numpy()
-
-
-def _step(column: Tensor) -> float:
-    """Return the smallest distance between distinct values of a column on a grid, else 0."""
-    distinct = torch.unique(column)
-    if len(distinct) < 2 or 2 * len(distinct) > len(column):
-        return 0.0
-    gaps = distinct.diff()
-    reach = (distinct[-1] - distinct[0]).item()
-    # Decimal numbers such as 0.1 + 0.2 and 0.3 differ in their last bits only.
-    gaps = gaps[gaps > 1e-9 * max(reach, distinct.abs().max().item())]
-    step = gaps.min().item() if len(gaps) else 0.0
-    return step if reach <= 10 * len(column) * step else 0.0

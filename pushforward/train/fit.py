@@ -21,6 +21,7 @@ from pushforward.train.data import read_rows
 from pushforward.train.history import History
 from pushforward.train.likelihood import Training, data_precision
 from pushforward.train.loop import Options, as_it_was, check_trainable, make_optimizer
+from pushforward.train.oddities import warn_of_oddities
 from pushforward.train.randomness import Randomness
 from pushforward.train.rows import Rows, Stream
 from pushforward.train.weights import relative
@@ -115,7 +116,10 @@ def fit(
     random = Randomness(flow, seed)
     train, held = _split(flow, data, context, validation, columns, context_columns, weights, random)
     typical = train.typical(random.rows)
-    check_spread(typical if isinstance(train, Stream) else train, data_precision(flow))
+    # Rows as they are: those that are drawn by weights come again.
+    seen = typical if isinstance(train, Stream) else train
+    check_spread(seen, data_precision(flow))
+    warn_of_oddities(seen, flow.support)
     if isinstance(held, Stream):
         held.typical(random.rows)
     with as_it_was(flow), random.mode:  # a layer that is added, and those that the data goes through, may draw
@@ -123,7 +127,9 @@ def fit(
             some = typical.map(lambda t: t.to(flow.device, data_precision(flow)))
             flow.standardize(some.x, some.context)
         if train.columns is not None:
-            flow.columns, flow.context_columns = train.columns, train.context_columns
+            flow.columns = train.columns
+        if train.context_columns is not None or train.columns is not None:
+            flow.context_columns = train.context_columns
         made = make_optimizer("fit", flow, optimizer, learning_rate, weight_decay)
         training = Training(flow, _resident(train, flow), held and _resident(held, flow), made, random, options)
     return training.run(callback)

@@ -200,7 +200,7 @@ def make_optimizer(owner: str, flow: Flow, given: Optimizing | None, learning_ra
 @contextmanager
 def as_it_was(flow: Flow) -> Iterator[None]:
     """Give the flow back as it was if anything is raised."""
-    kept = {name: getattr(flow, name) for name in ("plan", "transform", "columns", "context_columns")}
+    kept = {name: getattr(flow, name) for name in ("plan", "transform", "context_units", "columns", "context_columns")}
     state = {name: value.detach().clone() for name, value in flow.state_dict().items()}
     try:
         yield

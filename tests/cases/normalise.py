@@ -6,6 +6,7 @@ from pushforward.core import Bijector, Compose
 from pushforward.kernels.affine import Affine
 from pushforward.nets import MLP
 from pushforward.structures.coupling import Coupling
+from pushforward.structures.normal_scores import NormalScores
 from pushforward.structures.normalize import ActNorm, BatchNorm
 from pushforward.structures.rearrange import OnAxis
 
@@ -18,5 +19,7 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
     "ActNorm in a chain given context": (Compose([ActNorm(), Coupling(Affine(), net=MLP((16, 16))), ActNorm()]), (3,), (2,)),
     "BatchNorm": (BatchNorm(), (2,), None),
     "BatchNorm, five features": (BatchNorm(momentum=1.0, epsilon=0.0, bound=2.0), (5,), None),
+    "NormalScores": (NormalScores(), (2,), None),
+    "NormalScores, matrix": (NormalScores(), (2, 3), None),
     "BatchNorm, channels": (BatchNorm(), (2, 2, 2), None),
 }
