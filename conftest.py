@@ -1,6 +1,7 @@
 """Settings of all tests, and the names that examples in docstrings use without importing them."""
 
 import os
+import signal
 
 import pytest
 import torch
@@ -10,6 +11,11 @@ from hypothesis import settings
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+# What a shell runs in the background ignores Ctrl-C, and after nohup a lost terminal; so do its children, to which tests send both.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 # Whatever asks for equal bits of what torch computed fails on some processor; this one plays that processor.
 if os.environ.get("PUSHFORWARD_TEST_BLAS"):
