@@ -127,7 +127,7 @@ def _entry(cls: type[Spec]) -> Entry | None:
         plan = example(cls)
         built = [_built(plan, size) for size in SIZES]
         costs = [_cost([module.passes[way] for module in built], [module.steps[way] for module in built]) for way in (0, 1)]
-        way_back = "a root" if isinstance(plan, Kernel) and type(plan).inverse is Kernel.inverse else plan.way_back
+        way_back = "a root" if isinstance(plan, Kernel) and plan.searches and plan.way_back == Kernel.way_back else plan.way_back
         if not plan.bijective:
             costs[1] = "not at all"
         elif way_back != "closed form":

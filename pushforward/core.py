@@ -117,6 +117,10 @@ class TransformModule(BuiltModule):
     """How often the work of the network is done: (to sample, to score)."""
     steps: tuple[int, int] = (1, 1)
     """Steps that follow one another: (to sample, to score). An autoregressive layer has, one way, as many as its graph is deep."""
+    roots: tuple[int, int] = (0, 0)
+    """How often each number is sought as a root of an equation, with some ten evaluations of the kernel: (to sample, to score)."""
+    adaptive: tuple[bool, bool] = (False, False)
+    """Whether it ends as soon as nothing changes, so that passes and steps are the most: (to sample, to score)."""
     uses_context: bool = False
     keeps_volume: bool = False
     """Whether ladj is always zero."""
@@ -244,6 +248,7 @@ class InverseModule(TransformModule):
         self.module = module
         self.uses_context, self.sees = module.uses_context, module.sees
         self.passes, self.steps = module.passes[::-1], module.steps[::-1]
+        self.roots, self.adaptive = module.roots[::-1], module.adaptive[::-1]
         self.keeps_volume, self.follows_data = module.keeps_volume, module.follows_data
         self.domain, self.codomain = module.codomain, module.domain
 
@@ -334,6 +339,8 @@ class ComposeModule(TransformModule):
         self.sees = "; ".join(dict.fromkeys(layer.sees for layer in layers))
         self.passes = (sum(layer.passes[0] for layer in layers), sum(layer.passes[1] for layer in layers))
         self.steps = (sum(layer.steps[0] for layer in layers), sum(layer.steps[1] for layer in layers))
+        self.roots = (sum(layer.roots[0] for layer in layers), sum(layer.roots[1] for layer in layers))
+        self.adaptive = (any(layer.adaptive[0] for layer in layers), any(layer.adaptive[1] for layer in layers))
 
     def _chain(self, inverse: bool, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         # A ModuleList is slow to give its items one by one from its end.

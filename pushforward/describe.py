@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,8 @@ from pushforward.native.library import AS_ON_CPU
 class LayerDescription:
     """One layer of a `Description`.
 
-    Passes count the evaluations of its network in work, steps what has to be done one after the other.
+    Passes count the evaluations of its network in work, steps what has to be done one after the other, roots how often each number is
+    sought as the root of an equation. Where it is ``adaptive``, passes and steps are the most; it ends when nothing changes.
     """
 
     name: str
@@ -33,7 +35,15 @@ class LayerDescription:
     passes_to_score: int
     steps_to_sample: int
     steps_to_score: int
+    roots_to_sample: int
+    roots_to_score: int
+    adaptive_to_sample: bool
+    adaptive_to_score: bool
     training_bytes: int
+
+    def effort(self, to: str) -> str:
+        """Return passes, steps and roots to ``"sample"`` or to ``"score"`` in words."""
+        return _effort(lambda count: getattr(self, count), to)
 
 
 @dataclass(frozen=True)
@@ -55,8 +65,8 @@ class Description:
         lines = [self.title, "", *self._listing()]
         lines += [
             "",
-            f"total: {self.parameters:,} parameters; {self._passes('sample')} passes to sample, {self._passes('score')} to score; "
-            f"peak of a training step at batch {self.batch:,}: {_bytes(self.training_bytes)}",
+            f"total: {self.parameters:,} parameters; {_effort(self._total, 'sample', ' passes')} to sample, "
+            f"{_effort(self._total, 'score')} to score; peak of a training step at batch {self.batch:,}: {_bytes(self.training_bytes)}",
             f"layers run in this order from the base to the data (sampling) and back (scoring){self._sizes()}.",
             "trained by maximum likelihood: loss = -mean log p(x), log p(x) = log p_base(z) + sum of log|det dz/dx|, z = inverse(x);",
             "gradients are those of automatic differentiation through the formulas above, networks included.",
@@ -78,8 +88,7 @@ class Description:
                 f"      sees        {layer.sees}",
                 f"      network     {layer.network}",
                 f"      parameters  {layer.parameters:,}",
-                f"      passes      {_passes(layer.passes_to_sample, layer.steps_to_sample)} to sample, "
-                f"{_passes(layer.passes_to_score, layer.steps_to_score)} to score",
+                f"      passes      {layer.effort('sample')} to sample, {layer.effort('score')} to score",
                 f"      memory      {_bytes(layer.training_bytes)} in training at batch {self.batch:,}",
             ]
         return lines
@@ -88,9 +97,6 @@ class Description:
         """Return what holds of the sizes of all layers, if something does."""
         alike = all(math.prod(layer.shape_in) == math.prod(layer.shape_out) for layer in self.layers)
         return "; input and output have the same size" if alike else ""
-
-    def _passes(self, to: str) -> str:
-        return _passes(*(self._total(f"{what}_to_{to}") for what in ("passes", "steps")))
 
     def _total(self, count: str) -> int:
         """Return a count of all layers; every component of a mixture is drawn and scored."""
@@ -134,6 +140,10 @@ def describe(module: nn.Module | None, base: nn.Module | None = None, title: str
                 passes_to_score=layer.passes[1],
                 steps_to_sample=layer.steps[0],
                 steps_to_score=layer.steps[1],
+                roots_to_sample=layer.roots[0],
+                roots_to_score=layer.roots[1],
+                adaptive_to_sample=layer.adaptive[0],
+                adaptive_to_score=layer.adaptive[1],
                 training_bytes=_state_bytes(layer) + held,
             )
         )
@@ -143,8 +153,11 @@ def describe(module: nn.Module | None, base: nn.Module | None = None, title: str
     return Description(title or repr(getattr(module, "plan", module)), tuple(layers), batch, total, peak, tuple(components))
 
 
-def _passes(passes: int, steps: int) -> str:
-    return str(passes) if steps == passes else f"{passes} in {steps} steps"
+def _effort(count: Callable[[str], int], to: str, noun: str = "") -> str:
+    """Return passes, steps and roots of a direction in words."""
+    passes, steps, roots, adaptive = (count(f"{what}_to_{to}") for what in ("passes", "steps", "roots", "adaptive"))
+    words = f"{'at most ' * bool(adaptive)}{passes}{noun}{f' in {steps} steps' * (steps != passes)}"
+    return words + (f" and {'a root' if roots == 1 else f'{roots} roots'} for each number" if roots else "")
 
 
 def _root(base: Any) -> tuple[Any, list[Any]]:

@@ -51,6 +51,11 @@ class Kernel(Bijector):
 
     inverse: Callable[..., tuple[Tensor, Tensor]] = numerical_inverse
 
+    @property
+    def searches(self) -> bool:
+        """Whether the inverse seeks each number as a root."""
+        return type(self).inverse is Kernel.inverse or self.way_back.startswith("a root")
+
     def code(self) -> Code | None:
         """Return the compiled kernel that computes the same, if there is one; ``forward`` and ``inverse`` stay the reference."""
         return None
@@ -134,6 +139,7 @@ class KernelModule(TransformModule):
         self.parameters_of = Parameters(kernel.init(self.sites), net, 0, context, None, lead)
         self.uses_context = self.parameters_of.net is not None
         self.sees = "the context" if self.uses_context else "nothing"
+        self.roots = (0, int(kernel.searches))
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._apply_kernel(False, x, context, *self.ends)

@@ -90,6 +90,10 @@ class Planar(Kernel):
     formula = "y = x + u' h(w.x + b),  u' = u / (sqrt(1 + (c w.u)^2) + d w.u)"
     size = "2 * D + 1"
 
+    @property
+    def searches(self) -> bool:
+        return self.activation == "tanh"
+
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         # With w = 0 too, no parameter would have a gradient.
         return {"w": torch.randn(shape) / math.sqrt(shape[-1]), "u": torch.zeros(shape), "b": torch.zeros(1)}

@@ -144,9 +144,14 @@ class AutoregressiveModule(TransformModule):
         self.incremental = Steps(self.parameters_of, [expand_sites(group, rest) for group in groups]) if incremental else None
         self.jacobi = plan.solve == "jacobi"
         self.uses_context = context > 0
-        passes, steps = 1 if incremental else len(groups), len(groups)
+        passes, steps, adaptive = 1 if incremental else len(groups), len(groups), False
+        if self.jacobi and incremental:
+            # After as many passes as there are steps nothing changes any more; one more computes the log-determinant.
+            passes, steps, adaptive = len(groups) + 1, len(groups) + 1, True
         self.passes = (passes, 1) if forward_sequential else (1, passes)
         self.steps = (steps, 1) if forward_sequential else (1, steps)
+        self.adaptive = (adaptive, False) if forward_sequential else (False, adaptive)
+        self.roots = (0, int(plan.kernel.searches))
         which = "outputs" if forward_sequential else "inputs"
         earlier = f"earlier {which}" if plan.adjacency is None else f"the {which} its graph names"
         self.sees = f"{earlier} and the context" if self.uses_context else earlier

@@ -119,6 +119,7 @@ class BlockAutoregressiveModule(WholeModule):
         self.gate = nn.Parameter(torch.tensor(GATE_START)) if plan.residual == "gated" else None
         self.steps = (1, features)
         self.passes = (1, ROOT_STEPS + 3)
+        self.roots, self.adaptive = (0, 1), (False, True)
         self.sees = "earlier inputs and the context" if self.uses_context else "earlier inputs"
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

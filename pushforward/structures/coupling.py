@@ -91,6 +91,7 @@ class CouplingModule(TransformModule):
             raise PlanError(f"{plan!r}: expected a kernel with parameters for the net to set, got {plan.kernel!r}")
         self.parameters_of = Parameters(init, plan.net, len(passing) * rest, context)
         self.uses_context = context > 0
+        self.roots = (0, int(plan.kernel.searches))
         self.selection = Selection(passing, moving, rest)
         seen = [f"features {_ranges(passing)}"] if passing else []
         self.sees = " and ".join(seen + ["the context"] * self.uses_context) or "nothing"

@@ -149,6 +149,8 @@ class PartsModule(TransformModule):
         self.sees = "; ".join(dict.fromkeys(part.sees for part in made))
         self.passes = max(part.passes[0] for part in made), max(part.passes[1] for part in made)
         self.steps = max(part.steps[0] for part in made), max(part.steps[1] for part in made)
+        self.roots = max(part.roots[0] for part in made), max(part.roots[1] for part in made)
+        self.adaptive = any(part.adaptive[0] for part in made), any(part.adaptive[1] for part in made)
         self.keeps_volume = all(part.keeps_volume for part in made)
         self.domain = _union([part.domain for part in made], self.lengths, self.axes[0], len(event_shape))
         self.codomain = _union([part.codomain for part in made], self.out_lengths, self.axes[1], len(self.out_shape))

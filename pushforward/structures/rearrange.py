@@ -204,6 +204,7 @@ class OnAxisModule(TransformModule):
         self.module = plan.bijector.build(tuple(moved), context_shape)
         self.uses_context, self.sees = self.module.uses_context, self.module.sees
         self.passes, self.steps = self.module.passes, self.module.steps
+        self.roots, self.adaptive = self.module.roots, self.module.adaptive
         self.domain, self.codomain = (self._moved(each, rank) for each in (self.module.domain, self.module.codomain))
         self.follows_data, self.keeps_volume = self.module.follows_data, self.module.keeps_volume
         if len(self.module.out_shape) != rank:
