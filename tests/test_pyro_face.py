@@ -466,9 +466,11 @@ def test_torchs_names_are_here_too():
         assert set(names) <= set(module.__all__)
         assert len(set(module.__all__)) == len(module.__all__)
         assert all(hasattr(module, name) for name in module.__all__)
-    assert dist.Normal is torch.distributions.Normal
-    assert dist.StudentT is not torch.distributions.StudentT  # the plan of a base
-    assert dist.transforms is T
+    assert issubclass(dist.Normal, torch.distributions.Normal)
+    assert not issubclass(dist.StudentT, torch.distributions.Distribution)  # the plan of a base
+    assert dist.Distribution is torch.distributions.Distribution
+    assert dist.transforms.Planar is T.Planar
+    assert dist.transforms.__all__ == T.__all__
 
 
 @pytest.mark.parametrize(
