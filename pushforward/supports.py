@@ -391,15 +391,13 @@ def independent(constraint: Constraint, rank: int) -> Constraint:
 
 
 def inside(constraint: Constraint, value: Tensor) -> Tensor:
-    """Return which values are in a set, as its ``check`` does; that of torch's `constraints.independent` fails for a batch of nothing.
+    """Return which events are in a set, as its ``check`` does; that of some of torch's sets fails for a batch of nothing.
 
     >>> inside(independent(constraints.positive, 1), torch.ones(0, 3)).shape
     torch.Size([0])
     """
-    if isinstance(constraint, constraints.independent):
-        extra = constraint.reinterpreted_batch_ndims
-        mask = inside(constraint.base_constraint, value)
-        return mask.flatten(mask.dim() - extra).all(-1) if extra else mask
+    if not value.numel():
+        return torch.ones(value.shape[: value.dim() - constraint.event_dim], dtype=torch.bool, device=value.device)
     found: Tensor = constraint.check(value)
     return found
 

@@ -18,7 +18,7 @@ class Integer(Constraint):
     is_discrete = True
 
     def check(self, value: Tensor) -> Tensor:
-        return value == torch.floor(value)
+        return torch.isfinite(value) & (value == torch.floor(value))
 
 
 corr_matrix = supports.CORRELATION
