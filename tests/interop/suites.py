@@ -46,6 +46,8 @@ SUITES = {
         {
             r"test_bijectivetensor.py": MEMORY,
             r"test_invert$": "a log-determinant is that of the values it is given, so there is nothing to warn of",
+            r"\[Power\]": "a flow of a normal base through a power is refused: the power takes positive values alone",
+            r"test_compose$": "networks start with zero outputs, so in the first step the layers before the last have no gradient",
         },
     ),
     "zuko": (
