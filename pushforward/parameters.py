@@ -28,8 +28,8 @@ class Net(Spec):
         """Build ``(x | None, c | None) -> (*batch, outputs)``.
 
         ``x`` has ``inputs`` features and ``c`` has ``context``; a net without inputs gets None for them. ``sees`` is a boolean
-        array ``(outputs, inputs)`` that says which input each output may depend on (None: all). A new net gives the constant ``start``
-        of shape ``(outputs,)`` whatever it sees.
+        array ``(outputs, inputs)`` that says which input each output may depend on (None: all), or ``(outputs, inputs + context)`` where
+        it also says which number of the context. A new net gives the constant ``start`` of shape ``(outputs,)`` whatever it sees.
         """
         raise NotImplementedError
 
@@ -128,10 +128,11 @@ class ModuleNet(NetModule):
             raise PlanError(f"{name}: expected an output of shape (batch, {outputs}), got {got} for a batch of 2")
         if sees is not None and not probe.is_meta:
             jacobian: Any = torch.autograd.functional.jacobian(lambda v: self.module(v).sum(0), probe)
-            hidden = (jacobian != 0).any(1)[:, :inputs].numpy() & ~sees
+            hidden = (jacobian != 0).any(1)[:, : sees.shape[1]].numpy() & ~sees
             if hidden.any():
                 output, seen = np.argwhere(hidden)[0].tolist()
-                raise PlanError(f"{name}: output {output} depends on feature {seen}, which it must not see; mask the module, or use MLP()")
+                what = f"feature {seen}" if seen < inputs else f"number {seen - inputs} of the context"
+                raise PlanError(f"{name}: output {output} depends on {what}, which it must not see; mask the module, or use MLP()")
 
     def label(self) -> str:
         return type(self.module).__name__

@@ -53,8 +53,10 @@ class Entrance(NetModule):
     def __init__(self, inputs: int, context: int, outputs: int, mask: Mask | None) -> None:
         super().__init__(inputs, context)
         fan = inputs + context
-        self.x = Dense(inputs, outputs, mask, fan_in=fan) if inputs else None
-        self.c = Dense(context, outputs, bias=not inputs, fan_in=fan) if context else None
+        # A mask may be of the inputs alone.
+        own, beside = (None, None) if mask is None else (mask[:, :inputs], mask[:, inputs:] if mask.shape[1] > inputs else None)
+        self.x = Dense(inputs, outputs, own, fan_in=fan) if inputs else None
+        self.c = Dense(context, outputs, beside, bias=not inputs, fan_in=fan) if context else None
 
     def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         if self.x is None or x is None:
@@ -285,6 +287,6 @@ def _tensors(net: Perceptron) -> list[Layer] | None:
         weight, _, _, bias = found[0]
         found[0] = (None, None, weight, bias)
     elif beside is not None:
-        (weight, mask, _, bias), (more, *_) = found[0], found.pop(1)
-        found[0] = (weight, mask, more, bias)
+        (weight, mask, _, bias), (more, of_context, *_) = found[0], found.pop(1)
+        found[0] = (weight, mask, more if more is None or of_context is None else more * of_context, bias)
     return found

@@ -52,7 +52,7 @@ class Periodic(Net):
     def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
         angles, others = self.angles(inputs)
         columns = [*others, *angles, *angles]
-        seen = None if sees is None else sees[:, columns]
+        seen = None if sees is None else sees[:, [*columns, *range(inputs, sees.shape[1])]]
         if isinstance(self.net, Net):
             net = self.net.build(len(columns), outputs, context, seen, start)
         else:
