@@ -92,6 +92,12 @@ class NetModule(nn.Module):
         """Do the work of `forward`, on what has been checked."""
         raise NotImplementedError
 
+    def start_at(self, start: Tensor) -> None:
+        """Put the net back to where it gives ``start``, ``(outputs,)``, whatever it sees; of a user's module what it adds to that stays."""
+        raise PlanError(
+            f"{self.label()}: expected a net that can start as a constant, such as MLP(), ResidualMLP() or a module of your own"
+        )
+
     def label(self) -> str:
         """Return what errors begin with."""
         return type(self).__name__
@@ -136,6 +142,10 @@ class ModuleNet(NetModule):
 
     def label(self) -> str:
         return type(self.module).__name__
+
+    def start_at(self, start: Tensor) -> None:
+        with torch.no_grad():
+            self.offset.copy_(start)
 
     def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         if x is not None and context is not None:
@@ -196,6 +206,16 @@ class Parameters(nn.Module):
         # Past the door of a net, unless somebody listens there.
         past = isinstance(net, NetModule) and not (hooked(net) or hooks_of_all())
         return numerics.working(net.run(visible, context) if past else net(visible, context))  # type: ignore[operator]
+
+    def start_at(self, start: Tensor) -> None:
+        """Put the parameters back to ``start``, ``(size,)``, whatever is visible; raise `PlanError` where the net cannot be."""
+        if self.offset is not None:
+            with torch.no_grad():
+                self.offset.copy_(start)
+        elif isinstance(self.net, NetModule):
+            self.net.start_at(start)
+        elif self.net is not None:
+            raise PlanError(f"{type(self.net).__name__}: expected a net that can start as a constant, such as MLP()")
 
     def named(self, theta: Tensor) -> dict[str, Tensor]:
         """Return the parameters by name."""

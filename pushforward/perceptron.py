@@ -93,9 +93,7 @@ class Perceptron(NetModule):
         self.activation = activation
         last = layers[-1]
         assert isinstance(last, Dense)
-        with torch.no_grad():
-            last.weight.zero_()
-            last.bias.zero_() if start is None else last.bias.copy_(start)
+        self.start_at(torch.zeros_like(last.bias) if start is None else start)
         self.form = self._form()
         self.in_blocks = any(layer.blocks for layer in self.modules() if isinstance(layer, Dense))
         first, second = [part for part in (entrance.x, entrance.c) if part is not None], layers[1]
@@ -105,6 +103,13 @@ class Perceptron(NetModule):
 
     def label(self) -> str:
         return "MLP"
+
+    def start_at(self, start: Tensor) -> None:
+        last = self.layers[-1]
+        assert isinstance(last, Dense)
+        with torch.no_grad():
+            last.weight.zero_()
+            last.bias.copy_(start)
 
     def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         compiled = self._compiled(x, context) if self.form.small else None

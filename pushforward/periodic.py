@@ -79,6 +79,10 @@ class PeriodicNet(NetModule):
         self.register_buffer("angles", torch.tensor(list(angles), dtype=torch.long), persistent=False)
         self.register_buffer("others", torch.tensor(list(others), dtype=torch.long), persistent=False)
 
+    def start_at(self, start: Tensor) -> None:
+        assert isinstance(self.net, NetModule)
+        self.net.start_at(start)
+
     def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         if x is not None:
             angle = x if self.all else torch.index_select(x, -1, self.angles)

@@ -159,7 +159,7 @@ LINES = {
         {"autoregressive"},
     ),
     "bases": (
-        {"tails", "product", "flow_mixture"},
+        {"clusters", "tails", "product", "flow_mixture"},
         {"sites", "wrapped"},
         {"mixture", "normal", "student", "truncated", "uniform", "von_mises"},
         {"order_statistics", "resampled"},
