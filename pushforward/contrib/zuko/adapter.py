@@ -56,7 +56,7 @@ class ZukoFlow(zuko.flows.Flow):  # type: ignore[misc]
     def forward(self, c: Tensor | None = None) -> Any:
         """Return the ``zuko.distributions.NormalizingFlow`` for a context ``(*batch, context)``."""
         base = ZukoBase(self.flow, c, self.flow.condition(c).batch_shape)
-        return zuko.distributions.NormalizingFlow(ToBase(self.flow, c), base)
+        return zuko.distributions.NormalizingFlow(ZukoTransform(self.flow, c), base)
 
     @property
     def transforms(self) -> list[Hyper]:
@@ -69,6 +69,13 @@ class Hyper:
 
     def __init__(self, hyper: nn.Module) -> None:
         self.hyper = hyper
+
+
+class ZukoTransform(ToBase):
+    """The map from data to base, with shapes as Zuko takes them: of an event that of its image, without the batch of the context."""
+
+    def forward_shape(self, shape: Any) -> torch.Size:
+        return ToBase(self.flow, None, self.turned).forward_shape(shape)
 
 
 class ZukoBase(Distribution):
