@@ -60,6 +60,8 @@ SUITES = {
         },
     ),
 }
+# What differs in float32 beside that.
+SINGLE = {"pyro": {r"test_ordered_transform$": "gaps are differences of sums that float32 has rounded; the test allows 1e-6"}}
 
 
 class Told:
@@ -116,8 +118,11 @@ def main(arguments: list[str]) -> int:
     if options.suite == "zuko":  # whose list of flows has a name more
         flows, sys.modules["zuko.flows"] = sys.modules["zuko.flows"], types.ModuleType("zuko.flows")
         vars(sys.modules["zuko.flows"]).update({name: getattr(flows, name) for name in flows.__all__}, CNF=None)
-    if options.suite == "pyro" and torch.get_default_dtype() == torch.float32:
-        importlib.import_module("tests.distributions.test_transforms").TransformTests._test_jacobian = by_autograd
+    single = torch.get_default_dtype() == torch.float32
+    if options.suite == "pyro" and single:  # their tests are made for float64
+        module = importlib.import_module("tests.distributions.test_transforms")
+        module.TransformTests._test_jacobian, module.assert_close = by_autograd, torch.testing.assert_close
+    differs = differs | (SINGLE.get(options.suite, {}) if single else {})
     told = Told(seed)
     paths = [str(options.folder / file) for file in files]
     quiet = ["-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", "-p", "no:warnings", "--noconftest", "-c", "/dev/null"]
