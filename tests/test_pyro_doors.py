@@ -286,7 +286,7 @@ def test_torchs_distributions_are_torchs_and_copy(name):
     mine, torchs = getattr(dist, name), getattr(torch.distributions, name)
     assert issubclass(mine, torchs)
     assert mine.__name__ == torchs.__name__
-    assert mine.__doc__ == torchs.__doc__
+    assert name in mine.__doc__
     assert pickle.loads(pickle.dumps(mine)) is mine
     assert callable(mine.to_event)
 

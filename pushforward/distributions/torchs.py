@@ -11,7 +11,11 @@ _OTHERS = ("Distribution", "ExponentialFamily", "Independent", "TransformedDistr
 
 
 def _named(cls: type) -> type:
-    return type(cls.__name__, (Events, cls), {"__module__": __name__, "__doc__": cls.__doc__})
+    return type(
+        cls.__name__,
+        (Events, cls),
+        {"__module__": __name__, "__doc__": f"``torch.distributions.{cls.__name__}``, with what `Events` adds."},
+    )
 
 
 _NAMED = {
