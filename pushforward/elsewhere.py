@@ -133,7 +133,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     },
     "MixtureOfNormals": {
         "pyro": "MixtureOfDiagNormals",
-        "zuko": "GMM(covariance_type='diagonal')",
+        "zuko": "GMM",
         "normflows": "GaussianMixture",
         "torch": "MixtureSameFamily",
     },

@@ -25,6 +25,7 @@ from pushforward.spec import PlanError, Spec
 from pushforward.state import Planned, text_of
 from pushforward.structures.normal_scores import NormalScores, far_out
 from pushforward.structures.standardize import Standardize
+from pushforward.to_base import ToBase
 
 Sizes = torch.Size | Sequence[int]
 CONTEXT_UNITS: dict[bool, Bijector] = {False: Standardize(), True: Compose([Standardize(), NormalScores()])}
@@ -426,6 +427,11 @@ class ConditionedFlow(Distribution):
     def has_rsample(self) -> bool:  # type: ignore[override]
         """Whether samples carry gradients."""
         return self.flow.has_rsample
+
+    @property
+    def transform(self) -> ToBase:
+        """The map for the context from data to base, as Zuko has it: a torch ``Transform``, whose ``inv`` goes from base to data."""
+        return ToBase(self.flow, self.context)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of ``(*batch, *event)`` as ``(*batch)``."""

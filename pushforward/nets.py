@@ -41,7 +41,7 @@ class MLP(Net):
     activation: Annotated[str, OneOf(*ACTIVATIONS)] = "relu"
 
     def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
-        masks = _masks(sees, self.widths, context)
+        masks = _masks(sees, self.widths, inputs, context)
         layers: list[nn.Module] = [Entrance(inputs, context, self.widths[0], masks[0])]
         layers += [Dense(a, b, mask) for a, b, mask in zip(self.widths, self.widths[1:], masks[1:], strict=False)]
         layers.append(_exit(self.widths[-1], outputs, masks[-1]))
@@ -71,7 +71,7 @@ class ResidualMLP(Net):
     activation: Annotated[str, OneOf(*ACTIVATIONS)] = "relu"
 
     def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
-        enter, hidden, leave = _masks(sees, (self.width, self.width), context)
+        enter, hidden, leave = _masks(sees, (self.width, self.width), inputs, context)
         layers: list[nn.Module] = [Entrance(inputs, context, self.width, enter)]
         layers += [Block(self.width, hidden, self.activation) for _ in range(self.blocks)]
         layers.append(_exit(self.width, outputs, leave))
@@ -96,8 +96,8 @@ def _summary(name: str, inputs: int, context: int, hidden: Sequence[object], out
     return f"{name} {' → '.join(map(str, (entrance, *hidden, outputs)))}, {activation}"
 
 
-def _masks(sees: Mask | None, widths: Sequence[int], context: int) -> list[Mask | None]:
-    """Return a mask for each layer: input to hidden, hidden to hidden, hidden to output.
+def _masks(sees: Mask | None, widths: Sequence[int], inputs: int, context: int) -> list[Mask | None]:
+    """Return a mask for each layer: input to hidden, hidden to hidden, hidden to output; the first has columns for what ``sees`` has.
 
     Each hidden unit is given one of the sets that outputs may see, sorted by size; a connection is allowed where the
     earlier set is part of the later one. For a chain of features this is MADE, for any other graph it is as exact.
@@ -106,8 +106,8 @@ def _masks(sees: Mask | None, widths: Sequence[int], context: int) -> list[Mask 
         return [None] * (len(widths) + 1)
     sets = np.unique(sees, axis=0)
     sets = sets[np.lexsort((*sets.T, sets.sum(1)))]
-    if not context and len(sets) > 1:
-        sets = sets[sets.any(1)]  # a unit that sees nothing is a constant, unless there is a context
+    if len(sets) > 1 and not (context and sees.shape[1] == inputs):
+        sets = sets[sets.any(1)]  # a unit that sees nothing is a constant, unless it sees the context
     nested = all(within(a[None], b[None]).item() for a, b in zip(sets, sets[1:], strict=False))
     if not nested and min(widths) < len(sets):
         raise PlanError(f"MLP: expected hidden widths of at least {len(sets)}, one unit for each set of parents, got {tuple(widths)}")

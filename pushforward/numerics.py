@@ -39,6 +39,12 @@ def soft_clamp(x: Tensor, bound: float) -> Tensor:
     return scale * torch.atan(x / scale)
 
 
+def soft_clamp_inverse(value: Tensor, bound: float) -> Tensor:
+    """Return what `soft_clamp` bounds to a value in (-bound, bound)."""
+    scale = 2 * bound / math.pi
+    return scale * torch.tan(value / scale)
+
+
 Function = Callable[..., tuple[Tensor, Tensor]]
 
 

@@ -28,8 +28,8 @@ class Net(Spec):
         """Build ``(x | None, c | None) -> (*batch, outputs)``.
 
         ``x`` has ``inputs`` features and ``c`` has ``context``; a net without inputs gets None for them. ``sees`` is a boolean
-        array ``(outputs, inputs)`` that says which input each output may depend on (None: all). A new net gives the constant ``start``
-        of shape ``(outputs,)`` whatever it sees.
+        array ``(outputs, inputs)`` that says which input each output may depend on (None: all), or ``(outputs, inputs + context)`` where
+        it also says which number of the context. A new net gives the constant ``start`` of shape ``(outputs,)`` whatever it sees.
         """
         raise NotImplementedError
 
@@ -92,6 +92,12 @@ class NetModule(nn.Module):
         """Do the work of `forward`, on what has been checked."""
         raise NotImplementedError
 
+    def start_at(self, start: Tensor) -> None:
+        """Put the net back to where it gives ``start``, ``(outputs,)``, whatever it sees; of a user's module what it adds to that stays."""
+        raise PlanError(
+            f"{self.label()}: expected a net that can start as a constant, such as MLP(), ResidualMLP() or a module of your own"
+        )
+
     def label(self) -> str:
         """Return what errors begin with."""
         return type(self).__name__
@@ -128,13 +134,18 @@ class ModuleNet(NetModule):
             raise PlanError(f"{name}: expected an output of shape (batch, {outputs}), got {got} for a batch of 2")
         if sees is not None and not probe.is_meta:
             jacobian: Any = torch.autograd.functional.jacobian(lambda v: self.module(v).sum(0), probe)
-            hidden = (jacobian != 0).any(1)[:, :inputs].numpy() & ~sees
+            hidden = (jacobian != 0).any(1)[:, : sees.shape[1]].numpy() & ~sees
             if hidden.any():
                 output, seen = np.argwhere(hidden)[0].tolist()
-                raise PlanError(f"{name}: output {output} depends on feature {seen}, which it must not see; mask the module, or use MLP()")
+                what = f"feature {seen}" if seen < inputs else f"number {seen - inputs} of the context"
+                raise PlanError(f"{name}: output {output} depends on {what}, which it must not see; mask the module, or use MLP()")
 
     def label(self) -> str:
         return type(self.module).__name__
+
+    def start_at(self, start: Tensor) -> None:
+        with torch.no_grad():
+            self.offset.copy_(start)
 
     def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         if x is not None and context is not None:
@@ -195,6 +206,16 @@ class Parameters(nn.Module):
         # Past the door of a net, unless somebody listens there.
         past = isinstance(net, NetModule) and not (hooked(net) or hooks_of_all())
         return numerics.working(net.run(visible, context) if past else net(visible, context))  # type: ignore[operator]
+
+    def start_at(self, start: Tensor) -> None:
+        """Put the parameters back to ``start``, ``(size,)``, whatever is visible; raise `PlanError` where the net cannot be."""
+        if self.offset is not None:
+            with torch.no_grad():
+                self.offset.copy_(start)
+        elif isinstance(self.net, NetModule):
+            self.net.start_at(start)
+        elif self.net is not None:
+            raise PlanError(f"{type(self.net).__name__}: expected a net that can start as a constant, such as MLP()")
 
     def named(self, theta: Tensor) -> dict[str, Tensor]:
         """Return the parameters by name."""

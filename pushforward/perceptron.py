@@ -53,8 +53,10 @@ class Entrance(NetModule):
     def __init__(self, inputs: int, context: int, outputs: int, mask: Mask | None) -> None:
         super().__init__(inputs, context)
         fan = inputs + context
-        self.x = Dense(inputs, outputs, mask, fan_in=fan) if inputs else None
-        self.c = Dense(context, outputs, bias=not inputs, fan_in=fan) if context else None
+        # A mask may be of the inputs alone.
+        own, beside = (None, None) if mask is None else (mask[:, :inputs], mask[:, inputs:] if mask.shape[1] > inputs else None)
+        self.x = Dense(inputs, outputs, own, fan_in=fan) if inputs else None
+        self.c = Dense(context, outputs, beside, bias=not inputs, fan_in=fan) if context else None
 
     def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         if self.x is None or x is None:
@@ -91,9 +93,7 @@ class Perceptron(NetModule):
         self.activation = activation
         last = layers[-1]
         assert isinstance(last, Dense)
-        with torch.no_grad():
-            last.weight.zero_()
-            last.bias.zero_() if start is None else last.bias.copy_(start)
+        self.start_at(torch.zeros_like(last.bias) if start is None else start)
         self.form = self._form()
         self.in_blocks = any(layer.blocks for layer in self.modules() if isinstance(layer, Dense))
         first, second = [part for part in (entrance.x, entrance.c) if part is not None], layers[1]
@@ -103,6 +103,13 @@ class Perceptron(NetModule):
 
     def label(self) -> str:
         return "MLP"
+
+    def start_at(self, start: Tensor) -> None:
+        last = self.layers[-1]
+        assert isinstance(last, Dense)
+        with torch.no_grad():
+            last.weight.zero_()
+            last.bias.copy_(start)
 
     def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         compiled = self._compiled(x, context) if self.form.small else None
@@ -285,6 +292,6 @@ def _tensors(net: Perceptron) -> list[Layer] | None:
         weight, _, _, bias = found[0]
         found[0] = (None, None, weight, bias)
     elif beside is not None:
-        (weight, mask, _, bias), (more, *_) = found[0], found.pop(1)
-        found[0] = (weight, mask, more, bias)
+        (weight, mask, _, bias), (more, of_context, *_) = found[0], found.pop(1)
+        found[0] = (weight, mask, more if more is None or of_context is None else more * of_context, bias)
     return found

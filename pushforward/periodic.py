@@ -52,7 +52,7 @@ class Periodic(Net):
     def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
         angles, others = self.angles(inputs)
         columns = [*others, *angles, *angles]
-        seen = None if sees is None else sees[:, columns]
+        seen = None if sees is None else sees[:, [*columns, *range(inputs, sees.shape[1])]]
         if isinstance(self.net, Net):
             net = self.net.build(len(columns), outputs, context, seen, start)
         else:
@@ -78,6 +78,10 @@ class PeriodicNet(NetModule):
         self.all = not others
         self.register_buffer("angles", torch.tensor(list(angles), dtype=torch.long), persistent=False)
         self.register_buffer("others", torch.tensor(list(others), dtype=torch.long), persistent=False)
+
+    def start_at(self, start: Tensor) -> None:
+        assert isinstance(self.net, NetModule)
+        self.net.start_at(start)
 
     def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         if x is not None:

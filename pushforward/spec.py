@@ -115,6 +115,10 @@ class Spec:
                 arguments.append(f"{field.name}={value!r}")
         return f"{type(self).__name__}({', '.join(arguments)})"
 
+    def itself(self) -> Spec:
+        """Return the plan that files and states name: this one, or the one for which a name of another library stands."""
+        return self
+
     def replace(self: S, **changes: Any) -> S:
         """Return the same spec with some fields changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]

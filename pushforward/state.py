@@ -54,6 +54,7 @@ def text_of(*plans: Spec) -> str:
 
 def _content(value: Any) -> Any:
     if isinstance(value, Spec):
+        value = value.itself()
         return {"type": type(value).__name__, **{name: _content(getattr(value, name)) for name in type(value)._hints}}
     if isinstance(value, tuple):
         return [_content(item) for item in value]

@@ -226,17 +226,22 @@ class Moved(Structured):
         return self.inner.settle(value.movedim(self.source, self.target)).movedim(self.target, self.source)
 
 
+# One of each that torch has no name for: sets are told by identity in code that was written for torch's.
+ORDERED, POSITIVE_ORDERED = Ordered(), Ordered(positive=True)
+UNIT_LOWER_CHOLESKY = LowerCholesky("unit")
+CORRELATION = PositiveDefinite(correlation=True)
+
 # The names of torch's own sets, and of Pyro's, which is not imported for that.
 NAMED = {
     "_Simplex": Simplex(),
-    "_OrderedVector": Ordered(),
-    "_PositiveOrderedVector": Ordered(positive=True),
+    "_OrderedVector": ORDERED,
+    "_PositiveOrderedVector": POSITIVE_ORDERED,
     "_LowerCholesky": LowerCholesky(),
     "_SoftplusLowerCholesky": LowerCholesky(),
-    "_UnitLowerCholesky": LowerCholesky("unit"),
+    "_UnitLowerCholesky": UNIT_LOWER_CHOLESKY,
     "_CorrCholesky": LowerCholesky("rows"),
     "_PositiveDefinite": PositiveDefinite(),
-    "_CorrMatrix": PositiveDefinite(correlation=True),
+    "_CorrMatrix": CORRELATION,
 }
 
 
@@ -383,6 +388,18 @@ def independent(constraint: Constraint, rank: int) -> Constraint:
     extra = rank - constraint.event_dim
     made: Constraint = constraints.independent(constraint, extra) if extra > 0 else constraint
     return made
+
+
+def inside(constraint: Constraint, value: Tensor) -> Tensor:
+    """Return which events are in a set, as its ``check`` does; that of some of torch's sets fails for a batch of nothing.
+
+    >>> inside(independent(constraints.positive, 1), torch.ones(0, 3)).shape
+    torch.Size([0])
+    """
+    if not value.numel():
+        return torch.ones(value.shape[: value.dim() - constraint.event_dim], dtype=torch.bool, device=value.device)
+    found: Tensor = constraint.check(value)
+    return found
 
 
 def any_site(mask: Tensor, rank: int) -> Tensor:

@@ -29,6 +29,7 @@ from pushforward.bases import (
     VonMises,
     wrap,
 )
+from pushforward.bases.clusters import clusters
 from pushforward.distributions import Flow
 from pushforward.spec import PlanError, Spec
 from pushforward.testing import FLOW_LAWS, check_flow, randomize
@@ -46,6 +47,8 @@ ROWS = {
     "VonMises given context": (VonMises(2.0, net=SMALL), [], 1, 3),
     "MixtureOfNormals": (MixtureOfNormals(5), bij.Affine(), 1, None),
     "MixtureOfNormals, three features": (MixtureOfNormals(3), bij.Linear(), 3, None),
+    "MixtureOfNormals, full": (MixtureOfNormals(3, covariance="full"), bij.Affine(), 3, None),
+    "MixtureOfNormals, tied, given context": (MixtureOfNormals(3, SMALL, covariance="full", tied=True), [], (2, 2), 3),
     "Resampled": (Resampled(SMALL, trials=20), bij.Affine(), 1, None),
     "Resampled given context": (Resampled(SMALL, trials=5, nodes=512, conditional=True), [], 2, 2),
     "Truncated": (Truncated(StandardNormal(), 0.0, 1.0), bij.Compose([bij.Sigmoid().inv, bij.Affine()]), 2, None),
@@ -125,6 +128,162 @@ def test_mixture_of_normals_is_a_mixture():
     assert MixtureOfNormals(1).build((2,)).log_prob(torch.zeros(2)).item() == pytest.approx(-math.log(2 * math.pi))
 
 
+COVARIANCES = [(kind, tied) for kind in ("diagonal", "spherical", "full") for tied in (False, True)]
+
+
+@pytest.mark.parametrize("sites", [1, 3])
+@pytest.mark.parametrize("context", [None, 2])
+@pytest.mark.parametrize(("kind", "tied"), COVARIANCES)
+def test_mixtures_of_normals_are_torchs_mixtures(kind, tied, context, sites):
+    net = None if context is None else bij.MLP((8,))
+    base = randomize(MixtureOfNormals(4, net, covariance=kind, tied=tied).build((sites,), context and (context,)), 0.8).double()
+    scales = (1 if tied else 4) * (1 if kind == "spherical" else sites)
+    entries = (1 if tied else 4) * sites * (sites - 1) // 2 if kind == "full" else 0
+    assert base.parameters_of.size == 4 + 4 * sites + scales + entries
+    c = None if context is None else torch.randn(5, context, dtype=torch.float64)
+    known = base.distribution(c)
+    x = 2 * torch.randn(20, 5, sites, dtype=torch.float64)
+    torch.testing.assert_close(base.log_prob(x, c), known.log_prob(x), rtol=1e-10, atol=1e-10)
+    assert known.mixture_distribution.logits.shape == (*([] if c is None else [5]), 4)
+    covariance = known.component_distribution.variance
+    if tied:
+        torch.testing.assert_close(covariance[..., :1, :].expand(covariance.shape), covariance)
+    if kind == "spherical":
+        torch.testing.assert_close(covariance[..., :1].expand(covariance.shape), covariance)
+    drawn = base.rsample(torch.Size((0,) if c is None else (0, 5)), c)
+    assert drawn.numel() == 0
+    assert base.log_prob(drawn, c).numel() == 0
+    alone = base.rsample(torch.Size(()), None if c is None else c[0], torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        base.log_prob(alone, None if c is None else c[0]), base.distribution(None if c is None else c[0]).log_prob(alone)
+    )
+    with pytest.raises((ValueError, TypeError), match=r"expected (a|no) context"):
+        base.distribution(torch.zeros(5, 2, dtype=torch.float64) if c is None else None)
+
+
+@pytest.mark.parametrize(("kind", "tied"), COVARIANCES)
+def test_gradients_of_expectations_of_a_mixture(kind, tied):
+    base = randomize(MixtureOfNormals(3, covariance=kind, tied=tied).build((2,)), 0.4).double()
+    drawn = base.rsample(torch.Size((20000,)), None, torch.Generator().manual_seed(0))
+    product = drawn[:, 0] * drawn[:, 1] ** 2
+    known = base.distribution()
+    (one, two), normals = known.component_distribution.mean.unbind(-1), known.component_distribution
+    shared = normals.covariance_matrix[:, 0, 1] if kind == "full" else 0.0
+    exact = (known.mixture_distribution.probs * (one * (two**2 + normals.variance[:, 1]) + 2 * two * shared)).sum()
+    (expected,) = torch.autograd.grad(exact, base.parameters_of.offset)
+    halves = torch.stack([torch.autograd.grad(part.mean(), base.parameters_of.offset, retain_graph=True)[0] for part in product.split(500)])
+    error = halves.std(0) / math.sqrt(len(halves))
+    assert float(((halves.mean(0) - expected) / error.clamp(min=1e-9)).abs().max()) < 4.5
+    (first,) = torch.autograd.grad(product[:10].sum(), base.parameters_of.offset, create_graph=True)
+    assert torch.isfinite(torch.autograd.grad(first.sum(), base.parameters_of.offset)[0]).all()
+
+
+CENTRES = torch.tensor([[5.0, 0.0], [-5.0, 3.0], [0.0, -6.0]])
+FACTOR = torch.tensor([[0.5, 0.0], [0.4, 0.3]])
+
+
+def clustered(rows=200, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    return torch.cat([centre + torch.randn(rows, 2, generator=draw) @ FACTOR.T for centre in CENTRES])
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize(("kind", "tied"), COVARIANCES)
+def test_a_mixture_starts_from_clusters(kind, tied, given):
+    net = bij.MLP((8,)) if given else None
+    base = MixtureOfNormals(3, net, covariance=kind, tied=tied, start="kmeans").build((2,), (1,) if given else None)
+    x, c = clustered(), torch.randn(600, 1) if given else None
+    randomize(base, 1.0)  # it starts anew, whatever it has learned
+    before = base.log_prob(x, c).mean()
+    base.calibrate(x, c)
+    known = base.distribution(c[0] if given else None)
+    means = known.component_distribution.mean
+    nearest = torch.cdist(CENTRES, means).min(1)
+    assert sorted(nearest.indices.tolist()) == [0, 1, 2]
+    assert nearest.values.max() < 0.15
+    torch.testing.assert_close(known.mixture_distribution.probs, torch.full((3,), 1 / 3), atol=1e-4, rtol=0)
+    expected = FACTOR @ FACTOR.T
+    if kind == "full":
+        covariance = known.component_distribution.covariance_matrix
+        torch.testing.assert_close(covariance, expected.expand(3, 2, 2), atol=0.08, rtol=0)
+    else:
+        wanted = expected.diagonal() if kind == "diagonal" else expected.diagonal().mean().expand(2)
+        torch.testing.assert_close(known.component_distribution.variance, wanted.expand(3, 2), atol=0.08, rtol=0)
+    assert base.log_prob(x, c).mean() > before
+    again = MixtureOfNormals(3, net, covariance=kind, tied=tied, start="kmeans").build((2,), (1,) if given else None)
+    again.calibrate(x, c)
+    torch.testing.assert_close(again.log_prob(x, c), base.log_prob(x, c))
+
+
+@pytest.mark.parametrize("how", ["kmeans", "kmeans++", "rows"])
+def test_clusters_are_none_empty_and_no_worse_than_they_began(how):
+    draw = torch.Generator().manual_seed(1)
+    for rows in (
+        clustered(),
+        torch.randn(50, 3, generator=draw),
+        torch.arange(4.0)[:, None].repeat(3, 1),
+        torch.randn(7, 2, generator=draw),
+    ):
+        for seed in range(3):
+            count = min(7, len(torch.unique(rows, dim=0)))
+            found = clusters(rows, count, how, seed)
+            assert torch.bincount(found, minlength=count).min() >= 1
+            assert torch.equal(clusters(rows, count, how, seed), found)
+    rows = clustered()
+
+    def spread(found):
+        return sum(((rows[found == i] - rows[found == i].mean(0)) ** 2).sum() for i in range(3))
+
+    best = [spread(clusters(rows, 3, "kmeans", seed)) for seed in range(5)]
+    assert min(best) <= spread(torch.arange(3).repeat_interleave(200)) + 1e-3
+    assert all(k <= spread(clusters(rows, 3, "kmeans++", seed)) + 1e-3 for seed, k in enumerate(best))
+
+
+def test_a_flow_over_clusters_is_fitted_saved_and_not_started_again(tmp_path):
+    plan = MixtureOfNormals(3, covariance="full", start="kmeans")
+    flow = Flow(plan, [], 2)
+    data = 100 + 10 * clustered()
+    pushforward.fit(flow, data, epochs=2, progress=False)
+    first = flow.log_prob(data).mean()
+    assert len(torch.cdist(100 + 10 * CENTRES, flow.sample((300,))).min(1).values) == 3
+    assert torch.cdist(100 + 10 * CENTRES, flow.sample((300,))).min(1).values.max() < 5
+    pushforward.fit(flow, data, epochs=1, progress=False)
+    assert flow.log_prob(data).mean() > first - 0.1
+    flow.save(tmp_path / "flow.safetensors")
+    assert pushforward.load(tmp_path / "flow.safetensors").base.plan == plan
+    old = {key: value for key, value in MixtureOfNormals(3).to_dict().items() if key not in ("covariance", "tied", "start")}
+    assert Spec.from_dict(old) == MixtureOfNormals(3)  # as files of before have it
+    images = Flow(MixtureOfNormals(2, start="rows"), [], (2, 2))
+    images.calibrate(torch.randn(50, 2, 2))
+    assert torch.isfinite(images.log_prob(images.sample((5,)))).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (torch.zeros(10, 2), "at least 3 different rows to start from, one a component, got 1"),
+        (torch.randn(2, 2), "at least 3 different rows to start from, one a component, got 2"),
+        (torch.zeros(0, 2), "got 0"),
+        (torch.full((5, 2), math.nan), "expected finite values to start from"),
+        (torch.zeros(5, 3), r"shape \(\*batch, 2\), got \(5, 3\)"),
+    ],
+)
+def test_what_no_mixture_can_start_from_is_told(values, words):
+    base = MixtureOfNormals(3, start="kmeans").build((2,))
+    before = base.parameters_of.offset.clone()
+    with pytest.raises(ValueError, match=words):
+        base.calibrate(values)
+    assert torch.equal(base.parameters_of.offset, before)
+    # A column that does not vary, and one that another determines, are no reason.
+    flat = torch.stack([torch.randn(30), torch.zeros(30)], -1)
+    for kind in ("diagonal", "spherical", "full"):
+        for rows in (flat, flat[:, :1].expand(30, 2)):
+            made = MixtureOfNormals(3, start="kmeans", covariance=kind).build((2,))
+            made.calibrate(rows)
+            assert torch.isfinite(made.log_prob(rows)).all()
+            assert torch.isfinite(torch.autograd.grad(made.log_prob(rows).sum(), made.parameters_of.offset)[0]).all()
+
+
 RULE = np.polynomial.legendre.leggauss(400)
 
 
@@ -142,6 +301,8 @@ def cdf_of(name, value, flat):
 SAMPLED = {
     "VonMises": VonMises(4.0),
     "MixtureOfNormals": MixtureOfNormals(3),
+    "MixtureOfNormals, full": MixtureOfNormals(3, covariance="full"),
+    "MixtureOfNormals, tied and spherical": MixtureOfNormals(3, covariance="spherical", tied=True),
     "StudentT": StudentT(df=20.0),
     "FullNormal": FullNormal(),
 }
@@ -165,21 +326,6 @@ def test_gradients_of_samples_keep_the_distribution_function(name):
             if name == "VonMises" and index == 0:
                 slope = -density  # a turn: the distribution function from the cut on moves with it
             assert gradient[index].item() == pytest.approx(-slope / density, abs=2e-7), index
-
-
-def test_gradients_of_expectations_of_a_mixture():
-    base = randomize(MixtureOfNormals(3).build((2,)), 0.5).double()
-    drawn = base.rsample(torch.Size((20000,)), None, torch.Generator().manual_seed(0))
-    product = drawn[:, 0] * drawn[:, 1] ** 2
-    theta = base.theta(None)
-    scale = torch.exp(6 / math.pi * torch.atan(theta["log_scale"] * math.pi / 6))
-    exact = (torch.softmax(theta["logits"], -1) * theta["loc"][:, 0] * (theta["loc"][:, 1] ** 2 + scale[:, 1] ** 2)).sum()
-    (expected,) = torch.autograd.grad(exact, base.parameters_of.offset)
-    halves = torch.stack([torch.autograd.grad(part.mean(), base.parameters_of.offset, retain_graph=True)[0] for part in product.split(500)])
-    error = halves.std(0) / math.sqrt(len(halves))
-    assert float(((halves.mean(0) - expected) / error.clamp(min=1e-9)).abs().max()) < 4.5
-    (first,) = torch.autograd.grad(product[:10].sum(), base.parameters_of.offset, create_graph=True)
-    assert torch.isfinite(torch.autograd.grad(first.sum(), base.parameters_of.offset)[0]).all()
 
 
 @pytest.mark.parametrize("name", SAMPLED)
@@ -307,6 +453,9 @@ def test_plans_meta_device_and_empty_batches(name):
         (lambda: BoxUniform(0.0, math.inf), "BoxUniform: expected finite low < high"),
         (lambda: BoxUniform([0.0, 0.0], [1.0, 1.0, 1.0]), "BoxUniform: expected finite low < high"),
         (lambda: BoxUniform("a"), "BoxUniform: expected"),
+        (lambda: MixtureOfNormals(covariance="round"), "expected covariance to be 'diagonal', 'spherical' or 'full', got 'round'"),
+        (lambda: MixtureOfNormals(start="em"), "expected start to be one of normal, kmeans, kmeans\\+\\+, rows, got 'em'"),
+        (lambda: MixtureOfNormals(tied=1), "expected tied to be True or False, got 1"),
         (lambda: MixtureOfNormals(0), "expected components to be a whole number of at least 1, got 0"),
         (lambda: MixtureOfNormals(seed=-1), "expected seed to be a whole number of at least 0, got -1"),
         (lambda: Resampled(trials=0), "Resampled: expected trials to be a whole number of at least 1, got 0"),

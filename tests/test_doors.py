@@ -136,6 +136,7 @@ BASES = {
     "GeneralizedNormal": (bases.GeneralizedNormal(), (2,), None),
     "BoxUniform": (bases.BoxUniform(), (2,), None),
     "VonMises": (bases.VonMises(), (2,), None),
+    "MixtureOfNormals, full": (bases.MixtureOfNormals(3, covariance="full", start="kmeans"), (2,), None),
     "MixtureOfNormals given context": (bases.MixtureOfNormals(3, net=SMALL), (2,), (3,)),
     "Resampled": (bases.Resampled(bij.MLP((8,)), trials=5, nodes=16, conditional=True), (2,), (3,)),
     "Product": (bases.Product([bases.StandardNormal(), bases.BoxUniform()], [1, 1]), (2,), None),

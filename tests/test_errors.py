@@ -58,8 +58,21 @@ PLANS = {
         r"expected a graph without cycles, got one through features \[1, 2\]",
     ),
     "graph, to itself": (lambda: bij.Autoregressive(AFFINE, adjacency=[[1]]).build(1), r"without cycles, got one through features \[0\]"),
-    "graph, not square": (lambda: bij.Autoregressive(AFFINE, adjacency=[[0, 1]]), r"a square table of booleans, got \(\(0, 1\),\)"),
-    "graph, a word": (lambda: bij.Autoregressive(AFFINE, adjacency="chain"), "a square table of booleans, got 'chain'"),
+    "graph, narrow": (lambda: bij.Autoregressive(AFFINE, adjacency=[[0], [1]]), r"a table of booleans, .*, got \(\(0,\), \(1,\)\)"),
+    "graph, ragged": (lambda: bij.Autoregressive(AFFINE, adjacency=[[0, 0], [1, 0, 1]]), "a table of booleans, a row for each feature"),
+    "graph, a word": (lambda: bij.Autoregressive(AFFINE, adjacency="chain"), "a table of booleans, .*, got 'chain'"),
+    "graph of a context, none": (
+        lambda: bij.Autoregressive(AFFINE, adjacency=[[0, 1]]).build(1),
+        "expected 1 numbers of context, for which its adjacency has columns, got no context",
+    ),
+    "graph of a context, another": (
+        lambda: bij.Autoregressive(AFFINE, adjacency=[[0, 1]]).build(1, 3),
+        "expected 1 numbers of context, for which its adjacency has columns, got 3 numbers of context",
+    ),
+    "graph of a context, hidden": (
+        lambda: bij.Autoregressive(AFFINE, adjacency=[[0, 1, 0]], net=torch.nn.Linear(3, 2)).build(1, 2),
+        "Linear: output 0 depends on (feature 0|number 1 of the context), which it must not see",
+    ),
     "graph, small": (
         lambda: bij.Autoregressive(AFFINE, adjacency=[[0]]).build(2),
         "expected 1 features, the length of its adjacency, got 2",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import pickle
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ import pushforward.contrib.flowtorch.bijectors as bij
 import pushforward.contrib.flowtorch.distributions as dist
 import pushforward.contrib.flowtorch.parameters as params
 from pushforward.bijectors import MLP
-from pushforward.contrib.flowtorch import Built, Lazy
+from pushforward.contrib.flowtorch import Lazy, utils
 from pushforward.testing import randomize
 
 ENTROPY = 2 * (0.5 * math.log(2 * math.pi * math.e) + math.log(0.5))
@@ -60,6 +61,7 @@ def test_your_first_flow():
     assert (sample.mean(0) - 5).abs().max() < 0.2
 
 
+NUMBERS = ("Affine", "Spline", "Spline, quadratic", "Compose of numbers", "Invert of numbers")
 LEARNED = {
     "Affine": lambda: bij.Affine(),
     "Spline": lambda: bij.Spline(),
@@ -67,6 +69,8 @@ LEARNED = {
     "AffineAutoregressive": lambda: bij.AffineAutoregressive(small()),
     "SplineAutoregressive": lambda: bij.SplineAutoregressive(small(), order="quadratic"),
     "in an order": lambda: bij.AffineAutoregressive(small(permutation=torch.tensor([2, 0, 1]))),
+    "Compose of numbers": lambda: bij.Compose([bij.Affine(), bij.LeakyReLU, bij.Invert(bij.Spline()), bij.AffineFixed(scale=-2.0)]),
+    "Invert of numbers": lambda: bij.Invert(bij.Spline()),
     "Invert": lambda: bij.Invert(bij.AffineAutoregressive(small())),
     "Compose": lambda: bij.Compose([bij.AffineAutoregressive(small()), bij.Permute(), bij.Spline(), bij.AffineAutoregressive(small())]),
     "Invert in Compose": lambda: bij.Compose([bij.Affine(), bij.Invert(bij.SplineAutoregressive(small())), bij.AffineFixed(loc=1.0)]),
@@ -87,11 +91,15 @@ def test_density_is_that_of_the_change_of_variables(name):
     expected = flow.base_dist.log_prob(x) + torch.linalg.slogdet(jacobian).logabsdet
     assert (flow.log_prob(y) - expected).abs().max() < 1e-10
     # The bijector's own calls: both ways, and a log-determinant a row.
-    assert isinstance(flow.bijector, Built)
+    assert isinstance(flow.bijector, bij.Bijector)
     assert (flow.bijector.forward(flow.bijector.inverse(y)) - y).abs().max() < 1e-9
     ladj = flow.bijector.log_abs_det_jacobian(x, y)
-    assert ladj.shape == (5,)
-    assert (ladj + torch.linalg.slogdet(jacobian).logabsdet).abs().max() < 1e-10
+    alone = name in NUMBERS
+    assert flow.bijector.domain.event_dim == flow.bijector.codomain.event_dim == (0 if alone else 1)
+    assert ladj.shape == ((5, 3) if alone else (5,))
+    assert ((ladj.sum(-1) if alone else ladj) + torch.linalg.slogdet(jacobian).logabsdet).abs().max() < 1e-10
+    assert (flow.bijector(x).log_detJ - ladj).abs().max() < 1e-10
+    assert (flow.bijector.inverse(y).log_detJ - ladj).abs().max() < 1e-10
     # A row alone is scored as in the batch, which FlowTorch's Invert and Compose do not hold.
     assert (flow.log_prob(y[:1]) - flow.log_prob(y)[:1]).abs().max() < 1e-12
 
@@ -182,13 +190,16 @@ def test_fixed_bijectors_have_flowtorchs_values():
     }
     for built, y in expected.items():
         assert torch.allclose(built(x), y)
+        truth = torch.autograd.functional.jacobian(built.module.plan.build(2), x)[0].diagonal().abs().log()
+        assert torch.allclose(built.log_abs_det_jacobian(x, y), truth, atol=1e-6)
+        assert torch.allclose(built(x).log_detJ, truth, atol=1e-6)
         assert torch.allclose(built.inverse(y), x, atol=1e-6)
     assert bij.Power(shape=2).domain == torch.distributions.constraints.positive
     assert torch.allclose(bij.LeakyReLU(shape=2)(-x), -0.01 * x)
 
 
 def test_defaults_are_flowtorchs():
-    spline = bij.SplineAutoregressive()
+    spline = bij.SplineAutoregressive().plan
     assert (spline.kernel.bins, spline.kernel.bound, spline.kernel.order) == (8, 3.0, "linear")
     assert spline.net == MLP((256, 256))
     # A masked network of 2 -> 256 -> 256 -> 4, as in the tutorial.
@@ -236,6 +247,10 @@ WRONG = {
     "no parameters": lambda: bij.Exp(params.Tensor()),
     "order to be": lambda: bij.Spline(order="cubic"),
     "at least one bijector": lambda: bij.Compose([]),
+    "a list of at least one": lambda: bij.Compose(bij.Exp),
+    "expected params_fn to be Tensor": lambda: bij.Spline(small),
+    "the context_shape": lambda: pushforward.Flow(base(), bij.Affine(MLP((8,)), context_shape=2)),
+    "log_scale_min_clip to be a number": lambda: bij.Affine(log_scale_min_clip="a"),
     "leave out shape": lambda: bij.Invert(bij.Exp(shape=2)),
     "takes plans, too": lambda: dist.Flow(pushforward.distributions.StandardNormal(), bij.Affine()),
     "expected a bijector, got 3": lambda: dist.Flow(base(), 3),
@@ -253,8 +268,13 @@ def test_what_is_wrong_is_said(words):
 @pytest.mark.parametrize(("name", "function"), bij.standard_bijectors)
 def test_every_standard_bijector_is_a_plan_and_builds(name, function):
     assert getattr(bij, name) is function
-    assert isinstance(function(), bij.Bijector)
+    assert isinstance(function(), Lazy)
+    assert isinstance(function(), pushforward.Bijector)
+    assert issubclass(function, bij.Bijector)
     built = function(shape=torch.Size([4]))
+    assert type(built) is type(function()(shape=4)) is function
+    assert built.domain.event_dim == function.domain.event_dim
+    assert built.codomain.event_dim == function.codomain.event_dim
     assert built.forward_shape([4]) == built.inverse_shape([4]) == (4,)
     x = torch.linspace(0.1, 0.9, 8).reshape(2, 4)
     assert (built.inverse(built(x)) - x).abs().max() < 1e-5
@@ -263,3 +283,140 @@ def test_every_standard_bijector_is_a_plan_and_builds(name, function):
 def test_all_names_are_there():
     assert set(bij.__all__) >= {name for name, _ in itertools.chain(bij.standard_bijectors, bij.meta_bijectors)}
     assert all(hasattr(bij, name) for name in bij.__all__)
+
+
+def test_a_name_takes_its_arguments_in_any_number_of_calls():
+    lazy = bij.AffineAutoregressive(small())
+    for built in (lazy(shape=torch.Size([3])), bij.AffineAutoregressive(small(), shape=3), bij.AffineAutoregressive()(small(), shape=(3,))):
+        assert isinstance(built, bij.AffineAutoregressive)
+        assert built(torch.zeros(5, 3)).shape == (5, 3)
+    late = bij.Affine(MLP((8,)))(context_shape=2)
+    assert late.context_shape == (2,)
+    assert late(shape=3)(torch.zeros(5, 3), torch.zeros(5, 2)).shape == (5, 3)
+    for again in (copy.deepcopy(lazy), pickle.loads(pickle.dumps(lazy))):
+        assert again == lazy
+        assert again.plan == lazy.plan == pushforward.spec.Spec.from_json(lazy.to_json())
+        assert hash(again) == hash(lazy)
+    assert lazy != bij.AffineAutoregressive()
+    assert repr(late).endswith("context_shape=(2,))")
+    assert lazy.replace(order=[2, 0, 1]).order == (2, 0, 1)
+    wrong = {
+        "expected each argument once, got context_shape again": lambda: late(context_shape=3),
+        "got an unexpected keyword argument 'bins'; its arguments are params_fn, shape, context_shape, count_bins": lambda: bij.Spline(
+            bins=3
+        ),
+        "values for a name; give the shape": lambda: bij.Affine()(torch.zeros(5, 3)),
+        "too many positional": lambda: lazy(small()),
+        "expected a name that has a plan": lambda: bij.Fixed(),
+        "Elementwise: expected a name that has a plan": lambda: bij.Elementwise(shape=3),
+    }
+    for words, call in wrong.items():
+        with pytest.raises(TypeError, match=words):
+            call()
+
+
+def test_a_lazy_bijector_stands_for_its_plan_in_all_of_the_library(tmp_path):
+    base_dist = base()
+    plans = [bij.AffineAutoregressive(small()), pushforward.bijectors.Compose([bij.Affine(), bij.Exp()]), bij.Spline().inv]
+    for plan in (*plans, [bij.Affine(), bij.Permute(permutation=[2, 0, 1])]):
+        flow = pushforward.Flow(base_dist, plan)
+        value = flow.sample((4,))
+        flow.save(tmp_path / "flow.safetensors")
+        loaded = pushforward.load(tmp_path / "flow.safetensors")
+        assert torch.equal(loaded.log_prob(value), flow.log_prob(value))
+        assert "Lazy" not in repr(loaded.plan)
+    assert "Lazy" not in pushforward.spec.registry()
+    given = pushforward.Flow(base_dist, bij.Affine(MLP((8,)), context_shape=2), context_shape=2)
+    assert given.log_prob(torch.zeros(5, 3), torch.zeros(5, 2)).shape == (5,)
+    assert bij.Affine().describe(3)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in bij.standard_bijectors])
+def test_a_log_determinant_has_the_axes_that_the_domain_leaves(name):
+    """FlowTorch's users sum over what ``domain.event_dim`` leaves of an event, and over no more."""
+    cls = getattr(bij, name)
+    for shape in ((4,), (2, 3)):
+        built = cls(shape=shape)
+        x = torch.rand(5, *shape)
+        y = built(x)
+        left = len(shape) - built.domain.event_dim
+        ladj = built.log_abs_det_jacobian(x, y)
+        assert ladj.shape == y.log_detJ.shape == x.shape[: x.dim() - built.domain.event_dim]
+        summed = ladj.flatten(ladj.dim() - left).sum(-1) if left else ladj
+        torch.testing.assert_close(summed, built.module(x)[1], atol=1e-5, rtol=1e-5)
+        assert built.domain.check(x).shape == ladj.shape
+        outside = built.log_abs_det_jacobian(-x, y) if name == "Power" else None
+        assert outside is None or bool(torch.isneginf(outside).all())
+
+
+def test_a_value_knows_its_log_determinant_and_is_a_plain_tensor_to_all_else():
+    built = bij.AffineAutoregressive(small(), shape=3)
+    randomize(built, 0.3)
+    x = torch.randn(5, 3, requires_grad=True)
+    y = built(x)
+    assert isinstance(y, torch.Tensor)
+    assert type(y.detach_from_flow()) is type(y * 1) is type(y.detach()) is torch.Tensor
+    assert torch.equal(y.detach_from_flow(), y)
+    (y.sum() + y.log_detJ.sum()).backward()
+    gradient = x.grad.clone()
+    x.grad = None
+    (built.module(x)[0].sum() + built.module(x)[1].sum()).backward()
+    torch.testing.assert_close(gradient, x.grad)
+    with torch.no_grad():
+        kept = built(x)
+    assert torch.equal(copy.deepcopy(kept).log_detJ, kept.log_detJ)
+    assert torch.equal(pickle.loads(pickle.dumps(kept)).log_detJ, kept.log_detJ)
+    rows = torch.func.vmap(built)(x.detach())  # where tensors are what torch makes them
+    torch.testing.assert_close(rows, built(x.detach()).detach_from_flow())
+    back = built.inverse(y)
+    assert back is not x
+    torch.testing.assert_close(back.detach_from_flow(), x)
+
+
+def test_parameters_say_where_they_come_from():
+    built = bij.AffineAutoregressive(small(permutation=[2, 0, 1]), shape=3)
+    held = built._params_fn
+    assert held.permutation.tolist() == [2, 0, 1]
+    assert {id(p) for p in held.parameters()} == {id(p) for p in built.parameters()}
+    loc, log_scale = held(torch.zeros(5, 3))
+    assert loc.shape == log_scale.shape == (5, 3)
+    assert bij.AffineAutoregressive(shape=3)._params_fn.permutation.tolist() == [0, 1, 2]
+    free = bij.Spline(shape=3)._params_fn
+    assert not hasattr(free, "permutation")
+    assert len(free()) == 4
+    assert bij.Exp(shape=3)._params_fn is None
+    assert bij.Compose([bij.Affine, bij.Exp], shape=3)._params_fn is None
+    parts = bij.Compose([bij.Affine, bij.Exp], shape=3).bijectors
+    assert [len(list(part.parameters())) for part in parts] == [1, 0]
+    assert bij.Invert(bij.Affine, shape=3).bijector.module.plan == bij.Affine()
+
+
+def test_switches_change_nothing_and_lists_tell_what_there_is():
+    switches = bij.utils
+    with switches.set_record_flow_graph(True), switches.set_requires_log_detJ(False):
+        assert not switches.is_record_flow_graph_enabled()
+        assert switches.requires_log_detJ()
+    assert switches.set_record_flow_graph(False)(lambda x: x + 1)(1) == 2
+    for found, module in ((utils.list_bijectors(), bij), (utils.list_parameters(), params), (utils.list_distributions(), dist)):
+        assert {name for name, _ in found} == {name for name in module.__all__ if isinstance(getattr(module, name), type)}
+        assert all(getattr(module, name) is cls for name, cls in found)
+    assert len(utils.list_bijectors()) == 20
+
+
+@pytest.mark.parametrize("name", ["Affine", "AffineAutoregressive", "Compose", "Exp"])
+def test_doors_of_a_built_bijector(name):
+    arguments = ([bij.Affine, bij.Exp],) if name == "Compose" else ()
+    built = getattr(bij, name)(*arguments, shape=3)
+    assert built(torch.zeros(0, 3)).log_detJ.shape == ((0,) if name == "AffineAutoregressive" else (0, 3))
+    for call in (built, built.inverse, lambda x: built.log_abs_det_jacobian(x, x)):
+        with pytest.raises(ValueError, match=r"shape \(\*batch, 3\), got \(5, 1\)"):
+            call(torch.zeros(5, 1))
+        with pytest.raises(TypeError, match=r"got torch\.int64"):
+            call(torch.zeros(5, 3, dtype=torch.int64))
+        with pytest.raises(TypeError, match=r"to be a torch\.Tensor"):
+            call([0.0, 1.0, 2.0])
+    with pytest.raises(ValueError, match="expected no context"):
+        built(torch.zeros(5, 3), torch.zeros(5, 2))
+    assert isinstance(built, copy.deepcopy(built).__class__)
+    torch.testing.assert_close(pickle.loads(pickle.dumps(built))(torch.ones(3)) * 1, built(torch.ones(3)) * 1)
+    assert getattr(bij, name) is type(dist.Flow(base(), getattr(bij, name)(*arguments)).bijector)

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pushforward
 import pushforward.bijectors as bij
 from pushforward.parameters import Parameters
 from pushforward.spec import PlanError
@@ -125,13 +126,16 @@ def test_autoregressive_orders(name, net):
 
 @st.composite
 def graphs(draw):
+    """A graph of features, and which numbers of a context each feature's parameters see; None: all of them."""
     features = draw(st.integers(1, 6))
     order = draw(st.permutations(range(features)))
     graph = np.zeros((features, features), dtype=bool)
+    context = draw(st.integers(0, 3))
+    beside = np.array(draw(st.lists(st.booleans(), min_size=features * context, max_size=features * context)), dtype=bool)
     for a in range(features):
         for b in range(a):
             graph[order[a], order[b]] = draw(st.booleans())
-    return graph
+    return graph, context, beside.reshape(features, context) if draw(st.booleans()) else None
 
 
 def depth(graph):
@@ -148,18 +152,21 @@ def depth(graph):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    graph=graphs(), widths=st.lists(st.integers(6, 20), min_size=1, max_size=3), residual=st.booleans(), context=st.integers(0, 2),
-    inverse=st.booleans(), seed=st.integers(0, 99),
+    graph=graphs(), widths=st.lists(st.integers(6, 20), min_size=1, max_size=3), residual=st.booleans(), inverse=st.booleans(),
+    seed=st.integers(0, 99),
 )  # fmt: skip
-def test_any_graph(graph, widths, residual, context, inverse, seed):
+def test_any_graph(graph, widths, residual, inverse, seed):
+    graph, context, beside = graph
     net = bij.ResidualMLP(widths[0], len(widths), "tanh") if residual else bij.MLP(widths, "tanh")
     kind = bij.InverseAutoregressive if inverse else bij.Autoregressive
     features = len(graph)
-    module = built(kind(AFFINE, adjacency=graph, net=net), features, context or None, seed)
+    table = graph if beside is None else np.concatenate([graph, beside], 1)
+    module = built(kind(AFFINE, adjacency=table, net=net), features, context or None, seed)
     # With a smooth activation every path counts at almost every point: what may be seen is seen, what may not is exactly zero.
     seen = parameter_sparsity(module, features, context, points=3).reshape(-1, features, features + context)
     assert (seen[:, :, :features] == graph).all()
-    assert seen[:, :, features:].all()
+    assert (seen[:, :, features:] == (True if beside is None else beside)).all()
+    assert module.uses_context == bool(context and (beside is None or beside.any()))
     steps = depth(graph)
     assert module.passes == (1, 1)
     assert module.steps == ((1, steps) if inverse else (steps, 1))
@@ -168,6 +175,52 @@ def test_any_graph(graph, widths, residual, context, inverse, seed):
     y = module(x, c)[0]
     back = module.inverse(y, c)[0]
     assert torch.allclose(back, x, atol=1e-9)
+
+
+CONTEXT_GRAPH = [[0, 0, 0, 1, 0], [1, 0, 0, 0, 0], [1, 1, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("net", [bij.MLP((9, 9)), bij.MLP((200, 200)), bij.ResidualMLP(9), bij.Periodic(bij.MLP((9, 9)))], ids=str)
+def test_what_a_graph_hides_of_a_context_stays_hidden(net, compiled, monkeypatch):
+    """In every way in which a net is run: compiled, by torch's operators, with gradients, step by step, and for a row alone."""
+    if not compiled:
+        monkeypatch.setattr("pushforward.perceptron.perceptron", lambda *_: None)
+    for kind in (bij.Autoregressive, bij.InverseAutoregressive):
+        module = built(kind(bij.Spline(4), adjacency=CONTEXT_GRAPH, net=net), 3, 2)
+        with torch.no_grad():  # what training would leave of weights that a mask forbids
+            for parameter in module.parameters():
+                parameter.add_(0.1)
+        x, c = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 2, dtype=torch.float64)
+        for hidden, rows in ((0, [1]), (1, [0, 1])):
+            other = c.clone()
+            other[:, hidden] += 1
+            for function in (module, module.inverse):
+                for record in (True, False):
+                    with torch.set_grad_enabled(record):
+                        y, z = function(x, c)[0], function(x, other)[0]
+                # What a feature does not see directly it may see through another, in the direction that makes them one by one.
+                if function is (module.inverse if kind is bij.Autoregressive else module):
+                    assert torch.equal(y[:, rows], z[:, rows])
+                    assert (y[:, 2] != z[:, 2]).any()
+                alone = function(x[:1], c[:1])[0]
+                torch.testing.assert_close(alone, y[:1])
+        torch.testing.assert_close(module.inverse(module(x, c)[0], c)[0], x)
+        gradient = torch.autograd.functional.jacobian(lambda c, x=x[:1], flat=module.parameters_of.flat: flat(x, c), c[:1])
+        seen = (gradient != 0).reshape(-1, 3, 2).any(0)
+        assert (seen.numpy() == np.array(CONTEXT_GRAPH, dtype=bool)[:, 3:]).all()
+
+
+def test_a_graph_of_a_context_is_a_plan_like_any_other(tmp_path):
+    plan = bij.Autoregressive(AFFINE, adjacency=CONTEXT_GRAPH, net=bij.MLP((9,)))
+    assert pushforward.spec.Spec.from_json(plan.to_json()) == plan
+    flow = pushforward.Flow(pushforward.distributions.StandardNormal(), plan, 3, 2)
+    flow.save(tmp_path / "flow.safetensors")
+    x, c = torch.randn(5, 3), torch.randn(5, 2)
+    assert torch.equal(pushforward.load(tmp_path / "flow.safetensors").log_prob(x, c), flow.log_prob(x, c))
+    blind = bij.Autoregressive(AFFINE, adjacency=[[0, 0], [1, 0]], net=bij.MLP((9,))).build(2, 3)
+    assert blind.uses_context
+    assert not bij.Autoregressive(AFFINE, adjacency=[[0, 0, 0], [1, 0, 0]], net=bij.MLP((9,))).build(2, 1).uses_context
 
 
 def test_narrow_nets_see_no_more_than_they_may():

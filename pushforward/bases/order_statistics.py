@@ -118,5 +118,5 @@ def _support(part: Constraint, descending: bool) -> Constraint:
     ends = supports.bounds(part)
     # Layers know the sets of ordered vectors that torch knows.
     if not descending and ends in (supports.REAL, (0.0, math.inf)):
-        return supports.Ordered(positive=ends == (0.0, math.inf))
+        return supports.POSITIVE_ORDERED if ends == (0.0, math.inf) else supports.ORDERED
     return Sorted(part, descending)

@@ -77,7 +77,7 @@ class LowerCholesky(Constrained):
 
     @property
     def codomain(self) -> Constraint:  # type: ignore[override]
-        return supports.LowerCholesky("unit" if self.diagonal == "unit" else "positive")
+        return supports.UNIT_LOWER_CHOLESKY if self.diagonal == "unit" else supports.LowerCholesky()
 
     @property
     def _offset(self) -> int:
@@ -182,7 +182,7 @@ class Cholesky(Constrained):
 
     @property
     def domain(self) -> Constraint:  # type: ignore[override]
-        return supports.PositiveDefinite(self.correlation)
+        return supports.CORRELATION if self.correlation else supports.PositiveDefinite()
 
     @property
     def codomain(self) -> Constraint:  # type: ignore[override]

@@ -122,7 +122,7 @@ class SimplexToOrdered(Constrained):
 
     formula = "y_k = anchor + logit(x_1 + ... + x_k)"
     domain = supports.Simplex()
-    codomain = supports.Ordered()
+    codomain = supports.ORDERED
 
     def after(self, shape: Shape) -> Shape:
         return _shorter(shape)
@@ -166,7 +166,7 @@ class Ordered(Constrained):
 
     @property
     def codomain(self) -> supports.Ordered:  # type: ignore[override]
-        return supports.Ordered(self.positive)
+        return supports.POSITIVE_ORDERED if self.positive else supports.ORDERED
 
     def forward(self, x: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
         # All of them together stay within the floating-point format.

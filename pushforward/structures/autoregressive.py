@@ -23,12 +23,14 @@ from pushforward.spec import PlanError
 from pushforward.structures.rearrange import Index, expand_sites
 from pushforward.structures.sequence import Steps
 
+GRAPH = "to be a table of booleans, a row for each feature, and a column for each, or for each and each number of the context"
+
 
 @dataclass(frozen=True, repr=False)
 class _Ordered(Bijector):
     kernel: Kernel
     order: Sequence[Place] | None = None
-    adjacency: Annotated[Sequence[Sequence[bool | int]], Named("to be a square table of booleans")] | None = None
+    adjacency: Annotated[Sequence[Sequence[bool | int]], Named(GRAPH)] | None = None
     net: NetLike = MLP()
     solve: Annotated[str, OneOf("steps", "jacobi")] = "steps"
 
@@ -43,8 +45,8 @@ class _Ordered(Bijector):
             raise PlanError(f"{name}: expected order to have every index from 0 once, got {self.order!r}")
         if self.adjacency is not None:
             rows = self.adjacency
-            if not all(len(row) == len(rows) for row in rows):
-                raise PlanError(f"{name}: expected adjacency to be a square table of booleans, got {rows!r}")
+            if len({len(row) for row in rows}) > 1 or any(len(row) < len(rows) for row in rows):
+                raise PlanError(f"{name}: expected adjacency {GRAPH}, got {rows!r}")
 
     def parents(self, features: int) -> Mask:
         """Return ``(features, features)``: True where the row's parameters see the column."""
@@ -56,7 +58,15 @@ class _Ordered(Bijector):
         if len(seen) != features:
             what = "order" if self.adjacency is None else "adjacency"
             raise PlanError(f"{self!r}: expected {len(seen)} features, the length of its {what}, got {features}")
-        return seen
+        return seen[:, :features]
+
+    def of_context(self, features: int, context: int) -> Mask | None:
+        """Return ``(features, context)``: True where the row's parameters see the column; None where all see all of the context."""
+        width = 0 if not self.adjacency else len(self.adjacency[0]) - features
+        if width not in (0, context):
+            got = f"{context} numbers of context" if context else "no context"
+            raise PlanError(f"{self!r}: expected {width} numbers of context, for which its adjacency has columns, got {got}")
+        return np.asarray(self.adjacency, dtype=bool)[:, features:] if width else None
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,7 +81,8 @@ class Autoregressive(_Ordered):
         kernel: The maths of one feature, on numbers.
         order: The features in the order in which they follow one another (None: 0, 1, 2, ...).
         adjacency: Instead of an order, any graph without cycles: ``adjacency[i][j]`` says that the parameters of feature i
-            see feature j. The sequential direction then takes as many steps as the graph is deep.
+            see feature j. The sequential direction then takes as many steps as the graph is deep. With D + C columns it also says which
+            of the C numbers of the context they see; with D, they see all of it.
         net: The network, which is masked to what each feature may see.
         solve: How the sequential direction is computed: ``"steps"`` makes one feature after the other, with the work of one pass;
             ``"jacobi"`` makes all at once from a first guess, pass by pass, until nothing changes, which is exact after as many passes as
@@ -137,13 +148,17 @@ class AutoregressiveModule(TransformModule):
         # Every parameter has one row per site, so output j of the net belongs to site j mod sites.
         rows = sum(value.numel() for value in init.values()) // sites
         reserve(rows * sites * sites, 2)
-        sees = np.tile(np.repeat(np.repeat(parents, rest, 0), rest, 1), (rows, 1))
+        sees = np.repeat(np.repeat(parents, rest, 0), rest, 1)
+        beside = plan.of_context(features, context)
+        if beside is not None:
+            sees = np.concatenate([sees, np.repeat(beside, rest, 0)], 1)
+        sees = np.tile(sees, (rows, 1))
         self.parameters_of = Parameters(init, plan.net, sites, context, sees)
         self.groups = nn.ModuleList(Index(expand_sites(group, rest)) for group in groups)
         incremental = isinstance(self.parameters_of.net, Perceptron)
         self.incremental = Steps(self.parameters_of, [expand_sites(group, rest) for group in groups]) if incremental else None
         self.jacobi = plan.solve == "jacobi"
-        self.uses_context = context > 0
+        self.uses_context = context > 0 if beside is None else bool(beside.any())
         passes, steps, adaptive = 1 if incremental else len(groups), len(groups), False
         if self.jacobi and incremental:
             # After as many passes as there are steps nothing changes any more; one more computes the log-determinant.
@@ -154,7 +169,8 @@ class AutoregressiveModule(TransformModule):
         self.roots = (0, int(plan.kernel.searches))
         which = "outputs" if forward_sequential else "inputs"
         earlier = f"earlier {which}" if plan.adjacency is None else f"the {which} its graph names"
-        self.sees = f"{earlier} and the context" if self.uses_context else earlier
+        given = "the context" if beside is None else "the numbers of the context that it names"
+        self.sees = f"{earlier} and {given}" if self.uses_context else earlier
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         run = self._sequential if self.forward_sequential else self._parallel
@@ -185,12 +201,15 @@ class AutoregressiveModule(TransformModule):
 
     def _full_passes(self, inverse: bool, flat: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Make a group of sites after the other with a net that only gives all parameters at once."""
-        function = self.kernel.inverse if inverse else self.kernel.forward
+        sites = flat.shape[-1]
         y, total = torch.zeros_like(flat), flat.new_zeros(flat.shape[:-1])
         for group in self.groups:
             # What is not made yet is zero and masked; what the group needs has been made before.
-            parameters = {name: group(value) for name, value in self.parameters_of(y, context).items()}
-            made, ladj = function(group(flat), **parameters)
-            y = torch.index_copy(y, -1, group.index, made)  # type: ignore[arg-type]
-            total = total + ladj.sum(-1)
+            rows = self.parameters_of.flat(y, context).unflatten(-1, (-1, sites))
+            # By the very code of the other direction, so that both round alike.
+            made, ladj = evaluate(
+                self.kernel, group(flat), group(rows).flatten(-2), lambda t: self.parameters_of.of_sites(t, sites), inverse
+            )
+            y = torch.index_copy(y, -1, group.index, made.to(flat.dtype))  # type: ignore[arg-type]
+            total = total + ladj
         return y, total

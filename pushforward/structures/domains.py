@@ -23,12 +23,12 @@ BY_NAME: dict[str, Constraint] = {
     "nonnegative": constraints.nonnegative,
     "unit_interval": constraints.unit_interval,
     "simplex": constraints.simplex,
-    "ordered_vector": supports.Ordered(),
-    "positive_ordered_vector": supports.Ordered(positive=True),
+    "ordered_vector": supports.ORDERED,
+    "positive_ordered_vector": supports.POSITIVE_ORDERED,
     "lower_cholesky": constraints.lower_cholesky,
-    "unit_lower_cholesky": supports.LowerCholesky("unit"),
+    "unit_lower_cholesky": supports.UNIT_LOWER_CHOLESKY,
     "corr_cholesky": constraints.corr_cholesky,
-    "corr_matrix": supports.PositiveDefinite(correlation=True),
+    "corr_matrix": supports.CORRELATION,
     "positive_definite": constraints.positive_definite,
 }
 
@@ -75,13 +75,13 @@ def to_support(support: Constraint | str) -> Bijector:
 
 _PLANS: dict[supports.Structured, Bijector] = {
     supports.Simplex(): StickBreaking(),
-    supports.Ordered(): Ordered(),
-    supports.Ordered(positive=True): Ordered(positive=True),
+    supports.ORDERED: Ordered(),
+    supports.POSITIVE_ORDERED: Ordered(positive=True),
     supports.LowerCholesky(): LowerCholesky(),
-    supports.LowerCholesky("unit"): LowerCholesky("unit"),
+    supports.UNIT_LOWER_CHOLESKY: LowerCholesky("unit"),
     supports.LowerCholesky("rows"): CorrCholesky(),
     supports.PositiveDefinite(): Compose([LowerCholesky(), Cholesky().inv]),
-    supports.PositiveDefinite(correlation=True): Compose([CorrCholesky(), Cholesky(correlation=True).inv]),
+    supports.CORRELATION: Compose([CorrCholesky(), Cholesky(correlation=True).inv]),
 }
 
 

@@ -9,7 +9,6 @@ import torch
 
 from pushforward.core import TransformModule as Layer
 from pushforward.kernel import Kernel
-from pushforward.nets import MLP
 from pushforward.spec import PlanError
 from pushforward.structures.autoregressive import InverseAutoregressive
 from pushforward.transforms.coupling import affine_kernel
@@ -17,6 +16,7 @@ from pushforward.transforms.gate import _Gated
 from pushforward.transforms.given import SOME, _Given
 from pushforward.transforms.planned import Planned
 from pushforward.transforms.planned_conditional import PlannedConditional
+from pushforward.transforms.sizes import perceptron, size
 
 
 def _affine(low: float = -5.0, high: float = 3.0, sigmoid_bias: float = 2.0, stable: bool = False) -> Kernel:
@@ -47,10 +47,22 @@ def sized(input_dim: int, layer: Layer) -> Layer:
     return layer
 
 
-def made(kernel: Kernel, input_dim: int, context_dim: int | None, hidden_dims: Sequence[int] | None, default: Sequence[int]) -> Layer:
-    """Build the layer with a masked perceptron, and the features in a random order, as Pyro does."""
-    net = MLP(default if hidden_dims is None else hidden_dims)
-    return InverseAutoregressive(kernel, torch.randperm(input_dim), net=net).build(input_dim, context_dim)  # type: ignore[arg-type]
+def made(
+    owner: str, kernel: Kernel, input_dim: int, context_dim: int | None, hidden_dims: Sequence[int] | None, default: Callable[[int], Any]
+) -> Layer:
+    """Build the layer with a masked perceptron, and the features in a random order, as Pyro does.
+
+    Args:
+        owner: What errors begin with.
+        kernel: The maths of one feature.
+        input_dim: D.
+        context_dim: Length of the context, checked (None: there is none).
+        hidden_dims: Widths of the perceptron.
+        default: Gives the widths where there are none, from D.
+    """
+    features = size(owner, "input_dim", input_dim)
+    net = perceptron(owner, hidden_dims, default(features))
+    return InverseAutoregressive(kernel, torch.randperm(features), net=net).build(features, context_dim)  # type: ignore[arg-type]
 
 
 class AffineAutoregressive(Planned):
@@ -99,11 +111,14 @@ def affine_autoregressive(input_dim: int, hidden_dims: Sequence[int] | None = No
     >>> affine_autoregressive(5)(torch.zeros(7, 5)).shape
     torch.Size([7, 5])
     """
-    return AffineAutoregressive.of(made(_names(**kwargs), input_dim, None, hidden_dims, [3 * input_dim + 1]), 1)
+    layer = made("affine_autoregressive", _names(**kwargs), input_dim, None, hidden_dims, lambda features: [3 * features + 1])
+    return AffineAutoregressive.of(layer, 1)
 
 
 def conditional_affine_autoregressive(
     input_dim: int, context_dim: int, hidden_dims: Sequence[int] | None = None, **kwargs: Any
 ) -> ConditionalAffineAutoregressive:
     """Return a `ConditionalAffineAutoregressive` with a masked perceptron (one hidden layer of ``10 D``) and a random order."""
-    return ConditionalAffineAutoregressive.of(made(_names(**kwargs), input_dim, context_dim, hidden_dims, [10 * input_dim]), 1)
+    owner = "conditional_affine_autoregressive"
+    layer = made(owner, _names(**kwargs), input_dim, size(owner, "context_dim", context_dim), hidden_dims, lambda features: [10 * features])
+    return ConditionalAffineAutoregressive.of(layer, 1)

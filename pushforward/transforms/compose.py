@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributions.transforms import ComposeTransform, Transform
-from torch.distributions.utils import _sum_rightmost
 
-from pushforward.transforms.module import TransformModule, forward_with_ladj, inverse_with_ladj
+from pushforward.transforms.module import OnePass, TransformModule, forward_with_ladj, inverse_with_ladj, summed
 
 
 class ComposeTransformModule(ComposeTransform, TransformModule):
@@ -74,7 +73,7 @@ class ComposeTransformModule(ComposeTransform, TransformModule):
         rank, total = self.domain.event_dim, torch.zeros((), device=x.device)
         for part in self.parts:
             x, ladj = forward_with_ladj(part, x)
-            total = total + _sum_rightmost(ladj, rank - part.domain.event_dim)
+            total = total + summed(ladj, rank - part.domain.event_dim)
             rank += part.codomain.event_dim - part.domain.event_dim
         return x, total
 
@@ -82,7 +81,7 @@ class ComposeTransformModule(ComposeTransform, TransformModule):
         rank, total = self.codomain.event_dim, torch.zeros((), device=y.device)
         for part in reversed(self.parts):
             y, ladj = inverse_with_ladj(part, y)
-            total = total + _sum_rightmost(ladj, rank - part.codomain.event_dim)
+            total = total + summed(ladj, rank - part.codomain.event_dim)
             rank += part.domain.event_dim - part.codomain.event_dim
         return y, total
 
@@ -109,5 +108,5 @@ def iterated(repeats: int, base_fn: Callable[..., Transform], *args: Any, **kwar
 
 def context_batch(parts: Iterable[Any]) -> torch.Size:
     """Return the shape to which the context batches of transforms broadcast."""
-    shapes = [part.context_batch for part in parts if isinstance(part, TransformModule)]
+    shapes = [part.context_batch for part in parts if isinstance(part, OnePass)]
     return torch.Size(torch.broadcast_shapes(*shapes)) if shapes else torch.Size()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from pushforward.core import Bijector, Shape
 from pushforward.kernels.affine import Affine
-from pushforward.nets import MLP
 from pushforward.parameters import NetLike
 from pushforward.spec import PlanError
 from pushforward.structures.coupling import Coupling
@@ -15,6 +15,7 @@ from pushforward.transforms.given import SOME, _Given
 from pushforward.transforms.layout import Sized
 from pushforward.transforms.planned import Planned
 from pushforward.transforms.planned_conditional import PlannedConditional
+from pushforward.transforms.sizes import negative, perceptron, shape, size
 
 
 def affine_kernel(log_scale_min_clip: float, log_scale_max_clip: float) -> Affine:
@@ -24,8 +25,23 @@ def affine_kernel(log_scale_min_clip: float, log_scale_max_clip: float) -> Affin
     return Affine(max(-log_scale_min_clip, log_scale_max_clip))
 
 
-def _affine(split_dim: int, net: NetLike, low: float, high: float) -> Coupling:
-    return Coupling(affine_kernel(low, high), tuple(range(split_dim)), net=net)
+def split_of(name: str, split_dim: int, length: int | None = None) -> tuple[int, ...]:
+    """Return the entries that pass through, or raise `PlanError`.
+
+    Args:
+        name: What errors begin with.
+        split_dim: How many.
+        length: Of how many (None: that is not known yet). With a network of the user's, which sees what passes, it is at least one.
+    """
+    least = 0 if length is not None else 1
+    if not isinstance(split_dim, int) or isinstance(split_dim, bool) or split_dim < least or (length is not None and split_dim >= length):
+        limit = f"between 0 and {length - 1}" if length is not None else "of at least 1, since the network sees what passes through"
+        raise PlanError(f"{name}: expected split_dim to be a whole number {limit}, got {split_dim!r}")
+    return tuple(range(split_dim))
+
+
+def _affine(passing: tuple[int, ...], net: NetLike, low: float, high: float) -> Coupling:
+    return Coupling(affine_kernel(low, high), passing, net=net)
 
 
 class AffineCoupling(Planned):
@@ -54,8 +70,8 @@ class AffineCoupling(Planned):
         log_scale_min_clip: float = -5.0,
         log_scale_max_clip: float = 3.0,
     ) -> None:
-        plan = _affine(split_dim, _Given(hypernet), log_scale_min_clip, log_scale_max_clip)
-        super().__init__(Sized(plan, _rank(dim), once=True), -dim, hypernet)
+        plan = _affine(split_of(self.label(), split_dim), _Given(hypernet), log_scale_min_clip, log_scale_max_clip)
+        super().__init__(Sized(plan, -negative(self.label(), dim), once=True), -dim, hypernet)
 
 
 class ConditionalAffineCoupling(PlannedConditional):
@@ -63,7 +79,8 @@ class ConditionalAffineCoupling(PlannedConditional):
 
     def __init__(self, split_dim: int, hypernet: Callable[..., Any], **kwargs: Any) -> None:
         dim, low, high = _keywords(**kwargs)
-        super().__init__(Sized(_affine(split_dim, _Given(hypernet), low, high), _rank(dim), SOME, once=True), -dim, hypernet)
+        plan = _affine(split_of(self.label(), split_dim), _Given(hypernet), low, high)
+        super().__init__(Sized(plan, -negative(self.label(), dim), SOME, once=True), -dim, hypernet)
 
 
 def affine_coupling(
@@ -99,26 +116,17 @@ def conditional_affine_coupling(
     torch.Size([5, 4])
     """
     plan, event = _planned(input_dim, hidden_dims, split_dim, dim, kwargs)
-    return ConditionalAffineCoupling.of(plan.build(event, context_dim), -dim)
+    context = size("conditional_affine_coupling", "context_dim", context_dim)
+    return ConditionalAffineCoupling.of(plan.build(event, context), -dim)
 
 
 def _planned(input_dim: Any, hidden_dims: Any, split_dim: int | None, dim: int, kwargs: dict[str, Any]) -> tuple[Bijector, Shape]:
-    event = (input_dim,) if isinstance(input_dim, int) else tuple(input_dim)
-    if len(event) != _rank(dim):
-        raise PlanError(f"affine_coupling: expected input_dim to be the shape of an event of {-dim} axes, got {input_dim!r}")
+    event = shape("affine_coupling", "input_dim", input_dim, -negative("affine_coupling", dim))
     _, low, high = _keywords(**kwargs)
-    size = 10
-    for length in event:
-        size *= length
-    net = MLP([size] if hidden_dims is None else hidden_dims)
-    return _affine(event[0] // 2 if split_dim is None else split_dim, net, low, high), event
+    net = perceptron("affine_coupling", hidden_dims, [10 * math.prod(event)])
+    passing = split_of("affine_coupling", event[0] // 2 if split_dim is None else split_dim, event[0])
+    return _affine(passing, net, low, high), event
 
 
 def _keywords(dim: int = -1, log_scale_min_clip: float = -5.0, log_scale_max_clip: float = 3.0) -> tuple[int, float, float]:
     return dim, log_scale_min_clip, log_scale_max_clip
-
-
-def _rank(dim: int) -> int:
-    if dim >= 0:
-        raise PlanError(f"AffineCoupling: expected dim to be negative, got {dim}")
-    return -dim

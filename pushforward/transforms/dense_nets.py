@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pushforward.nets import MLP
 from pushforward.spec import PlanError
+from pushforward.transforms.sizes import perceptron, size
 
 MODULES = (nn.ReLU(), nn.LeakyReLU(), nn.ELU(), nn.GELU(), nn.SiLU(), nn.Softplus(), nn.Tanh(), nn.Sigmoid())
 KNOWN = dict(zip(map(repr, MODULES), ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "tanh", "sigmoid"), strict=True))
@@ -24,8 +25,12 @@ class Network(nn.Module):
         self, input_dim: int, context_dim: int, hidden_dims: Sequence[int], param_dims: Sequence[int], nonlinearity: nn.Module
     ) -> None:
         super().__init__()
-        self.input_dim, self.context_dim = input_dim, context_dim
-        self.hidden_dims, self.param_dims = list(hidden_dims), list(param_dims)
+        name = type(self).__name__
+        self.input_dim, self.context_dim = size(name, "input_dim", input_dim), size(name, "context_dim", context_dim, 0)
+        self.hidden_dims = list(perceptron(name, hidden_dims, ()).widths)
+        if not isinstance(param_dims, Sequence) or not len(param_dims):
+            raise PlanError(f"{name}: expected param_dims to be a list of at least one length, got {param_dims!r}")
+        self.param_dims = [size(name, f"param_dims[{place}]", length) for place, length in enumerate(param_dims)]
         if repr(nonlinearity) not in KNOWN:
             raise PlanError(
                 f"{type(self).__name__}: expected nonlinearity to be one of {', '.join(KNOWN)}, got {nonlinearity!r}; "
@@ -67,7 +72,7 @@ class ConditionalDenseNN(Network):
         nonlinearity: nn.Module = MODULES[0],
     ) -> None:
         super().__init__(input_dim, context_dim, hidden_dims, param_dims, nonlinearity)
-        self.net = self.plan.build(input_dim, sum(self.param_dims), context_dim)
+        self.net = self.plan.build(self.input_dim, sum(self.param_dims), self.context_dim)
 
 
 class DenseNN(ConditionalDenseNN):

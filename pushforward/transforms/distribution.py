@@ -9,20 +9,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 from torch.distributions import TransformedDistribution as TorchTransformedDistribution
 from torch.distributions.transforms import Transform
-from torch.distributions.utils import _sum_rightmost
 
 from pushforward import supports
 from pushforward.doors import as_size, check_batch, check_tensor
 from pushforward.native.library import transformed
 from pushforward.transforms.compose import context_batch
+from pushforward.transforms.events import Events
 from pushforward.transforms.held import Held, released
-from pushforward.transforms.module import forward_with_ladj, inverse_with_ladj
+from pushforward.transforms.module import forward_with_ladj, inverse_with_ladj, summed
 
 
-class TransformedDistribution(nn.Module, TorchTransformedDistribution):
+class TransformedDistribution(nn.Module, Events, TorchTransformedDistribution):
     """The distribution of what transforms make of draws from a base; torch's class of that name as an `nn.Module`.
 
     Tensors of base and transforms move with ``.to()`` and are in the ``state_dict``; ``parameters()`` are those of both. A value is
@@ -90,7 +90,7 @@ class TransformedDistribution(nn.Module, TorchTransformedDistribution):
         total: Any = 0.0
         for transform in reversed(self.transforms):
             value, ladj = inverse_with_ladj(transform, value)
-            total = total + _sum_rightmost(ladj, rank - transform.codomain.event_dim)
+            total = total + summed(ladj, rank - transform.codomain.event_dim)
             rank += transform.domain.event_dim - transform.codomain.event_dim
         out: Tensor = self._base_log_prob(value, rank) + total
         return out if inside is None else torch.where(inside, out, -math.inf)
@@ -112,7 +112,7 @@ class TransformedDistribution(nn.Module, TorchTransformedDistribution):
         total = self._base_log_prob(value, rank)
         for transform in transforms:
             value, ladj = forward_with_ladj(transform, value)
-            total = total - _sum_rightmost(ladj, rank - transform.domain.event_dim)
+            total = total - summed(ladj, rank - transform.domain.event_dim)
             rank += transform.codomain.event_dim - transform.domain.event_dim
         return value, total
 
@@ -144,7 +144,7 @@ class TransformedDistribution(nn.Module, TorchTransformedDistribution):
         """Return which events are in the support (None: all are); raise ValueError for others, unless ``validate_args`` is False."""
         check_tensor(self, "value", value, self.event_shape, None, None)
         check_batch(self, "value", value.shape[: value.dim() - len(self.event_shape)], self.batch_shape)
-        inside: Tensor = self.support.check(value)
+        inside = supports.inside(self.support, value)
         if not self._validate_args or torch.compiler.is_compiling() or transformed():
             return inside | supports.any_site(torch.isnan(value), len(self.event_shape))
         if not bool(inside.all()):
@@ -161,7 +161,9 @@ class TransformedDistribution(nn.Module, TorchTransformedDistribution):
 
     def _base_log_prob(self, value: Tensor, rank: int) -> Tensor:
         base = self.base_dist if self._validate_args else _lax(self.base_dist)
-        return _sum_rightmost(base.log_prob(value), rank - len(base.event_shape))
+        while type(base).log_prob is Independent.log_prob:  # whose sum fails for a batch of nothing
+            base = base.base_dist
+        return summed(base.log_prob(value), rank - len(base.event_shape))
 
     def _mapped(self, value: Tensor) -> Tensor:
         for transform in self.transforms:

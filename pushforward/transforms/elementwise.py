@@ -7,17 +7,18 @@ from typing import Any
 
 from pushforward.kernel import Elementwise
 from pushforward.kernels import spline as splines
-from pushforward.nets import MLP
 from pushforward.structures import normalize
 from pushforward.transforms.given import SOME, _Given
 from pushforward.transforms.layout import Elements, NormElements
 from pushforward.transforms.planned import Planned
 from pushforward.transforms.planned_conditional import PlannedConditional
+from pushforward.transforms.sizes import perceptron, size
 
 
-def spline_kernel(count_bins: int, bound: float, order: str) -> tuple[splines.Spline, int]:
-    """Return a spline with Pyro's arguments, and how many parameters it has for each number."""
-    return splines.Spline(count_bins, float(bound), order), (4 if order == "linear" else 3) * count_bins - 1
+def spline_kernel(owner: str, count_bins: int, bound: float, order: str) -> tuple[splines.Spline, int]:
+    """Return a spline with Pyro's arguments, and how many parameters it has for each number; ``owner`` is what errors begin with."""
+    bins = size(owner, "count_bins", count_bins, 2)
+    return splines.Spline(bins, bound, order), (4 if order == "linear" else 3) * bins - 1
 
 
 class Spline(Planned):
@@ -39,7 +40,8 @@ class Spline(Planned):
     sign = 1
 
     def __init__(self, input_dim: int, count_bins: int = 8, bound: float = 3.0, order: str = "linear") -> None:
-        super().__init__(Elements(spline_kernel(count_bins, bound, order)[0].build(input_dim)), 0)  # type: ignore[arg-type]
+        kernel, _ = spline_kernel(self.label(), count_bins, bound, order)
+        super().__init__(Elements(kernel.build(size(self.label(), "input_dim", input_dim))), 0)  # type: ignore[arg-type]
 
 
 class ConditionalSpline(PlannedConditional):
@@ -58,8 +60,8 @@ class ConditionalSpline(PlannedConditional):
     """
 
     def __init__(self, nn: Callable[..., Any], input_dim: int, count_bins: int, bound: float = 3.0, order: str = "linear") -> None:
-        kernel, rows = spline_kernel(count_bins, bound, order)
-        layer = Elementwise(kernel, _Given(nn, rows=rows)).build(input_dim, SOME)
+        kernel, rows = spline_kernel(self.label(), count_bins, bound, order)
+        layer = Elementwise(kernel, _Given(nn, rows=rows)).build(size(self.label(), "input_dim", input_dim), SOME)
         super().__init__(Elements(layer), 0, nn)  # type: ignore[arg-type]
 
 
@@ -85,7 +87,8 @@ class BatchNorm(Planned):
     sign = 1
 
     def __init__(self, input_dim: int, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
-        super().__init__(NormElements(normalize.BatchNorm(momentum, epsilon).build(input_dim)), 0)  # type: ignore[arg-type]
+        plan = normalize.BatchNorm(momentum, epsilon)
+        super().__init__(NormElements(plan.build(size(self.label(), "input_dim", input_dim))), 0)  # type: ignore[arg-type]
 
 
 def spline(input_dim: int, **kwargs: Any) -> Spline:
@@ -106,8 +109,10 @@ def conditional_spline(
     >>> conditional_spline(2, context_dim=3).condition(torch.zeros(5, 3))(torch.zeros(5, 2)).shape
     torch.Size([5, 2])
     """
-    net = MLP([10 * input_dim] * 2 if hidden_dims is None else hidden_dims)
-    layer = Elementwise(spline_kernel(count_bins, bound, order)[0], net).build(input_dim, context_dim)
+    owner = "conditional_spline"
+    features, context = size(owner, "input_dim", input_dim), size(owner, "context_dim", context_dim)
+    net = perceptron(owner, hidden_dims, [10 * features] * 2)
+    layer = Elementwise(spline_kernel(owner, count_bins, bound, order)[0], net).build(features, context)
     return ConditionalSpline.of(Elements(layer), 0)  # type: ignore[arg-type]
 
 

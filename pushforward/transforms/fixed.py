@@ -9,14 +9,21 @@ from pushforward.kernels import fixed, tails, wavelet
 from pushforward.spec import PlanError
 from pushforward.structures.rearrange import Reverse
 from pushforward.transforms.layout import Along, Sized
-from pushforward.transforms.planned import Planned
+from pushforward.transforms.planned import PlannedMap
+from pushforward.transforms.sizes import negative
 
 
-class Fixed(Planned):
-    """A plan without parameters, of which two are equal that have equal plans."""
+class Fixed(PlannedMap):
+    """A plan without parameters as a transform: no module, since it has no tensors, and equal to another that has an equal plan.
 
-    def __init__(self, plan: Bijector, event_dim: int) -> None:
-        super().__init__(Sized(plan, event_dim), event_dim)
+    Args:
+        plan: The plan.
+        event_dim: How many axes a transformed event has.
+        dim: The event axis on which the plan acts on vectors (None: it acts on events as they are).
+    """
+
+    def __init__(self, plan: Bijector, event_dim: int, dim: int | None = None) -> None:
+        super().__init__(Sized(plan, event_dim) if dim is None else Along(Sized(plan, 1), dim), event_dim)
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and isinstance(other, Fixed) and (self.plan, self.rank) == (other.plan, other.rank)
@@ -73,7 +80,7 @@ class PositivePowerTransform(Fixed):
                 f"PositivePowerTransform: expected exponent to be a single number, got {exponent!r}; "
                 "use pushforward.bijectors.SignedPower for powers that are many or learned"
             )
-        super().__init__(tails.PositivePower(float(exponent)), 0)
+        super().__init__(tails.PositivePower(float(exponent) if isinstance(exponent, Tensor) else exponent), 0)
 
 
 class DiscreteCosineTransform(Fixed):
@@ -86,7 +93,7 @@ class DiscreteCosineTransform(Fixed):
     """
 
     def __init__(self, dim: int = -1, smooth: float = 0.0, cache_size: int = 0) -> None:
-        Planned.__init__(self, _along(wavelet.DiscreteCosine(float(smooth)), dim), -dim)
+        super().__init__(wavelet.DiscreteCosine(smooth), -negative(self.label(), dim), dim)
 
 
 class HaarTransform(Fixed):
@@ -100,13 +107,7 @@ class HaarTransform(Fixed):
 
     def __init__(self, dim: int = -1, flip: bool = False, cache_size: int = 0) -> None:
         plan = wavelet.Haar()
-        Planned.__init__(self, _along(Compose([Reverse(), plan]) if flip else plan, dim), -dim)
-
-
-def _along(plan: Bijector, dim: int) -> Along:
-    if dim >= 0:
-        raise PlanError(f"{plan!r}: expected dim to be negative, got {dim}")
-    return Along(Sized(plan, 1), dim)
+        super().__init__(Compose([Reverse(), plan]) if flip else plan, -negative(self.label(), dim), dim)
 
 
 def elu() -> ELUTransform:

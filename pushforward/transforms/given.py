@@ -73,6 +73,8 @@ class GivenNet(nn.Module):
         chosen = parts if self.plan.order is None else [parts[i] for i in self.plan.order]
         flat = [] if self.free is None else [self.free.expand(*batch, -1)]
         for part in chosen:
-            by_place = self.plan.rows and part.dim() == len(batch) + 1
-            flat.append((part.unflatten(-1, (self.outputs // self.plan.rows, -1)).mT if by_place else part).reshape(*batch, -1))
+            places = self.outputs // self.plan.rows if self.plan.rows and part.dim() == len(batch) + 1 else 0
+            table = part.unflatten(-1, (places, part.shape[-1] // places)).mT if places else part
+            # Not by a shape with -1 in it, which has no meaning for a batch of nothing.
+            flat.append(table.flatten(len(batch)).expand(*batch, -1))
         return torch.cat(flat, -1) + self.start

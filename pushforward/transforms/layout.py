@@ -99,20 +99,26 @@ class Sized(TransformModule):
         self.domain, self.codomain = getattr(plan, "domain", self.domain), getattr(plan, "codomain", self.codomain)
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.for_event(x.shape[x.dim() - self.rank :], x).push(x, context)
+        layer = self.for_event(x.shape[x.dim() - self.rank :], x)
+        return self._kept(layer, layer.push(x, context))
 
     def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         event = self.plan.shape_before(tuple(y.shape[y.dim() - self.plan.out_dim :])) if not self.once else y.shape[y.dim() - self.rank :]
-        return self.for_event(event, y).pull(y, context)
+        layer = self.for_event(event, y)
+        return self._kept(layer, layer.pull(y, context))
 
     def for_event(self, event: Shape, like: Tensor) -> TransformModule:
         """Return the layer for events of a shape, on the device of some values."""
         if self.built is not None:
             return self.built
         made: TransformModule = self.plan.build(tuple(event), self.context_shape).to(like.device)
-        if self.once:
-            self.built = made
         return made
+
+    def _kept(self, layer: TransformModule, found: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return what was found, and keep the layer that found it: one whose network takes values of another length found nothing."""
+        if self.once:
+            self.built = layer
+        return found
 
 
 def shared(made: nn.Module, old: nn.Module) -> None:

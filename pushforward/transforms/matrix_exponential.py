@@ -7,11 +7,11 @@ from typing import Any
 
 from pushforward.kernel import Elementwise
 from pushforward.kernels import exponential
-from pushforward.nets import MLP
 from pushforward.spec import PlanError
 from pushforward.transforms.given import SOME, _Given
 from pushforward.transforms.planned import Planned
 from pushforward.transforms.planned_conditional import PlannedConditional
+from pushforward.transforms.sizes import perceptron, size
 
 
 def _exponential(iterations: int, normalization: str, bound: float | None) -> exponential.MatrixExponential:
@@ -37,7 +37,7 @@ class MatrixExponential(Planned):
     """
 
     def __init__(self, input_dim: int, iterations: int = 8, normalization: str = "none", bound: float | None = None) -> None:
-        super().__init__(_exponential(iterations, normalization, bound).build(input_dim), 1)
+        super().__init__(_exponential(iterations, normalization, bound).build(size("MatrixExponential", "input_dim", input_dim)), 1)
 
 
 class ConditionalMatrixExponential(PlannedConditional):
@@ -47,7 +47,7 @@ class ConditionalMatrixExponential(PlannedConditional):
         self, input_dim: int, nn: Callable[..., Any], iterations: int = 8, normalization: str = "none", bound: float | None = None
     ) -> None:
         plan = Elementwise(_exponential(iterations, normalization, bound), _Given(nn))
-        super().__init__(plan.build(input_dim, SOME), 1, nn)
+        super().__init__(plan.build(size("ConditionalMatrixExponential", "input_dim", input_dim), SOME), 1, nn)
 
 
 def matrix_exponential(input_dim: int, iterations: int = 8, normalization: str = "none", bound: float | None = None) -> MatrixExponential:
@@ -64,6 +64,8 @@ def conditional_matrix_exponential(
     bound: float | None = None,
 ) -> ConditionalMatrixExponential:
     """Return a `ConditionalMatrixExponential` with a perceptron of two hidden layers of ``10 D``."""
-    net = MLP([10 * input_dim] * 2 if hidden_dims is None else hidden_dims)
+    owner = "conditional_matrix_exponential"
+    features, context = size(owner, "input_dim", input_dim), size(owner, "context_dim", context_dim)
+    net = perceptron(owner, hidden_dims, [10 * features] * 2)
     plan = Elementwise(_exponential(iterations, normalization, bound), net)
-    return ConditionalMatrixExponential.of(plan.build(input_dim, context_dim), 1)
+    return ConditionalMatrixExponential.of(plan.build(features, context), 1)

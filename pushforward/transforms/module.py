@@ -1,4 +1,4 @@
-"""Transforms of torch that are modules: what a learnable transform derives from, and its inverse."""
+"""Transforms of torch that give value and log-determinant in one pass, those of them that are modules, and their inverses."""
 
 from __future__ import annotations
 
@@ -12,18 +12,14 @@ from torch.distributions.transforms import Transform
 from pushforward import doors
 
 
-class TransformModule(Transform, nn.Module):
-    """A `torch.distributions.Transform` that is an `nn.Module`: what a learnable transform derives from.
+class OnePass(Transform):
+    """A `torch.distributions.Transform` that gives a value and the log-determinant there in one pass, in either direction.
 
-    A subclass writes ``_call``, ``_inverse`` and ``log_abs_det_jacobian``, and states ``domain``, ``codomain`` and ``bijective``.
-    Nothing is remembered from call to call, so no value is ever one of earlier parameters.
+    A subclass writes ``_call``, ``_inverse`` and ``log_abs_det_jacobian``, or the two methods below that do both at once, and states
+    ``domain``, ``codomain`` and ``bijective``. Nothing is remembered from call to call, so no value is ever one of earlier parameters.
 
     Args:
         cache_size: Taken for the sake of code written for Pyro; there is no cache.
-
-    >>> from pushforward.transforms import Planar
-    >>> isinstance(Planar(2), TransformModule), Planar(2).inv.inv.event_dim
-    (True, 1)
     """
 
     noun = "transform"
@@ -33,20 +29,20 @@ class TransformModule(Transform, nn.Module):
     def __init__(self, cache_size: int = 0) -> None:
         super().__init__(cache_size=0)
 
-    __hash__ = nn.Module.__hash__
+    __hash__ = object.__hash__
 
     def label(self) -> str:
         """Return the class's name: what errors begin with."""
         return type(self).__name__
 
     def admit(self, what: str, value: Any) -> None:
-        """Raise TypeError or ValueError unless a value is a tensor of the parameters' precision, where they are."""
-        doors.check_tensor(self, what, value, (), *doors.place(self))
+        """Raise TypeError or ValueError unless a value is a tensor of floating point."""
+        doors.check_tensor(self, what, value, (), None, None)
 
     @property
-    def inv(self) -> TransformModule:
-        """The inverse: a module that shares the parameters; its inverse is the transform itself."""
-        return Inverted(self)
+    def inv(self) -> OnePass:
+        """The inverse; its inverse is the transform itself."""
+        return Turned(self)
 
     @property
     def context_batch(self) -> torch.Size:
@@ -66,20 +62,45 @@ class TransformModule(Transform, nn.Module):
     def clear_cache(self) -> None:
         """Do nothing: there is no cache."""
 
-    def with_cache(self, cache_size: int = 1) -> TransformModule:
+    def with_cache(self, cache_size: int = 1) -> OnePass:
         """Return the transform itself, which has no cache and needs none."""
         return self
 
 
-class Inverted(TransformModule):
-    """The inverse of a transform, as a module that holds it."""
+class TransformModule(OnePass, nn.Module):
+    """A `torch.distributions.Transform` that is an `nn.Module`: what derives from it has tensors that it learns, or keeps.
 
-    def __init__(self, transform: TransformModule) -> None:
+    A subclass writes what one of `OnePass` does.
+
+    Args:
+        cache_size: As in `OnePass`.
+
+    >>> from pushforward.transforms import Planar
+    >>> isinstance(Planar(2), TransformModule), Planar(2).inv.inv.event_dim
+    (True, 1)
+    """
+
+    __hash__ = nn.Module.__hash__
+
+    def admit(self, what: str, value: Any) -> None:
+        """Raise TypeError or ValueError unless a value is a tensor of the parameters' precision, where they are."""
+        doors.check_tensor(self, what, value, (), *doors.place(self))
+
+    @property
+    def inv(self) -> TransformModule:
+        """The inverse: a module that shares the parameters; its inverse is the transform itself."""
+        return Inverted(self)
+
+
+class Turned(OnePass):
+    """The inverse of a transform."""
+
+    def __init__(self, transform: OnePass) -> None:
         super().__init__()
         self.transform = transform
 
     @property
-    def inv(self) -> TransformModule:
+    def inv(self) -> Any:
         return self.transform
 
     @property
@@ -104,15 +125,17 @@ class Inverted(TransformModule):
         return self.transform.sign
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Inverted) and self.transform == other.transform
+        return isinstance(other, Turned) and self.transform == other.transform
 
-    __hash__ = nn.Module.__hash__
+    __hash__ = object.__hash__
 
     def _call(self, x: Tensor) -> Tensor:
-        return self.transform.inverse_and_ladj(x)[0]
+        origin: Tensor = self.transform._inverse(x)  # type: ignore[no-untyped-call]
+        return origin
 
     def _inverse(self, y: Tensor) -> Tensor:
-        return self.transform.call_and_ladj(y)[0]
+        image: Tensor = self.transform._call(y)  # type: ignore[no-untyped-call]
+        return image
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.transform.inverse_and_ladj(x)
@@ -131,9 +154,18 @@ class Inverted(TransformModule):
         return self.transform.forward_shape(shape)  # type: ignore[no-any-return,no-untyped-call]
 
 
+class Inverted(Turned, TransformModule):
+    """The inverse of a transform that is a module, as a module that holds it."""
+
+
+def summed(ladj: Tensor, axes: int) -> Tensor:
+    """Return a log-determinant summed over its last axes; torch's own sum fails for a batch of nothing."""
+    return ladj.flatten(ladj.dim() - axes).sum(-1) if axes else ladj
+
+
 def forward_with_ladj(transform: Transform, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return image and log-determinant, in one pass of a transform that has `call_and_ladj`."""
-    if isinstance(transform, TransformModule):
+    if isinstance(transform, OnePass):
         return transform.call_and_ladj(x)
     y: Tensor = transform(x)
     return y, transform.log_abs_det_jacobian(x, y)
@@ -141,7 +173,7 @@ def forward_with_ladj(transform: Transform, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def inverse_with_ladj(transform: Transform, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return origin and log-determinant of the inverse, in one pass of a transform that has `inverse_and_ladj`."""
-    if isinstance(transform, TransformModule):
+    if isinstance(transform, OnePass):
         return transform.inverse_and_ladj(y)
     x: Tensor = transform.inv(y)
     return x, -transform.log_abs_det_jacobian(x, y)

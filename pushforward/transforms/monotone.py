@@ -12,6 +12,7 @@ from pushforward.structures import block_autoregressive as blocks
 from pushforward.transforms.autoregressive import given, made, sized
 from pushforward.transforms.planned import Planned
 from pushforward.transforms.planned_conditional import PlannedConditional
+from pushforward.transforms.sizes import size
 
 ACTIVATIONS = {"ELU": "elu", "LeakyReLU": "leaky_relu", "sigmoid": "sigmoid", "tanh": "tanh"}
 # Slopes, shares and shifts is Pyro's order of what the network gives; slopes, shifts and shares the kernel's.
@@ -61,14 +62,18 @@ def neural_autoregressive(
     >>> layer.inv(layer(torch.ones(5, 3))).allclose(torch.ones(5, 3), atol=1e-5)
     True
     """
-    return NeuralAutoregressive.of(made(_sigmoidal(width, activation), input_dim, None, hidden_dims, [3 * input_dim + 1]), 1)
+    kernel = _sigmoidal(width, activation)
+    return NeuralAutoregressive.of(
+        made("neural_autoregressive", kernel, input_dim, None, hidden_dims, lambda features: [3 * features + 1]), 1
+    )
 
 
 def conditional_neural_autoregressive(
     input_dim: int, context_dim: int, hidden_dims: Sequence[int] | None = None, activation: str = "sigmoid", width: int = 16
 ) -> ConditionalNeuralAutoregressive:
     """Return a `ConditionalNeuralAutoregressive` with a masked perceptron (one hidden layer of ``3 D + 1``) and a random order."""
-    layer = made(_sigmoidal(width, activation), input_dim, context_dim, hidden_dims, [3 * input_dim + 1])
+    owner, kernel = "conditional_neural_autoregressive", _sigmoidal(width, activation)
+    layer = made(owner, kernel, input_dim, size(owner, "context_dim", context_dim), hidden_dims, lambda features: [3 * features + 1])
     return ConditionalNeuralAutoregressive.of(layer, 1)
 
 
@@ -95,7 +100,7 @@ def polynomial(input_dim: int, hidden_dims: Sequence[int] | None = None) -> Poly
 
     The constants are outputs of the network, not D free parameters as in Pyro.
     """
-    return Polynomial.of(made(SumOfSquares(4, 3), input_dim, None, hidden_dims, [10 * input_dim]), 1)
+    return Polynomial.of(made("polynomial", SumOfSquares(4, 3), input_dim, None, hidden_dims, lambda features: [10 * features]), 1)
 
 
 class BlockAutoregressive(Planned):
@@ -121,7 +126,8 @@ class BlockAutoregressive(Planned):
             raise PlanError(f"BlockAutoregressive: expected activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
         bent = "leaky_tanh" if residual is None else "tanh"
         chosen = bent if activation in ("tanh", "sigmoid") else "leaky_relu"
-        super().__init__(blocks.BlockAutoregressive(hidden_factors, chosen, residual).build(input_dim), 1)
+        plan = blocks.BlockAutoregressive(hidden_factors, chosen, residual)
+        super().__init__(plan.build(size("BlockAutoregressive", "input_dim", input_dim)), 1)
 
 
 def block_autoregressive(input_dim: int, **kwargs: Any) -> BlockAutoregressive:

@@ -12,7 +12,6 @@ from pushforward.core import Bijector, Compose
 from pushforward.core import TransformModule as Layer
 from pushforward.kernel import Elementwise
 from pushforward.kernels.linear import Linear
-from pushforward.nets import MLP
 from pushforward.parameters import NetLike
 from pushforward.spec import PlanError
 from pushforward.structures import rearrange
@@ -20,6 +19,7 @@ from pushforward.transforms.given import SOME, _Given
 from pushforward.transforms.layout import Along
 from pushforward.transforms.planned import Planned
 from pushforward.transforms.planned_conditional import PlannedConditional
+from pushforward.transforms.sizes import negative, perceptron, shape, size
 
 
 class Permute(Planned):
@@ -37,8 +37,7 @@ class Permute(Planned):
     volume_preserving = True
 
     def __init__(self, permutation: Tensor | Sequence[int], *, dim: int = -1, cache_size: int = 1) -> None:
-        if dim >= 0:
-            raise PlanError(f"Permute: expected dim to be negative, got {dim}")
+        negative("Permute", dim)
         plan = rearrange.Permute(permutation)  # type: ignore[arg-type]
         super().__init__(Along(plan.build(len(plan.order)), dim), -dim)
 
@@ -49,15 +48,14 @@ def permute(input_dim: int | Sequence[int], permutation: Tensor | Sequence[int] 
     >>> permute((3, 4), dim=-2)(torch.zeros(5, 3, 4)).shape
     torch.Size([5, 3, 4])
     """
-    event = (input_dim,) if isinstance(input_dim, int) else tuple(input_dim)
-    if len(event) != -dim:
-        raise PlanError(f"permute: expected input_dim to be the shape of an event of {-dim} axes, got {input_dim!r}")
+    event = shape("permute", "input_dim", input_dim, -negative("permute", dim))
     if permutation is not None and len(permutation) != event[0]:
         raise PlanError(f"permute: expected a permutation of {event[0]} entries, got {len(permutation)}")
     return Permute(torch.randperm(event[0]) if permutation is None else permutation, dim=dim)
 
 
 def _channels(channels: int, permutation: Tensor | Sequence[int] | None, net: NetLike | None, context: Any) -> Layer:
+    channels = size("GeneralizedChannelPermute", "channels", channels)
     order = torch.randperm(channels) if permutation is None else torch.as_tensor(permutation)
     if len(order) != channels:
         raise PlanError(f"GeneralizedChannelPermute: expected a permutation of {channels} channels, got {len(order)}")
@@ -99,5 +97,6 @@ def conditional_generalized_channel_permute(
     context_dim: int, channels: int = 3, hidden_dims: Sequence[int] | None = None
 ) -> ConditionalGeneralizedChannelPermute:
     """Return a `ConditionalGeneralizedChannelPermute` with a perceptron of two hidden layers of ``10 C``."""
-    net = MLP([10 * channels] * 2 if hidden_dims is None else hidden_dims)
-    return ConditionalGeneralizedChannelPermute.of(_channels(channels, None, net, context_dim), 3)
+    owner = "conditional_generalized_channel_permute"
+    net = perceptron(owner, hidden_dims, [10 * size(owner, "channels", channels)] * 2)
+    return ConditionalGeneralizedChannelPermute.of(_channels(channels, None, net, size(owner, "context_dim", context_dim)), 3)

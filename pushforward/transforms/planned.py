@@ -14,42 +14,30 @@ from pushforward.core import Bijector
 from pushforward.core import TransformModule as Layer
 from pushforward.doors import broadcast
 from pushforward.transforms.layout import Along, Elements, Sized, shared
-from pushforward.transforms.module import TransformModule
+from pushforward.transforms.module import OnePass, TransformModule
 from pushforward.transforms.order import order_of, reordered
 
 P = TypeVar("P", bound="Planned")
 
 
-class Planned(TransformModule):
-    """A built plan as a transform: what all learnable transforms here are.
+class PlannedMap(OnePass):
+    """A built plan as a transform: value and log-determinant from one pass, in either direction.
 
-    Values and log-determinants come from one pass, in either direction. Inside another package's ``TransformedDistribution``, which
-    asks for them one after the other, the second comes from the direction that takes fewer steps.
+    Inside another package's ``TransformedDistribution``, which asks for them one after the other, the second comes from the direction
+    that takes fewer steps.
 
     Args:
         layer: What the plan built.
         event_dim: How many axes a transformed event has.
-        nn: The user's network in the layer, if there is one.
     """
 
     bijective = True
     layer: Layer
-    permutation: Tensor
     context: Tensor | None
 
-    def __init__(self, layer: Layer, event_dim: int, nn: Callable[..., Any] | None = None) -> None:
+    def __init__(self, layer: Layer, event_dim: int) -> None:
         super().__init__()
-        self.layer, self.rank, self.nn, self.context = layer, event_dim, nn, None
-        order = order_of(layer.plan)
-        if order is not None:
-            self.register_buffer("permutation", torch.tensor(order))
-
-    @classmethod
-    def of(cls: type[P], layer: Layer, event_dim: int) -> P:
-        """Make a transform of this class from a layer instead of from the arguments of the class."""
-        made = cls.__new__(cls)
-        Planned.__init__(made, layer, event_dim)
-        return made
+        self.layer, self.rank, self.context = layer, event_dim, None
 
     @property
     def plan(self) -> Bijector:
@@ -105,28 +93,61 @@ class Planned(TransformModule):
 
     def _check(self, shape: Sequence[int]) -> None:
         """Raise ValueError unless values of a shape have enough axes, and those of the layer."""
-        wanted: tuple[Any, ...] = ("?",) * self.rank
-        if isinstance(self.layer, Along) and self.layer.event_shape:
-            wanted = (*self.layer.event_shape, *wanted[1:])
-        elif not isinstance(self.layer, Along | Sized):
-            wanted = self.layer.event_shape
+        wanted = self._wanted()
         got = tuple(shape[len(shape) - self.rank :])
         if len(shape) < self.rank or any(a not in ("?", b) for a, b in zip(wanted, got, strict=True)):
             raise ValueError(f"{self.label()}: expected values of shape (*batch, {', '.join(map(str, wanted))}), got {tuple(shape)}")
+        if isinstance(self.layer, Elements) and shape and shape[-1] != self.layer.places:
+            raise ValueError(f"{self.label()}: expected values of shape (*batch, {self.layer.places}), got {tuple(shape)}")
         if self.context is not None:
             broadcast(tuple(shape[: len(shape) - self.rank]), self._own_batch, f"{self.plan!r}: the batch of the values")
 
+    def _wanted(self) -> tuple[Any, ...]:
+        """Return the shape of an event, with a question mark for an axis that may have any length."""
+        layer, any_shape = self.layer, ("?",) * self.rank
+        if isinstance(layer, Along):
+            return (*layer.event_shape, *any_shape[1:]) if layer.event_shape else any_shape
+        if isinstance(layer, Sized):
+            return any_shape if layer.built is None else layer.built.event_shape
+        return layer.event_shape
+
     def _admit(self, what: str, value: Any) -> None:
         self.admit(what, value)
-        # A shape may broadcast against the places; of values each has its own.
-        if isinstance(self.layer, Elements) and value.shape[-1:] != (self.layer.places,):
-            raise ValueError(f"{self.label()}: expected values of shape (*batch, {self.layer.places}), got {tuple(value.shape)}")
+        # A distribution's shape may be one number for all places; of values each place has its own.
+        if isinstance(self.layer, Elements) and not value.dim():
+            raise ValueError(f"{self.label()}: expected values of shape (*batch, {self.layer.places}), got ()")
         self._check(value.shape)
 
     def update(self, y: Tensor) -> None:
         """Move what follows the data of a training step (`BatchNorm`) by rows of the data side; most transforms have nothing to move."""
         self._admit("y", y)
         self.layer.follow(y)
+
+
+class Planned(PlannedMap, TransformModule):
+    """A built plan as a transform that is a module: what all learnable transforms here are.
+
+    Args:
+        layer: As in `PlannedMap`.
+        event_dim: As in `PlannedMap`.
+        nn: The user's network in the layer, if there is one.
+    """
+
+    permutation: Tensor
+
+    def __init__(self, layer: Layer, event_dim: int, nn: Callable[..., Any] | None = None) -> None:
+        super().__init__(layer, event_dim)
+        self.nn = nn
+        order = order_of(layer.plan)
+        if order is not None:
+            self.register_buffer("permutation", torch.tensor(order))
+
+    @classmethod
+    def of(cls: type[P], layer: Layer, event_dim: int) -> P:
+        """Make a transform of this class from a layer instead of from the arguments of the class."""
+        made = cls.__new__(cls)
+        Planned.__init__(made, layer, event_dim)
+        return made
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         # The order is a part of the plan: with another one, the layer is built anew around the same parameters.

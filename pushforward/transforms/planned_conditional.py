@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
+from pushforward import doors
 from pushforward.core import TransformModule as Layer
 from pushforward.transforms.conditional import ConditionalTransformModule
 from pushforward.transforms.module import TransformModule
@@ -27,6 +28,7 @@ class PlannedConditional(ConditionalTransformModule):
     """
 
     bijective = True
+    noun = "transform"
 
     def __init__(self, layer: Layer, event_dim: int, nn: Callable[..., Any] | None = None) -> None:
         super().__init__()
@@ -42,6 +44,10 @@ class PlannedConditional(ConditionalTransformModule):
         (made.context_dim,) = layer.context_shape
         return made
 
+    def label(self) -> str:
+        """Return the class's name: what errors begin with."""
+        return type(self).__name__
+
     @property
     def domain(self) -> Constraint:
         support: Constraint = self.transform.domain
@@ -53,11 +59,12 @@ class PlannedConditional(ConditionalTransformModule):
         return support
 
     def condition(self, context: Tensor) -> TransformModule:
-        name, length = type(self).__name__, self.context_dim
-        if not isinstance(context, Tensor):
-            raise TypeError(f"{name}: expected a context as a tensor, got {type(context).__name__}; use torch.as_tensor")
-        if not context.dim() or (length is not None and context.shape[-1] != length):
-            raise ValueError(f"{name}: expected a context of shape (*batch, {length or 'context_dim'}), got {tuple(context.shape)}")
+        if self.context_dim is not None:
+            doors.check_tensor(self, "context", context, (self.context_dim,), *doors.place(self))
+        elif not isinstance(context, Tensor):  # what else it may be, the user's network knows: labels that it embeds
+            raise TypeError(f"{self.label()}: expected context to be a torch.Tensor, got {type(context).__name__}; use torch.as_tensor")
+        elif not context.dim():
+            raise ValueError(f"{self.label()}: expected context of shape (*batch, context_dim), got ()")
         view = copy.copy(self.transform)  # it has the same parameters: only its context is its own
         view.context = context
         return view

@@ -22,6 +22,9 @@ class Sphere(constraints.Constraint):
         return torch.isclose(torch.linalg.vector_norm(value, dim=-1), value.new_ones(()), atol=1e-5)
 
 
+SPHERE = Sphere()
+
+
 class OrderedTransform(Fixed):
     """Real vectors to increasing ones; `pushforward.bijectors.Ordered`."""
 
@@ -60,9 +63,9 @@ class Normalize(Fixed):
     bijective = False
 
     def __init__(self, p: float = 2, cache_size: int = 0) -> None:
-        super().__init__(projections.Normalize(float(p)), 1)
+        super().__init__(projections.Normalize(p), 1)
 
-    codomain = Sphere()
+    codomain = SPHERE
 
     def _inverse(self, y: Tensor) -> Tensor:
         self._admit("y", y)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pushforward.core import Bijector, Compose
-from pushforward.nets import MLP
 from pushforward.parameters import NetLike
-from pushforward.spec import PlanError
 from pushforward.structures.coupling import Coupling
 from pushforward.structures.parts import Concatenate
+from pushforward.transforms.coupling import split_of
 from pushforward.transforms.elementwise import spline_kernel
 from pushforward.transforms.given import _Given
 from pushforward.transforms.planned import Planned
+from pushforward.transforms.sizes import perceptron, size
 
 
 class SplineCoupling(Planned):
@@ -41,9 +41,11 @@ class SplineCoupling(Planned):
         order: str = "linear",
         identity: bool = False,
     ) -> None:
-        rows = spline_kernel(count_bins, bound, order)[1]
-        plan = _spline(input_dim, split_dim, _Given(hypernet, rows=rows), count_bins, bound, order, identity)
-        super().__init__(plan.build(input_dim), 1, hypernet)
+        rows = spline_kernel(self.label(), count_bins, bound, order)[1]
+        split_of(self.label(), split_dim)
+        features = size(self.label(), "input_dim", input_dim)
+        plan = _spline(features, split_dim, _Given(hypernet, rows=rows), count_bins, bound, order, identity)
+        super().__init__(plan.build(features), 1, hypernet)
 
 
 def spline_coupling(
@@ -57,20 +59,20 @@ def spline_coupling(
 ) -> SplineCoupling:
     """Return a `SplineCoupling` with a perceptron of two hidden layers, ten units wide for each number.
 
-    Half of the numbers set the splines of the others unless ``split_dim`` says how many; Pyro's has no ``order`` and ``identity``.
+    Half of the numbers set the splines of the others unless ``split_dim`` says how many; a number alone has a spline that nothing sets.
+    Pyro's has no ``order`` and ``identity``.
 
     >>> spline_coupling(2, count_bins=16)(torch.zeros(5, 2)).shape
     torch.Size([5, 2])
     """
-    net = MLP([10 * input_dim] * 2 if hidden_dims is None else hidden_dims)
-    split = input_dim // 2 if split_dim is None else split_dim
-    return SplineCoupling.of(_spline(input_dim, split, net, count_bins, bound, order, identity).build(input_dim), 1)
+    features = size("spline_coupling", "input_dim", input_dim)
+    net = perceptron("spline_coupling", hidden_dims, [10 * features] * 2)
+    split = features // 2 if split_dim is None else split_dim
+    return SplineCoupling.of(_spline(features, split, net, count_bins, bound, order, identity).build(features), 1)
 
 
-def _spline(size: int, split: int, net: NetLike, bins: int, bound: float, order: str, identity: bool) -> Bijector:
-    if not 0 < split < size:
-        raise PlanError(f"SplineCoupling: expected split_dim between 1 and {size - 1}, got {split}")
-    kernel = spline_kernel(bins, bound, order)[0]
-    upper = Coupling(kernel, tuple(range(split)), net=net)
+def _spline(features: int, split: int, net: NetLike, bins: int, bound: float, order: str, identity: bool) -> Bijector:
+    kernel = spline_kernel("SplineCoupling", bins, bound, order)[0]
+    upper = Coupling(kernel, split_of("SplineCoupling", split, features), net=net)
     # The splines of the others are set by what comes in, so the own splines of the first come last.
-    return upper if identity else Compose([upper, Concatenate([kernel, Compose([])], [split, size - split])])
+    return upper if identity or not split else Compose([upper, Concatenate([kernel, Compose([])], [split, features - split])])

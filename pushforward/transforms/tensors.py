@@ -13,7 +13,7 @@ from pushforward.kernels import simplex
 from pushforward.spec import PlanError
 from pushforward.transforms.fixed import SoftplusTransform
 from pushforward.transforms.layout import Sized
-from pushforward.transforms.module import TransformModule
+from pushforward.transforms.module import OnePass, TransformModule
 from pushforward.transforms.planned import Planned
 
 
@@ -31,6 +31,8 @@ class SimplexToOrderedTransform(Planned):
 
     def __init__(self, anchor_point: Tensor | None = None) -> None:
         super().__init__(Sized(simplex.SimplexToOrdered(), 1), 1)
+        if anchor_point is not None and not isinstance(anchor_point, Tensor):
+            raise PlanError(f"SimplexToOrderedTransform: expected anchor_point to be a tensor or None, got {anchor_point!r}")
         _keep(self, "anchor_point", torch.tensor(0.0) if anchor_point is None else anchor_point)
 
     def __eq__(self, other: object) -> bool:
@@ -43,6 +45,7 @@ class SimplexToOrderedTransform(Planned):
         return y + self.anchor_point.unsqueeze(-1), ladj
 
     def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        self.admit("y", y)
         return super().inverse_and_ladj(y - self.anchor_point.unsqueeze(-1))
 
 
@@ -66,6 +69,8 @@ class LowerCholeskyAffine(TransformModule):
 
     def __init__(self, loc: Tensor, scale_tril: Tensor, cache_size: int = 0) -> None:
         super().__init__()
+        if not (isinstance(loc, Tensor) and isinstance(scale_tril, Tensor)):
+            raise PlanError(f"LowerCholeskyAffine: expected loc and scale_tril to be tensors, got {loc!r} and {scale_tril!r}")
         if not (loc.dim() and scale_tril.dim() > 1 and loc.shape[-1] == scale_tril.shape[-1] == scale_tril.shape[-2]):
             got = f"{tuple(loc.shape)} and {tuple(scale_tril.shape)}"
             raise PlanError(f"LowerCholeskyAffine: expected loc (*batch, D) and scale_tril (*batch, D, D), got {got}")
@@ -89,6 +94,7 @@ class LowerCholeskyAffine(TransformModule):
         return self.inverse_and_ladj(y)[0]
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        self._admit("x", x)
         return self._ladj(x)
 
     def _admit(self, what: str, value: Tensor) -> None:
@@ -106,7 +112,7 @@ class LowerCholeskyAffine(TransformModule):
         return self.forward_shape(shape)
 
 
-class SoftplusLowerCholeskyTransform(TransformModule):
+class SoftplusLowerCholeskyTransform(OnePass):
     """Matrices to lower triangular ones with a positive diagonal: a softplus of the diagonal, zeros above it.
 
     What is above counts for nothing, so it is no bijection; the log-determinant is that of the lower triangle. `pushforward.bijectors`
@@ -144,7 +150,7 @@ class SoftplusLowerCholeskyTransform(TransformModule):
 class UnitLowerCholeskyTransform(SoftplusLowerCholeskyTransform):
     """Matrices to lower triangular ones with a diagonal of ones, as `SoftplusLowerCholeskyTransform`."""
 
-    codomain = supports.LowerCholesky("unit")
+    codomain = supports.UNIT_LOWER_CHOLESKY
 
     def _call(self, x: Tensor) -> Tensor:
         self._admit_matrix("x", x)

@@ -10,16 +10,16 @@ from pushforward.kernels import householder as reflections
 from pushforward.kernels import planar as planes
 from pushforward.kernels import radial as radials
 from pushforward.kernels import sylvester as sylvesters
-from pushforward.nets import MLP
 from pushforward.transforms.given import SOME, _Given
 from pushforward.transforms.layout import Sized
 from pushforward.transforms.planned import Planned
 from pushforward.transforms.planned_conditional import PlannedConditional
+from pushforward.transforms.sizes import perceptron, size
 
 
-def _perceptron(kernel: Kernel, input_dim: int, context_dim: int, hidden_dims: Sequence[int] | None) -> Any:
-    net = MLP([10 * input_dim] * 2 if hidden_dims is None else hidden_dims)
-    return Elementwise(kernel, net).build(input_dim, context_dim)
+def _given_context(owner: str, kernel: Kernel, input_dim: int, context_dim: int, hidden_dims: Sequence[int] | None) -> Any:
+    features, context = size(owner, "input_dim", input_dim), size(owner, "context_dim", context_dim)
+    return Elementwise(kernel, perceptron(owner, hidden_dims, [10 * features] * 2)).build(features, context)
 
 
 class Planar(Planned):
@@ -32,7 +32,7 @@ class Planar(Planned):
     """
 
     def __init__(self, input_dim: int) -> None:
-        super().__init__(planes.Planar().build(input_dim), 1)
+        super().__init__(planes.Planar().build(size("Planar", "input_dim", input_dim)), 1)
 
 
 class ConditionalPlanar(PlannedConditional):
@@ -50,14 +50,14 @@ def planar(input_dim: int) -> Planar:
 
 def conditional_planar(input_dim: int, context_dim: int, hidden_dims: Sequence[int] | None = None) -> ConditionalPlanar:
     """Return a `ConditionalPlanar` with a perceptron of two hidden layers of ``10 D``."""
-    return ConditionalPlanar.of(_perceptron(planes.Planar(), input_dim, context_dim, hidden_dims), 1)
+    return ConditionalPlanar.of(_given_context("conditional_planar", planes.Planar(), input_dim, context_dim, hidden_dims), 1)
 
 
 class Radial(Planned):
     """Radial map of vectors, about a centre; `pushforward.bijectors.Radial` has the formulas. D + 2 parameters."""
 
     def __init__(self, input_dim: int) -> None:
-        super().__init__(radials.Radial().build(input_dim), 1)
+        super().__init__(radials.Radial().build(size("Radial", "input_dim", input_dim)), 1)
 
 
 class ConditionalRadial(PlannedConditional):
@@ -74,7 +74,7 @@ def radial(input_dim: int) -> Radial:
 
 def conditional_radial(input_dim: int, context_dim: int, hidden_dims: Sequence[int] | None = None) -> ConditionalRadial:
     """Return a `ConditionalRadial` with a perceptron of two hidden layers of ``10 D``."""
-    return ConditionalRadial.of(_perceptron(radials.Radial(), input_dim, context_dim, hidden_dims), 1)
+    return ConditionalRadial.of(_given_context("conditional_radial", radials.Radial(), input_dim, context_dim, hidden_dims), 1)
 
 
 class Sylvester(Planned):
@@ -88,12 +88,13 @@ class Sylvester(Planned):
     """
 
     def __init__(self, input_dim: int, count_transforms: int = 1) -> None:
-        super().__init__(sylvesters.Sylvester(reflections=count_transforms).build(input_dim), 1)
+        plan = sylvesters.Sylvester(reflections=size("Sylvester", "count_transforms", count_transforms))
+        super().__init__(plan.build(size("Sylvester", "input_dim", input_dim)), 1)
 
 
 def sylvester(input_dim: int, count_transforms: int | None = None) -> Sylvester:
     """Return a `Sylvester` with ``D // 2 + 1`` reflections unless ``count_transforms`` says how many."""
-    return Sylvester(input_dim, input_dim // 2 + 1 if count_transforms is None else count_transforms)
+    return Sylvester(input_dim, size("sylvester", "input_dim", input_dim) // 2 + 1 if count_transforms is None else count_transforms)
 
 
 class Householder(Planned):
@@ -107,7 +108,8 @@ class Householder(Planned):
     volume_preserving = True
 
     def __init__(self, input_dim: int, count_transforms: int = 1) -> None:
-        super().__init__(reflections.Householder(count_transforms).build(input_dim), 1)
+        plan = reflections.Householder(size("Householder", "count_transforms", count_transforms))
+        super().__init__(plan.build(size("Householder", "input_dim", input_dim)), 1)
 
 
 class ConditionalHouseholder(PlannedConditional):
@@ -116,17 +118,19 @@ class ConditionalHouseholder(PlannedConditional):
     volume_preserving = True
 
     def __init__(self, input_dim: int, nn: Callable[..., Any], count_transforms: int = 1) -> None:
-        plan = Elementwise(reflections.Householder(count_transforms), _Given(nn))
-        super().__init__(plan.build(input_dim, SOME), 1, nn)
+        name = "ConditionalHouseholder"
+        plan = Elementwise(reflections.Householder(size(name, "count_transforms", count_transforms)), _Given(nn))
+        super().__init__(plan.build(size(name, "input_dim", input_dim), SOME), 1, nn)
 
 
 def householder(input_dim: int, count_transforms: int | None = None) -> Householder:
     """Return a `Householder` with ``D // 2 + 1`` reflections unless ``count_transforms`` says how many."""
-    return Householder(input_dim, input_dim // 2 + 1 if count_transforms is None else count_transforms)
+    return Householder(input_dim, size("householder", "input_dim", input_dim) // 2 + 1 if count_transforms is None else count_transforms)
 
 
 def conditional_householder(
     input_dim: int, context_dim: int, hidden_dims: Sequence[int] | None = None, count_transforms: int = 1
 ) -> ConditionalHouseholder:
     """Return a `ConditionalHouseholder` with a perceptron of two hidden layers of ``10 D``."""
-    return ConditionalHouseholder.of(_perceptron(reflections.Householder(count_transforms), input_dim, context_dim, hidden_dims), 1)
+    kernel = reflections.Householder(size("conditional_householder", "count_transforms", count_transforms))
+    return ConditionalHouseholder.of(_given_context("conditional_householder", kernel, input_dim, context_dim, hidden_dims), 1)

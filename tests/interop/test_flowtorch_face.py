@@ -13,6 +13,7 @@ import torch
 import pushforward.contrib.flowtorch.bijectors as bij
 import pushforward.contrib.flowtorch.distributions as dist
 import pushforward.contrib.flowtorch.parameters as params
+from pushforward.contrib.flowtorch import utils as our_utils
 
 pytestmark = pytest.mark.filterwarnings("ignore:Computing _log_abs_det_jacobian from values:UserWarning")
 STANDARD = dict(flowtorch.bijectors.standard_bijectors)
@@ -57,8 +58,32 @@ def test_fixed_bijectors_have_the_same_values(name):
     y = torch.Tensor(theirs.forward(x))
     assert torch.allclose(ours(x), y, atol=1e-6)
     assert torch.allclose(ours.inverse(y), x, atol=1e-5)
-    expected = theirs.log_abs_det_jacobian(x, y).sum(-1)
+    expected = theirs.log_abs_det_jacobian(x, y)
+    assert ours.log_abs_det_jacobian(x, y).shape == expected.shape
     assert torch.allclose(ours.log_abs_det_jacobian(x, y), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [*STANDARD, "Compose", "Invert", "Elementwise", "Autoregressive", "Fixed", "Bijector", "VolumePreserving"])
+def test_a_name_has_the_axes_that_flowtorchs_has(name):
+    theirs, ours = getattr(flowtorch.bijectors, name), getattr(bij, name)
+    for side in ("domain", "codomain"):
+        assert getattr(ours, side).event_dim == getattr(theirs, side).event_dim
+    if name in STANDARD:
+        a, b = (cls(shape=torch.Size([3])) for cls in (theirs, ours))
+        assert a.domain.event_dim == b.domain.event_dim
+        x = torch.rand(5, 3)
+        if name != "Permute":  # whose log-determinant there has the axis that it should not
+            ladj = b(x).log_detJ
+            assert torch.broadcast_shapes(a.forward(x).log_detJ.shape, (5,) if ladj.dim() == 1 else (5, 3)) == ladj.shape
+            y = a.forward(x).detach_from_flow()
+            assert type(b(x).detach_from_flow()) is type(y)
+
+
+def test_lists_name_what_flowtorchs_name():
+    for name in ("bijectors", "parameters", "distributions"):
+        there = getattr(flowtorch, name)  # not its own list, which loads all modules once more
+        theirs = {found for found in there.__all__ if inspect.isclass(getattr(there, found))}
+        assert {found for found, _ in getattr(our_utils, f"list_{name}")()} == theirs
 
 
 def test_permutation_and_funnel():

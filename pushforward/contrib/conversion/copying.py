@@ -103,10 +103,9 @@ def residual(
 
 
 def _reach(layers: Sequence[Weights], inputs: int) -> list[Mask]:
-    """Return for each layer which inputs its units see; the context is seen by all of them or the copy is refused."""
-    if not layers[0].mask[:, inputs:].all():
-        raise PlanError("expected a masked network all of whose units see the whole context, got one that hides a part of it")
-    levels = [layers[0].mask[:, :inputs]]
+    """Return for each layer which inputs its units see, and which numbers of the context where some do not see all of it."""
+    first = layers[0].mask
+    levels = [first[:, :inputs] if first[:, inputs:].all() else first]
     for layer in layers[1:]:
         levels.append(through(layer.mask, levels[-1]))
     return levels

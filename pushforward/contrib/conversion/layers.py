@@ -61,7 +61,7 @@ def autoregressive(kernel: Kernel, net: CopiedNet) -> Layer:
     earlier = net.sees.sum(1)
     order = np.argsort(earlier, kind="stable")
     place = np.argsort(order)
-    chain = bool((net.sees == (place[None] < place[:, None])).all())
+    chain = net.sees.shape[1] == len(place) and bool((net.sees == (place[None] < place[:, None])).all())
     if chain:
         graph: dict[str, Any] = {} if (order == np.arange(len(order))).all() else {"order": order}
     else:

@@ -1,7 +1,7 @@
 """FlowTorch's names over our plans, which need torch alone, and `convert`, which moves a trained flow of FlowTorch."""
 
-from pushforward.contrib.flowtorch import bijectors, distributions, parameters
+from pushforward.contrib.flowtorch import bijectors, distributions, parameters, utils
+from pushforward.contrib.flowtorch.base import Lazy, LazyMeta
 from pushforward.contrib.flowtorch.convert import convert
-from pushforward.contrib.flowtorch.lazy import Built, Lazy
 
-__all__ = ["Built", "Lazy", "bijectors", "convert", "distributions", "parameters"]
+__all__ = ["Lazy", "LazyMeta", "bijectors", "convert", "distributions", "parameters", "utils"]

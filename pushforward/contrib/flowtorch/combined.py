@@ -5,50 +5,70 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pushforward.contrib.flowtorch.lazy import Made, Sizes, common, made, opened
-from pushforward.core import Bijector, Inverse
-from pushforward.core import Compose as ComposePlan
+from pushforward import core
+from pushforward.contrib.flowtorch.base import Bijector, Lazy, opened
 from pushforward.spec import PlanError
 from pushforward.structures.autoregressive import InverseAutoregressive
 from pushforward.structures.rearrange import OnAxis, Shuffle
 
 
-def Compose(bijectors: Sequence[Any], *, shape: Sizes = None, context_shape: Sizes = None) -> Made:
+class Compose(Bijector):
     """Bijectors one after the other, from base to data.
 
     Autoregressive layers and permutations whose order is left open get one of their own each, by their place in the list, so that what is
     last in one layer is not last in all.
 
     Args:
-        bijectors: Plans, with or without brackets.
+        bijectors: Names, with or without brackets, and plans of this library.
         shape: Shape of the event: build the bijector.
         context_shape: Shape of the context, for all of them.
     """
-    parts = [opened("Compose", part) for part in bijectors]
-    if not parts:
-        raise PlanError("Compose: expected at least one bijector, got none")
-    plans = [_ordered(part.plan, place) for place, part in enumerate(parts)]
-    return made(ComposePlan(plans), shape, common("Compose", parts, context_shape))
+
+    @classmethod
+    def plan(cls, bijectors: Sequence[Any]) -> core.Bijector:  # type: ignore[override]
+        return core.Compose([_ordered(part.plan, place) for place, part in enumerate(cls.parts(bijectors))])
+
+    @classmethod
+    def parts(cls, bijectors: Sequence[Any]) -> list[Lazy]:  # type: ignore[override]
+        if not isinstance(bijectors, Sequence) or isinstance(bijectors, str) or not len(bijectors):
+            raise PlanError(f"Compose: expected a list of at least one bijector, got {bijectors!r}")
+        return [opened("Compose", part) for part in bijectors]
+
+    @property
+    def bijectors(self) -> list[Bijector]:
+        """The layers, each as a bijector that shares its parameters."""
+        return [Bijector.built(layer) for layer in self.module.layers]  # type: ignore[union-attr]
 
 
-def _ordered(plan: Bijector, place: int) -> Bijector:
+def _ordered(plan: core.Bijector, place: int) -> core.Bijector:
     """Return a plan with its order settled by the place that it has."""
-    if isinstance(plan, Inverse):
-        return Inverse(_ordered(plan.bijector, place))
+    if isinstance(plan, core.Inverse):
+        return core.Inverse(_ordered(plan.bijector, place))
     if plan == OnAxis(Shuffle(), -1):
         return OnAxis(Shuffle(place), -1)
     if isinstance(plan, InverseAutoregressive) and plan.order is None and place:
-        return ComposePlan([Shuffle(place), plan, Inverse(Shuffle(place))])
+        return core.Compose([Shuffle(place), plan, core.Inverse(Shuffle(place))])
     return plan
 
 
-def Invert(bijector: Any, *, shape: Sizes = None, context_shape: Sizes = None) -> Made:
+class Invert(Bijector):
     """The inverse of a bijector, right in value and log-determinant: ``Invert(AffineAutoregressive())`` is scored in one pass.
 
     Args:
-        bijector: A plan, with or without brackets.
+        bijector: A name, with or without brackets, or a plan of this library.
         shape: Shape of the event: build the bijector.
         context_shape: Shape of the context.
     """
-    lazy = opened("Invert", bijector)
-    return made(Inverse(lazy.plan), shape, common("Invert", [lazy], context_shape))
+
+    @classmethod
+    def plan(cls, bijector: Any) -> core.Bijector:  # type: ignore[override]
+        return core.Inverse(cls.parts(bijector)[0].plan)
+
+    @classmethod
+    def parts(cls, bijector: Any) -> list[Lazy]:  # type: ignore[override]
+        return [opened("Invert", bijector)]
+
+    @property
+    def bijector(self) -> Bijector:
+        """What it is the inverse of, which shares its parameters."""
+        return Bijector.built(self.module.module)  # type: ignore[no-any-return,arg-type]

@@ -11,7 +11,7 @@ from torch.distributions import Distribution, Independent
 
 from pushforward import flow
 from pushforward.bases.wrapped import WrappedModule
-from pushforward.contrib.flowtorch.lazy import Built, Sizes, common, opened
+from pushforward.contrib.flowtorch.base import Bijector, Sizes, common, opened
 from pushforward.spec import PlanError
 from pushforward.targets import Funnel
 from pushforward.targets.target import Source
@@ -42,11 +42,12 @@ class Flow(flow.Flow):
             raise PlanError(f"Flow: expected base_dist to be a torch distribution, got {base_dist!r}; pushforward.Flow takes plans, too")
         lazy = opened("Flow", bijector)
         super().__init__(base_dist, lazy.plan, context_shape=common("Flow", [lazy], context_shape), validate_args=validate_args)
+        self._named = lazy.cls
 
     @property
-    def bijector(self) -> Built:
-        """The built bijector, called as in FlowTorch; it shares its parameters with the flow."""
-        return Built(self.transform)
+    def bijector(self) -> Bijector:
+        """The built bijector, of the class that was named; it shares its parameters with the flow."""
+        return self._named.built(self.transform)  # type: ignore[no-any-return]
 
     @property
     def base_dist(self) -> Distribution:
@@ -92,3 +93,6 @@ class NealsFunnel(Funnel):
 
     def __repr__(self) -> str:
         return "NealsFunnel()"
+
+
+__all__ = ["Flow", "NealsFunnel"]

@@ -1,14 +1,15 @@
-"""FlowTorch's bijectors without parameters, each a function that returns a plan of ours."""
+"""FlowTorch's bijectors without parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor
+from torch.distributions import constraints
 
-from pushforward.contrib.flowtorch.lazy import Made, Sizes, made
-from pushforward.core import Bijector
+from pushforward import core
+from pushforward.contrib.flowtorch.base import Bijector
 from pushforward.kernel import Kernel
 from pushforward.kernels import fixed
 from pushforward.spec import PlanError
@@ -16,46 +17,98 @@ from pushforward.structures.rearrange import OnAxis, Shuffle
 from pushforward.structures.rearrange import Permute as PermutePlan
 
 
-def AffineFixed(params_fn: None = None, *, shape: Sizes = None, context_shape: Sizes = None, loc: float = 0.0, scale: float = 1.0) -> Made:
+class Fixed(Bijector):
+    """What bijectors without parameters derive from. ``params_fn`` is taken for FlowTorch's sake, and has to be None."""
+
+    kernel: ClassVar[Kernel]
+    """The map of a name that has no other argument."""
+
+    @classmethod
+    def plan(cls, params_fn: None = None) -> core.Bijector:
+        _expect_none(cls.__name__, params_fn)
+        return cls.kernel if hasattr(cls, "kernel") else super().plan()
+
+
+class VolumePreserving(Bijector):
+    """What bijectors that keep volumes derive from."""
+
+
+class AffineFixed(Fixed):
     """The map ``y = loc + scale x`` with given numbers."""
-    return _fixed("AffineFixed", fixed.AffineFixed(loc, scale), params_fn, shape, context_shape)
+
+    @classmethod
+    def plan(cls, params_fn: None = None, *, loc: float = 0.0, scale: float = 1.0) -> core.Bijector:
+        _expect_none(cls.__name__, params_fn)
+        return fixed.AffineFixed(loc, scale)
 
 
-def Power(params_fn: None = None, *, shape: Sizes = None, context_shape: Sizes = None, exponent: float = 2.0) -> Made:
+class Power(Fixed):
     """The map ``y = x ** exponent`` of positive values."""
-    return _fixed("Power", fixed.Power(exponent), params_fn, shape, context_shape)
+
+    domain = codomain = constraints.positive
+
+    @classmethod
+    def plan(cls, params_fn: None = None, *, exponent: float = 2.0) -> core.Bijector:
+        _expect_none(cls.__name__, params_fn)
+        return fixed.Power(exponent)
 
 
-def Permute(
-    params_fn: None = None, *, shape: Sizes = None, context_shape: Sizes = None, permutation: Tensor | Sequence[int] | None = None
-) -> Made:
-    """Put the entries of the last axis into another order: entry ``i`` of y is entry ``permutation[i]`` of x.
+class Permute(Fixed, VolumePreserving):
+    """Another order of the entries of the last axis: entry ``i`` of y is entry ``permutation[i]`` of x.
 
     Without a permutation the order is left open: a random one that a seed in the plan fixes, so a saved flow is the same flow, and in a
     `Compose` another one for each layer (FlowTorch draws it in the first call and saves it nowhere).
     """
-    plan = Shuffle() if permutation is None else PermutePlan([int(i) for i in permutation])
-    return _fixed("Permute", OnAxis(plan, -1), params_fn, shape, context_shape)
+
+    domain = codomain = constraints.real_vector
+
+    @classmethod
+    def plan(cls, params_fn: None = None, *, permutation: Tensor | Sequence[int] | None = None) -> core.Bijector:
+        _expect_none(cls.__name__, params_fn)
+        return OnAxis(Shuffle() if permutation is None else PermutePlan([int(i) for i in permutation]), -1)
 
 
-def _fixed(name: str, plan: Bijector, params_fn: Any, shape: Sizes, context_shape: Sizes) -> Made:
+class ELU(Fixed):
+    """The map ``y = x`` above zero and ``exp(x) - 1`` below; its values are above -1."""
+
+    kernel = fixed.ELU()
+    codomain = kernel.codomain
+
+
+class Exp(Fixed):
+    """The map ``y = exp(x)``."""
+
+    kernel = fixed.Exp()
+    codomain = kernel.codomain
+
+
+class LeakyReLU(Fixed):
+    """The map ``y = x`` above zero and ``0.01 x`` below."""
+
+    kernel = fixed.LeakyReLU()
+
+
+class Sigmoid(Fixed):
+    """The map ``y = 1 / (1 + exp(-x))``."""
+
+    kernel = fixed.Sigmoid()
+    codomain = kernel.codomain
+
+
+class Softplus(Fixed):
+    """The map ``y = log(1 + exp(x))``."""
+
+    kernel = fixed.Softplus()
+    codomain = kernel.codomain
+
+
+class Tanh(Fixed):
+    """The map ``y = tanh(x)``."""
+
+    kernel = fixed.Tanh()
+    codomain = kernel.codomain
+
+
+def _expect_none(name: str, params_fn: Any) -> None:
     if params_fn is not None:
         raise PlanError(f"{name}: expected no params_fn, since it has no parameters, got {params_fn!r}")
-    return made(plan, shape, context_shape)
-
-
-def _named(plan: Kernel, text: str) -> Callable[..., Made]:
-    def function(params_fn: None = None, *, shape: Sizes = None, context_shape: Sizes = None) -> Made:
-        return _fixed(function.__name__, plan, params_fn, shape, context_shape)
-
-    function.__name__ = function.__qualname__ = type(plan).__name__
-    function.__doc__ = f"The map ``{text}``."
-    return function
-
-
-ELU = _named(fixed.ELU(), fixed.ELU.formula)
-Exp = _named(fixed.Exp(), fixed.Exp.formula)
-LeakyReLU = _named(fixed.LeakyReLU(), fixed.LeakyReLU.formula)
-Sigmoid = _named(fixed.Sigmoid(), fixed.Sigmoid.formula)
-Softplus = _named(fixed.Softplus(), fixed.Softplus.formula)
-Tanh = _named(fixed.Tanh(), fixed.Tanh.formula)

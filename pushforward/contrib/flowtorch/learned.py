@@ -1,46 +1,57 @@
-"""FlowTorch's learnable bijectors, each a function that returns a plan of ours."""
+"""FlowTorch's learnable bijectors."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pushforward.contrib.flowtorch.lazy import Made, Sizes, made
+from torch.distributions import constraints
+
+from pushforward import core
+from pushforward.contrib.flowtorch.base import Bijector
 from pushforward.contrib.flowtorch.parameters import DenseAutoregressive, as_parameters
-from pushforward.kernel import Elementwise, Kernel
+from pushforward.kernel import Elementwise as ElementwisePlan
+from pushforward.kernel import Kernel
 from pushforward.kernels import affine, spline
 from pushforward.spec import PlanError
 from pushforward.structures.autoregressive import InverseAutoregressive
 
 
-def _elementwise(name: str, kernel: Kernel, params_fn: Any, shape: Sizes, context_shape: Sizes) -> Made:
-    parameters = as_parameters(name, params_fn)
-    if parameters.order is not None:
-        raise PlanError(f"{name}: expected params_fn to be Tensor() or a net of the context, got one with an order of the features")
-    return made(kernel if parameters.net is None else Elementwise(kernel, parameters.net), shape, context_shape)
+class Elementwise(Bijector):
+    """What bijectors of each number derive from, with parameters of its own or of the context."""
+
+    @classmethod
+    def of(cls, kernel: Kernel, params_fn: Any) -> core.Bijector:
+        """Return the plan of a kernel whose parameters come from ``params_fn``."""
+        name, parameters = cls.__name__, as_parameters(cls.__name__, params_fn)
+        if parameters.order is not None:
+            raise PlanError(f"{name}: expected params_fn to be Tensor() or a net of the context, got one with an order of the features")
+        return kernel if parameters.net is None else ElementwisePlan(kernel, parameters.net)
 
 
-def _autoregressive(name: str, kernel: Kernel, params_fn: Any, shape: Sizes, context_shape: Sizes) -> Made:
-    parameters = as_parameters(name, DenseAutoregressive if params_fn is None else params_fn)
-    if parameters.net is None:
-        raise PlanError(f"{name}: expected params_fn to be DenseAutoregressive() or another masked net, got free parameters")
-    return made(InverseAutoregressive(kernel, parameters.order, net=parameters.net), shape, context_shape)
+class Autoregressive(Bijector):
+    """What bijectors derive from whose parameters see the earlier features and the context: sampled in one pass."""
+
+    domain = codomain = constraints.real_vector
+
+    @classmethod
+    def of(cls, kernel: Kernel, params_fn: Any) -> core.Bijector:
+        """Return the plan of a kernel whose parameters come from ``params_fn``."""
+        name, parameters = cls.__name__, as_parameters(cls.__name__, DenseAutoregressive() if params_fn is None else params_fn)
+        if parameters.net is None:
+            raise PlanError(f"{name}: expected params_fn to be DenseAutoregressive() or another masked net, got free parameters")
+        return InverseAutoregressive(kernel, parameters.order, net=parameters.net)
 
 
 def _affine(name: str, low: float, high: float) -> Kernel:
+    for what, value in (("log_scale_min_clip", low), ("log_scale_max_clip", high)):
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise PlanError(f"{name}: expected {what} to be a number, got {value!r}")
     if not low < high:
         raise PlanError(f"{name}: expected log_scale_min_clip < log_scale_max_clip, got {low} and {high}")
     return affine.Affine(max(abs(low), abs(high)))
 
 
-def Affine(
-    params_fn: Any = None,
-    *,
-    shape: Sizes = None,
-    context_shape: Sizes = None,
-    log_scale_min_clip: float = -5.0,
-    log_scale_max_clip: float = 3.0,
-    sigmoid_bias: float = 2.0,
-) -> Made:
+class Affine(Elementwise):
     """`pushforward.bijectors.Affine`, elementwise with free parameters, or a function of the context.
 
     Args:
@@ -52,18 +63,15 @@ def Affine(
         log_scale_max_clip: See there.
         sigmoid_bias: Taken for FlowTorch's sake, which does not use it either.
     """
-    return _elementwise("Affine", _affine("Affine", log_scale_min_clip, log_scale_max_clip), params_fn, shape, context_shape)
+
+    @classmethod
+    def plan(
+        cls, params_fn: Any = None, *, log_scale_min_clip: float = -5.0, log_scale_max_clip: float = 3.0, sigmoid_bias: float = 2.0
+    ) -> core.Bijector:
+        return cls.of(_affine(cls.__name__, log_scale_min_clip, log_scale_max_clip), params_fn)
 
 
-def AffineAutoregressive(
-    params_fn: Any = None,
-    *,
-    shape: Sizes = None,
-    context_shape: Sizes = None,
-    log_scale_min_clip: float = -5.0,
-    log_scale_max_clip: float = 3.0,
-    sigmoid_bias: float = 2.0,
-) -> Made:
+class AffineAutoregressive(Autoregressive):
     """`Affine` with parameters of the earlier inputs and the context: sampled in one pass (``Invert`` of it is scored in one).
 
     Args:
@@ -74,19 +82,15 @@ def AffineAutoregressive(
         log_scale_max_clip: As in `Affine`.
         sigmoid_bias: As in `Affine`.
     """
-    kernel = _affine("AffineAutoregressive", log_scale_min_clip, log_scale_max_clip)
-    return _autoregressive("AffineAutoregressive", kernel, params_fn, shape, context_shape)
+
+    @classmethod
+    def plan(
+        cls, params_fn: Any = None, *, log_scale_min_clip: float = -5.0, log_scale_max_clip: float = 3.0, sigmoid_bias: float = 2.0
+    ) -> core.Bijector:
+        return cls.of(_affine(cls.__name__, log_scale_min_clip, log_scale_max_clip), params_fn)
 
 
-def Spline(
-    params_fn: Any = None,
-    *,
-    shape: Sizes = None,
-    context_shape: Sizes = None,
-    count_bins: int = 8,
-    bound: float = 3.0,
-    order: str = "linear",
-) -> Made:
+class Spline(Elementwise):
     """`pushforward.bijectors.Spline`, elementwise with free parameters, or a function of the context.
 
     Args:
@@ -97,18 +101,13 @@ def Spline(
         bound: Half the width of the box outside which it is the identity.
         order: ``"linear"`` or ``"quadratic"``.
     """
-    return _elementwise("Spline", spline.Spline(count_bins, bound, order), params_fn, shape, context_shape)
+
+    @classmethod
+    def plan(cls, params_fn: Any = None, *, count_bins: int = 8, bound: float = 3.0, order: str = "linear") -> core.Bijector:
+        return cls.of(spline.Spline(count_bins, bound, order), params_fn)
 
 
-def SplineAutoregressive(
-    params_fn: Any = None,
-    *,
-    shape: Sizes = None,
-    context_shape: Sizes = None,
-    count_bins: int = 8,
-    bound: float = 3.0,
-    order: str = "linear",
-) -> Made:
+class SplineAutoregressive(Autoregressive):
     """`Spline` with parameters of the earlier inputs and the context: sampled in one pass (``Invert`` of it is scored in one).
 
     Args:
@@ -119,4 +118,7 @@ def SplineAutoregressive(
         bound: As in `Spline`.
         order: As in `Spline`.
     """
-    return _autoregressive("SplineAutoregressive", spline.Spline(count_bins, bound, order), params_fn, shape, context_shape)
+
+    @classmethod
+    def plan(cls, params_fn: Any = None, *, count_bins: int = 8, bound: float = 3.0, order: str = "linear") -> core.Bijector:
+        return cls.of(spline.Spline(count_bins, bound, order), params_fn)

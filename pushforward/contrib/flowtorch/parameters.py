@@ -40,18 +40,14 @@ class Parameters:
     order: Sequence[int] | None = None
 
 
-def Tensor() -> Parameters:
+class Tensor(Parameters):
     """Free parameters, as in ``bij.Affine(params.Tensor())``; they start as the identity (FlowTorch: normal, of scale 0.001)."""
-    return Parameters()
+
+    def __init__(self) -> None:
+        super().__init__()
 
 
-def DenseAutoregressive(
-    *,
-    hidden_dims: Sequence[int] = (256, 256),
-    nonlinearity: Callable[[], nn.Module] = nn.ReLU,
-    permutation: Sequence[int] | None = None,
-    skip_connections: bool = False,
-) -> Parameters:
+class DenseAutoregressive(Parameters):
     """A masked multilayer perceptron, as in ``bij.AffineAutoregressive(params.DenseAutoregressive(hidden_dims=(64, 64)))``.
 
     Args:
@@ -64,21 +60,37 @@ def DenseAutoregressive(
     Raises:
         PlanError: An argument is of another kind.
     """
-    if skip_connections:
-        raise PlanError("DenseAutoregressive: expected skip_connections to be False, got True; use MLP() or a masked module of your own")
-    name = ACTIVATIONS.get(nonlinearity)  # type: ignore[call-overload]
-    if name is None:
-        known = ", ".join(f"nn.{cls.__name__}" for cls in ACTIVATIONS)
-        raise PlanError(f"DenseAutoregressive: expected nonlinearity to be one of the classes {known}, got {nonlinearity!r}")
-    return Parameters(MLP(hidden_dims, name), None if permutation is None else [int(i) for i in permutation])
+
+    def __init__(
+        self,
+        *,
+        hidden_dims: Sequence[int] = (256, 256),
+        nonlinearity: Callable[[], nn.Module] = nn.ReLU,
+        permutation: Sequence[int] | None = None,
+        skip_connections: bool = False,
+    ) -> None:
+        if skip_connections:
+            raise PlanError(
+                "DenseAutoregressive: expected skip_connections to be False, got True; use MLP() or a masked module of your own"
+            )
+        name = ACTIVATIONS.get(nonlinearity)  # type: ignore[call-overload]
+        if name is None:
+            known = ", ".join(f"nn.{cls.__name__}" for cls in ACTIVATIONS)
+            raise PlanError(f"DenseAutoregressive: expected nonlinearity to be one of the classes {known}, got {nonlinearity!r}")
+        super().__init__(MLP(hidden_dims, name), None if permutation is None else [int(i) for i in permutation])
 
 
 def as_parameters(owner: str, given: Any) -> Parameters:
-    """Return what a ``params_fn`` says: nothing, `Parameters`, one of the functions above, a `Net` plan or a module."""
-    if given is None or given is Tensor or given is DenseAutoregressive:
-        return Parameters() if given is None else as_parameters(owner, given())
+    """Return what a ``params_fn`` says: nothing, `Parameters`, one of the names above, a `Net` plan or a module."""
+    if given is None:
+        return Parameters()
+    if isinstance(given, type) and issubclass(given, Parameters):
+        return given()
     if isinstance(given, Parameters):
         return given
     if isinstance(given, Net | nn.Module):
         return Parameters(given)
     raise PlanError(f"{owner}: expected params_fn to be Tensor(), DenseAutoregressive(), a Net plan or an nn.Module, got {given!r}")
+
+
+__all__ = ["DenseAutoregressive", "Parameters", "Tensor"]

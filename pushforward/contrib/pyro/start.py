@@ -13,6 +13,7 @@ from pushforward.bases import StandardNormal
 from pushforward.core import Base, Bijector, Compose
 from pushforward.flow import Flow
 from pushforward.kernels.affine import Affine
+from pushforward.numerics import soft_clamp_inverse
 from pushforward.structures.autoregressive import Autoregressive, InverseAutoregressive
 from pushforward.structures.standardize import Standardize
 
@@ -32,11 +33,10 @@ def started(given: Plans | Callable[[int], Flow | Plans], loc: Tensor, scale: fl
     layers = [_turned(part) for part in parts if not isinstance(part, Standardize)]
     flow = Flow(base, [*layers, Affine(BOUND)], len(loc)).to(loc.device, loc.dtype)
     start = flow.transform.layers[-1].parameters_of  # type: ignore[index,union-attr]
-    width = 2 * BOUND / math.pi
     with torch.no_grad():
         named = start.named(start.offset)
         named["loc"].copy_(loc)
-        named["log_scale"].fill_(width * math.tan(math.log(scale) / width))  # the inverse of the smooth clamp
+        named["log_scale"].copy_(soft_clamp_inverse(torch.full_like(loc, math.log(scale)), BOUND))
     return flow
 
 

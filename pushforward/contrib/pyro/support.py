@@ -9,13 +9,13 @@ from pushforward import supports
 
 SETS = {
     supports.Simplex(): constraints.simplex,
-    supports.Ordered(): constraints.ordered_vector,
-    supports.Ordered(positive=True): constraints.positive_ordered_vector,
+    supports.ORDERED: constraints.ordered_vector,
+    supports.POSITIVE_ORDERED: constraints.positive_ordered_vector,
     supports.LowerCholesky(): constraints.lower_cholesky,
-    supports.LowerCholesky("unit"): constraints.unit_lower_cholesky,
+    supports.UNIT_LOWER_CHOLESKY: constraints.unit_lower_cholesky,
     supports.LowerCholesky("rows"): constraints.corr_cholesky,
     supports.PositiveDefinite(): constraints.positive_definite,
-    supports.PositiveDefinite(correlation=True): constraints.corr_matrix,
+    supports.CORRELATION: constraints.corr_matrix,
 }
 
 

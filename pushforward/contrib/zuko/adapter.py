@@ -7,12 +7,12 @@ from typing import Any
 import torch
 import zuko
 from torch import Tensor, nn
-from torch.distributions import Distribution, Transform, constraints
+from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward import supports
 from pushforward.flow import Flow
 from pushforward.parameters import Parameters
+from pushforward.to_base import ToBase
 
 
 def to_zuko(flow: Flow) -> ZukoFlow:
@@ -71,46 +71,11 @@ class Hyper:
         self.hyper = hyper
 
 
-class ZukoTransform(Transform):
-    """The transform of a flow for a context, data to base (base to data if ``forward``), value and ladj in one pass."""
+class ZukoTransform(ToBase):
+    """The map from data to base, with shapes as Zuko takes them: of an event that of its image, without the batch of the context."""
 
-    bijective = True
-
-    def __init__(self, flow: Flow, context: Tensor | None, forward: bool = False) -> None:
-        super().__init__()
-        self.flow, self.context, self.is_forward = flow, context, forward
-
-    @property
-    def domain(self) -> Constraint:  # type: ignore[override]
-        """The set of values that it takes."""
-        return self._sides()[0]
-
-    @property
-    def codomain(self) -> Constraint:  # type: ignore[override]
-        """The set of values that it gives."""
-        return self._sides()[1]
-
-    def _sides(self) -> tuple[Constraint, Constraint]:
-        base = supports.independent(self.flow.base.support, len(self.flow.base.event_shape))
-        return (base, self.flow.support) if self.is_forward else (self.flow.support, base)
-
-    @property
-    def inv(self) -> ZukoTransform:
-        """The other direction."""
-        return ZukoTransform(self.flow, self.context, not self.is_forward)
-
-    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the image of ``(*batch, *event)`` and the log-determinant ``(*batch)``."""
-        return self.flow.from_base(x, self.context) if self.is_forward else self.flow.to_base(x, self.context)
-
-    def _call(self, x: Tensor) -> Tensor:
-        return self.call_and_ladj(x)[0]
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        return self.inv.call_and_ladj(y)[0]
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.call_and_ladj(x)[1]
+    def forward_shape(self, shape: Any) -> torch.Size:
+        return ToBase(self.flow, None, self.turned).forward_shape(shape)
 
 
 class ZukoBase(Distribution):

@@ -1,13 +1,12 @@
 """Flows, base distributions, and torch's distributions by name; no logic of its own.
 
-Of the names that torch has too, ``StudentT`` and ``VonMises`` are here the plans of bases.
+torch's classes are here with what Pyro adds to them (``to_event``, ``expand_by``, ``shape``, and a call that draws): each is a subclass of
+torch's. Of the names that torch has too, ``StudentT`` and ``VonMises`` are here the plans of bases.
 """
 
 from torch.distributions import *  # noqa: F403
 from torch.distributions import __all__ as _torch_names
-from torch.distributions import constraints
 
-from pushforward import transforms
 from pushforward.bases import (  # type: ignore[assignment]
     BoxUniform,
     CircleUniform,
@@ -27,6 +26,8 @@ from pushforward.bases import (  # type: ignore[assignment]
     Wrapped,
     wrap,
 )
+from pushforward.distributions import conditional, constraints, transforms
+from pushforward.distributions.torchs import *  # noqa: F403
 from pushforward.flow import ConditionedFlow, Flow
 from pushforward.transforms import (
     ComposeTransformModule,
@@ -42,12 +43,13 @@ from pushforward.transforms.conditional_distribution import (
     ConstantConditionalDistribution,
 )
 from pushforward.transforms.distribution import TransformedDistribution
+from pushforward.transforms.events import Independent
 
 __all__ = [
     "BoxUniform", "CircleUniform", "ComposeTransformModule", "ConditionalComposeTransformModule", "ConditionalDistribution",
     "ConditionalTransform", "ConditionalTransformModule", "ConditionalTransformedDistribution", "ConditionedFlow",
     "ConstantConditionalDistribution", "ConstantConditionalTransform", "DiagNormal", "Flow", "FullNormal", "GeneralizedNormal",
-    "Mixture", "MixtureOfNormals", "OrderStatistics", "Product", "Pushforward", "Resampled", "StandardNormal", "StudentT",
-    "TransformModule", "TransformedDistribution", "Truncated", "VonMises", "Wrapped", "constraints", "transforms", "wrap",
+    "Independent", "Mixture", "MixtureOfNormals", "OrderStatistics", "Product", "Pushforward", "Resampled", "StandardNormal", "StudentT",
+    "TransformModule", "TransformedDistribution", "Truncated", "VonMises", "Wrapped", "conditional", "constraints", "transforms", "wrap",
 ]  # fmt: skip
 __all__ += [name for name in _torch_names if name not in __all__]
