@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import sys
@@ -20,7 +21,6 @@ from pushforward.describe import Description, describe
 from pushforward.doors import as_size, broadcast, check_context, check_tensor, first_parameter
 from pushforward.draws import Drawing
 from pushforward.fields import OneOf, Within, shown
-from pushforward.kernels.circular import Unwrap
 from pushforward.spec import PlanError, Spec
 from pushforward.state import Planned, text_of
 from pushforward.structures.standardize import Standardize
@@ -261,18 +261,18 @@ class Flow(Planned, Distribution):
                 hand_down("follow", value, self._inner(context), self.transform, self.base)
 
     def standardize(self, value: Tensor, context: Tensor | None = None) -> None:
-        """Put a `Standardize` layer next to the data, before the maps that bound the values, if there is none; then `calibrate`.
+        """Put a `Standardize` layer as near to the data as values are not bounded, if there is none; then `calibrate`.
 
-        Densities stay in the units of the data, since the layer is part of the flow and of its plan. Angles, of which whole turns do
-        not matter (`Unwrap`), are left in theirs.
+        Densities stay in the units of the data, since the layer is part of the flow and of its plan. Left in their units are angles, of
+        which whole turns do not matter (`Unwrap`), and values that are bounded all along, such as those of splines on a box.
         """
         parts = list(self.plan.bijectors) if isinstance(self.plan, Compose) else [self.plan]
         inside = [module.plan for module in self.transform.modules() if isinstance(module, TransformModule)]
-        if not any(isinstance(part, Standardize) or part == Unwrap().inv for part in inside):
-            layers = list(self.transform.layers) if isinstance(self.plan, Compose) else [self.transform]  # type: ignore[arg-type]
-            place = len(parts)
-            while place and not supports.same(layers[place - 1].codomain, constraints.real):
-                place -= 1
+        layers: list[TransformModule] = list(self.transform.layers) if isinstance(self.plan, Compose) else [self.transform]  # type: ignore[arg-type]
+        held = list(itertools.accumulate(layers, lambda support, layer: layer.image(support), initial=self.base.support))
+        places = [place for place, support in enumerate(held) if supports.same(support, constraints.real)]
+        if places and not any(isinstance(part, Standardize) or part.wraps for part in inside):
+            place = places[-1]
             plan = Compose((*parts[:place], Standardize(), *parts[place:]))
             transform = plan.build(self.base.event_shape, self.context_shape).to(self.device, self.dtype)
             # The layers that are there already stay the very same modules, so an optimiser that holds them goes on.

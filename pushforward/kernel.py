@@ -51,6 +51,15 @@ class Kernel(Bijector):
 
     inverse: Callable[..., tuple[Tensor, Tensor]] = numerical_inverse
 
+    def fixes(self, x: Tensor) -> Tensor:
+        """Return which points of the real line the map leaves where they are, rising, whatever its parameters."""
+        return torch.zeros_like(x, dtype=torch.bool)
+
+    def keeps(self, ends: Tensor) -> bool:
+        """Tell whether intervals with these ends ``(2, *sites)`` are mapped onto themselves: all real values, or between fixed points."""
+        whole = torch.isinf(ends).all(0)
+        return bool((whole | self.fixes(ends).all(0)).all())
+
     def code(self) -> Code | None:
         """Return the compiled kernel that computes the same, if there is one; ``forward`` and ``inverse`` stay the reference."""
         return None
@@ -172,13 +181,23 @@ class KernelModule(TransformModule):
             ladj = ladj.expand(y.shape[:-1]).flatten(len(batch)).sum(-1)
         return y, ladj, batch
 
-    def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
-        if self.parameters_of.size or self.kernel.event_dim:
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
+        if self.kernel.event_dim or self.kernel.wraps:
             return None
+        if self.parameters_of.size:
+            return ends if self.kernel.keeps(ends) else None
         function = self.kernel.inverse if inverse else self.kernel.forward
-        low, high = function(torch.tensor(ends, dtype=torch.float64, device="cpu")[:, None].expand(2, *self.sites))[0]
-        same = bool((low == low[0]).all() and (high == high[0]).all())
-        return (float(low[0]), float(high[0])) if same else None
+        source, target = self.ends[::-1] if inverse else self.ends
+        if source is None or target is None:
+            return None
+        low, high = ends.reshape(2, *self.sites)
+        first, second = function(torch.stack(supports.inner_points(low, high)))[0]
+        rising, mapped = first < second, function(torch.stack([low, high]))[0]
+        # Formulas are not asked for limits: an end of what the map takes goes to an end of what it gives.
+        for place, end in enumerate(source):
+            limit = torch.where(rising, target[place], target[1 - place])
+            mapped = torch.where(torch.stack([low, high]) == end, limit.to(mapped), mapped)
+        return mapped.reshape(ends.shape)
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import torch
 from torch import Tensor, nn
-from torch.distributions.constraints import Constraint
 
 from pushforward import supports
 from pushforward.core import Base, BaseModule, Shape
@@ -43,29 +42,6 @@ class Product(Base):
         return ProductModule(self, event_shape, context_shape)
 
 
-class Blocks(Constraint):
-    """The constraint that blocks along the first event axis keep each its own."""
-
-    def __init__(self, parts: Sequence[Constraint], sizes: Sequence[int], rank: int) -> None:
-        self.parts, self.sizes, self.rank = [supports.independent(part, rank) for part in parts], list(sizes), rank
-        super().__init__()
-
-    def __repr__(self) -> str:
-        return "blocks of " + ", ".join(f"{size} in {supports.name(part)}" for size, part in zip(self.sizes, self.parts, strict=True))
-
-    @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
-        return any(part.is_discrete for part in self.parts)
-
-    @property
-    def event_dim(self) -> int:  # type: ignore[override]
-        return self.rank
-
-    def check(self, value: Tensor) -> Tensor:
-        blocks = value.split(self.sizes, -self.rank)
-        return torch.stack([part.check(block) for part, block in zip(self.parts, blocks, strict=True)]).all(0)
-
-
 class ProductModule(BaseModule):
     """Built `Product`."""
 
@@ -84,10 +60,7 @@ class ProductModule(BaseModule):
         self.uses_context = any(part.uses_context for part in parts)
         self.follows_data = any(part.follows_data for part in parts)
         rank = len(event_shape)
-        if all(supports.same(parts[0].support, part.support) for part in parts):
-            self.support = parts[0].support
-        else:
-            self.support = Blocks([part.support for part in parts], self.sizes, rank)
+        self.support = supports.joined([part.support for part in parts], self.sizes, -rank, rank)
 
     def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         blocks = value.split(self.sizes, -len(self.event_shape))

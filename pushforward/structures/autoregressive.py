@@ -153,6 +153,9 @@ class AutoregressiveModule(TransformModule):
         earlier = f"earlier {which}" if plan.adjacency is None else f"the {which} its graph names"
         self.sees = f"{earlier} and the context" if self.uses_context else earlier
 
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
+        return ends if self.kernel.keeps(ends) else None
+
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         run = self._sequential if self.forward_sequential else self._parallel
         return run(False, x, context)
