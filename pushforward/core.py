@@ -124,6 +124,8 @@ class TransformModule(BuiltModule):
     """Whether ladj is always zero."""
     follows_data: bool = False
     """Whether `update` moves something."""
+    is_affine: bool = False
+    """Whether its values are an affine function of what comes in; of what holds layers, whether it is where they are."""
     domain: Constraint = constraints.real
     codomain: Constraint = constraints.real
 
@@ -242,6 +244,8 @@ class Inverse(Bijector):
 class InverseModule(TransformModule):
     """A built bijection turned round."""
 
+    is_affine = True
+
     def __init__(self, plan: Bijector, module: TransformModule) -> None:
         super().__init__(plan, module.out_shape, module.context_shape)
         self.out_shape = module.event_shape
@@ -312,6 +316,8 @@ class Compose(Bijector):
 
 class ComposeModule(TransformModule):
     """Built layers one after the other."""
+
+    is_affine = True
 
     def __init__(self, plan: Compose, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
@@ -432,6 +438,8 @@ class BaseModule(BuiltModule):
     has_rsample: bool = True
     has_tails: bool = False
     """Whether its sites are independent of one another and their distribution functions are known: `log_tails` and `quantile`."""
+    gaussian: bool = False
+    """Whether it is a normal distribution, of whatever covariance."""
     uses_context: bool = False
     follows_data: bool = False
     """Whether `update` moves something."""
@@ -505,6 +513,18 @@ class BaseModule(BuiltModule):
     def value_at(self, odds: Tensor, context: Tensor | None = None) -> Tensor:
         """Do the work of `quantile`."""
         raise NotImplementedError
+
+    def mean_at(self, context: Tensor | None = None) -> Tensor | None:
+        """Return the mean ``(*batch, *event)`` given a context that has been checked, or None where it has no closed form."""
+        return None
+
+    def spread_at(self, context: Tensor | None = None) -> Tensor | None:
+        """Return vectors ``(n, *batch, *event)`` whose outer products add up to the covariance, or None where it has no closed form."""
+        return None
+
+    def entropy_at(self, context: Tensor | None = None) -> Tensor | None:
+        """Return the entropy ``(*batch)`` in nats, or None where it has no closed form."""
+        return None
 
     def _expect_tails(self) -> None:
         if not self.has_tails:

@@ -1,6 +1,6 @@
 """Flows, base distributions, and torch's distributions by name; no logic of its own.
 
-Of the names that torch has too, ``StudentT`` and ``VonMises`` are here the plans of bases.
+Of the names that torch has too, ``StudentT`` and ``VonMises`` are here the plans of bases, and ``kl_divergence`` takes flows as well.
 """
 
 from torch.distributions import *  # noqa: F403
@@ -28,6 +28,7 @@ from pushforward.bases import (  # type: ignore[assignment]
     wrap,
 )
 from pushforward.flow import ConditionedFlow, Flow
+from pushforward.kl import kl_divergence
 from pushforward.transforms import (
     ComposeTransformModule,
     ConditionalComposeTransformModule,
@@ -48,6 +49,7 @@ __all__ = [
     "ConditionalTransform", "ConditionalTransformModule", "ConditionalTransformedDistribution", "ConditionedFlow",
     "ConstantConditionalDistribution", "ConstantConditionalTransform", "DiagNormal", "Flow", "FullNormal", "GeneralizedNormal",
     "Mixture", "MixtureOfNormals", "OrderStatistics", "Product", "Pushforward", "Resampled", "StandardNormal", "StudentT",
-    "TransformModule", "TransformedDistribution", "Truncated", "VonMises", "Wrapped", "constraints", "transforms", "wrap",
+    "TransformModule", "TransformedDistribution", "Truncated", "VonMises", "Wrapped", "constraints", "kl_divergence", "transforms",
+    "wrap",
 ]  # fmt: skip
 __all__ += [name for name in _torch_names if name not in __all__]

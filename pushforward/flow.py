@@ -6,20 +6,21 @@ import itertools
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from pushforward import io, numerics, supports
+from pushforward import io, moments, numerics, quantiles, supports
 from pushforward.bases import Wrapped, wrap
 from pushforward.budget import Budget
 from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, TransformModule, as_shape, hand_down
 from pushforward.describe import Description, describe
 from pushforward.doors import as_size, broadcast, check_context, check_tensor, first_parameter
 from pushforward.draws import Drawing
+from pushforward.estimates import Estimate, Estimated, EstimatedModule, NoClosedFormError, no_form
 from pushforward.fields import OneOf, Within, shown
 from pushforward.spec import PlanError, Spec
 from pushforward.state import Planned, text_of
@@ -28,7 +29,7 @@ from pushforward.structures.standardize import Standardize
 Sizes = torch.Size | Sequence[int]
 
 
-class Flow(Planned, Distribution):
+class Flow(EstimatedModule, Planned):
     r"""The distribution of :math:`y = g(x)`, x from the base: :math:`\log p(y) = \log p_{base}(x) - \log|\det dg/dx|`.
 
     It is an `nn.Module` (parameters, ``.to()``, ``state_dict``) and a `torch.distributions.Distribution`. A conditional flow
@@ -206,6 +207,54 @@ class Flow(Planned, Distribution):
         """
         return self.transform.push(value, self._admit(value, self.base.event_shape, context))
 
+    def closed(self, quantity: str) -> Tensor:
+        if self.context_shape is not None:
+            raise NoClosedFormError(
+                f"Flow: its {quantity} depends on the context; flow.condition(context) is the distribution that has one"
+            )
+        return self.condition().closed(quantity)
+
+    def cdf(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        r"""Return :math:`P(Y \le y)` of a flow of one number whose base knows its own distribution function.
+
+        Args:
+            value: y, ``(*batch, *event)``, of the flow's dtype.
+            context: ``(*batch, *context)``, whose batch broadcasts.
+
+        Returns:
+            ``(*batch)``, at least float32; 0 and 1 outside the support, NaN for NaN.
+
+        Raises:
+            NotImplementedError: Events of several numbers, a base without a distribution function, a map that wraps angles.
+
+        >>> from pushforward.flows import NSF
+        >>> flow = NSF(1)
+        >>> flow.cdf(flow.icdf(torch.tensor([0.1, 0.5]))).detach()
+        tensor([0.1000, 0.5000])
+        """
+        return self.condition(context).cdf(value)
+
+    def icdf(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the values ``(*batch, *event)`` below which probabilities ``(*batch)`` lie: the way back of `cdf`, where that is known.
+
+        Raises:
+            ValueError: A probability below 0 or above 1.
+            NotImplementedError: As `cdf` does.
+        """
+        return self.condition(context).icdf(value)
+
+    def estimate(
+        self,
+        quantity: str | Callable[[Tensor], Tensor],
+        samples: int = 10_000,
+        context: Tensor | None = None,
+        *,
+        other: Distribution | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Estimate:
+        """Return a Monte Carlo value with its standard error, given a context; see `Estimated.estimate`."""
+        return self.condition(context).estimate(quantity, samples, other=other, generator=generator)
+
     def rsample(self, sample_shape: Sizes = (), context: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``(*sample_shape, *batch, *event)`` with gradients to the parameters."""
         return self._draw(sample_shape, context, generator, None)[0]
@@ -357,7 +406,7 @@ class Flow(Planned, Distribution):
         return supports.leave(y.to(self.dtype), self._ends), x, ladj, context
 
 
-class ConditionedFlow(Distribution):
+class ConditionedFlow(Estimated):
     """A flow for a given context, or with a larger batch shape: a `torch.distributions.Distribution` that looks at the flow.
 
     >>> from pushforward.flows import MAF
@@ -404,6 +453,54 @@ class ConditionedFlow(Distribution):
         """Draw and score in one pass."""
         y, x, ladj, context = self.flow._draw(sample_shape, self.context, generator, self.batch_shape)
         return y, self.flow.base.score(x, context) - ladj
+
+    def closed(self, quantity: str) -> Tensor:
+        flow, context = self.flow, self.inner()
+        made: Tensor | None = None
+        if quantity == "mean":
+            made = moments.mean(flow.transform, flow.base, context)
+        elif quantity in ("variance", "stddev"):
+            vectors = moments.spread(flow.transform, flow.base, context)
+            made = None if vectors is None else vectors.square().sum(0)
+            made = made.sqrt() if made is not None and quantity == "stddev" else made
+        elif quantity == "entropy":
+            made = moments.entropy(flow.transform, flow.base, context)
+        if made is None:
+            raise NoClosedFormError(no_form("Flow", quantity))
+        return made.expand(self.batch_shape if quantity == "entropy" else self.batch_shape + self.event_shape)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Return the distribution function ``(*batch)`` at ``(*batch, *event)``; see `Flow.cdf`."""
+        self._expect_quantiles("cdf")
+        context = self.flow._admit(value, self.event_shape, self.context)
+        return quantiles.cdf(self.flow.transform, self.flow.base, value, context, self.batch_shape)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """Return the values ``(*batch, *event)`` below which probabilities ``(*batch)`` lie; see `Flow.icdf`."""
+        self._expect_quantiles("icdf")
+        check_tensor(self.flow, "value", value, (), *self.flow._place())
+        broadcast(value.shape, self.batch_shape, "Flow: the batch of the value")
+        if bool(((value < 0) | (value > 1)).any()):
+            raise ValueError("Flow: expected value to have probabilities from 0 to 1, got others")
+        return quantiles.icdf(self.flow.transform, self.flow.base, value, self.inner(), self.batch_shape)
+
+    def inner(self) -> Tensor | None:
+        """Return the context as the flow's layers and base take it."""
+        return self.flow._inner(self.context)
+
+    def _expect_quantiles(self, name: str) -> None:
+        if words := quantiles.missing(self.flow.transform, self.flow.base):
+            raise NotImplementedError(f"Flow: {name} expects {words}; .estimate(lambda y: ...) gives the probability of anything")
+
+    def scored(self, samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        y, x, ladj, context = self.flow._draw((samples,), self.context, generator, self.batch_shape, reparametrised=False)
+        return y, self.flow.base.score(x, context) - ladj
+
+    def information(self, samples: int, generator: torch.Generator | None) -> Tensor:
+        _, x, ladj, context = self.flow._draw((samples,), self.context, generator, self.batch_shape, reparametrised=False)
+        # What is known of the base need not be drawn for.
+        known = self.flow.base.entropy_at(context)
+        return ladj - self.flow.base.score(x, context) if known is None else ladj + known
 
     def expand(self, batch_shape: Sizes, _instance: Any = None) -> ConditionedFlow:
         """Return the same distribution with a larger batch shape."""

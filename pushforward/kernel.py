@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -50,6 +51,8 @@ class Kernel(Bijector):
         return x, torch.where(torch.abs(x) > torch.finfo(x.dtype).max / 64, -math.inf, -ladj)
 
     inverse: Callable[..., tuple[Tensor, Tensor]] = numerical_inverse
+    is_affine: ClassVar[bool] = False
+    """Whether y is an affine function of x."""
 
     def fixes(self, x: Tensor) -> Tensor:
         """Return which points of the real line the map leaves where they are, rising, whatever its parameters."""
@@ -142,6 +145,7 @@ class KernelModule(TransformModule):
         context = 0 if net is None or context_shape is None else math.prod(context_shape)
         self.parameters_of = Parameters(kernel.init(self.sites), net, 0, context, None, lead)
         self.uses_context = self.parameters_of.net is not None
+        self.is_affine = kernel.is_affine
         self.sees = "the context" if self.uses_context else "nothing"
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -340,7 +340,7 @@ def joined(each: Sequence[Constraint], lengths: Sequence[int] | None, dim: int, 
     for constraint, length in zip(each, lengths or (1,) * len(each), strict=True):
         inner = structured(constraint)
         nested = lengths is not None and isinstance(inner, Parts) and inner.lengths is not None and (inner.dim, inner.rank) == (dim, rank)
-        flat += zip(inner.cseq, inner.lengths, strict=True) if nested else [(constraint, length)]  # type: ignore[union-attr,arg-type]
+        flat += zip(inner.cseq, inner.lengths, strict=True) if nested else [(constraint, length)]  # type: ignore[union-attr]
     return Parts(tuple(c for c, _ in flat), None if lengths is None else tuple(n for _, n in flat), dim, rank)
 
 
@@ -364,7 +364,7 @@ def contains(outer: Constraint, inner: Constraint) -> bool:
     a, b = limits(outer), limits(inner)
     if isinstance(a, Parts) and isinstance(b, Parts) and (a.dim, a.rank) == (b.dim, b.rank):
         each, others = (a.cseq, b.cseq) if a.lengths == b.lengths else (a.entries(), b.entries())
-        return None not in (each, others) and len(each) == len(others) and all(map(contains, each, others))
+        return each is not None and others is not None and len(each) == len(others) and all(map(contains, each, others))
     if isinstance(a, Parts) and isinstance(b, tuple):
         return all(contains(one, inner) for one in a.cseq)
     if isinstance(a, tuple) and isinstance(b, Parts):

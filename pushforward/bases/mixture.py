@@ -15,6 +15,7 @@ from pushforward.budget import reserve
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.fields import Count, Place, Positive
 from pushforward.kernels.affine import Affine
+from pushforward.moments import apart, together
 from pushforward.parameters import NetLike
 from pushforward.roots import root
 
@@ -73,6 +74,24 @@ class MixtureModule(SitesModule):
         )
         x = self.kernel.forward(self.normal(shape, generator), loc, log_scale)[0]
         return self._with_gradient(x.detach(), theta) if torch.is_grad_enabled() else x
+
+    def mean_at(self, context: Tensor | None = None) -> Tensor | None:
+        mean, _ = self._weighted(self.theta(context))
+        return self.events(mean)
+
+    def spread_at(self, context: Tensor | None = None) -> Tensor | None:
+        theta = self.theta(context)
+        mean, root = self._weighted(theta)
+        loc, ladj = self.kernel.forward(torch.zeros_like(theta["loc"]), theta["loc"], theta["log_scale"])
+        # Within the components, and between them.
+        within = apart(torch.sqrt((root * torch.exp(ladj)).square().sum(-2)))
+        return self.events(together([within, (root * (loc - mean.unsqueeze(-2))).movedim(-2, 0)]))
+
+    def _weighted(self, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the mean of vectors, and the roots of the weights ``(*batch, K, 1)``."""
+        root = torch.softmax(theta["logits"], -1).sqrt().unsqueeze(-1)
+        loc = self.kernel.forward(torch.zeros_like(theta["loc"]), theta["loc"], theta["log_scale"])[0]
+        return (root.square() * loc).sum(-2), root
 
     def tails(self, x: Tensor, theta: dict[str, Tensor]) -> Tails:
         weights = torch.log_softmax(theta["logits"], -1).unsqueeze(-1)

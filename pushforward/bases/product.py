@@ -9,7 +9,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pushforward import supports
+from pushforward import moments, supports
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.fields import Count, Length
 from pushforward.spec import PlanError
@@ -59,6 +59,7 @@ class ProductModule(BaseModule):
         self.has_rsample = all(part.has_rsample for part in parts)
         self.uses_context = any(part.uses_context for part in parts)
         self.follows_data = any(part.follows_data for part in parts)
+        self.gaussian = all(part.gaussian for part in parts)
         rank = len(event_shape)
         self.support = supports.joined([part.support for part in parts], self.sizes, -rank, rank)
 
@@ -73,6 +74,31 @@ class ProductModule(BaseModule):
     def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         blocks = [part.draw(batch, context, generator) for part in self.parts]  # type: ignore[operator]
         return torch.cat(blocks, -len(self.event_shape))
+
+    def mean_at(self, context: Tensor | None = None) -> Tensor | None:
+        means = [part.mean_at(context) for part in self.parts]  # type: ignore[operator]
+        return None if any(mean is None for mean in means) else self._joined(means)
+
+    def spread_at(self, context: Tensor | None = None) -> Tensor | None:
+        each = [part.spread_at(context) for part in self.parts]  # type: ignore[operator]
+        if any(vectors is None for vectors in each):
+            return None
+        # Of each part's vectors the others have none.
+        axis, found = -len(self.event_shape), []
+        for i, vectors in enumerate(each):
+            beside = list(vectors.shape)
+            rest = [vectors.new_zeros(*beside[:axis], size, *beside[len(beside) + axis + 1 :]) for size in self.sizes]
+            found.append(torch.cat([*rest[:i], vectors, *rest[i + 1 :]], axis))
+        return moments.together(found)
+
+    def entropy_at(self, context: Tensor | None = None) -> Tensor | None:
+        terms = [part.entropy_at(context) for part in self.parts]  # type: ignore[operator]
+        return None if any(term is None for term in terms) else sum(terms[1:], terms[0])
+
+    def _joined(self, parts: list[Tensor]) -> Tensor:
+        rank = len(self.event_shape)
+        batch = torch.broadcast_shapes(*(part.shape[: part.dim() - rank] for part in parts))
+        return torch.cat([part.expand(*batch, *part.shape[part.dim() - rank :]) for part in parts], -rank)
 
     def measure(self, value: Tensor, context: Tensor | None = None) -> None:
         for part, block in zip(self.parts, value.split(self.sizes, -len(self.event_shape)), strict=True):

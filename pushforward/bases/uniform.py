@@ -82,6 +82,13 @@ class BoxModule(SitesModule):
         low, high = self._ends(u)
         return torch.minimum(low + (high - low) * u, high)
 
+    def site_moments(self, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        low, high = self._ends(self.filled(0.0))
+        return 0.5 * (low + high), (high - low) / math.sqrt(12)
+
+    def site_entropy(self, theta: dict[str, Tensor]) -> Tensor | None:
+        return self.filled(0.0).new_full((), self.log_volume)
+
     def tails(self, x: Tensor, theta: dict[str, Tensor]) -> Tails:
         low, high = self._ends(x)
         place = torch.clamp(x, low, high)

@@ -68,6 +68,7 @@ class CircularShift(Kernel):
     """
 
     formula = "y = x + s(shift) on the circle,  s(a) = 4 arctan(a / 4)"
+    is_affine = True
     size = "D"
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:

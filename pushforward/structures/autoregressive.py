@@ -146,6 +146,7 @@ class AutoregressiveModule(TransformModule):
         self.incremental = Steps(self.parameters_of, [expand_sites(group, rest) for group in groups]) if incremental else None
         self.jacobi = plan.solve == "jacobi"
         self.uses_context = context > 0
+        self.is_affine = plan.kernel.is_affine and not parents.any()
         passes, steps = 1 if incremental else len(groups), len(groups)
         self.passes = (passes, 1) if forward_sequential else (1, passes)
         self.steps = (steps, 1) if forward_sequential else (1, steps)

@@ -95,6 +95,7 @@ class CouplingModule(TransformModule):
             raise PlanError(f"{plan!r}: expected a kernel with parameters for the net to set, got {plan.kernel!r}")
         self.parameters_of = Parameters(init, plan.net, len(passing) * rest, context)
         self.uses_context = context > 0
+        self.is_affine = plan.kernel.is_affine and not passing
         self.selection = Selection(passing, moving, rest)
         seen = [f"features {_ranges(passing)}"] if passing else []
         self.sees = " and ".join(seen + ["the context"] * self.uses_context) or "nothing"

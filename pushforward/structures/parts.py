@@ -130,6 +130,8 @@ class Stack(_Sliced):
 class PartsModule(TransformModule):
     """Built bijections on slices of an event."""
 
+    is_affine = True
+
     def __init__(self, plan: _Sliced, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
         shapes, self.lengths = plan.slices(event_shape, False)

@@ -71,6 +71,7 @@ class PermuteModule(TransformModule):
     order: Tensor
     back: Tensor
     keeps_volume = True
+    is_affine = True
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None, order: Sequence[int]) -> None:
         super().__init__(plan, event_shape, context_shape)
@@ -196,6 +197,8 @@ class OnAxis(Bijector):
 
 class OnAxisModule(TransformModule):
     """A built bijection that sees the event with one axis moved."""
+
+    is_affine = True
 
     def __init__(self, plan: OnAxis, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)

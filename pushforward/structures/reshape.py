@@ -18,6 +18,7 @@ class ReshapeModule(TransformModule):
     """Events whose numbers stay in their order, in another shape."""
 
     keeps_volume = True
+    is_affine = True
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None, out_shape: Shape) -> None:
         super().__init__(plan, event_shape, context_shape)

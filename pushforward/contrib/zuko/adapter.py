@@ -7,10 +7,11 @@ from typing import Any
 import torch
 import zuko
 from torch import Tensor, nn
-from torch.distributions import Distribution, Transform, constraints
+from torch.distributions import Transform, constraints
 from torch.distributions.constraints import Constraint
 
 from pushforward import supports
+from pushforward.estimates import Estimated
 from pushforward.flow import Flow
 from pushforward.parameters import Parameters
 
@@ -113,7 +114,7 @@ class ZukoTransform(Transform):
         return self.call_and_ladj(x)[1]
 
 
-class ZukoBase(Distribution):
+class ZukoBase(Estimated):
     """The base of a flow for a context, with a batch shape."""
 
     arg_constraints: dict[str, Constraint] = {}  # noqa: RUF012 (torch's interface)
