@@ -15,6 +15,7 @@ from torch.distributions import Distribution, constraints
 
 from pushforward import io, moments, numerics, quantiles, supports
 from pushforward.bases import Wrapped, wrap
+from pushforward.blocks import in_blocks
 from pushforward.budget import Budget
 from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, TransformModule, as_shape, hand_down
 from pushforward.describe import Description, describe
@@ -160,9 +161,7 @@ class Flow(EstimatedModule, Planned):
         context = self._admit(value, self.event_shape, context)
         if self._validate_args and not torch.compiler.is_compiling():
             self._require_support(value)
-        # Whatever the parameters' precision, the values between layers are at least float32.
-        x, ladj = self.transform.pull(numerics.working(value), context)
-        return self.base.score(x, context) + ladj
+        return self._in_blocks(self._scored, value, self.event_shape, context)[0]
 
     def to_base(self, value: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         r"""Map data to the base: :math:`x = g^{-1}(y)` and :math:`\log|\det dx/dy|`.
@@ -184,7 +183,7 @@ class Flow(EstimatedModule, Planned):
         >>> torch.allclose(flow.log_prob(y, c), flow.base.log_prob(x, c) + ladj)
         True
         """
-        return self.transform.pull(value, self._admit(value, self.event_shape, context))
+        return self._moved(self.transform.pull, value, self.event_shape, self._admit(value, self.event_shape, context))
 
     def from_base(self, value: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         r"""Map the base to data: :math:`y = g(x)` and :math:`\log|\det dy/dx|`; the way back is `to_base`.
@@ -205,7 +204,7 @@ class Flow(EstimatedModule, Planned):
         >>> torch.allclose(flow.to_base(*[flow.from_base(x, c)[0], c])[0], x, atol=1e-6)
         True
         """
-        return self.transform.push(value, self._admit(value, self.base.event_shape, context))
+        return self._moved(self.transform.push, value, self.base.event_shape, self._admit(value, self.base.event_shape, context))
 
     def closed(self, quantity: str) -> Tensor:
         if self.context_shape is not None:
@@ -402,8 +401,39 @@ class Flow(EstimatedModule, Planned):
         context = self._inner(context)
         batch = self.batch_of(context) if batch_shape is None else batch_shape
         x = self.base.draw(torch.Size(shape + batch), context, generator)
-        y, ladj = self.transform.push(x, context)
-        return supports.leave(y.to(self.dtype), self._ends), x, ladj, context
+
+        def made(x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+            y, ladj = self.transform.push(x, context)
+            return supports.leave(y.to(self.dtype), self._ends), ladj
+
+        y, ladj = self._in_blocks(made, x, self.base.event_shape, context)
+        return y, x, ladj, context
+
+    def _scored(self, value: Tensor, context: Tensor | None) -> tuple[Tensor]:
+        # Whatever the parameters' precision, the values between layers are at least float32.
+        x, ladj = self.transform.pull(numerics.working(value), context)
+        return (self.base.score(x, context) + ladj,)
+
+    def _moved(
+        self, function: Callable[..., tuple[Tensor, Tensor]], value: Tensor, shape: Shape, context: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        # Where the base alone sees the context, values keep a batch of their own.
+        own = value.shape[: value.dim() - len(shape)] == self._batch(value, shape, context)
+        moved, ladj = self._in_blocks(function, value, shape, context) if own else function(value, context)
+        return moved, ladj
+
+    def _in_blocks(
+        self, function: Callable[..., tuple[Tensor, ...]], value: Tensor, shape: Shape, context: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """Return ``function(value, context)``, of many rows a block at a time where nobody asks for gradients: see `blocks`."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return function(value, context)
+        given = (value, len(shape)), (context, len(self.context_shape or ()))
+        return in_blocks(function, self, self._batch(value, shape, context), len(self.base.batch_shape), *given)
+
+    def _batch(self, value: Tensor, shape: Shape, context: Tensor | None) -> torch.Size:
+        """Return the batch of a value, a context and the base together."""
+        return broadcast(value.shape[: value.dim() - len(shape)], self.batch_of(context), "Flow: the batch of the value")
 
 
 class ConditionedFlow(Estimated):

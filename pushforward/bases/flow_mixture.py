@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
 from pushforward import moments, supports
+from pushforward.blocks import in_blocks
 from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, hand_down
 from pushforward.fields import Length, Within
 from pushforward.parameters import NetLike, Parameters, flat_context
@@ -75,7 +76,11 @@ class PushforwardModule(BaseModule):
 
     def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         context = self._enter(context)
-        return self.transform.push(self.base.draw(batch, context, generator), context)[0]
+        x = self.base.draw(batch, context, generator)
+        given = (x, len(self.base.event_shape)), (context, len(self.context_shape or ()))
+        return in_blocks(lambda x, context: self.transform.push(x, context)[:1], self.transform, batch, len(self.base.batch_shape), *given)[
+            0
+        ]
 
     def mean_at(self, context: Tensor | None = None) -> Tensor | None:
         return moments.mean(self.transform, self.base, self._enter(context))
