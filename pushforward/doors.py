@@ -68,9 +68,9 @@ def check_context(owner: Owner, context: Any, shape: Sequence[int] | None, dtype
 def broadcast(a: Sequence[int], b: Sequence[int], what: str) -> torch.Size:
     """Return the shape to which two batch shapes broadcast, or raise ValueError."""
     if not a or not b or a == b:  # nearly always, and torch's own way takes longer than a small layer
-        return torch.Size(a or b)
+        return _size(a or b)
     try:
-        return torch.Size(torch.broadcast_shapes(a, b))
+        return torch.broadcast_shapes(a, b)
     except RuntimeError:
         raise ValueError(f"{what}: expected a shape that broadcasts with {tuple(b)}, got {tuple(a)}") from None
 
@@ -78,8 +78,13 @@ def broadcast(a: Sequence[int], b: Sequence[int], what: str) -> torch.Size:
 def check_batch(owner: Owner, what: str, batch: Sequence[int], other: Sequence[int]) -> torch.Size:
     """Return the shape to which the batch of an argument and another one broadcast, or raise ValueError."""
     if not batch or not other or batch == other:
-        return torch.Size(batch or other)
+        return _size(batch or other)
     return broadcast(batch, other, f"{owner.label()}: the batch of {what}")
+
+
+def _size(shape: Sequence[int]) -> torch.Size:
+    # To make a size of one anew fixes what is open in it, as a batch is to torch.export.
+    return shape if isinstance(shape, torch.Size) else torch.Size(shape)
 
 
 def as_size(shape: Any) -> torch.Size:

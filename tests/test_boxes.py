@@ -26,6 +26,7 @@ BOXES = {
     "coupling": (BoxUniform(-3.0, 3.0), [bij.Coupling(bij.Spline(bound=3.0), net=NET), bij.Reverse()], 3, "(-3, 3)"),
     "autoregressive": (BoxUniform(-3.0, 3.0), [bij.Autoregressive(bij.Spline(bound=3.0), net=NET)], 3, "(-3, 3)"),
     "inverse autoregressive": (BoxUniform(-3.0, 3.0), [bij.InverseAutoregressive(bij.Spline(bound=3.0), net=NET).inv], 3, "(-3, 3)"),
+    "polynomial": (BoxUniform(-3.0, 3.0), [bij.Bernstein(bound=3.0, tails="identity")], 2, "(-3, 3)"),
     "circle": (CircleUniform(), [CIRCLE, bij.AffineFixed(1.0, -1.0)], 2, "(-2.14159, 4.14159)"),
     "after a sigmoid": (
         N,
