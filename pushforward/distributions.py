@@ -3,6 +3,8 @@
 Of the names that torch has too, ``StudentT`` and ``VonMises`` are here the plans of bases, and ``kl_divergence`` takes flows as well.
 """
 
+from typing import TYPE_CHECKING
+
 from torch.distributions import *  # noqa: F403
 from torch.distributions import __all__ as _torch_names
 from torch.distributions import constraints
@@ -29,6 +31,7 @@ from pushforward.bases import (  # type: ignore[assignment]
 )
 from pushforward.flow import ConditionedFlow, Flow
 from pushforward.kl import kl_divergence
+from pushforward.names import missing
 from pushforward.transforms import (
     ComposeTransformModule,
     ConditionalComposeTransformModule,
@@ -53,3 +56,6 @@ __all__ = [
     "wrap",
 ]  # fmt: skip
 __all__ += [name for name in _torch_names if name not in __all__]
+
+if not TYPE_CHECKING:
+    __getattr__ = missing(__name__)

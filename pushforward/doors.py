@@ -31,7 +31,7 @@ def check_tensor(owner: Owner, what: str, value: Any, shape: Sequence[int], dtyp
     rank = len(shape)
     if value.dim() < rank or tuple(value.shape[value.dim() - rank :]) != tuple(shape):
         wanted = ", ".join(["*batch", *map(str, shape)])
-        raise ValueError(f"{owner.label()}: expected {what} of shape ({wanted}), got {tuple(value.shape)}")
+        raise ValueError(f"{owner.label()}: expected {what} of shape ({wanted}), got {tuple(value.shape)}{_labels(what, value.dtype)}")
     if value.dtype != dtype:
         _check_dtype(owner, what, value.dtype, dtype)
     if device is not None and value.device != device:
@@ -42,13 +42,20 @@ def check_tensor(owner: Owner, what: str, value: Any, shape: Sequence[int], dtyp
 
 def _check_dtype(owner: Owner, what: str, got: torch.dtype, dtype: torch.dtype | None) -> None:
     if got not in FLOATS:
-        wanted = torch.get_default_dtype() if dtype is None else dtype
-        raise TypeError(f"{owner.label()}: expected {what} of {dtype or 'floating point'}, got {got}; convert it with .to({wanted})")
+        way = f"convert it with .to({dtype or torch.get_default_dtype()}){_labels(what, got)}"
+        way = "give its .real and .imag as numbers of their own" if got.is_complex else way
+        raise TypeError(f"{owner.label()}: expected {what} of {dtype or 'floating point'}, got {got}; {way}")
     low = dtype in (torch.bfloat16, torch.float16)
     if dtype is not None and not (low and got == torch.float32):
         raise TypeError(
             f"{owner.label()}: expected {what} of {dtype}, got {got}; convert it with .to({dtype}), or the {owner.noun} with its .to({got})"
         )
+
+
+def _labels(what: str, got: torch.dtype) -> str:
+    """Return what to do with labels of classes, which as numbers would have an order, where a context may be that."""
+    labels = what == "context" and not got.is_floating_point and not got.is_complex
+    return "; labels of classes are best as torch.nn.functional.one_hot(labels, classes), converted" if labels else ""
 
 
 def check_context(owner: Owner, context: Any, shape: Sequence[int] | None, dtype: torch.dtype | None, device: torch.device | None) -> None:
