@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import traceback
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ MAY = {
     "periodic": {"nets", "parameters", "spec", "fields"},
     "structures": CORE | {"parameters", "kernel", "kernels", "dense", "nets", "perceptron"},
     "bases": CORE | {"parameters", "kernels", "nets", "structures", "moments", "blocks"},
-    "targets": {"numerics", "doors", "estimates", "names"},
+    "targets": {"numerics", "doors", "estimates", "names", "supports"},
     "atomic": set(),
     "budget": {"spec"},
     "io": {"atomic", "fields", "spec"},
@@ -429,3 +430,32 @@ def test_what_is_public_is_there():
     for module in (pushforward, pushforward.bijectors, pushforward.distributions, pushforward.transforms):
         assert len(set(module.__all__)) == len(module.__all__)
         assert all(hasattr(module, name) for name in module.__all__)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "there"),
+    [
+        (pushforward, "NAF", "pushforward.flows.NAF"),
+        (pushforward, "realnvp", "pushforward.flows.RealNVP"),
+        (pushforward, "StandardNormal", "pushforward.distributions.StandardNormal"),
+        (pushforward, "Normal", "pushforward.distributions.Normal"),
+        (pushforward, "TwoMoons", "pushforward.targets.TwoMoons"),
+        (pushforward.bijectors, "ncsf", "pushforward.flows.NCSF"),
+        (pushforward.flows, "Affine", "pushforward.bijectors.Affine"),
+        (pushforward.distributions, "Spline", "pushforward.bijectors.Spline"),
+        (pushforward.targets, "fit", "pushforward.fit"),
+        (pushforward.transforms, "StickBreaking", "pushforward.bijectors.StickBreaking"),
+    ],
+)
+def test_a_name_that_is_elsewhere_is_found_there(module, name, there):
+    words = rf"has no attribute '{name}'; there is .*" + re.escape(there)
+    with pytest.raises(AttributeError, match=words) as caught:
+        getattr(module, name)
+    # Nothing else is suggested beside it.
+    assert "Did you mean" not in "".join(traceback.format_exception(caught.value))
+    assert not hasattr(module, name)
+
+
+def test_a_name_that_is_nowhere():
+    with pytest.raises(AttributeError, match=r"^module 'pushforward' has no attribute 'nothing'$"):
+        _ = pushforward.nothing
