@@ -77,7 +77,8 @@ def broadcast(a: Sequence[int], b: Sequence[int], what: str) -> torch.Size:
     if not a or not b or a == b:  # nearly always, and torch's own way takes longer than a small layer
         return _size(a or b)
     try:
-        return torch.broadcast_shapes(a, b)
+        size: torch.Size = torch.broadcast_shapes(a, b)
+        return size
     except RuntimeError:
         raise ValueError(f"{what}: expected a shape that broadcasts with {tuple(b)}, got {tuple(a)}") from None
 

@@ -171,7 +171,8 @@ class TwoIndependent(Target):
     @property
     def support(self) -> constraints.Constraint:
         """The set of values: those of the first in its own, and those of the second."""
-        return supports.independent(supports.joined([self.first.support, self.second.support], self._lengths, -1, 1), 1)
+        each = [part.support or constraints.real_vector for part in (self.first, self.second)]
+        return supports.independent(supports.joined(each, self._lengths, -1, 1), 1)
 
     def density(self, x: Tensor) -> Tensor:
         a, b = x.split(self._lengths, -1)
