@@ -14,8 +14,8 @@ BYTES = 2**25
 """What a block takes, about: each row a few times the numbers of the widest layer."""
 TIMES = 4
 """How many times as many numbers a row takes as the widest layer gives: inputs, outputs and parameters of a kernel, and its own."""
-LEAST = 1024
-"""Rows that are always taken together."""
+LEAST, NUMBERS = 2048, 2**20
+"""Rows, and numbers in them, that are taken together without a look at what they go through, which takes as long as a small layer."""
 ALONE = ("pushforward.", "torch.nn.modules.container", "torch.nn.modules.linear", "torch.nn.modules.activation")
 """Where modules are to which rows mean nothing to one another, in training as well."""
 
@@ -33,10 +33,14 @@ def in_blocks(
         given: Each tensor, or None, with the number of axes behind its batch.
     """
     tensors = [tensor for tensor, _ in given]
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or (count := math.prod(batch)) <= LEAST:
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return function(*tensors)
+    count = math.prod(batch)
+    width = max(math.prod(tensor.shape[tensor.dim() - rank :]) for tensor, rank in given if tensor is not None)
+    if count <= LEAST and count * width <= NUMBERS:
         return function(*tensors)
     cuts = batch[: len(batch) - fixed]
-    rows = rows_of(module)
+    rows = rows_of(module, width)
     if count <= rows or not cuts or transformed() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
         return function(*tensors)
     axis = max(range(len(cuts)), key=cuts.__getitem__)
@@ -52,15 +56,15 @@ def in_blocks(
     return tuple(found)
 
 
-def rows_of(module: nn.Module) -> int:
-    """Return how many rows make a block for a module."""
+def rows_of(module: nn.Module, width: int) -> int:
+    """Return how many rows make a block for a module that takes rows of ``width`` numbers; of huge rows one alone is a block."""
     if any(part.training and not type(part).__module__.startswith(ALONE) for part in module.modules()):
         return 2**62  # a module of the user's, which may look at its batch while it is trained
-    widest, bytes_of_number = 1, 4
+    widest, bytes_of_number = width, 4
     for parameter in module.parameters():
         widest = max(widest, parameter.shape[0] if parameter.dim() else 1)
         bytes_of_number = max(bytes_of_number, parameter.dtype.itemsize)
-    return max(LEAST, BYTES // (TIMES * bytes_of_number * widest))
+    return max(1, BYTES // (TIMES * bytes_of_number * widest))
 
 
 def _cut(tensor: Tensor | None, rank: int, place: int, start: int, length: int) -> Tensor | None:
