@@ -1,5 +1,7 @@
 """pushforward: normalizing flows on PyTorch."""
 
+from typing import TYPE_CHECKING
+
 from pushforward import startup as _startup
 
 _startup.end_command_at_once()
@@ -11,6 +13,7 @@ from pushforward.describe import Description
 from pushforward.flow import ConditionedFlow, Flow, load
 from pushforward.flows import IAF, MAF, NICE, NSF, RealNVP
 from pushforward.kernel import Kernel
+from pushforward.names import missing
 from pushforward.parameters import Net
 from pushforward.spec import PlanError, Spec
 from pushforward.train.fit import History, fit
@@ -24,3 +27,6 @@ __all__ = [
     "Net", "PlanError", "RealNVP", "Spec", "TargetHistory", "TransformModule", "bijectors", "distributions", "fit", "fit_target", "flows",
     "importance", "load", "plots", "show_config", "targets", "testing", "transforms",
 ]  # fmt: skip
+
+if not TYPE_CHECKING:  # to a type checker such a function stands for any name
+    __getattr__ = missing(__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pushforward.core import Bijector, Compose, Inverse
 from pushforward.kernel import Elementwise, Kernel
@@ -40,6 +41,7 @@ from pushforward.kernels.sylvester import Sylvester
 from pushforward.kernels.tails import LogTanh, PositivePower, SignedPower, SinhArcsinh
 from pushforward.kernels.triangular import LowerCholeskyAffine, Triangular
 from pushforward.kernels.wavelet import DiscreteCosine, Haar
+from pushforward.names import missing
 from pushforward.nets import MLP, ResidualMLP
 from pushforward.parameters import NetLike
 from pushforward.periodic import Periodic
@@ -135,3 +137,6 @@ __all__ = [
     "SplineCoupling", "Stack", "Standardize", "StickBreaking", "SumOfSquares", "Sylvester", "Tanh", "Triangular", "UnitLowerCholesky",
     "Unwrap", "to_support",
 ]  # fmt: skip
+
+if not TYPE_CHECKING:
+    __getattr__ = missing(__name__)

@@ -57,6 +57,8 @@ class Bijector(Spec):
     """How the inverse is computed."""
     bijective: ClassVar[bool] = True
     """Whether it is a bijection at all; if not, it only maps forward, and no flow takes it."""
+    wraps: ClassVar[bool] = False
+    """Whether its inverse takes values by whole turns to where they are alike: no rising map, and no distribution function behind it."""
 
     @property
     def out_dim(self) -> int:
@@ -126,6 +128,8 @@ class TransformModule(BuiltModule):
     """Whether ladj is always zero."""
     follows_data: bool = False
     """Whether `update` moves something."""
+    is_affine: bool = False
+    """Whether its values are an affine function of what comes in; of what holds layers, whether it is where they are."""
     domain: Constraint = constraints.real
     codomain: Constraint = constraints.real
 
@@ -165,17 +169,19 @@ class TransformModule(BuiltModule):
             raise PlanError(f"expected values in {supports.name(self.domain)}, got values in {supports.name(support)}")
         if supports.same(self.domain, support):
             return self.codomain
-        ends = supports.bounds(support)
+        ends = supports.sites(support, self.event_shape)
         mapped = None if ends is None else self.map_ends(ends)
-        if mapped is None:
+        if mapped is None or bool(torch.isnan(mapped).any()):
+            apart = ", or let Concatenate give each block layers of its own" if supports.bounds(support) is None else ""
             raise PlanError(
                 f"expected all values in {supports.name(self.domain)}, got only those in {supports.name(support)}, whose image "
-                "is not known; put learnable layers before what bounds the values (a fixed map, or the base)"
+                "is not known; put learnable layers before what bounds the values, or take one that fixes the ends, such as a spline "
+                f"whose bound is theirs{apart}"
             )
-        return supports.interval(min(mapped), max(mapped))
+        return supports.of_sites(mapped)
 
-    def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
-        """Map the ends of an interval, where the map is fixed, monotone and the same at all sites; else return None."""
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
+        """Map the ends ``(2, *event)`` of the interval at each site; return None where they move with parameters, or sites mix."""
         return None
 
     @final
@@ -242,6 +248,8 @@ class Inverse(Bijector):
 class InverseModule(TransformModule):
     """A built bijection turned round."""
 
+    is_affine = True
+
     def __init__(self, plan: Bijector, module: TransformModule) -> None:
         super().__init__(plan, module.out_shape, module.context_shape)
         self.out_shape = module.event_shape
@@ -258,7 +266,7 @@ class InverseModule(TransformModule):
     def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.module.push(y, context)
 
-    def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
         return self.module.map_ends(ends, not inverse)
 
     def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
@@ -314,19 +322,21 @@ class Compose(Bijector):
 class ComposeModule(TransformModule):
     """Built layers one after the other."""
 
+    is_affine = True
+
     def __init__(self, plan: Compose, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
         layers: list[TransformModule] = []
         shape = event_shape
-        held: list[Constraint] = []
         for index, part in enumerate(plan.bijectors):
             try:
                 layers.append(part.build(shape, context_shape))
             except PlanError as error:
                 raise PlanError(f"layer {index}: {error}") from error
-            held = held or [layers[0].domain]
-            held.append(self._image_of(index, layers[-1], held[-1]))
             shape = layers[-1].out_shape
+        held = [_domain(layers)] if layers else []
+        for index, layer in enumerate(layers):
+            held.append(self._image_of(index, layer, held[-1]))
         self.layers = nn.ModuleList(layers)
         self.out_shape = shape
         if held:
@@ -378,8 +388,8 @@ class ComposeModule(TransformModule):
         except PlanError as error:
             raise PlanError(f"layer {index}: {layer.plan!r}: {error}") from error
 
-    def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
-        mapped: tuple[float, float] | None = ends
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
+        mapped: Tensor | None = ends
         for layer in [*self.layers][::-1] if inverse else self.layers:
             mapped = None if mapped is None else layer.map_ends(mapped, inverse)  # type: ignore[operator]
         return mapped
@@ -404,6 +414,16 @@ class ComposeModule(TransformModule):
         return f"event_shape={self.event_shape}"
 
 
+def _domain(layers: Sequence[TransformModule]) -> Constraint:
+    """Return what a chain takes: of what its first layer takes, the values that the others take from it, as far as that is known."""
+    needed = layers[-1].domain
+    for layer in layers[-2::-1]:
+        ends = None if supports.contains(needed, layer.codomain) else supports.sites(needed, layer.out_shape)
+        mapped = None if ends is None else layer.map_ends(ends, inverse=True)
+        needed = layer.domain if mapped is None or bool(torch.isnan(mapped).any()) else supports.of_sites(mapped)
+    return needed
+
+
 class Base(Spec):
     """A plan of a base distribution."""
 
@@ -425,6 +445,8 @@ class BaseModule(BuiltModule):
     has_rsample: bool = True
     has_tails: bool = False
     """Whether its sites are independent of one another and their distribution functions are known: `log_tails` and `quantile`."""
+    gaussian: bool = False
+    """Whether it is a normal distribution, of whatever covariance."""
     uses_context: bool = False
     follows_data: bool = False
     """Whether `update` moves something."""
@@ -498,6 +520,18 @@ class BaseModule(BuiltModule):
     def value_at(self, odds: Tensor, context: Tensor | None = None) -> Tensor:
         """Do the work of `quantile`."""
         raise NotImplementedError
+
+    def mean_at(self, context: Tensor | None = None) -> Tensor | None:
+        """Return the mean ``(*batch, *event)`` given a context that has been checked, or None where it has no closed form."""
+        return None
+
+    def spread_at(self, context: Tensor | None = None) -> Tensor | None:
+        """Return vectors ``(n, *batch, *event)`` whose outer products add up to the covariance, or None where it has no closed form."""
+        return None
+
+    def entropy_at(self, context: Tensor | None = None) -> Tensor | None:
+        """Return the entropy ``(*batch)`` in nats, or None where it has no closed form."""
+        return None
 
     def _expect_tails(self) -> None:
         if not self.has_tails:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pushforward.native.library import transformed
+from pushforward.native.library import exporting, transformed
 from pushforward.parameters import Mask
 
 # To BLAS one row is a matrix and a vector, which it sums in another way; padded up to this many, a row alone is a small batch. How it sums
@@ -79,11 +79,16 @@ def _blocks(mask: Mask) -> tuple[Block, ...]:
     return tuple(found)
 
 
+def few(x: Tensor) -> bool:
+    """Tell whether there are so few rows that BLAS may sum them in another way; of an export, which is for any number, there never are."""
+    return not exporting() and 0 < math.prod(x.shape[:-1]) < FEW_ROWS
+
+
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return ``x W' + b``, for a row alone within roundings of what it is in a batch."""
     x = x.to(weight.dtype)
-    rows = math.prod(x.shape[:-1])
-    if 0 < rows < FEW_ROWS and x.shape[-1]:  # torch 2.5 pads nothing that has no columns
+    if few(x) and x.shape[-1]:  # torch 2.5 pads nothing that has no columns
+        rows = math.prod(x.shape[:-1])
         padded = F.pad(x.reshape(rows, x.shape[-1]), (0, 0, 0, FEW_ROWS - rows))
         return F.linear(padded, weight, bias)[:rows].reshape((*x.shape[:-1], weight.shape[0]))
     return F.linear(x, weight, bias)

@@ -31,7 +31,7 @@ def check_tensor(owner: Owner, what: str, value: Any, shape: Sequence[int], dtyp
     rank = len(shape)
     if value.dim() < rank or tuple(value.shape[value.dim() - rank :]) != tuple(shape):
         wanted = ", ".join(["*batch", *map(str, shape)])
-        raise ValueError(f"{owner.label()}: expected {what} of shape ({wanted}), got {tuple(value.shape)}")
+        raise ValueError(f"{owner.label()}: expected {what} of shape ({wanted}), got {tuple(value.shape)}{_labels(what, value.dtype)}")
     if value.dtype != dtype:
         _check_dtype(owner, what, value.dtype, dtype)
     if device is not None and value.device != device:
@@ -42,13 +42,20 @@ def check_tensor(owner: Owner, what: str, value: Any, shape: Sequence[int], dtyp
 
 def _check_dtype(owner: Owner, what: str, got: torch.dtype, dtype: torch.dtype | None) -> None:
     if got not in FLOATS:
-        wanted = torch.get_default_dtype() if dtype is None else dtype
-        raise TypeError(f"{owner.label()}: expected {what} of {dtype or 'floating point'}, got {got}; convert it with .to({wanted})")
+        way = f"convert it with .to({dtype or torch.get_default_dtype()}){_labels(what, got)}"
+        way = "give its .real and .imag as numbers of their own" if got.is_complex else way
+        raise TypeError(f"{owner.label()}: expected {what} of {dtype or 'floating point'}, got {got}; {way}")
     low = dtype in (torch.bfloat16, torch.float16)
     if dtype is not None and not (low and got == torch.float32):
         raise TypeError(
             f"{owner.label()}: expected {what} of {dtype}, got {got}; convert it with .to({dtype}), or the {owner.noun} with its .to({got})"
         )
+
+
+def _labels(what: str, got: torch.dtype) -> str:
+    """Return what to do with labels of classes, which as numbers would have an order, where a context may be that."""
+    labels = what == "context" and not got.is_floating_point and not got.is_complex
+    return "; labels of classes are best as torch.nn.functional.one_hot(labels, classes), converted" if labels else ""
 
 
 def check_context(owner: Owner, context: Any, shape: Sequence[int] | None, dtype: torch.dtype | None, device: torch.device | None) -> None:
@@ -68,9 +75,10 @@ def check_context(owner: Owner, context: Any, shape: Sequence[int] | None, dtype
 def broadcast(a: Sequence[int], b: Sequence[int], what: str) -> torch.Size:
     """Return the shape to which two batch shapes broadcast, or raise ValueError."""
     if not a or not b or a == b:  # nearly always, and torch's own way takes longer than a small layer
-        return torch.Size(a or b)
+        return _size(a or b)
     try:
-        return torch.Size(torch.broadcast_shapes(a, b))
+        size: torch.Size = torch.broadcast_shapes(a, b)
+        return size
     except RuntimeError:
         raise ValueError(f"{what}: expected a shape that broadcasts with {tuple(b)}, got {tuple(a)}") from None
 
@@ -78,8 +86,13 @@ def broadcast(a: Sequence[int], b: Sequence[int], what: str) -> torch.Size:
 def check_batch(owner: Owner, what: str, batch: Sequence[int], other: Sequence[int]) -> torch.Size:
     """Return the shape to which the batch of an argument and another one broadcast, or raise ValueError."""
     if not batch or not other or batch == other:
-        return torch.Size(batch or other)
+        return _size(batch or other)
     return broadcast(batch, other, f"{owner.label()}: the batch of {what}")
+
+
+def _size(shape: Sequence[int]) -> torch.Size:
+    # To make a size of one anew fixes what is open in it, as a batch is to torch.export.
+    return shape if isinstance(shape, torch.Size) else torch.Size(shape)
 
 
 def as_size(shape: Any) -> torch.Size:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from pushforward import io, numerics, supports
+from pushforward import io, moments, numerics, quantiles, supports
 from pushforward.bases import Wrapped, wrap
+from pushforward.blocks import in_blocks
 from pushforward.budget import Budget
 from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, TransformModule, as_shape, hand_down
 from pushforward.describe import Description, describe
 from pushforward.doors import as_size, broadcast, check_context, check_tensor, first_parameter
 from pushforward.draws import Drawing
+from pushforward.estimates import Estimate, Estimated, EstimatedModule, NoClosedFormError, no_form
 from pushforward.fields import OneOf, Within, shown
-from pushforward.kernels.circular import Unwrap
 from pushforward.spec import PlanError, Spec
 from pushforward.state import Planned, text_of
 from pushforward.structures.normal_scores import NormalScores, far_out
@@ -32,7 +34,7 @@ CONTEXT_UNITS: dict[bool, Bijector] = {False: Standardize(), True: Compose([Stan
 """How contexts are measured: by location and scale, and where a few are so far out that these say little, by quantiles and tails."""
 
 
-class Flow(Planned, Distribution):
+class Flow(EstimatedModule, Planned):
     r"""The distribution of :math:`y = g(x)`, x from the base: :math:`\log p(y) = \log p_{base}(x) - \log|\det dg/dx|`.
 
     It is an `nn.Module` (parameters, ``.to()``, ``state_dict``) and a `torch.distributions.Distribution`. A conditional flow
@@ -163,9 +165,7 @@ class Flow(Planned, Distribution):
         context = self._admit(value, self.event_shape, context)
         if self._validate_args and not torch.compiler.is_compiling():
             self._require_support(value)
-        # Whatever the parameters' precision, the values between layers are at least float32.
-        x, ladj = self.transform.pull(numerics.working(value), context)
-        return self.base.score(x, context) + ladj
+        return self._in_blocks(self._scored, value, self.event_shape, context)[0]
 
     def to_base(self, value: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         r"""Map data to the base: :math:`x = g^{-1}(y)` and :math:`\log|\det dx/dy|`.
@@ -187,7 +187,7 @@ class Flow(Planned, Distribution):
         >>> torch.allclose(flow.log_prob(y, c), flow.base.log_prob(x, c) + ladj)
         True
         """
-        return self.transform.pull(value, self._admit(value, self.event_shape, context))
+        return self._moved(self.transform.pull, value, self.event_shape, self._admit(value, self.event_shape, context))
 
     def from_base(self, value: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         r"""Map the base to data: :math:`y = g(x)` and :math:`\log|\det dy/dx|`; the way back is `to_base`.
@@ -208,7 +208,55 @@ class Flow(Planned, Distribution):
         >>> torch.allclose(flow.to_base(*[flow.from_base(x, c)[0], c])[0], x, atol=1e-6)
         True
         """
-        return self.transform.push(value, self._admit(value, self.base.event_shape, context))
+        return self._moved(self.transform.push, value, self.base.event_shape, self._admit(value, self.base.event_shape, context))
+
+    def closed(self, quantity: str) -> Tensor:
+        if self.context_shape is not None:
+            raise NoClosedFormError(
+                f"Flow: its {quantity} depends on the context; flow.condition(context) is the distribution that has one"
+            )
+        return self.condition().closed(quantity)
+
+    def cdf(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        r"""Return :math:`P(Y \le y)` of a flow of one number whose base knows its own distribution function.
+
+        Args:
+            value: y, ``(*batch, *event)``, of the flow's dtype.
+            context: ``(*batch, *context)``, whose batch broadcasts.
+
+        Returns:
+            ``(*batch)``, at least float32; 0 and 1 outside the support, NaN for NaN.
+
+        Raises:
+            NotImplementedError: Events of several numbers, a base without a distribution function, a map that wraps angles.
+
+        >>> from pushforward.flows import NSF
+        >>> flow = NSF(1)
+        >>> flow.cdf(flow.icdf(torch.tensor([0.1, 0.5]))).detach()
+        tensor([0.1000, 0.5000])
+        """
+        return self.condition(context).cdf(value)
+
+    def icdf(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the values ``(*batch, *event)`` below which probabilities ``(*batch)`` lie: the way back of `cdf`, where that is known.
+
+        Raises:
+            ValueError: A probability below 0 or above 1.
+            NotImplementedError: As `cdf` does.
+        """
+        return self.condition(context).icdf(value)
+
+    def estimate(
+        self,
+        quantity: str | Callable[[Tensor], Tensor],
+        samples: int = 10_000,
+        context: Tensor | None = None,
+        *,
+        other: Distribution | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Estimate:
+        """Return a Monte Carlo value with its standard error, given a context; see `Estimated.estimate`."""
+        return self.condition(context).estimate(quantity, samples, other=other, generator=generator)
 
     def rsample(self, sample_shape: Sizes = (), context: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw ``(*sample_shape, *batch, *event)`` with gradients to the parameters."""
@@ -265,20 +313,21 @@ class Flow(Planned, Distribution):
                 hand_down("follow", value, self._inner(context), self.transform, self.base)
 
     def standardize(self, value: Tensor, context: Tensor | None = None) -> None:
-        """Put layers that measure next to the data, before the maps that bound the values; then `calibrate`.
+        """Put layers that measure as near to the data as values are not bounded; then `calibrate`.
 
         `Standardize`, if there is none; and where a few values are so far out that it would squeeze all others into a sliver, in a column
         or in the context, `NormalScores`. Densities stay in the units of the data, since the layers are part of the flow and of its plan.
-        Angles, of which whole turns do not matter (`Unwrap`), are left in theirs.
+        Left in their units are angles, of which whole turns do not matter (`Unwrap`), and values that are bounded all along, such as those
+        of splines on a box.
         """
         self._check_value(value)
-        inside = {type(module.plan) for module in self.transform.modules() if isinstance(module, TransformModule)}
+        inside = [module.plan for module in self.transform.modules() if isinstance(module, TransformModule)]
         place = self._real_end()
-        if place is not None and Unwrap not in inside:
-            if Standardize not in inside:
+        if place is not None and not any(part.wraps for part in inside):
+            if not any(isinstance(part, Standardize) for part in inside):
                 self._insert(place, Standardize())
                 place += 1
-            if NormalScores not in inside and self._far_out_at(place, value, context):
+            if not any(isinstance(part, NormalScores) for part in inside) and self._far_out_at(place, value, context):
                 self._insert(place, NormalScores())
         units = self.context_units
         if units is not None and context is not None and units.plan == CONTEXT_UNITS[False]:
@@ -291,11 +340,9 @@ class Flow(Planned, Distribution):
 
     def _real_end(self) -> int | None:
         """Return after how many layers values are all real numbers for the last time, before the maps that bound them; None: never."""
-        layers = self._layers()
-        for place in range(len(layers), 0, -1):
-            if supports.same(layers[place - 1].codomain, constraints.real):
-                return place
-        return 0 if supports.same(self.base.support, constraints.real) else None
+        held = itertools.accumulate(self._layers(), lambda support, layer: layer.image(support), initial=self.base.support)
+        places = [place for place, support in enumerate(held) if supports.same(support, constraints.real)]
+        return places[-1] if places else None
 
     def _insert(self, place: int, part: Bijector) -> None:
         """Put a layer after so many others; these stay the very same modules, so an optimiser that holds them goes on."""
@@ -395,11 +442,42 @@ class Flow(Planned, Distribution):
         context = self._inner(context)
         batch = self.batch_of(context) if batch_shape is None else batch_shape
         x = self.base.draw(torch.Size(shape + batch), context, generator)
-        y, ladj = self.transform.push(x, context)
-        return supports.leave(y.to(self.dtype), self._ends), x, ladj, context
+
+        def made(x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+            y, ladj = self.transform.push(x, context)
+            return supports.leave(y.to(self.dtype), self._ends), ladj
+
+        y, ladj = self._in_blocks(made, x, self.base.event_shape, context)
+        return y, x, ladj, context
+
+    def _scored(self, value: Tensor, context: Tensor | None) -> tuple[Tensor]:
+        # Whatever the parameters' precision, the values between layers are at least float32.
+        x, ladj = self.transform.pull(numerics.working(value), context)
+        return (self.base.score(x, context) + ladj,)
+
+    def _moved(
+        self, function: Callable[..., tuple[Tensor, Tensor]], value: Tensor, shape: Shape, context: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        # Where the base alone sees the context, values keep a batch of their own.
+        own = value.shape[: value.dim() - len(shape)] == self._batch(value, shape, context)
+        moved, ladj = self._in_blocks(function, value, shape, context) if own else function(value, context)
+        return moved, ladj
+
+    def _in_blocks(
+        self, function: Callable[..., tuple[Tensor, ...]], value: Tensor, shape: Shape, context: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """Return ``function(value, context)``, of many rows a block at a time where nobody asks for gradients: see `blocks`."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return function(value, context)
+        given = (value, len(shape)), (context, len(self.context_shape or ()))
+        return in_blocks(function, self, self._batch(value, shape, context), len(self.base.batch_shape), *given)
+
+    def _batch(self, value: Tensor, shape: Shape, context: Tensor | None) -> torch.Size:
+        """Return the batch of a value, a context and the base together."""
+        return broadcast(value.shape[: value.dim() - len(shape)], self.batch_of(context), "Flow: the batch of the value")
 
 
-class ConditionedFlow(Distribution):
+class ConditionedFlow(Estimated):
     """A flow for a given context, or with a larger batch shape: a `torch.distributions.Distribution` that looks at the flow.
 
     >>> from pushforward.flows import MAF
@@ -451,6 +529,54 @@ class ConditionedFlow(Distribution):
         """Draw and score in one pass."""
         y, x, ladj, context = self.flow._draw(sample_shape, self.context, generator, self.batch_shape)
         return y, self.flow.base.score(x, context) - ladj
+
+    def closed(self, quantity: str) -> Tensor:
+        flow, context = self.flow, self.inner()
+        made: Tensor | None = None
+        if quantity == "mean":
+            made = moments.mean(flow.transform, flow.base, context)
+        elif quantity in ("variance", "stddev"):
+            vectors = moments.spread(flow.transform, flow.base, context)
+            made = None if vectors is None else vectors.square().sum(0)
+            made = made.sqrt() if made is not None and quantity == "stddev" else made
+        elif quantity == "entropy":
+            made = moments.entropy(flow.transform, flow.base, context)
+        if made is None:
+            raise NoClosedFormError(no_form("Flow", quantity))
+        return made.expand(self.batch_shape if quantity == "entropy" else self.batch_shape + self.event_shape)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Return the distribution function ``(*batch)`` at ``(*batch, *event)``; see `Flow.cdf`."""
+        self._expect_quantiles("cdf")
+        context = self.flow._admit(value, self.event_shape, self.context)
+        return quantiles.cdf(self.flow.transform, self.flow.base, value, context, self.batch_shape)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """Return the values ``(*batch, *event)`` below which probabilities ``(*batch)`` lie; see `Flow.icdf`."""
+        self._expect_quantiles("icdf")
+        check_tensor(self.flow, "value", value, (), *self.flow._place())
+        broadcast(value.shape, self.batch_shape, "Flow: the batch of the value")
+        if bool(((value < 0) | (value > 1)).any()):
+            raise ValueError("Flow: expected value to have probabilities from 0 to 1, got others")
+        return quantiles.icdf(self.flow.transform, self.flow.base, value, self.inner(), self.batch_shape)
+
+    def inner(self) -> Tensor | None:
+        """Return the context as the flow's layers and base take it."""
+        return self.flow._inner(self.context)
+
+    def _expect_quantiles(self, name: str) -> None:
+        if words := quantiles.missing(self.flow.transform, self.flow.base):
+            raise NotImplementedError(f"Flow: {name} expects {words}; .estimate(lambda y: ...) gives the probability of anything")
+
+    def scored(self, samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        y, x, ladj, context = self.flow._draw((samples,), self.context, generator, self.batch_shape, reparametrised=False)
+        return y, self.flow.base.score(x, context) - ladj
+
+    def information(self, samples: int, generator: torch.Generator | None) -> Tensor:
+        _, x, ladj, context = self.flow._draw((samples,), self.context, generator, self.batch_shape, reparametrised=False)
+        # What is known of the base need not be drawn for.
+        known = self.flow.base.entropy_at(context)
+        return ladj - self.flow.base.score(x, context) if known is None else ladj + known
 
     def expand(self, batch_shape: Sizes, _instance: Any = None) -> ConditionedFlow:
         """Return the same distribution with a larger batch shape."""

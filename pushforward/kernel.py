@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -50,6 +51,17 @@ class Kernel(Bijector):
         return x, torch.where(torch.abs(x) > torch.finfo(x.dtype).max / 64, -math.inf, -ladj)
 
     inverse: Callable[..., tuple[Tensor, Tensor]] = numerical_inverse
+    is_affine: ClassVar[bool] = False
+    """Whether y is an affine function of x."""
+
+    def fixes(self, x: Tensor) -> Tensor:
+        """Return which points of the real line the map leaves where they are, rising, whatever its parameters."""
+        return torch.zeros_like(x, dtype=torch.bool)
+
+    def keeps(self, ends: Tensor) -> bool:
+        """Tell whether intervals with these ends ``(2, *sites)`` are mapped onto themselves: all real values, or between fixed points."""
+        whole = torch.isinf(ends).all(0)
+        return bool((whole | self.fixes(ends).all(0)).all())
 
     @property
     def searches(self) -> bool:
@@ -138,6 +150,7 @@ class KernelModule(TransformModule):
         context = 0 if net is None or context_shape is None else math.prod(context_shape)
         self.parameters_of = Parameters(kernel.init(self.sites), net, 0, context, None, lead)
         self.uses_context = self.parameters_of.net is not None
+        self.is_affine = kernel.is_affine
         self.sees = "the context" if self.uses_context else "nothing"
         self.roots = (0, int(kernel.searches))
 
@@ -178,13 +191,23 @@ class KernelModule(TransformModule):
             ladj = ladj.expand(y.shape[:-1]).flatten(len(batch)).sum(-1)
         return y, ladj, batch
 
-    def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
-        if self.parameters_of.size or self.kernel.event_dim:
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
+        if self.kernel.event_dim or self.kernel.wraps:
             return None
+        if self.parameters_of.size:
+            return ends if self.kernel.keeps(ends) else None
         function = self.kernel.inverse if inverse else self.kernel.forward
-        low, high = function(torch.tensor(ends, dtype=torch.float64, device="cpu")[:, None].expand(2, *self.sites))[0]
-        same = bool((low == low[0]).all() and (high == high[0]).all())
-        return (float(low[0]), float(high[0])) if same else None
+        source, target = self.ends[::-1] if inverse else self.ends
+        if source is None or target is None:
+            return None
+        low, high = ends.reshape(2, *self.sites)
+        first, second = function(torch.stack(supports.inner_points(low, high)))[0]
+        rising, mapped = first < second, function(torch.stack([low, high]))[0]
+        # Formulas are not asked for limits: an end of what the map takes goes to an end of what it gives.
+        for place, end in enumerate(source):
+            limit = torch.where(rising, target[place], target[1 - place])
+            mapped = torch.where(torch.stack([low, high]) == end, limit.to(mapped), mapped)
+        return mapped.reshape(ends.shape)
 
 
 @dataclass(frozen=True, repr=False)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pushforward import numerics
-from pushforward.dense import FEW_ROWS, Dense, product
+from pushforward.dense import Dense, few, product
 from pushforward.native.library import transformed
 from pushforward.native.perceptron import Form, Layer, perceptron, reference
 from pushforward.parameters import Mask, NetModule, hooked, hooks_of_all
@@ -115,7 +115,7 @@ class Perceptron(NetModule):
         compiled = self._compiled(x, context) if self.form.small else None
         if compiled is not None:
             return compiled
-        remade = self.narrow and self._large(x, context) and _remakes(self.layers[0], self.layers[1])
+        remade = self.narrow and _remakes(self.layers[0], self.layers[1]) and self._large(x, context)
         direct = None if remade else self._direct(x, context)
         if direct is not None:
             return direct
@@ -134,7 +134,7 @@ class Perceptron(NetModule):
         if layers is None:
             return None
         x, context = (None if layers[0][0] is None else x), (None if layers[0][2] is None else context)
-        if any(0 < t.shape[:-1].numel() < FEW_ROWS for t in (x, context) if t is not None):
+        if any(few(t) for t in (x, context) if t is not None):
             return None
         dtype = layers[-1][0].dtype  # type: ignore[union-attr]
         x, context = (None if t is None else t.to(dtype) for t in (x, context))

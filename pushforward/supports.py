@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -189,6 +191,10 @@ class Parts(Structured):
         """Return values from their parts."""
         return torch.stack(parts, self.dim) if self.lengths is None else torch.cat(parts, self.dim)
 
+    def __str__(self) -> str:
+        lengths = self.lengths or (1,) * len(self.cseq)
+        return "blocks of " + ", ".join(f"{length} in {name(c)}" for length, c in zip(lengths, self.cseq, strict=True))
+
     def matches(self, value: Tensor, tolerance: float) -> Tensor:
         rank = self.rank - (self.lengths is None)
         masks = [independent(c, rank).check(part) for c, part in zip(self.cseq, self.split(value), strict=True)]
@@ -196,6 +202,15 @@ class Parts(Structured):
 
     def settle(self, value: Tensor) -> Tensor:
         return self.join([leave(part, limits(c)) for c, part in zip(self.cseq, self.split(value), strict=True)])
+
+    def entries(self) -> list[Constraint] | None:
+        """Return the set of each entry of the axis, or None where a part of several is no interval at each of them."""
+        found: list[Constraint] = []
+        for constraint, length in zip(self.cseq, self.lengths or (1,) * len(self.cseq), strict=True):
+            if length > 1 and bounds(constraint) is None and constraint.event_dim >= -self.dim:
+                return None
+            found += [constraint] * length
+        return found
 
 
 @dataclass(frozen=True)
@@ -284,6 +299,56 @@ def bounds(constraint: Constraint) -> Ends:
     return ends[0], ends[1]
 
 
+def sites(constraint: Constraint, shape: Sequence[int]) -> Tensor | None:
+    """Return both ends at each site of events of a shape, ``(2, *shape)`` in float64, or None for a set that is no interval at each.
+
+    >>> sites(constraints.positive, (2,))
+    tensor([[0., 0.],
+            [inf, inf]], dtype=torch.float64)
+    """
+    ends = bounds(constraint)
+    if ends is not None:
+        return torch.tensor(ends, dtype=torch.float64, device="cpu").reshape(2, *(1 for _ in shape)).expand(2, *shape)
+    parts = structured(constraint)
+    if not isinstance(parts, Parts) or parts.rank > len(shape):
+        return None
+    axis = len(shape) + parts.dim
+    rest = (*shape[:axis], *shape[axis + 1 :])
+    each = [(1, rest)] * len(parts.cseq) if parts.lengths is None else [(n, (*shape[:axis], n, *shape[axis + 1 :])) for n in parts.lengths]
+    found = [sites(c, own) for c, (_, own) in zip(parts.cseq, each, strict=True)]
+    return None if any(one is None for one in found) else parts.join(found)  # type: ignore[arg-type]
+
+
+def of_sites(ends: Tensor) -> Constraint:
+    """Return the set of events with an interval at each site, from ``(2, *event)`` ends in either order: what `sites` takes apart.
+
+    >>> of_sites(torch.tensor([[0.0, 0.0, 1.0], [2.0, 2.0, 3.0]]))
+    Parts(cseq=(Interval(lower_bound=0.0, upper_bound=2.0), Interval(lower_bound=1.0, upper_bound=3.0)), lengths=(2, 1), dim=-1, rank=1)
+    """
+    low, high = ends.amin(0), ends.amax(0)
+    if bool((low == low.flatten()[0]).all() and (high == high.flatten()[0]).all()):
+        return interval(low.flatten()[0].item(), high.flatten()[0].item())
+    rows = torch.stack([low, high], 1).flatten(1)
+    cuts = [0, *((rows[1:] != rows[:-1]).any(1).nonzero().flatten() + 1).tolist(), len(rows)]
+    if len(cuts) == 2:  # alike along this axis, so they differ along a later one
+        return of_sites(ends[:, 0])
+    each = tuple(of_sites(ends[:, start]) for start in cuts[:-1])
+    return Parts(each, tuple(stop - start for start, stop in itertools.pairwise(cuts)), 1 - ends.dim(), ends.dim() - 1)
+
+
+def joined(each: Sequence[Constraint], lengths: Sequence[int] | None, dim: int, rank: int) -> Constraint:
+    """Return the set of events whose parts along an axis are each in their own; see `Parts`. One interval where all are the same."""
+    if bounds(each[0]) is not None and all(same(one, other) for one, other in itertools.pairwise(each)):
+        return each[0]
+    # A set of parts of its own, cut along the same axis, is as many parts of this one.
+    flat: list[tuple[Constraint, int]] = []
+    for constraint, length in zip(each, lengths or (1,) * len(each), strict=True):
+        inner = structured(constraint)
+        nested = lengths is not None and isinstance(inner, Parts) and inner.lengths is not None and (inner.dim, inner.rank) == (dim, rank)
+        flat += zip(inner.cseq, inner.lengths, strict=True) if nested else [(constraint, length)]  # type: ignore[union-attr]
+    return Parts(tuple(c for c, _ in flat), None if lengths is None else tuple(n for _, n in flat), dim, rank)
+
+
 def interval(lower: float, upper: float) -> Constraint:
     """Return the torch constraint of the open interval (lower, upper), either end of which may be infinite."""
     if lower == -math.inf and upper == math.inf:
@@ -302,8 +367,9 @@ def contains(outer: Constraint, inner: Constraint) -> bool:
     if outer is inner:
         return True
     a, b = limits(outer), limits(inner)
-    if isinstance(a, Parts) and isinstance(b, Parts) and (a.lengths, a.dim, a.rank) == (b.lengths, b.dim, b.rank):
-        return all(contains(one, other) for one, other in zip(a.cseq, b.cseq, strict=True))
+    if isinstance(a, Parts) and isinstance(b, Parts) and (a.dim, a.rank) == (b.dim, b.rank):
+        each, others = (a.cseq, b.cseq) if a.lengths == b.lengths else (a.entries(), b.entries())
+        return each is not None and others is not None and len(each) == len(others) and all(map(contains, each, others))
     if isinstance(a, Parts) and isinstance(b, tuple):
         return all(contains(one, inner) for one in a.cseq)
     if isinstance(a, tuple) and isinstance(b, Parts):
@@ -349,6 +415,13 @@ def inner_point(lower: float, upper: float) -> float:
     if lower == -math.inf:
         return min(upper - 1.0, 0.0)
     return lower + 1.0 if upper == math.inf else 0.5 * (lower + upper)
+
+
+def inner_points(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two points inside each of some intervals, the lower one first."""
+    step = torch.where(torch.isinf(high - low), 1.0, (high - low) / 3)
+    first = torch.where(torch.isinf(low), torch.where(torch.isinf(high), -1.0, high - 2 * step), low + step)
+    return first, first + step
 
 
 def _diagonal(like: Tensor) -> Tensor:

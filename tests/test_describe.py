@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
+from memory import peak
 
 import pushforward.bijectors as bij
 from pushforward.bases.flow_mixture import Mixture, Pushforward
@@ -33,14 +33,7 @@ def measured_peak(flow, batch):
     held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in [*flow.parameters(), *flow.buffers(), *state, y]}
     if context is not None:
         held[context.untyped_storage().data_ptr()] = context.untyped_storage().nbytes()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        step()
-    events = sorted((e for e in record.profiler.kineto_results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns())
-    alive = most = sum(held.values())
-    for event in events:
-        alive += event.nbytes()
-        most = max(most, alive)
-    return most
+    return peak(step, sum(held.values()))
 
 
 MEMORY = {

@@ -229,7 +229,11 @@ CALLS = {
     "value, transposed": (lambda f, c: f.log_prob(torch.zeros(3, 4)), ValueError, r"expected value of shape \(\*batch, 3\), got \(3, 4\)"),
     "value, precision": (lambda f, c: f.log_prob(X.double()), TypeError, r"expected value of torch.float32, got torch.float64; convert it"),
     "value, half": (lambda f, c: f.log_prob(X.half()), TypeError, "expected value of torch.float32, got torch.float16"),
-    "value, whole numbers": (lambda f, c: f.log_prob(X.long()), TypeError, "expected value of torch.float32, got torch.int64"),
+    "value, whole numbers": (
+        lambda f, c: f.log_prob(X.long()),
+        TypeError,
+        r"expected value of torch.float32, got torch.int64; convert it with .to\(torch.float32\)$",
+    ),
     "value, booleans": (lambda f, c: f.log_prob(X.bool()), TypeError, "expected value of torch.float32, got torch.bool"),
     "value, complex": (lambda f, c: f.log_prob(X.cfloat()), TypeError, "expected value of torch.float32, got torch.complex64"),
     "value, list": (
@@ -244,6 +248,18 @@ CALLS = {
     ),
     "value, None": (lambda f, c: f.log_prob(None), TypeError, "expected value to be a torch.Tensor, got NoneType"),
     "value, device": (lambda f, c: f.log_prob(X.to("meta")), ValueError, r"expected value on cpu, got meta; move it with .to\(\)"),
+    "context, labels": (
+        lambda f, c: c.log_prob(X, C.long()),
+        TypeError,
+        r"expected context of torch.float32, got torch.int64; convert it with .*; labels of classes are best as .*one_hot",
+    ),
+    "context, a label a row": (
+        lambda f, c: c.log_prob(X, C[:, 0].long()),
+        ValueError,
+        r"expected context of shape \(\*batch, 2\), got \(4,\); labels of classes are best as .*one_hot",
+    ),
+    "context, booleans": (lambda f, c: c.sample((), C.bool()), TypeError, r"got torch.bool; convert it with .to\(torch.float32\)"),
+    "context, complex": (lambda f, c: c.condition(C.cfloat()), TypeError, "got torch.complex64; give its .real and .imag"),
     "context, unexpected": (
         lambda f, c: f.log_prob(X, C),
         ValueError,

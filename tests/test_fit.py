@@ -29,6 +29,9 @@ FLOWS = {
 }
 
 
+LEVELS = pd.MultiIndex.from_product([["a"], ["x", "y"]])
+
+
 def rows(n=200, d=2, seed=0):
     return np.random.default_rng(seed).standard_normal((n, d)).astype(np.float32)
 
@@ -148,6 +151,8 @@ def conditional():
         (maf, (rows(),), {"clip": float("nan")}, "clip"),
         (maf, (rows(),), {"schedule": "step"}, "schedule"),
         (maf, (rows(),), {"columns": ["a", "b"]}, "expected a DataFrame"),
+        (maf, (pd.DataFrame(rows(), columns=LEVELS),), {}, r"a name for each column, got names of several levels, such as \('a', 'x'\)"),
+        (maf, (rows(),), {"optimizer": lambda p: torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], 0.1)}, "got one of others"),
         (maf, (pd.DataFrame(rows(), columns=["a", "b"]),), {"columns": ["a", "c"]}, r"columns \['c'\].*\['a', 'b'\]"),
         (maf, (pd.DataFrame({"a": rows()[:, 0], "b": ["x"] * 200}),), {}, "'b' \\(String\\)"),
         (maf, (pd.DataFrame({"a": rows()[:, 0], "b": pd.Categorical(["x", "y"] * 100)}),), {}, "'b' \\(Categorical"),
@@ -409,6 +414,19 @@ def test_float64_is_trained_in_float64():
     assert flow.dtype == torch.float64
     assert history.best_loss < 3.2
     assert flow.log_prob(torch.tensor(x)).dtype == torch.float64
+
+
+def test_an_optimizer_that_asks_for_losses_is_refused():
+    flow = maf()
+    plan, before = flow.plan, copy.deepcopy(flow.state_dict())
+    for fit in (
+        lambda: pf.fit(flow, rows(), optimizer=torch.optim.LBFGS, **QUICK),
+        lambda: pf.fit_target(flow, lambda x: -x.square().sum(-1), steps=2, optimizer=torch.optim.LBFGS, progress=False),
+    ):
+        with pytest.raises(TypeError, match="expected an optimizer that takes one gradient a step, got LBFGS, which asks for the loss"):
+            fit()
+    assert flow.plan == plan
+    assert all(torch.equal(value, before[name]) for name, value in flow.state_dict().items())
 
 
 def test_own_optimizer_and_frozen_parameters():

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import traceback
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ MAY = {
     "supports": set(),
     "numerics": set(),
     "draws": set(),
+    "names": set(),
     "startup": set(),
     "extras": set(),
     "doors": set(),
@@ -52,6 +54,10 @@ MAY = {
     "built": {"doors", "spec", "state"},
     "core": {"budget", "spec", "fields", "supports", "numerics", "doors", "built", "describe"},
     "parameters": {"core", "doors", "numerics", "spec", "fields"},
+    "moments": {"core"},
+    "blocks": {"native"},
+    "estimates": {"numerics"},
+    "quantiles": {"core", "numerics", "supports"},
     "kernel": {"core", "parameters", "native", "numerics", "roots", "supports", "spec", "fields"},
     "kernels": {"core", "parameters", "kernel", "native", "numerics", "roots", "supports", "spec", "fields"},
     "dense": {"native", "parameters"},
@@ -59,8 +65,8 @@ MAY = {
     "nets": {"budget", "core", "dense", "parameters", "perceptron", "spec", "fields"},
     "periodic": {"nets", "parameters", "spec", "fields"},
     "structures": CORE | {"parameters", "kernel", "kernels", "dense", "nets", "perceptron"},
-    "bases": CORE | {"parameters", "kernels", "nets", "structures"},
-    "targets": {"numerics", "doors"},
+    "bases": CORE | {"parameters", "kernels", "nets", "structures", "moments", "blocks"},
+    "targets": {"numerics", "doors", "estimates", "names", "supports"},
     "atomic": set(),
     "budget": {"spec"},
     "io": {"atomic", "fields", "spec"},
@@ -80,20 +86,26 @@ MAY = {
         "kernels",
         "structures",
         "bases",
+        "blocks",
+        "estimates",
+        "moments",
+        "quantiles",
         "io",
     },
-    "bijectors": CORE | {"parameters", "kernel", "kernels", "nets", "periodic", "structures"},
-    "transforms": CORE | {"parameters", "kernel", "kernels", "dense", "nets", "structures", "doors"},
-    "distributions": {"bases", "flow", "supports", "transforms"},
-    "flows": CORE | {"parameters", "kernel", "kernels", "nets", "periodic", "structures", "bases", "flow"},
+    "kl": {"estimates", "flow", "moments"},
+    "bijectors": CORE | {"names", "parameters", "kernel", "kernels", "nets", "periodic", "structures"},
+    "transforms": CORE | {"names", "parameters", "kernel", "kernels", "dense", "nets", "structures", "doors", "estimates"},
+    "distributions": {"bases", "flow", "kl", "names", "supports", "transforms"},
+    "flows": CORE | {"names", "parameters", "kernel", "kernels", "nets", "periodic", "structures", "bases", "flow"},
     "elsewhere": set(),
     "catalogue": {"core", "elsewhere", "flows", "kernel", "kernels", "parameters", "spec", "supports"},
-    "train": BELOW_FLOW | {"flow", "extras", "draws"},
+    "train": BELOW_FLOW | {"doors", "flow", "extras", "draws"},
     "tables": {"extras", "io"},
     "plots": BELOW_FLOW | {"draws", "kernels", "flow", "extras"},
     "testing": BELOW_FLOW | {"flow"},
     "": {
         "startup",
+        "names",
         "bijectors",
         "config",
         "distributions",
@@ -115,6 +127,7 @@ MAY = {
     # Adapters to other packages see all of the library; no part of it sees them.
     "contrib": CORE
     | {"", "parameters", "kernel", "kernels", "dense", "nets", "perceptron", "structures", "bases", "io", "doors", "flow", "extras"}
+    | {"estimates"}
     | {"bijectors", "distributions", "draws", "flows", "targets", "to_base", "train", "transforms"},
 }
 # Which part of a folder may import which other part of it.
@@ -129,6 +142,8 @@ WITHIN = {
         ("variational", "divergences"), ("variational", "history"), ("variational", "loop"), ("variational", "weights"),
         ("data", "weights"), ("fit", "weights"), ("data", "grids"), ("fit", "oddities"), ("grids", "rows"),
         *(("oddities", part) for part in ("checks", "dependence", "grids", "rows")),
+        ("data", "weights"), ("fit", "weights"),
+        *((user, "precision") for user in ("fit", "likelihood", "loop", "variational")),
         *((user, "options") for user in ("divergences", "fit", "importance", "loop", "variational")),
         *((user, "randomness") for user in ("density", "divergences", "fit", "likelihood", "loop", "variational")),
     },
@@ -421,3 +436,32 @@ def test_what_is_public_is_there():
     for module in (pushforward, pushforward.bijectors, pushforward.distributions, pushforward.transforms):
         assert len(set(module.__all__)) == len(module.__all__)
         assert all(hasattr(module, name) for name in module.__all__)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "there"),
+    [
+        (pushforward, "NAF", "pushforward.flows.NAF"),
+        (pushforward, "realnvp", "pushforward.flows.RealNVP"),
+        (pushforward, "StandardNormal", "pushforward.distributions.StandardNormal"),
+        (pushforward, "Normal", "pushforward.distributions.Normal"),
+        (pushforward, "TwoMoons", "pushforward.targets.TwoMoons"),
+        (pushforward.bijectors, "ncsf", "pushforward.flows.NCSF"),
+        (pushforward.flows, "Affine", "pushforward.bijectors.Affine"),
+        (pushforward.distributions, "Spline", "pushforward.bijectors.Spline"),
+        (pushforward.targets, "fit", "pushforward.fit"),
+        (pushforward.transforms, "StickBreaking", "pushforward.bijectors.StickBreaking"),
+    ],
+)
+def test_a_name_that_is_elsewhere_is_found_there(module, name, there):
+    words = rf"has no attribute '{name}'; there is .*" + re.escape(there)
+    with pytest.raises(AttributeError, match=words) as caught:
+        getattr(module, name)
+    # Nothing else is suggested beside it.
+    assert "Did you mean" not in "".join(traceback.format_exception(caught.value))
+    assert not hasattr(module, name)
+
+
+def test_a_name_that_is_nowhere():
+    with pytest.raises(AttributeError, match=r"^module 'pushforward' has no attribute 'nothing'$"):
+        _ = pushforward.nothing

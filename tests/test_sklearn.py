@@ -312,6 +312,26 @@ def test_a_density_refuses(options, change, message):
         FlowDensity(**({"flow": "maf"} | options)).fit(change(table(40)))
 
 
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        (np.ones(40), "FlowRegressor: expected values that vary, got y constant over the 36 rows to train on, and so without a density$"),
+        (np.column_stack([np.arange(40.0), np.ones(40)]), "got column 1 of y constant over the 36 rows .*; leave it out"),
+    ],
+)
+def test_targets_that_do_not_vary(y, words):
+    with pytest.raises(ValueError, match=words):
+        FlowRegressor(random_state=0).fit(table(40), y)
+
+
+def test_columns_that_do_not_vary_are_named():
+    rows = table(40) * [1, 0, 1]
+    with pytest.raises(ValueError, match="FlowDensity: expected values that vary, got column 1 of X constant"):
+        FlowDensity(random_state=0).fit(rows)
+    with pytest.raises(ValueError, match="got column 'b' constant"):
+        FlowDensity(random_state=0).fit(pd.DataFrame(rows, columns=["a", "b", "c"]))
+
+
 def test_a_density_refuses_later(density):
     with pytest.raises(ValueError, match="expected n_samples"):
         density.sample(0)

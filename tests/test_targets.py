@@ -10,6 +10,7 @@ import torch
 from scipy import integrate, stats
 from sklearn.datasets import make_circles, make_moons, make_swiss_roll
 
+import pushforward as pf
 from pushforward import targets
 
 # name -> (target, ends of the first feature, of the second, spacing of the grid)
@@ -216,6 +217,56 @@ def test_two_independent():
     x = both.sample((6,), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert x.shape == (6, 5)
     assert torch.equal(both.log_prob(x), both.first.log_prob(x[:, :2]) + both.second.log_prob(x[:, 2:]))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        pf.MAF(2),
+        pf.MAF(2, 1)(torch.zeros(1)),
+        pf.NSF(2, support=["positive", "real"]),
+        torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2)),
+        targets.TwoIndependent(targets.TwoMoons(), pf.MAF(1)),
+    ],
+    ids=str,
+)
+def test_two_independent_of_any_kind(part):
+    for parts in ((targets.Checkerboard(), part), (part, targets.Checkerboard())):
+        both = targets.TwoIndependent(*parts)
+        torch.manual_seed(0)
+        x = both.sample((50,))
+        assert bool(both.support.check(x).all())
+        cut = parts[0].event_shape[0]
+        torch.testing.assert_close(both.log_prob(x), parts[0].log_prob(x[:, :cut]) + parts[1].log_prob(x[:, cut:]))
+        beyond = both.sample((1,)).index_fill(1, torch.tensor(0 if parts[1] is part else cut), 9.0)
+        assert not bool(both.support.check(beyond))
+        assert both.log_prob(beyond).item() == -math.inf
+        value, error = both.estimate("mean", 100)
+        assert value.shape == error.shape == both.event_shape
+
+
+def test_two_independent_draw_from_the_generator():
+    both = targets.TwoIndependent(targets.TwoMoons(), pf.MAF(2))
+    one, other = (both.sample((5,), generator=torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(one, other)
+    with pytest.raises(ValueError, match="expected no generator, since MultivariateNormal draws"):
+        targets.TwoIndependent(torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2)), targets.TwoMoons()).sample(
+            (5,), generator=torch.Generator()
+        )
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (torch.distributions.Normal(torch.zeros(2), 1.0), r"got Normal of event_shape \(\) and batch_shape \(2,\); .*Independent"),
+        (pf.MAF(2, 1)(torch.zeros(3, 1)), r"got ConditionedFlow of event_shape \(2,\) and batch_shape \(3,\)"),
+        (torch.zeros(2), "got Tensor"),
+        (targets.TwoMoons, "got <class"),
+    ],
+)
+def test_two_independent_of_what_is_none(part, words):
+    with pytest.raises(ValueError, match=f"TwoIndependent: expected second to be a distribution on vectors, without a batch, {words}"):
+        targets.TwoIndependent(targets.TwoMoons(), part)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
-from pushforward import supports
+from pushforward import moments, supports
+from pushforward.blocks import in_blocks
 from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, hand_down
 from pushforward.fields import Length, Within
 from pushforward.parameters import NetLike, Parameters, flat_context
@@ -60,6 +61,7 @@ class PushforwardModule(BaseModule):
         self.has_rsample, self.batch_shape = base.has_rsample, base.batch_shape
         self.uses_context = base.uses_context or transform.uses_context
         self.follows_data = base.follows_data or transform.follows_data
+        self.gaussian = base.gaussian and moments.affine(transform)
         # Contexts in the units of this flow alone, as a `Flow` has them: flows that were fitted apart have measured different ones.
         self.context_units = Standardize().build(context_shape) if self.uses_context and context_shape is not None else None
         try:
@@ -74,7 +76,20 @@ class PushforwardModule(BaseModule):
 
     def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         context = self._enter(context)
-        return self.transform.push(self.base.draw(batch, context, generator), context)[0]
+        x = self.base.draw(batch, context, generator)
+        given = (x, len(self.base.event_shape)), (context, len(self.context_shape or ()))
+        return in_blocks(lambda x, context: self.transform.push(x, context)[:1], self.transform, batch, len(self.base.batch_shape), *given)[
+            0
+        ]
+
+    def mean_at(self, context: Tensor | None = None) -> Tensor | None:
+        return moments.mean(self.transform, self.base, self._enter(context))
+
+    def spread_at(self, context: Tensor | None = None) -> Tensor | None:
+        return moments.spread(self.transform, self.base, self._enter(context))
+
+    def entropy_at(self, context: Tensor | None = None) -> Tensor | None:
+        return moments.entropy(self.transform, self.base, self._enter(context))
 
     def measure(self, value: Tensor, context: Tensor | None = None) -> None:
         if self.context_units is not None and context is not None:
@@ -167,6 +182,29 @@ class MixtureModule(BaseModule):
         nowhere = (joint == -math.inf).all(-1)
         inside = torch.where(nowhere.unsqueeze(-1), 0.0, joint)
         return torch.where(nowhere, -math.inf, torch.logsumexp(inside, -1))
+
+    def mean_at(self, context: Tensor | None = None) -> Tensor | None:
+        means = [component.mean_at(context) for component in self.components]  # type: ignore[operator]
+        if any(mean is None for mean in means):
+            return None
+        total: Tensor = sum(self._share(k, context) ** 2 * mean for k, mean in enumerate(means))
+        return total
+
+    def spread_at(self, context: Tensor | None = None) -> Tensor | None:
+        mean, each = self.mean_at(context), [component.spread_at(context) for component in self.components]  # type: ignore[operator]
+        if mean is None or any(vectors is None for vectors in each):
+            return None
+        # Within each component, and from their means to that of all.
+        away = [(component.mean_at(context) - mean).unsqueeze(0) for component in self.components]  # type: ignore[operator]
+        shares = [self._share(k, context) for k in range(len(each))]
+        wide = [torch.broadcast_shapes(share.shape, v.shape[1:], mean.shape) for share, v in zip(shares, each, strict=True)]
+        found = [share * moments.widened(v, shape) for lot in (each, away) for share, v, shape in zip(shares, lot, wide, strict=True)]
+        return moments.together(found)
+
+    def _share(self, k: int, context: Tensor | None) -> Tensor:
+        """Return the root of a component's weight, with axes for the event."""
+        weight = torch.exp(0.5 * self._log_weights(context)[..., k])
+        return weight.reshape(*weight.shape, *(1 for _ in self.event_shape))
 
     def measure(self, value: Tensor, context: Tensor | None = None) -> None:
         for component, *rows in self._rows_of_each(value, context):

@@ -20,6 +20,7 @@ from pushforward.fields import Count, OneOf, Place, Positive
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.linear import ROW_BOUND, shortened, strictly_lower
 from pushforward.kernels.triangular import Triangular
+from pushforward.moments import apart, together
 from pushforward.numerics import soft_clamp, soft_clamp_inverse
 from pushforward.parameters import NetLike
 from pushforward.roots import root
@@ -126,6 +127,27 @@ class MixtureModule(SitesModule):
         else:
             x = self.kernel.forward(z, own["loc"], own["log_scale"])[0]
         return self._with_gradient(x.detach(), theta) if torch.is_grad_enabled() else x
+
+    def mean_at(self, context: Tensor | None = None) -> Tensor | None:
+        mean, _ = self._weighted(self.theta(context))
+        return self.events(mean)
+
+    def spread_at(self, context: Tensor | None = None) -> Tensor | None:
+        theta = self.theta(context)
+        mean, root = self._weighted(theta)
+        scale = torch.exp(soft_clamp(theta["log_scale"], self.plan.bound)).expand(theta["loc"].shape)
+        # Within the components, and between them.
+        if self.full:
+            factor = root.unsqueeze(-1) * (self._below(theta) + torch.diag_embed(scale))
+            within = factor.movedim((-3, -1), (0, 1)).flatten(0, 1)
+        else:
+            within = apart(torch.sqrt((root * scale).square().sum(-2)))
+        return self.events(together([within, (root * (theta["loc"] - mean.unsqueeze(-2))).movedim(-2, 0)]))
+
+    def _weighted(self, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the mean of vectors, and the roots of the weights ``(*batch, K, 1)``."""
+        root = torch.softmax(theta["logits"], -1).sqrt().unsqueeze(-1)
+        return (root.square() * theta["loc"]).sum(-2), root
 
     def tails(self, x: Tensor, theta: dict[str, Tensor]) -> Tails:
         weights = torch.log_softmax(theta["logits"], -1).unsqueeze(-1)

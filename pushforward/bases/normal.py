@@ -14,6 +14,7 @@ from pushforward.core import Base, BaseModule, Shape
 from pushforward.fields import Positive
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.linear import Linear
+from pushforward.moments import apart, images
 from pushforward.parameters import NetLike
 
 
@@ -75,6 +76,8 @@ class FullNormal(Base):
 class NormalModule(SitesModule):
     """A standard normal, or one that a kernel has moved."""
 
+    gaussian = True
+
     def __init__(
         self,
         plan: Base,
@@ -102,6 +105,23 @@ class NormalModule(SitesModule):
     def draw_sites(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
         z = self.normal(shape, generator)
         return z if self.kernel is None else self.kernel.forward(z, **theta)[0]
+
+    def mean_at(self, context: Tensor | None = None) -> Tensor | None:
+        return self.events(self._moved(self.filled(0.0), self.theta(context))[0])
+
+    def spread_at(self, context: Tensor | None = None) -> Tensor | None:
+        theta = self.theta(context)
+        return self.events(images(lambda z: self._moved(z, theta)[0], self.filled(0.0), apart(self.filled(1.0))))
+
+    def site_entropy(self, theta: dict[str, Tensor]) -> Tensor | None:
+        return self._moved(self.filled(0.0), theta)[1] + 0.5 * math.log(2 * math.pi * math.e) * self.sites
+
+    def _moved(self, z: Tensor, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return what the kernel makes of standard normal vectors, and its log-determinant."""
+        if self.kernel is None:
+            return z, z.new_zeros(z.shape[:-1])
+        x, ladj = self.kernel.forward(z, **theta)
+        return x, ladj if self.kernel.event_dim else ladj.sum(-1)
 
     def tails(self, x: Tensor, theta: dict[str, Tensor]) -> Tails:
         return normal_tails(x if self.kernel is None else self.kernel.inverse(x, **theta)[0])

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import torch
 from torch import Tensor, nn
-from torch.distributions.constraints import Constraint
 
-from pushforward import supports
+from pushforward import moments, supports
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.fields import Count, Length
 from pushforward.spec import PlanError
@@ -43,29 +42,6 @@ class Product(Base):
         return ProductModule(self, event_shape, context_shape)
 
 
-class Blocks(Constraint):
-    """The constraint that blocks along the first event axis keep each its own."""
-
-    def __init__(self, parts: Sequence[Constraint], sizes: Sequence[int], rank: int) -> None:
-        self.parts, self.sizes, self.rank = [supports.independent(part, rank) for part in parts], list(sizes), rank
-        super().__init__()
-
-    def __repr__(self) -> str:
-        return "blocks of " + ", ".join(f"{size} in {supports.name(part)}" for size, part in zip(self.sizes, self.parts, strict=True))
-
-    @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
-        return any(part.is_discrete for part in self.parts)
-
-    @property
-    def event_dim(self) -> int:  # type: ignore[override]
-        return self.rank
-
-    def check(self, value: Tensor) -> Tensor:
-        blocks = value.split(self.sizes, -self.rank)
-        return torch.stack([part.check(block) for part, block in zip(self.parts, blocks, strict=True)]).all(0)
-
-
 class ProductModule(BaseModule):
     """Built `Product`."""
 
@@ -83,11 +59,9 @@ class ProductModule(BaseModule):
         self.has_rsample = all(part.has_rsample for part in parts)
         self.uses_context = any(part.uses_context for part in parts)
         self.follows_data = any(part.follows_data for part in parts)
+        self.gaussian = all(part.gaussian for part in parts)
         rank = len(event_shape)
-        if all(supports.same(parts[0].support, part.support) for part in parts):
-            self.support = parts[0].support
-        else:
-            self.support = Blocks([part.support for part in parts], self.sizes, rank)
+        self.support = supports.joined([part.support for part in parts], self.sizes, -rank, rank)
 
     def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         blocks = value.split(self.sizes, -len(self.event_shape))
@@ -100,6 +74,31 @@ class ProductModule(BaseModule):
     def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         blocks = [part.draw(batch, context, generator) for part in self.parts]  # type: ignore[operator]
         return torch.cat(blocks, -len(self.event_shape))
+
+    def mean_at(self, context: Tensor | None = None) -> Tensor | None:
+        means = [part.mean_at(context) for part in self.parts]  # type: ignore[operator]
+        return None if any(mean is None for mean in means) else self._joined(means)
+
+    def spread_at(self, context: Tensor | None = None) -> Tensor | None:
+        each = [part.spread_at(context) for part in self.parts]  # type: ignore[operator]
+        if any(vectors is None for vectors in each):
+            return None
+        # Of each part's vectors the others have none.
+        axis, found = -len(self.event_shape), []
+        for i, vectors in enumerate(each):
+            beside = list(vectors.shape)
+            rest = [vectors.new_zeros(*beside[:axis], size, *beside[len(beside) + axis + 1 :]) for size in self.sizes]
+            found.append(torch.cat([*rest[:i], vectors, *rest[i + 1 :]], axis))
+        return moments.together(found)
+
+    def entropy_at(self, context: Tensor | None = None) -> Tensor | None:
+        terms = [part.entropy_at(context) for part in self.parts]  # type: ignore[operator]
+        return None if any(term is None for term in terms) else sum(terms[1:], terms[0])
+
+    def _joined(self, parts: list[Tensor]) -> Tensor:
+        rank = len(self.event_shape)
+        batch = torch.broadcast_shapes(*(part.shape[: part.dim() - rank] for part in parts))
+        return torch.cat([part.expand(*batch, *part.shape[part.dim() - rank :]) for part in parts], -rank)
 
     def measure(self, value: Tensor, context: Tensor | None = None) -> None:
         for part, block in zip(self.parts, value.split(self.sizes, -len(self.event_shape)), strict=True):

@@ -13,6 +13,7 @@ from pushforward.bases.tails import Tails
 from pushforward.budget import reserve
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.fields import LARGEST
+from pushforward.moments import apart
 from pushforward.parameters import NetLike, Parameters, flat_context
 from pushforward.spec import PlanError
 
@@ -50,6 +51,25 @@ class SitesModule(BaseModule):
         """Return the `quantile` of vectors."""
         raise NotImplementedError
 
+    def site_moments(self, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        """Return mean and standard deviation of vectors whose sites have no correlations, or None where they have no closed form."""
+        return None
+
+    def site_entropy(self, theta: dict[str, Tensor]) -> Tensor | None:
+        """Return the entropy of vectors, or None where it has no closed form."""
+        return None
+
+    def mean_at(self, context: Tensor | None = None) -> Tensor | None:
+        made = self.site_moments(self.theta(context))
+        return None if made is None else self.events(made[0])
+
+    def spread_at(self, context: Tensor | None = None) -> Tensor | None:
+        made = self.site_moments(self.theta(context))
+        return None if made is None else self.events(apart(made[1]))
+
+    def entropy_at(self, context: Tensor | None = None) -> Tensor | None:
+        return self.site_entropy(self.theta(context))
+
     def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         return self.density(self.flat(numerics.working(value)), self.theta(context))
 
@@ -79,6 +99,10 @@ class SitesModule(BaseModule):
     def events(self, x: Tensor) -> Tensor:
         """Return vectors ``(*batch, sites)`` as events ``(*batch, *event)``."""
         return x if len(self.event_shape) == 1 else x.reshape((*x.shape[:-1], *self.event_shape))
+
+    def filled(self, value: float) -> Tensor:
+        """Return a vector of one number in the working precision, where the module is."""
+        return torch.full((self.sites,), value, dtype=numerics.working(self.anchor).dtype, device=self.anchor.device)
 
     def normal(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
         """Draw standard normals in the working precision, where the module is."""

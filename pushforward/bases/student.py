@@ -116,8 +116,26 @@ class LocationScaleModule(SitesModule):
         start = torch.tensor(self.start, dtype=loc.dtype, device=loc.device)
         return torch.exp(start + numerics.soft_clamp(ratio[0], self.kernel.bound) if ratio else start)
 
+    def site_moments(self, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        mean, variance = self.standard_moments(self._shape(theta))
+        loc, ladj = self.kernel.forward(mean, theta["loc"], theta["log_scale"])
+        return loc, torch.exp(ladj) * torch.sqrt(variance)
+
+    def site_entropy(self, theta: dict[str, Tensor]) -> Tensor | None:
+        shape = self._shape(theta)
+        ladj = self.kernel.forward(torch.zeros_like(shape), theta["loc"], theta["log_scale"])[1]
+        return (self.standard_entropy(shape) + ladj).sum(-1)
+
     def standard_density(self, z: Tensor, shape: Tensor) -> Tensor:
         """Return the log-density at each site."""
+        raise NotImplementedError
+
+    def standard_moments(self, shape: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of each site; infinite or NaN where there is none."""
+        raise NotImplementedError
+
+    def standard_entropy(self, shape: Tensor) -> Tensor:
+        """Return the entropy of each site."""
         raise NotImplementedError
 
     def standard_draw(self, size: Shape, shape: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -141,6 +159,15 @@ class StudentModule(LocationScaleModule):
         radius = torch.exp(0.5 * (torch.log(shape) + growth + torch.log(-torch.expm1(-growth))))
         return radius * torch.cos(2 * math.pi * angle)
 
+    def standard_moments(self, shape: Tensor) -> tuple[Tensor, Tensor]:
+        mean = torch.where(shape > 1, 0.0, math.nan)
+        return mean, torch.where(shape > 2, shape / torch.where(shape > 2, shape - 2, 1.0), mean + math.inf)
+
+    def standard_entropy(self, shape: Tensor) -> Tensor:
+        half, one = 0.5 * shape, torch.full_like(shape, 0.5)
+        log_beta = torch.lgamma(half) + torch.lgamma(one) - torch.lgamma(half + 0.5)
+        return (half + 0.5) * (torch.digamma(half + 0.5) - torch.digamma(half)) + 0.5 * torch.log(shape) + log_beta
+
 
 class GeneralizedModule(LocationScaleModule):
     """Built `GeneralizedNormal`."""
@@ -153,3 +180,9 @@ class GeneralizedModule(LocationScaleModule):
         # |z|^beta is Gamma(1/beta), which underflows; |z| is also a uniform times the root of Gamma(1 + 1/beta), which does not.
         gamma = torch._standard_gamma((1 + 1 / shape).expand(size), generator=generator)
         return (2 * self.uniform(size, generator) - 1) * torch.exp(torch.log(gamma) / shape)
+
+    def standard_moments(self, shape: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros_like(shape), torch.exp(torch.lgamma(3 / shape) - torch.lgamma(1 / shape))
+
+    def standard_entropy(self, shape: Tensor) -> Tensor:
+        return 1 / shape - torch.log(0.5 * shape) + torch.lgamma(1 / shape)

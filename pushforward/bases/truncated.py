@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
 from pushforward import numerics, supports
 from pushforward.bases.sites import per_site
@@ -85,10 +84,8 @@ class TruncatedModule(BaseModule):
         points = [torch.where(low > start, low, torch.where(high < stop, high, within))]
         points += [torch.where(high < stop, high, torch.where(low > start, low, within))]
         self.points, self.ends = [p.tolist() for p in points], [low.tolist(), high.tolist()]
-        same = len(set(self.ends[0])) == len(set(self.ends[1])) == 1
-        low, high = low.reshape(event_shape), high.reshape(event_shape)
-        self.support = supports.interval(self.ends[0][0], self.ends[1][0]) if same else constraints.interval(low, high)
-        self.limits = supports.bounds(self.support)
+        self.support = supports.of_sites(torch.stack([low, high]).reshape(2, *event_shape))
+        self.limits = supports.limits(self.support)
         self._expect_mass()
 
     def _expect_mass(self) -> None:

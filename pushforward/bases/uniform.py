@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
 from pushforward import supports
 from pushforward.bases.sites import SitesModule, per_site
@@ -21,8 +20,8 @@ from pushforward.spec import PlanError
 class BoxUniform(Base):
     r"""The uniform distribution on the closed box :math:`\prod_i [l_i, h_i]`, for events of any shape. No parameters.
 
-    Outside the density is 0. Of a box whose ends differ from feature to feature, the support is no interval; a layer with a domain
-    of its own (such as ``Sigmoid().inv``) wants ``BoxUniform(0, 1)``.
+    Outside the density is 0. Layers after it map the box onto a set that has to be known: fixed maps do, and learnable ones that leave
+    its ends where they are, such as ``Spline(bound=b)`` on (-b, b).
 
     Args:
         low: Lower ends: a number, or nested numbers that broadcast to the event.
@@ -69,10 +68,7 @@ class BoxModule(SitesModule):
         super().__init__(plan, event_shape, context_shape)
         low, high = per_site(plan, "low", plan.low, event_shape), per_site(plan, "high", plan.high, event_shape)
         self.low, self.high = low.tolist(), high.tolist()
-        # Of a scalar event too the ends are numbers: what reads a support looks for these.
-        same = len(set(self.low)) == len(set(self.high)) == 1
-        ends = (self.low[0], self.high[0]) if same else (low.reshape(event_shape), high.reshape(event_shape))
-        self.support = constraints.interval(*ends)
+        self.support = supports.of_sites(torch.stack([low, high]).reshape(2, *event_shape))
         self.log_volume = math.fsum(math.log(b - a) for a, b in zip(self.low, self.high, strict=True))
 
     def density(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
@@ -85,6 +81,13 @@ class BoxModule(SitesModule):
         u = self.uniform(shape, generator)
         low, high = self._ends(u)
         return torch.minimum(low + (high - low) * u, high)
+
+    def site_moments(self, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        low, high = self._ends(self.filled(0.0))
+        return 0.5 * (low + high), (high - low) / math.sqrt(12)
+
+    def site_entropy(self, theta: dict[str, Tensor]) -> Tensor | None:
+        return self.filled(0.0).new_full((), self.log_volume)
 
     def tails(self, x: Tensor, theta: dict[str, Tensor]) -> Tails:
         low, high = self._ends(x)

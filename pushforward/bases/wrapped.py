@@ -10,13 +10,14 @@ from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Normal, constraints, transform_to
+from torch.distributions import Distribution, MultivariateNormal, Normal, VonMises, constraints, transform_to
 
 from pushforward import numerics, supports
 from pushforward.bases.tails import Tails, normal_quantile, normal_tails
 from pushforward.budget import reserve
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.fields import OneOf, shown
+from pushforward.moments import apart
 from pushforward.roots import root
 from pushforward.spec import PlanError
 
@@ -213,6 +214,7 @@ class WrappedModule(BaseModule):
         self.batch_shape = torch.Size(shape[:split])
         self.has_rsample = made.has_rsample
         self.has_tails = own == 0 and type(made).cdf is not Distribution.cdf
+        self.gaussian = isinstance(made, Normal | MultivariateNormal)
         self.support = made.support  # type: ignore[assignment]
         self.ends = None if made.support is None else supports.bounds(self.support)
 
@@ -253,8 +255,40 @@ class WrappedModule(BaseModule):
 
         return root(function, odds)
 
+    def mean_at(self, context: Tensor | None = None) -> Tensor | None:
+        return _asked(self.holder.distribution(), "mean")
+
+    def spread_at(self, context: Tensor | None = None) -> Tensor | None:
+        made = self.holder.distribution()
+        if isinstance(made, MultivariateNormal) and not self.extra:
+            return made.scale_tril.movedim(-1, 0)
+        deviation = None if made.event_shape else _asked(made, "stddev")
+        if deviation is None:
+            return None
+        rank = len(self.event_shape)
+        flat = deviation.reshape(*deviation.shape[: deviation.dim() - rank], -1)
+        return apart(flat).reshape(-1, *deviation.shape)
+
+    def entropy_at(self, context: Tensor | None = None) -> Tensor | None:
+        try:
+            entropy = self.holder.distribution().entropy()
+        except NotImplementedError:
+            return None
+        return entropy.sum(tuple(range(-self.extra, 0))) if self.extra else entropy
+
     def _inside(self, x: Tensor) -> Tensor:
         return x if self.ends is None else torch.clamp(x, *self.ends)
+
+
+def _asked(made: Distribution, name: str) -> Tensor | None:
+    """Return a moment of a distribution, or None where it has none; what torch calls so of an angle is none of a number."""
+    if isinstance(made, VonMises):
+        return None
+    try:
+        found: Tensor = getattr(made, name)
+    except (NotImplementedError, AttributeError):
+        return None
+    return found
 
 
 def _tails(made: Distribution, x: Tensor) -> Tails:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch.distributions.constraints import Constraint
 
-from pushforward.core import Bijector, Compose
+from pushforward.bases import CircleUniform, Product, StandardNormal
+from pushforward.core import Base, Bijector, Compose
 from pushforward.kernel import Kernel
-from pushforward.kernels.activations import CumulativeDistribution
 from pushforward.kernels.circular import CircularShift, CircularSpline, Unwrap
-from pushforward.kernels.fixed import AffineFixed
 from pushforward.parameters import NetLike
 from pushforward.periodic import Periodic
 from pushforward.structures.coupling import Coupling
@@ -38,18 +36,26 @@ class Mixed:
         kinds = ((True, CircularSpline(self.bins)), (False, self.kernel))
         return Compose([self._coupling(kind, kernel, index) for kind, kernel in kinds])
 
+    def base(self) -> Base:
+        """Return uniform angles beside standard normal features."""
+        runs = self._runs()
+        return Product([CircleUniform() if self.circular[run[0]] else StandardNormal() for run in runs], [len(run) for run in runs])
+
     def first(self) -> Bijector:
-        """Return what makes uniform angles of standard normal values, and leaves the others."""
-        turn = Compose([CumulativeDistribution(), AffineFixed(-math.pi, 2 * math.pi), Unwrap()])
-        return self._runs(lambda run: turn if self.circular[run[0]] else Compose([]))
+        """Return what makes the angles real values of which whole turns do not matter."""
+        return self._each(lambda run: Unwrap() if self.circular[run[0]] else Compose([]))
 
     def last(self) -> Bijector:
         """Return what turns angles and wraps them, and takes the others to their location, scale and support."""
         angle = Compose([CircularShift(), Unwrap().inv])
-        return self._runs(lambda run: angle if self.circular[run[0]] else Compose([Standardize(), Domain([self.support[i] for i in run])]))
+        return self._each(lambda run: angle if self.circular[run[0]] else Compose([Standardize(), Domain([self.support[i] for i in run])]))
 
-    def _runs(self, plan: Callable[[list[int]], Bijector]) -> Bijector:
-        runs = [list(run) for _, run in itertools.groupby(range(len(self.support)), lambda i: self.circular[i])]
+    def _runs(self) -> list[list[int]]:
+        """Return the features in runs of one kind."""
+        return [list(run) for _, run in itertools.groupby(range(len(self.support)), lambda i: self.circular[i])]
+
+    def _each(self, plan: Callable[[list[int]], Bijector]) -> Bijector:
+        runs = self._runs()
         return Concatenate([plan(run) for run in runs], [len(run) for run in runs])
 
     def _coupling(self, kind: bool, kernel: Kernel, index: int) -> Bijector:

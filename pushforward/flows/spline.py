@@ -63,7 +63,7 @@ def NSF(
                 "NSF: expected structure 'coupling' and features that are no angles beside circular ones; for angles alone use NCSF"
             )
         mixed = Mixed(support, kernel, bins, given)
-        return stack("NSF", features, context, transforms, None, mixed.layer, [mixed.last()], first=[mixed.first()])
+        return stack("NSF", features, context, transforms, None, mixed.layer, [mixed.last()], mixed.base(), [mixed.first()])
     if structure == "coupling":
         return stack("NSF", features, context, transforms, mix, lambda i: Coupling(kernel, flip=i % 2 == 1, net=given), support=support)
     if structure == "autoregressive":

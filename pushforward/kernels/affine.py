@@ -34,6 +34,7 @@ class Affine(Kernel):
     bound: Positive = 3.0
 
     formula = "y = loc + exp(s(log_scale)) x,  s(a) = (2b/pi) arctan(pi a / 2b)"
+    is_affine = True
     size = "2 * D"
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
@@ -62,6 +63,7 @@ class Additive(Kernel):
     """
 
     formula = "y = x + loc"
+    is_affine = True
     size = "D"
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:

@@ -47,6 +47,7 @@ class Unwrap(Kernel):
 
     formula = "y = x; back, x = y - 2 pi n in (-pi, pi)"
     domain = constraints.interval(-math.pi, math.pi)
+    wraps = True
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x, torch.zeros_like(x)
@@ -67,6 +68,7 @@ class CircularShift(Kernel):
     """
 
     formula = "y = x + s(shift) on the circle,  s(a) = 4 arctan(a / 4)"
+    is_affine = True
     size = "D"
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
@@ -111,6 +113,9 @@ class CircularSpline(Kernel):
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         parameters = {name: torch.zeros(self.bins, *shape) for name in ("widths", "heights", "slopes")}
         return parameters | {"rotation": torch.zeros(shape)} if self.rotation else parameters
+
+    def fixes(self, x: Tensor) -> Tensor:
+        return torch.remainder(x / math.pi, 2) == (math.nan if self.rotation else 1)
 
     def forward(self, x: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, rotation: Tensor | None = None) -> tuple[Tensor, Tensor]:
         moved, log_slope = self._moved(finer(x), widths, heights, slopes, inverse=False)

@@ -41,6 +41,7 @@ class MatrixExponential(Kernel):
     bound: Annotated[float, Within(above=0.0, most=40.0)] = 5.0
 
     event_dim = 1
+    is_affine = True
     formula = "y = exp(W) x,  W = A / sqrt(1 + |A|^2 / bound^2)"
     size = "D * D"
 

@@ -225,6 +225,7 @@ class AffineFixed(Kernel):
     scale: float | tuple[float, ...] = 1.0
 
     formula = "y = loc + scale x"
+    is_affine = True
 
     def check(self) -> None:
         if 0 in (self.scale if isinstance(self.scale, tuple) else (self.scale,)):

@@ -36,6 +36,7 @@ class Householder(Kernel):
     reflections: Count = 2
 
     event_dim = 1
+    is_affine = True
     formula = "y = H_K ... H_1 x,  H_k = I - 2 v_k v_k' / |v_k|^2"
     size = "reflections * D"
 

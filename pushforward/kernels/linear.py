@@ -58,6 +58,7 @@ class Linear(Kernel):
     bound: Positive = 3.0
 
     event_dim = 1
+    is_affine = True
     formula = "y = L D U x + b"
     size = "D * D + D if bias else D * D"
 

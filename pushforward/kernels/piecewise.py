@@ -28,6 +28,9 @@ class _Piecewise(Kernel):
 
     pieces: ClassVar[tuple[Piece, Piece]]
 
+    def fixes(self, x: Tensor) -> Tensor:
+        return torch.abs(x) >= self.bound
+
     def table(self, **parameters: Tensor) -> Tensor:
         """Return what each bin needs, ``(*batch, rows, K, sites)``: x0, width, y0, height and what the piece takes."""
         raise NotImplementedError

@@ -133,6 +133,10 @@ class Bernstein(_Polynomial):
         if self.tails == "identity" and self.degree < 6:
             raise PlanError(f"Bernstein: expected degree to be a whole number of at least 6 with identity tails, got {self.degree}")
 
+    def fixes(self, x: Tensor) -> Tensor:
+        # With identity tails the box is mapped onto itself.
+        return (torch.abs(x) >= self.bound) & (self.tails == "identity")
+
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         if self.tails == "identity":
             return {"increments": torch.zeros(self.degree - 4, *shape)}

@@ -45,6 +45,7 @@ class Rotation(Kernel):
     method: Annotated[str, OneOf(*METHODS)] = "exponential"
 
     event_dim = 1
+    is_affine = True
     formula = "y = R x,  R = exp(A), (I - A/2)^-1 (I + A/2) or a product of plane rotations,  A' = -A"
     size = "D * (D - 1) // 2"
 

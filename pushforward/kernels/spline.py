@@ -53,6 +53,9 @@ class Spline(Kernel):
             rows["middles"] = self.bins
         return {name: torch.zeros(count, *shape) for name, count in rows.items()}
 
+    def fixes(self, x: Tensor) -> Tensor:
+        return torch.abs(x) >= self.bound
+
     def code(self) -> Code | None:
         kind = QUADRATIC_SPLINE if self.order == "quadratic" else LINEAR_SPLINE
         return Code(kind, self.bins, float(self.bound)) if self.bins <= MAX_BINS else None

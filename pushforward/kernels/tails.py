@@ -101,6 +101,10 @@ class SignedPower(Kernel):
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"log_power": torch.zeros(shape)}
 
+    def fixes(self, x: Tensor) -> Tensor:
+        size = torch.abs(x)
+        return (size == 0) | (size == 1) | (size == math.inf)
+
     def forward(self, x: Tensor, log_power: Tensor) -> tuple[Tensor, Tensor]:
         log_power = soft_clamp(finer(log_power), self.bound)
         return _signed_power(x, torch.exp(log_power), log_power)

@@ -37,6 +37,7 @@ class Triangular(Kernel):
     bound: Positive = 3.0
 
     event_dim = 1
+    is_affine = True
     formula = "y = T D x + b"
     size = "D * (D + 3) // 2 if bias else D * (D + 1) // 2"
 
@@ -82,6 +83,7 @@ class LowerCholeskyAffine(Kernel):
     scale_tril: tuple[tuple[float, ...], ...]
 
     event_dim = 1
+    is_affine = True
     formula = "y = loc + L x"
 
     def check(self) -> None:

@@ -32,6 +32,7 @@ class DiscreteCosine(Kernel):
     smooth: float = 0.0
 
     event_dim = 1
+    is_affine = True
     formula = "y_k = w_k c_k sum_n x_n cos(pi (n + 1/2) k / D),  w_k ~ (k + 1/2)^smooth"
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,6 +78,7 @@ class Haar(Kernel):
     """
 
     event_dim = 1
+    is_affine = True
     formula = "y = sums and differences (x_2i +- x_2i+1) / sqrt(2), again on the sums"
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -98,7 +98,7 @@ AS_ON_CPU: ContextVar[bool] = ContextVar("AS_ON_CPU", default=False)
 def usable(*tensors: Tensor | None) -> bool:
     """Tell whether the compiled kernels take these tensors: all on the CPU, all float32 or all float64, none with a tangent."""
     # torch.jit.trace records operators alone: what the kernels write it would replay as memory that nobody filled.
-    if LIBRARY.handle is None or _forward_mode() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+    if LIBRARY.handle is None or _forward_mode() or torch.jit.is_tracing() or exporting():  # type: ignore[attr-defined,no-untyped-call]
         return False
     # A view of a complex conjugate has the other sign in memory. Operators, which the compiler calls, see to it themselves.
     compiling, dtype = torch.compiler.is_compiling(), None
@@ -118,6 +118,14 @@ def transformed() -> bool:
     """Tell whether a function transform such as vmap is at work, which must see each operator."""
     active = getattr(torch._C, "_are_functorch_transforms_active", None)
     return active is None or bool(active()) or _forward_mode()
+
+
+def exporting() -> bool:
+    """Tell whether torch.export looks on: sizes are open, so nothing may ask how many rows there are, and operators are torch's alone."""
+    asked = getattr(torch.compiler, "is_exporting", None)
+    if asked is not None:
+        return bool(asked())
+    return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()  # torch before 2.7
 
 
 def _forward_mode() -> bool:

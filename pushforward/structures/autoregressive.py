@@ -159,6 +159,7 @@ class AutoregressiveModule(TransformModule):
         self.incremental = Steps(self.parameters_of, [expand_sites(group, rest) for group in groups]) if incremental else None
         self.jacobi = plan.solve == "jacobi"
         self.uses_context = context > 0 if beside is None else bool(beside.any())
+        self.is_affine = plan.kernel.is_affine and not parents.any()
         passes, steps, adaptive = 1 if incremental else len(groups), len(groups), False
         if self.jacobi and incremental:
             # After as many passes as there are steps nothing changes any more; one more computes the log-determinant.
@@ -171,6 +172,9 @@ class AutoregressiveModule(TransformModule):
         earlier = f"earlier {which}" if plan.adjacency is None else f"the {which} its graph names"
         given = "the context" if beside is None else "the numbers of the context that it names"
         self.sees = f"{earlier} and {given}" if self.uses_context else earlier
+
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
+        return ends if self.kernel.keeps(ends) else None
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         run = self._sequential if self.forward_sequential else self._parallel

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
 from torch import Tensor
 
 from pushforward import numerics
@@ -83,6 +84,7 @@ class CouplingModule(TransformModule):
         features, rest = event_shape[0], math.prod(event_shape[1:])
         passing = plan.passing(features)
         moving = tuple(i for i in range(features) if i not in passing)
+        self.passing = passing
         self.kernel = plan.kernel
         self.rank = len(event_shape)
         context = 0 if context_shape is None else math.prod(context_shape)
@@ -92,9 +94,14 @@ class CouplingModule(TransformModule):
         self.parameters_of = Parameters(init, plan.net, len(passing) * rest, context)
         self.uses_context = context > 0
         self.roots = (0, int(plan.kernel.searches))
+        self.is_affine = plan.kernel.is_affine and not passing
         self.selection = Selection(passing, moving, rest)
         seen = [f"features {_ranges(passing)}"] if passing else []
         self.sees = " and ".join(seen + ["the context"] * self.uses_context) or "nothing"
+
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
+        moving = torch.tensor([i not in self.passing for i in range(len(ends[0]))], device="cpu")
+        return ends if self.kernel.keeps(ends[:, moving]) else None
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._apply_kernel(False, x, context)

@@ -89,6 +89,7 @@ class BatchNorm(Bijector):
 class ActNormModule(TransformModule):
     """Measured location and scale of each feature, and a learned affine map below them."""
 
+    is_affine = True
     loc: Tensor
     scale: Tensor
     calibrated: Tensor

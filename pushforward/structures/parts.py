@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -131,6 +130,8 @@ class Stack(_Sliced):
 class PartsModule(TransformModule):
     """Built bijections on slices of an event."""
 
+    is_affine = True
+
     def __init__(self, plan: _Sliced, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
         shapes, self.lengths = plan.slices(event_shape, False)
@@ -152,8 +153,8 @@ class PartsModule(TransformModule):
         self.roots = max(part.roots[0] for part in made), max(part.roots[1] for part in made)
         self.adaptive = any(part.adaptive[0] for part in made), any(part.adaptive[1] for part in made)
         self.keeps_volume = all(part.keeps_volume for part in made)
-        self.domain = _union([part.domain for part in made], self.lengths, self.axes[0], len(event_shape))
-        self.codomain = _union([part.codomain for part in made], self.out_lengths, self.axes[1], len(self.out_shape))
+        self.domain = supports.joined([part.domain for part in made], self.lengths, self.axes[0], len(event_shape))
+        self.codomain = supports.joined([part.codomain for part in made], self.out_lengths, self.axes[1], len(self.out_shape))
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         values = zip(self.parts, self._split(x, False), strict=True)
@@ -180,16 +181,27 @@ class PartsModule(TransformModule):
         )
 
     def image(self, support: Constraint) -> Constraint:
-        given = supports.structured(support)
-        cut = isinstance(given, supports.Parts) and (given.dim, given.lengths) == (self.axes[0], self.lengths and tuple(self.lengths))
-        each = given.cseq if isinstance(given, supports.Parts) and cut else [support] * len(self.parts)
         images = []
-        for index, (part, own) in enumerate(zip(self.parts, each, strict=True)):
+        for index, (part, own) in enumerate(zip(self.parts, self._each_of(support), strict=True)):
             try:
                 images.append(part.image(own))  # type: ignore[operator]
             except PlanError as error:
                 raise PlanError(f"part {index}: {error}") from error
-        return _union(images, self.out_lengths, self.axes[1], len(self.out_shape))
+        return supports.joined(images, self.out_lengths, self.axes[1], len(self.out_shape))
+
+    def _each_of(self, support: Constraint) -> Sequence[Constraint]:
+        """Return the set in which the values of each part lie."""
+        given, lengths = supports.structured(support), self.lengths and tuple(self.lengths)
+        if isinstance(given, supports.Parts) and (given.dim, given.lengths) == (self.axes[0], lengths):
+            return given.cseq
+        ends = supports.sites(support, self.event_shape)
+        return [support] * len(self.parts) if ends is None else [supports.of_sites(own) for own in self._split(ends, False)]
+
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
+        mapped = [part.map_ends(own, inverse) for part, own in zip(self.parts, self._split(ends, inverse), strict=True)]  # type: ignore[operator]
+        if any(one is None for one in mapped):
+            return None
+        return torch.stack(mapped, self.axes[not inverse]) if self.lengths is None else torch.cat(mapped, self.axes[not inverse])
 
     def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
         for part, value in zip(self.parts, self._split(values, not inverse), strict=True):
@@ -198,11 +210,3 @@ class PartsModule(TransformModule):
     def follow(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
         for part, value in zip(self.parts, self._split(values, not inverse), strict=True):
             part.follow(value, context, inverse)  # type: ignore[operator]
-
-
-def _union(each: Sequence[Constraint], lengths: Sequence[int] | None, axis: int, rank: int) -> Constraint:
-    """Return the set of events whose parts are each in its own set; one set for all where they are all the same interval."""
-    alike = all(supports.same(one, other) for one, other in itertools.pairwise(each))
-    if alike and supports.bounds(each[0]) is not None:
-        return each[0]
-    return supports.Parts(tuple(each), None if lengths is None else tuple(lengths), axis, rank)

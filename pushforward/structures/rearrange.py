@@ -71,10 +71,12 @@ class PermuteModule(TransformModule):
     order: Tensor
     back: Tensor
     keeps_volume = True
+    is_affine = True
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None, order: Sequence[int]) -> None:
         super().__init__(plan, event_shape, context_shape)
-        self.register_buffer("order", torch.tensor(list(order), dtype=torch.long), persistent=False)
+        self.places = list(order)
+        self.register_buffer("order", torch.tensor(self.places, dtype=torch.long), persistent=False)
         back = sorted(range(len(order)), key=order.__getitem__)
         self.reverses = list(order) == list(range(len(order)))[::-1]
         self.register_buffer("back", torch.tensor(back, dtype=torch.long), persistent=False)
@@ -92,8 +94,10 @@ class PermuteModule(TransformModule):
         moved = x.flip(len(batch)) if self.reverses else torch.index_select(x, len(batch), index)
         return moved, zero.expand(batch)
 
-    def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
-        return ends
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
+        # From the plan's own numbers: a module on the meta device has none.
+        order = sorted(range(len(self.places)), key=self.places.__getitem__) if inverse else self.places
+        return ends[:, order]
 
 
 @dataclass(frozen=True, repr=False)
@@ -194,6 +198,8 @@ class OnAxis(Bijector):
 class OnAxisModule(TransformModule):
     """A built bijection that sees the event with one axis moved."""
 
+    is_affine = True
+
     def __init__(self, plan: OnAxis, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
         rank = len(event_shape)
@@ -226,8 +232,9 @@ class OnAxisModule(TransformModule):
         x, ladj = self.module.pull(y.movedim(self.source, self.target), context)
         return x.movedim(self.target, self.source), ladj
 
-    def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
-        return self.module.map_ends(ends, inverse)
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
+        mapped = self.module.map_ends(ends.movedim(self.source, self.target), inverse)
+        return None if mapped is None else mapped.movedim(self.target, self.source)
 
     def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
         self.module.measure(values.movedim(self.source, self.target), context, inverse)

@@ -18,6 +18,7 @@ class ReshapeModule(TransformModule):
     """Events whose numbers stay in their order, in another shape."""
 
     keeps_volume = True
+    is_affine = True
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None, out_shape: Shape) -> None:
         super().__init__(plan, event_shape, context_shape)
@@ -35,8 +36,8 @@ class ReshapeModule(TransformModule):
         zero = torch.zeros((), device=x.device, dtype=torch.promote_types(x.dtype, torch.float32))
         return x.reshape(batch + after), zero.expand(batch)
 
-    def map_ends(self, ends: tuple[float, float], inverse: bool = False) -> tuple[float, float] | None:
-        return ends
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
+        return ends.reshape(2, *(self.event_shape if inverse else self.out_shape))
 
 
 @dataclass(frozen=True, repr=False)

@@ -36,6 +36,7 @@ class StandardizeModule(TransformModule):
     loc: Tensor
     scale: Tensor
     calibrated: Tensor
+    is_affine = True
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)

@@ -1,5 +1,8 @@
 """Targets: the densities that the literature tries flows on, normalised, with exact samples."""
 
+from typing import TYPE_CHECKING
+
+from pushforward.names import missing
 from pushforward.targets.checkerboard import Checkerboard
 from pushforward.targets.curves import Circles, Spirals, SwissRoll, TwoMoons
 from pushforward.targets.energies import RingMixture, SineEnergy, Smiley, TwoModes
@@ -12,3 +15,6 @@ __all__ = [
     "Banana", "Checkerboard", "Circles", "Crescent", "Funnel", "GaussianGrid", "GaussianRing", "Picture", "Pinwheel", "RingMixture",
     "Rosenbrock", "SineEnergy", "SineWave", "Smiley", "Spirals", "SwissRoll", "Target", "TwoIndependent", "TwoModes", "TwoMoons",
 ]  # fmt: skip
+
+if not TYPE_CHECKING:
+    __getattr__ = missing(__name__)

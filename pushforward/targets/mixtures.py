@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution, constraints
 
+from pushforward import supports
 from pushforward.targets.target import Source, Target, length, log_normal
 
 
@@ -127,28 +131,62 @@ class Pinwheel(Target):
 
 @dataclass(eq=False, repr=False)
 class TwoIndependent(Target):
-    """Two targets side by side, independent of each other: the features of the first, then those of the second.
+    """Two distributions of vectors side by side, independent of each other: the features of the first, then those of the second.
 
     Source: Augmented Normalizing Flows (Huang et al., 2020).
 
     Args:
-        first: A target.
-        second: Another, or the same.
+        first: A target, a flow, or any other distribution of `torch.distributions` on vectors.
+        second: Another, or the same. A generator that `sample` is given goes to those that take one.
 
     >>> TwoIndependent(GaussianRing(), Pinwheel()).sample((3,)).shape
     torch.Size([3, 4])
     """
 
-    first: Target
-    second: Target
+    first: Distribution
+    second: Distribution
+
+    def __post_init__(self) -> None:
+        for name, part in (("first", self.first), ("second", self.second)):
+            if isinstance(part, Distribution):
+                shape, batch = tuple(part.event_shape), tuple(part.batch_shape)
+                got = f"{type(part).__name__} of event_shape {shape} and batch_shape {batch}"
+            else:
+                shape, batch, got = (), (), repr(part) if isinstance(part, type) else type(part).__name__
+            if len(shape) != 1 or batch:
+                raise ValueError(
+                    f"TwoIndependent: expected {name} to be a distribution on vectors, without a batch, got {got}; "
+                    "torch.distributions.Independent makes batch axes those of an event"
+                )
+        super().__post_init__()
 
     @property
     def length(self) -> int:
-        return self.first.length + self.second.length
+        return sum(self._lengths)
+
+    @property
+    def _lengths(self) -> list[int]:
+        return [self.first.event_shape[0], self.second.event_shape[0]]
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The set of values: those of the first in its own, and those of the second."""
+        each = [part.support or constraints.real_vector for part in (self.first, self.second)]
+        return supports.independent(supports.joined(each, self._lengths, -1, 1), 1)
 
     def density(self, x: Tensor) -> Tensor:
-        a, b = x.split([self.first.length, self.second.length], -1)
-        return self.first.density(a) + self.second.density(b)
+        a, b = x.split(self._lengths, -1)
+        return self.first.log_prob(a) + self.second.log_prob(b)
 
     def draw(self, rows: int, source: Source) -> Tensor:
-        return torch.cat([self.first.draw(rows, source), self.second.draw(rows, source)], -1)
+        return torch.cat([_drawn(part, rows, source) for part in (self.first, self.second)], -1)
+
+
+def _drawn(part: Distribution, rows: int, source: Source) -> Tensor:
+    """Draw rows of a distribution, from the source where it takes one."""
+    if isinstance(part, Target):
+        return part.draw(rows, source)
+    told: dict[str, Any] = {"generator": source.generator} if source.generator is not None else {}
+    if told and "generator" not in inspect.signature(part.sample).parameters:
+        raise ValueError(f"TwoIndependent: expected no generator, since {type(part).__name__} draws from torch's global one, got one")
+    return part.sample(torch.Size((rows,)), **told).to(source.dtype)

@@ -10,14 +10,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 
 from pushforward import numerics
 from pushforward.doors import as_size
+from pushforward.estimates import Estimated
 
 
 @dataclass(eq=False)
-class Target(Distribution):
+class Target(Estimated):
     """A density on vectors with a normalised ``log_prob`` and exact samples; it holds numbers only, and so has no dtype or device.
 
     A subclass is a dataclass of its arguments and writes `density` and `draw`.

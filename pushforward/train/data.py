@@ -114,6 +114,11 @@ def _frame(value: Any) -> Any:
     if isinstance(frame, nw.LazyFrame):
         frame = frame.collect()
     frame = frame.to_frame() if isinstance(frame, nw.Series) else frame
+    if deep := [name for name in frame.columns if isinstance(name, tuple)]:
+        raise ValueError(
+            f"fit: expected a name for each column, got names of several levels, such as {deep[0]}; join them first: "
+            "df.columns = ['.'.join(map(str, name)) for name in df.columns]"
+        )
     return frame if all(isinstance(name, str) for name in frame.columns) else frame.rename({name: str(name) for name in frame.columns})
 
 

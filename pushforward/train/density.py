@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pushforward.doors import check_tensor
 from pushforward.flow import Flow
 from pushforward.train.loop import check_batch, check_flow
 from pushforward.train.randomness import Randomness
@@ -49,6 +50,10 @@ class Density:
             )
         return value
 
+    def to(self, dtype: torch.dtype) -> Density:
+        """Return the same with contexts in a precision."""
+        return self if self.context is None else replace(self, context=self.context.to(dtype))
+
     def rows(self, index: Tensor) -> tuple[tuple[int, ...], Tensor | None]:
         """Return for a row of each index the sample shape and the contexts to draw with; contexts repeat as often as they must."""
         return ((len(index),), None) if self.context is None else ((), self.context[index.to(self.context.device) % len(self.context)])
@@ -84,6 +89,18 @@ class Density:
             )
 
 
+@dataclass(frozen=True)
+class Fit:
+    """Who stands at the door for a context: the errors of a fit begin with its name."""
+
+    owner: str
+    noun = "flow"
+
+    def label(self) -> str:
+        """Return the name."""
+        return self.owner
+
+
 def make_density(owner: str, flow: Flow, function: Any, context: Any) -> Density:
     """Return the density, with one context ``(*context)`` or many ``(m, *context)`` as rows; raise TypeError or ValueError for others."""
     check_flow(owner, flow)
@@ -97,11 +114,9 @@ def make_density(owner: str, flow: Flow, function: Any, context: Any) -> Density
         raise TypeError(f"{owner}: expected context to be a torch.Tensor, got {type(context).__name__}; use torch.as_tensor")
     if flow.context_shape is None:
         raise ValueError(f"{owner}: expected no context, since the flow was built without one, got one; build it with context=...")
-    if (context.dtype, context.device) != (flow.dtype, flow.device) or context.layout != torch.strided or context.is_nested:
-        raise TypeError(
-            f"{owner}: expected context to be a dense tensor of {flow.dtype} on {flow.device}, got one of {context.dtype} on "
-            f"{context.device}{'' if context.layout == torch.strided else f' and {context.layout}'}; convert it with .to()"
-        )
+    if context.is_nested:
+        raise TypeError(f"{owner}: expected context to be a dense tensor, got a nested one")
+    check_tensor(Fit(owner), "context", context, (), flow.dtype, flow.device)
     if not bool(torch.isfinite(context).all()):
         raise ValueError(f"{owner}: expected a finite context, got NaN or inf")
     rank = len(flow.context_shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import numbers
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from pushforward.train.history import History
 from pushforward.train.likelihood import Training, data_precision
 from pushforward.train.loop import Options, as_it_was, check_trainable, make_optimizer
 from pushforward.train.oddities import warn_of_oddities
+from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
 from pushforward.train.rows import Rows, Stream
 from pushforward.train.weights import relative
@@ -59,7 +61,8 @@ def fit(
     r"""Fit a flow to rows of data by maximum likelihood, and leave it with the weights that scored held-out rows best.
 
     Location and scale of the data become part of the flow, so densities and losses are in the units of the data. The flow is changed
-    in place, on its own device and in its own precision. All random numbers come from the seed: the global ones are neither taken nor set,
+    in place, on its own device and in its own precision; one of a half format is trained in float32 and rounded once, at the end, and its
+    held-out losses are those of the rounded weights. All random numbers come from the seed: the global ones are neither taken nor set,
     so the same fit beside other threads is the same, but for what a layer of the user's own draws while ``compile`` is on.
     Source of the optimiser: Decoupled Weight Decay Regularization (Loshchilov, Hutter, 2019).
 
@@ -122,17 +125,19 @@ def fit(
     warn_of_oddities(seen, flow.support)
     if isinstance(held, Stream):
         held.typical(random.rows)
-    with as_it_was(flow), random.mode:  # a layer that is added, and those that the data goes through, may draw
-        if standardize or (standardize is None and not _calibrated(flow)):
-            some = typical.map(lambda t: t.to(flow.device, data_precision(flow)))
-            flow.standardize(some.x, some.context)
-        if train.columns is not None:
-            flow.columns = train.columns
-        if train.context_columns is not None or train.columns is not None:
-            flow.context_columns = train.context_columns
-        made = make_optimizer("fit", flow, optimizer, learning_rate, weight_decay)
-        training = Training(flow, _resident(train, flow), held and _resident(held, flow), made, random, options)
-    return training.run(callback)
+    with ExitStack() as stack:
+        with as_it_was(flow), random.mode:  # a layer that is added, and those that the data goes through, may draw
+            if standardize or (standardize is None and not _calibrated(flow)):
+                some = typical.map(lambda t: t.to(flow.device, data_precision(flow)))
+                flow.standardize(some.x, some.context)
+            if train.columns is not None:
+                flow.columns = train.columns
+            if train.context_columns is not None or train.columns is not None:
+                flow.context_columns = train.context_columns
+            masters = stack.enter_context(Masters(flow))
+            made = make_optimizer("fit", flow, optimizer, learning_rate, weight_decay)
+            training = Training(flow, _resident(train, flow), held and _resident(held, flow), made, random, options, masters)
+        return training.run(callback)
 
 
 def _calibrated(flow: Flow) -> bool:

@@ -13,6 +13,7 @@ from pushforward.flow import Flow
 from pushforward.train.history import History
 from pushforward.train.loop import Loop, Options
 from pushforward.train.losses import NegativeLogLikelihood
+from pushforward.train.precision import HALF, Masters
 from pushforward.train.randomness import Randomness
 from pushforward.train.rows import Rows, Stream
 
@@ -35,8 +36,9 @@ class Training(Loop):
         optimizer: Optimizer,
         random: Randomness,
         options: Options,
+        masters: Masters,
     ) -> None:
-        super().__init__(flow, optimizer, options, History(monitored="training" if held is None else "validation"), random)
+        super().__init__(flow, optimizer, options, History(monitored="training" if held is None else "validation"), random, masters)
         self.train, self.held = train, held
         self.loss: nn.Module = NegativeLogLikelihood(flow)
         if options.compile:
@@ -90,7 +92,7 @@ class Training(Loop):
 
 def data_precision(flow: Flow) -> torch.dtype:
     """Return the precision in which a flow takes data: its own, or float32 for the half formats."""
-    return torch.float32 if flow.dtype in (torch.float16, torch.bfloat16) else flow.dtype
+    return torch.float32 if flow.dtype in HALF else flow.dtype
 
 
 def _mean_weight(rows: Rows | Stream) -> float:

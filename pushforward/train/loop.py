@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from pushforward.flow import Flow
 from pushforward.train import options as check
 from pushforward.train.history import History
+from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
 
 PLATEAU = 8
@@ -60,7 +62,8 @@ class Loop:
     advice = "Try a smaller learning_rate, or flow.double()"
     """What to do when no loss is finite."""
 
-    def __init__(self, flow: Flow, optimizer: Optimizer, options: Options, history: History, random: Randomness) -> None:
+    def __init__(self, flow: Flow, optimizer: Optimizer, options: Options, history: History, random: Randomness, masters: Masters) -> None:
+        self.masters = masters
         self.flow, self.optimizer, self.options, self.history, self.random = flow, optimizer, options, history, random
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.rates = [group["lr"] for group in optimizer.param_groups]
@@ -82,7 +85,7 @@ class Loop:
         since, factor, waited = 0, 1.0, 0
         try:
             if held:
-                history.start = history.best_loss = self.evaluate()
+                history.start = history.best_loss = self._held_out()
                 if not math.isfinite(history.best_loss):
                     history.best_loss = math.inf
             for epoch in range(1, options.epochs + 1):
@@ -93,7 +96,7 @@ class Loop:
                     group["lr"] = factor * rate
                 history.train.append(self._epoch(epoch))
                 if held:
-                    history.validation.append(self.evaluate())
+                    history.validation.append(self._held_out())
                 history.learning_rate.append(self.optimizer.param_groups[0]["lr"])
                 history.seconds.append(time.perf_counter() - began)
                 loss = (history.validation or history.train)[-1]
@@ -121,6 +124,10 @@ class Loop:
             self.optimizer.zero_grad(set_to_none=True)
             bar.close()
         return history
+
+    def _held_out(self) -> float:
+        with self.masters.rounded():
+            return self.evaluate()
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.flow.state_dict().items()}
@@ -192,9 +199,23 @@ def make_optimizer(owner: str, flow: Flow, given: Optimizing | None, learning_ra
         made = given(parameters)
         if not isinstance(made, Optimizer):
             raise TypeError(f"{owner}: expected optimizer to return a torch.optim.Optimizer, got {type(made).__name__}")
+        _check_optimizer(owner, made, parameters)
         return made
     fused = flow.device.type in ("cpu", "cuda")  # a step of many small tensors in one call
     return AdamW(parameters, learning_rate, weight_decay=weight_decay, fused=fused)
+
+
+def _check_optimizer(owner: str, made: Optimizer, parameters: list[nn.Parameter]) -> None:
+    """Raise TypeError for an optimiser that asks for losses itself, ValueError for one that moves nothing of the flow."""
+    closure = inspect.signature(made.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise TypeError(
+            f"{owner}: expected an optimizer that takes one gradient a step, got {type(made).__name__}, which asks for the loss several "
+            "times over; for that write the loop: optimizer.step(closure), with a closure that differentiates and returns the loss"
+        )
+    ours = {id(parameter) for parameter in parameters}
+    if not any(id(parameter) in ours for group in made.param_groups for parameter in group["params"]):
+        raise ValueError(f"{owner}: expected an optimizer of the parameters that its function is given, got one of others")
 
 
 @contextmanager

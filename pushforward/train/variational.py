@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +18,7 @@ from pushforward.train.density import Density, LogDensity, first, make_density
 from pushforward.train.divergences import Divergence, make_divergence
 from pushforward.train.history import History
 from pushforward.train.loop import Loop, Options, as_it_was, check_trainable, make_optimizer
+from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
 from pushforward.train.weights import effective_size
 
@@ -86,7 +88,8 @@ def fit_target(
     r"""Fit a flow to an unnormalised log-density, from draws of the flow alone, and leave it with the weights that scored best.
 
     The flow must have the density's support (``support=`` of the named flows, or a `Domain` layer), and scales within reach of its start:
-    where they are far from 1, begin with ``flow.standardize(rough_draws)``. Every 50 steps the flow is scored on the same random
+    where they are far from 1, begin with ``flow.standardize(rough_draws)``. One of a half format is trained, and gives its draws to the
+    log-density, in float32, and is rounded once, at the end. Every 50 steps the flow is scored on the same random
     numbers. `importance` then gives effective size and log-evidence. The estimators are in `pushforward.train.divergences`.
 
     Args:
@@ -152,13 +155,15 @@ def fit_target(
         )
     power = _powers(annealing, steps)
     power(0)
-    with as_it_was(flow):
-        if many and flow.context_units is not None and not bool(flow.context_units.calibrated):
-            flow.context_units.calibrate(density.context)  # type: ignore[arg-type]
-        made = make_optimizer("fit_target", flow, optimizer, learning_rate)
-        training = TargetTraining(density, measure, power, steps, validation, seed, made, options)
-        training.check()
-    history = training.run(callback)
+    with ExitStack() as stack:
+        with as_it_was(flow):
+            if many and flow.context_units is not None and not bool(flow.context_units.calibrated):
+                flow.context_units.calibrate(density.context)  # type: ignore[arg-type]
+            masters = stack.enter_context(Masters(flow))
+            made = make_optimizer("fit_target", flow, optimizer, learning_rate)
+            training = TargetTraining(density.to(flow.dtype), measure, power, steps, validation, seed, made, options, masters)
+            training.check()
+        history = training.run(callback)
     assert isinstance(history, TargetHistory)
     if history.invalid_rows or (history.outside_rows and not measure.order):
         warnings.warn(
@@ -184,9 +189,10 @@ class TargetTraining(Loop):
         seed: int,
         optimizer: Optimizer,
         options: Options,
+        masters: Masters,
     ) -> None:
         self.found = TargetHistory(monitored="validation")
-        super().__init__(density.flow, optimizer, options, self.found, Randomness(density.flow, seed))
+        super().__init__(density.flow, optimizer, options, self.found, Randomness(density.flow, seed), masters)
         self.density, self.divergence, self.power = density, divergence, power
         self.total, self.validation, self.seed = steps, validation, seed
 

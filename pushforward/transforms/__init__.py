@@ -4,9 +4,12 @@ A class takes sizes, and a network where one gives its parameters; the lower-cas
 All are transforms of torch and modules. torch's own transforms are here by their names, too.
 """
 
+from typing import TYPE_CHECKING
+
 from torch.distributions.transforms import *  # noqa: F403
 from torch.distributions.transforms import __all__ as _torch_names
 
+from pushforward.names import missing
 from pushforward.transforms.autoregressive import (
     AffineAutoregressive,
     ConditionalAffineAutoregressive,
@@ -109,3 +112,6 @@ __all__ = [
     "spline_autoregressive", "spline_coupling", "sylvester",
 ]  # fmt: skip
 __all__ += [name for name in _torch_names if name not in __all__]
+
+if not TYPE_CHECKING:
+    __getattr__ = missing(__name__)

@@ -15,6 +15,7 @@ from torch.distributions.transforms import Transform
 
 from pushforward import supports
 from pushforward.doors import as_size, check_batch, check_tensor
+from pushforward.estimates import EstimatedModule
 from pushforward.native.library import transformed
 from pushforward.transforms.compose import context_batch
 from pushforward.transforms.events import Events
@@ -22,7 +23,7 @@ from pushforward.transforms.held import Held, released
 from pushforward.transforms.module import forward_with_ladj, inverse_with_ladj, summed
 
 
-class TransformedDistribution(nn.Module, Events, TorchTransformedDistribution):
+class TransformedDistribution(EstimatedModule, nn.Module, Events, TorchTransformedDistribution):
     """The distribution of what transforms make of draws from a base; torch's class of that name as an `nn.Module`.
 
     Tensors of base and transforms move with ``.to()`` and are in the ``state_dict``; ``parameters()`` are those of both. A value is
@@ -94,6 +95,26 @@ class TransformedDistribution(nn.Module, Events, TorchTransformedDistribution):
             rank += transform.domain.event_dim - transform.codomain.event_dim
         out: Tensor = self._base_log_prob(value, rank) + total
         return out if inside is None else torch.where(inside, out, -math.inf)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Return the distribution function, of maps of numbers on a base that knows its own; NotImplementedError for others."""
+        return self._of_numbers("cdf", value)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """Return the quantiles, where `cdf` is known and the base knows its own."""
+        return self._of_numbers("icdf", value)
+
+    def _of_numbers(self, name: str, value: Tensor) -> Tensor:
+        if not self.event_shape:
+            try:
+                found: Tensor = getattr(TorchTransformedDistribution, name)(self, value)
+                return found
+            except NotImplementedError:
+                pass
+        raise NotImplementedError(
+            f"{self.label()}: expected maps of numbers that rise or fall, on a base that knows its {name}, to return it, got events of "
+            f"shape {tuple(self.event_shape)} from {type(self.base_dist).__name__}; sample gives draws to count"
+        )
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw ``(*sample_shape, *batch, *event)`` without gradients."""

@@ -47,6 +47,7 @@ class RawAffine(Kernel):
     convex: bool = False
 
     formula = "y = loc + scale(a) x, with the scale function of another library"
+    is_affine = True
     size = "2 * D"
 
     def check(self) -> None:
@@ -133,6 +134,7 @@ class RawLinear(Kernel):
 
     event_dim = 1
     formula = "y = W x + b"
+    is_affine = True
     size = "D * D + D"
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:

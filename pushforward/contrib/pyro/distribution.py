@@ -12,6 +12,7 @@ from torch.distributions import constraints
 
 from pushforward.contrib.pyro.once import Once
 from pushforward.contrib.pyro.support import as_known
+from pushforward.estimates import Estimated
 from pushforward.flow import ConditionedFlow, Flow
 
 
@@ -44,7 +45,7 @@ def as_pyro(flow: Flow | ConditionedFlow, context: Tensor | None = None) -> Pyro
     return PyroFlow(flow.condition(context))
 
 
-class PyroFlow(TorchDistribution):  # type: ignore[misc]
+class PyroFlow(Estimated, TorchDistribution):  # type: ignore[misc]
     """A conditioned flow as a distribution of Pyro; `as_pyro` makes it.
 
     The score of a drawn value is kept with this object (see `Once`): its gradient runs through the draw to the parameters, which is the
@@ -79,6 +80,15 @@ class PyroFlow(TorchDistribution):  # type: ignore[misc]
         """Return the log-density of ``(*sample, *batch, *event)`` as ``(*sample, *batch)``."""
         score = self._once.score(value)
         return self.view.log_prob(value) if score is None else score
+
+    def closed(self, quantity: str) -> Tensor:
+        return self.view.closed(quantity)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        return self.view.cdf(value)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        return self.view.icdf(value)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> PyroFlow:
         """Return the same distribution with a larger batch shape."""

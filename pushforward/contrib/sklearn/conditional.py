@@ -116,6 +116,9 @@ class FlowRegressor(RegressorMixin, FlowEstimator):  # type: ignore[misc]
             )
         return flow
 
+    def _named(self, index: int) -> str:
+        return f"column {index} of y" if self._shape else "y"
+
     def _context(self, X: Any) -> Array:
         return self._rows(X)[:, self._varies]
 

@@ -72,6 +72,12 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
         if self.validation is not None:
             train, held = train_test_split(train, test_size=self.validation, random_state=random)
         x, context = np.split(rows, [x.shape[1]], axis=1)
+        if len(still := np.flatnonzero(x[train].min(0) == x[train].max(0))):
+            named = ", ".join(map(self._named, still[:5]))
+            raise ValueError(
+                f"{name}: expected values that vary, got {named} constant over the {len(train)} rows to train on, and so without a density"
+                + ("; leave it out" if x.shape[1] > 1 else "")
+            )
         self._varies = context[train].min(0) < context[train].max(0)
         parts = [x] if not context.shape[1] else [x, context[:, self._varies]]
         # The first weights are drawn from the seed, too.
@@ -91,6 +97,11 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
             progress=bool(self.verbose),
         )
         self.flow_ = made.eval()
+
+    def _named(self, index: int) -> str:
+        """Return the name of a column of which the density is learned."""
+        names = getattr(self, "feature_names_in_", None)
+        return f"column {index} of X" if names is None else f"column {names[index]!r}"
 
     def _check_options(self, name: str) -> None:
         """Raise ValueError for an option that is none, by its name."""

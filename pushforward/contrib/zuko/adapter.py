@@ -7,9 +7,10 @@ from typing import Any
 import torch
 import zuko
 from torch import Tensor, nn
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
+from pushforward.estimates import Estimated
 from pushforward.flow import Flow
 from pushforward.parameters import Parameters
 from pushforward.to_base import ToBase
@@ -78,7 +79,7 @@ class ZukoTransform(ToBase):
         return ToBase(self.flow, None, self.turned).forward_shape(shape)
 
 
-class ZukoBase(Distribution):
+class ZukoBase(Estimated):
     """The base of a flow for a context, with a batch shape."""
 
     arg_constraints: dict[str, Constraint] = {}  # noqa: RUF012 (torch's interface)
