@@ -23,6 +23,7 @@ from pushforward.doors import as_size, broadcast, check_context, check_tensor, f
 from pushforward.draws import Drawing
 from pushforward.estimates import Estimate, Estimated, EstimatedModule, NoClosedFormError, no_form
 from pushforward.fields import OneOf, Within, shown
+from pushforward.finite import settled
 from pushforward.spec import PlanError, Spec
 from pushforward.state import Planned, text_of
 from pushforward.structures.normal_scores import NormalScores, far_out
@@ -160,12 +161,13 @@ class Flow(EstimatedModule, Planned):
             context: ``(*batch, *context)``, whose batch broadcasts against that of ``value``.
 
         Returns:
-            ``(*batch)``, in nats, at least float32; -inf outside the support, NaN for a row that has a NaN.
+            ``(*batch)``, in nats, at least float32; -inf outside the support and where a value is infinite or so large that the density
+            is zero to all digits, NaN for a row that has a NaN. The gradient of a loss with such rows raises ValueError, which names them.
         """
         context = self._admit(value, self.event_shape, context)
         if self._validate_args and not torch.compiler.is_compiling():
             self._require_support(value)
-        return self._in_blocks(self._scored, value, self.event_shape, context)[0]
+        return settled(self._in_blocks(self._scored, value, self.event_shape, context)[0], value, self._support)
 
     def to_base(self, value: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         r"""Map data to the base: :math:`x = g^{-1}(y)` and :math:`\log|\det dx/dy|`.
@@ -422,7 +424,7 @@ class Flow(EstimatedModule, Planned):
         check_tensor(self, "value", value, self.event_shape, *self._place())
 
     def _require_support(self, value: Tensor) -> None:
-        inside = self.support.check(value) | supports.any_site(torch.isnan(value), len(self.event_shape))
+        inside = supports.inside(self.support, value) | supports.any_site(torch.isnan(value), len(self.event_shape))
         if not bool(inside.all()):
             rows = (~inside).nonzero()[:5].squeeze(-1).tolist()
             raise ValueError(f"Flow: expected values in {supports.name(self.support)}, got others in rows {rows}")

@@ -28,9 +28,10 @@ def drawn(*shape, seed=0):
 def told(data, context=None, flow=None):
     """Return the warnings of a fit."""
     width = np.shape(data)[1]
+    torch.manual_seed(0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        pf.fit(flow or pf.MAF(width, context=0 if context is None else np.shape(context)[1], transforms=1), data, context, **QUICK)
+        pf.fit(flow or pf.NSF(width, context=0 if context is None else np.shape(context)[1], transforms=1), data, context, **QUICK)
     return [str(each.message) for each in caught if str(each.message).startswith("fit: ")]
 
 
@@ -159,9 +160,9 @@ def test_float32_carries_a_column_or_is_refused(offset, spread, coarse):
     assert blurred(torch.from_numpy(values), torch.float64) == []
     if coarse:
         with pytest.raises(ValueError, match=r"expected data that torch.float32 can tell apart.* column 0; .*flow.double\(\)"):
-            pf.fit(pf.MAF(1), values, **QUICK)
+            pf.fit(pf.NSF(1, transforms=1), values, **QUICK)
     else:
-        pf.fit(pf.MAF(1), values, **QUICK)
+        pf.fit(pf.NSF(1, transforms=1), values, **QUICK)
 
 
 def test_a_column_is_not_refused_for_digits_that_the_rows_do_not_have():
@@ -196,3 +197,41 @@ def test_columns_of_arrays_are_called_as_in_an_earlier_fit():
         pf.fit(flow, np.column_stack([A, np.full(2000, np.nan)]), **QUICK)
     pf.fit(flow, np.column_stack([A, B]), **QUICK)
     assert flow.columns == ("height", "rain")
+
+
+# What a flow cannot do for its data
+
+
+@pytest.mark.parametrize("flow", [pf.MAF, pf.IAF, pf.RealNVP, pf.NICE])
+def test_a_flow_that_cannot_bend_its_only_column_says_so(flow):
+    humps = (0.3 * A + np.where(B > 0, 2.0, -2.0))[:, None]
+    (text,) = told(humps, flow=flow(1, transforms=1))
+    assert "no layer of this flow bends its values" in text
+    assert "it is one normal distribution. " in text
+    assert told(humps, C[:, None], flow(1, 1, transforms=1)) == []
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        lambda: pf.NSF(1, transforms=1),
+        lambda: pf.MAF(2, transforms=1),
+        lambda: pf.flows.mixture([pf.MAF(1, transforms=1), pf.MAF(1, transforms=1)]),
+        lambda: pf.Flow(pf.distributions.StandardNormal(), [pf.bijectors.Linear(), pf.bijectors.Affine()], 2),
+        lambda: pf.Flow(pf.distributions.MixtureOfNormals(2), pf.bijectors.Affine(), 1),
+    ],
+    ids=["a spline", "two features", "a mixture of flows", "no network, so on purpose", "a mixture as base"],
+)
+def test_flows_that_bend_say_nothing(flow):
+    made = flow()
+    assert told(np.column_stack([A, B])[:, : made.event_shape[0]], flow=made) == []
+
+
+def test_values_far_out_where_no_layer_minds_them_are_named():
+    rows = np.column_stack([np.where(np.arange(2000) == 7, 1e6, A), np.exp(3 * B), 3 * np.tanh(C)])
+    flow = pf.NSF(3, support=["real", "positive", "circular"], transforms=1)
+    (text,) = told(rows, flow=flow)
+    assert "column 0; all others" in text  # logarithms of the other are not far out
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pf.fit(pf.NSF(3, transforms=1), rows, **QUICK)

@@ -126,7 +126,7 @@ def test_weights_count_in_standardisation(contexts):
     g = torch.Generator().manual_seed(0)
     x = torch.cat([torch.randn(500, 1, generator=g), 100 + torch.randn(500, 1, generator=g)])
     weights = torch.cat([torch.ones(500), torch.full((500,), 1e-9)])
-    flow = pf.MAF(1, context=1) if contexts else pf.MAF(1)
+    flow = pf.NSF(1, context=1) if contexts else pf.NSF(1)
     given = {"context": x + torch.randn(1000, 1, generator=g)} if contexts else {}
     pf.fit(flow, x, weights=weights, epochs=1, seed=0, progress=False, **given)
     loc = next(layer for layer in flow.transform.leaves() if isinstance(layer.plan, Standardize)).loc
@@ -153,7 +153,7 @@ def test_numbers_of_numpy_are_numbers():
     assert flow.event_shape == (3,)
     assert flow == flow
     assert flow.plan == pf.NSF(3, context=2, transforms=2).plan
-    pf.fit(pf.MAF(1), rows(1), epochs=np.int64(1), batch_size=np.int64(50), progress=False)
+    pf.fit(pf.NSF(1), rows(1), epochs=np.int64(1), batch_size=np.int64(50), progress=False)
     with pytest.raises(PlanError, match="got True"):
         pf.NSF(True)
 

@@ -22,7 +22,7 @@ from pushforward.train.data import read_rows
 from pushforward.train.history import History
 from pushforward.train.likelihood import Training, data_precision
 from pushforward.train.loop import Options, as_it_was, check_trainable, make_optimizer
-from pushforward.train.oddities import warn_of_oddities
+from pushforward.train.oddities import warn_of_oddities, warn_of_the_flow
 from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
 from pushforward.train.rows import Rows, Stream
@@ -130,6 +130,7 @@ def fit(
             if standardize or (standardize is None and not _calibrated(flow)):
                 some = typical.map(lambda t: t.to(flow.device, data_precision(flow)))
                 flow.standardize(some.x, some.context)
+                warn_of_the_flow(flow, seen)
             if train.columns is not None:
                 flow.columns = train.columns
             if train.context_columns is not None or train.columns is not None:

@@ -7,9 +7,16 @@ import warnings
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from pushforward import supports
+from pushforward.bases.normal import DiagNormal, FullNormal, StandardNormal
+from pushforward.flow import Flow
+from pushforward.moments import affine
+from pushforward.structures.autoregressive import AutoregressiveModule
+from pushforward.structures.coupling import CouplingModule
+from pushforward.structures.normal_scores import NormalScoresModule, far_out
 from pushforward.train.checks import named, site_name, some_of
 from pushforward.train.dependence import dependent
 from pushforward.train.grids import LEAST, repeats
@@ -21,6 +28,38 @@ def warn_of_oddities(rows: Rows, support: Constraint) -> None:
     warn_of_repeats(rows)
     if _is_of_columns(support):
         warn_of_dependence(rows)
+
+
+def warn_of_the_flow(flow: Flow, rows: Rows) -> None:
+    """Warn of what a flow that has met its data cannot do for it: bend a column, or reach values far out."""
+    # Given a context, one normal distribution for each is a model that people want; and so is one of linear layers alone.
+    layered = any(isinstance(module, AutoregressiveModule | CouplingModule) for module in flow.transform.modules())
+    normal = isinstance(flow.base.plan, DiagNormal | FullNormal | StandardNormal) and affine(flow.transform)
+    if normal and layered and flow.context_shape is None:
+        _warn(
+            f"no layer of this flow bends its values: with {sum(p.numel() for p in flow.parameters()):,} parameters it is one normal "
+            "distribution. With a single feature take splines, such as flows.NSF"
+        )
+    if any(isinstance(module, NormalScoresModule) for module in flow.transform.modules()):
+        return
+    flat = some_of(rows.x).reshape(-1, max(1, math.prod(rows.x.shape[1:])))
+    free = _unbounded(flow.support, flat.shape[1])
+    far = [index for index, far in enumerate(far_out(flat).tolist()) if far and free[index]]
+    if far:
+        names = named(site_name(index, rows.x.shape[1:], rows.columns) for index in far)
+        _warn(
+            f"columns with values so far out that they decide mean and deviation: {names}; all others come to lie in a sliver. This flow "
+            "has no place for NormalScores, which would measure them otherwise: give it one in its list of layers, or cut the values"
+        )
+
+
+def _unbounded(support: Constraint, columns: int) -> list[bool]:
+    """Tell for each column whether all real values are in its set."""
+    kind = supports.structured(support)
+    if isinstance(kind, supports.Parts) and kind.rank == 1:
+        lengths = kind.lengths or (1,) * len(kind.cseq)
+        return [free for part, length in zip(kind.cseq, lengths, strict=True) for free in _unbounded(part, length)]
+    return [supports.same(support, constraints.real)] * columns
 
 
 def _is_of_columns(support: Constraint) -> bool:
