@@ -112,6 +112,7 @@ def log_tanh(cut):
     )
 
 
+CDF = CumulativeDistribution
 # plan, where, and the formula as it is written: at numbers without symmetry and arguments other than 1, which would leave out what
 # multiplies them. The laws know a map and its inverse, and not which of the two is which.
 FORMULAS = {
@@ -127,14 +128,14 @@ FORMULAS = {
     "Power, negative": (Power(-0.4), [0.3, 1.7], lambda x: x**-0.4),
     "AffineFixed": (AffineFixed((0.7, -0.2), (3.0, -0.4)), [-1.3, 0.4], lambda x: number([0.7, -0.2]) + number([3.0, -0.4]) * x),
     "Softclip": (Softclip(0.7), [-1.3, 0.4], lambda x: x / (1 + x.abs() / 0.7)),
-    "CumulativeDistribution": (CumulativeDistribution("Normal", 0.3, 0.7), [-1.3, 0.4], lambda x: 0.5 + 0.5 * torch.erf((x - 0.3) / 0.7 / 2**0.5)),
-    "CumulativeDistribution, Cauchy": (CumulativeDistribution("Cauchy", 0.3, 0.7), [-1.3, 0.4], lambda x: 0.5 + torch.atan((x - 0.3) / 0.7) / math.pi),
+    "CumulativeDistribution": (CDF("Normal", 0.3, 0.7), [-1.3, 0.4], lambda x: 0.5 + 0.5 * torch.erf((x - 0.3) / 0.7 / 2**0.5)),
+    "CumulativeDistribution, Cauchy": (CDF("Cauchy", 0.3, 0.7), [-1.3, 0.4], lambda x: 0.5 + torch.atan((x - 0.3) / 0.7) / math.pi),
     "CumulativeDistribution, Laplace": (
-        CumulativeDistribution("Laplace", 0.3, 0.7),
+        CDF("Laplace", 0.3, 0.7),
         [-1.3, 0.4],
         lambda x: torch.where(x < 0.3, 0.5 * torch.exp((x - 0.3) / 0.7), 1 - 0.5 * torch.exp((0.3 - x) / 0.7)),
     ),
-    "CumulativeDistribution, Gumbel": (CumulativeDistribution("Gumbel", 0.3, 0.7), [-1.3, 0.4], lambda x: torch.exp(-torch.exp((0.3 - x) / 0.7))),
+    "CumulativeDistribution, Gumbel": (CDF("Gumbel", 0.3, 0.7), [-1.3, 0.4], lambda x: torch.exp(-torch.exp((0.3 - x) / 0.7))),
     "PositivePower": (PositivePower(1.7), [-1.3, 0.4], lambda x: torch.sign(x) * x.abs() ** 1.7),
     "PositivePower, a root": (PositivePower(0.4), [-1.3, 0.4], lambda x: torch.sign(x) * x.abs() ** 0.4),
     "PositivePower, its chord": (PositivePower(1.7), [-3e-7, 7e-7], lambda x: x * CORE**0.7),

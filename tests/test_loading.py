@@ -110,6 +110,31 @@ def test_every_plan_comes_back(name, tmp_path):
     assert same(pushforward.load(tmp_path / "flow.safetensors"), flow)
 
 
+PRECISIONS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+KEPT = {
+    "learned": lambda: pushforward.MAF(2, context=1, transforms=1, widths=(4,)),
+    "measured alone": lambda: Flow(S, [bij.Standardize(), bij.Exp()], 2),
+    "without a tensor": lambda: Flow(S, bij.Exp(), 2),
+    "torch's base": lambda: Flow(torch.distributions.Normal(torch.zeros(2), 1.0), bij.Exp(), 2),
+    "torch's base, learned": lambda: Flow(wrap(torch.distributions.Normal(torch.zeros(2), torch.ones(2)), learnable=True), [], 2),
+}
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
+@pytest.mark.parametrize("name", KEPT)
+def test_the_precision_comes_back(name, dtype, tmp_path):
+    flow = KEPT[name]().to(dtype)
+    flow.save(tmp_path / "flow.safetensors")
+    loaded = pushforward.load(tmp_path / "flow.safetensors")
+    assert same(loaded, flow)
+    assert loaded.dtype == dtype or not loaded.state_dict()
+    given = {} if flow.context_shape is None else {"context": torch.zeros(1, dtype=dtype)}
+    for made in (flow, loaded):
+        y = made.sample((3,), **given)
+        assert y.dtype == dtype
+        assert made.log_prob(y, **given).dtype == max(dtype, torch.float32, key=lambda d: d.itemsize)
+
+
 def test_a_flipped_bit_is_refused_wherever_it_is(flow, tmp_path):
     path = tmp_path / "flow.safetensors"
     flow.save(path)

@@ -435,6 +435,29 @@ def test_simplex_to_ordered_scores_with_an_anchor():
     torch.testing.assert_close(made.log_prob(y), torch.tensor(6.0, dtype=torch.float64).log() - torch.linalg.slogdet(free).logabsdet)
 
 
+SHAPES = {
+    "simplex": (T.SimplexToOrderedTransform(torch.tensor(0.3)), (5, 4), (5, 3)),
+    "sticks": (T.StickBreakingTransform(), (5, 3), (5, 4)),
+    "rows of a factor": (T.CorrCholeskyTransform(), (5, 3), (5, 3, 3)),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_inverse_has_shapes_and_sets_the_other_way_round(name):
+    transform, before, after = SHAPES[name]
+    both = T.ComposeTransformModule([transform])
+    for way, come, go in ((transform, before, after), (transform.inv, after, before), (both, before, after), (both.inv, after, before)):
+        assert way.forward_shape(come) == go
+        assert way.inverse_shape(go) == come
+        assert (way.domain.event_dim, way.codomain.event_dim) == (len(come) - 1, len(go) - 1)
+    x = torch.softmax(torch.randn(before), -1)
+    y = transform(x)
+    assert y.shape == after
+    assert transform.inv.domain.check(y).all()
+    assert transform.inv.codomain.check(x).all()
+    torch.testing.assert_close(transform.inv.log_abs_det_jacobian(y, x), -transform.log_abs_det_jacobian(x, y))
+
+
 def test_matrices():
     x = torch.randn(5, 3, 3, dtype=torch.float64)
     lower = T.SoftplusLowerCholeskyTransform()
