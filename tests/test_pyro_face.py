@@ -12,6 +12,7 @@ from pyro_face_cases import CASES, CONDITIONAL, LEARNABLE, make
 from torch import nn
 from torch.distributions import transforms as torch_transforms
 
+import pushforward.bijectors as bij
 import pushforward.distributions as dist
 import pushforward.transforms as T
 from pushforward.spec import PlanError
@@ -301,6 +302,62 @@ def test_networks_of_the_users_own_give_the_parameters():
         T.SplineCoupling(4, 1, trained(T.DenseNN(1, [9], [24, 24, 21, 24]))),
     ):
         assert torch.allclose(given.inv(given(x)), x, atol=1e-4), given
+
+
+class Constants(nn.Module):
+    """A network of the user's own that gives known tensors, whatever it sees."""
+
+    def __init__(self, *tensors):
+        super().__init__()
+        self.tensors, self.permutation = tensors, torch.tensor([0])
+
+    def forward(self, x, context=None):
+        parts = tuple(t.expand(*x.shape[:-1], *t.shape) for t in self.tensors)
+        return parts if len(parts) > 1 else parts[0]
+
+
+def flat(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# What the network gives, in the order of Pyro's, and the kernel's own formula with it.
+C1, U, W = flat(1), flat(3, seed=1), flat(3, seed=2)
+BINS = [flat(2, count, seed=count + i) for i, count in enumerate((4, 4, 3, 4))]
+NAMES = ("widths", "heights", "slopes", "middles")
+GIVEN = {
+    "ConditionalPlanar": (lambda: T.ConditionalPlanar(Constants(C1, U, W)), lambda x: bij.Planar().forward(x, W, U, C1)[0], 3),
+    "ConditionalRadial": (lambda: T.ConditionalRadial(Constants(U, C1, 2 * C1)), lambda x: bij.Radial().forward(x, U, C1, 2 * C1)[0], 3),
+    "ConditionalHouseholder": (
+        lambda: T.ConditionalHouseholder(3, Constants(U, W), 2),
+        lambda x: bij.Householder(2).forward(x, torch.stack([U, W]) + bij.Householder(2).init((3,))["vectors"])[0],
+        3,
+    ),
+    "ConditionalMatrixExponential": (
+        lambda: T.ConditionalMatrixExponential(3, Constants(flat(9))),
+        lambda x: T.MatrixExponential.of(T.matrix_exponential(3).layer, 1).layer.kernel.forward(x, flat(9).reshape(3, 3))[0],
+        3,
+    ),
+    "AffineCoupling": (
+        lambda: T.AffineCoupling(1, Constants(U[:2], W[:2]), log_scale_min_clip=-2.0, log_scale_max_clip=1.0),
+        lambda x: torch.cat([x[:, :1], bij.Affine(2.0).forward(x[:, 1:], U[:2], W[:2])[0]], 1),
+        3,
+    ),
+    "ConditionalSpline": (
+        lambda: T.ConditionalSpline(Constants(*(part.flatten() for part in BINS)), 2, 4),
+        lambda x: bij.Spline(4, 3.0, "linear").forward(x, **dict(zip(NAMES, (part.T for part in BINS), strict=True)))[0],
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_what_a_network_gives_is_what_pyro_calls_it(name):
+    make_it, formula, size = GIVEN[name]
+    transform, x = make_it().double(), flat(6, size, seed=9)
+    if name.startswith("Conditional"):
+        transform = transform.condition(flat(6, 2, seed=8))
+    torch.testing.assert_close(transform(x), formula(x))
+    torch.testing.assert_close(transform.inv(formula(x)), x)
 
 
 class Unbound(nn.Module):
