@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import pytest
@@ -9,10 +10,12 @@ import torch
 from torch.distributions import constraints
 
 import pushforward
+from pushforward import bijectors as bij
 from pushforward import flows, kernel, roots
 from pushforward.kernels import mixture, monotonic
 from pushforward.spec import PlanError
 from pushforward.structures import block_autoregressive
+from pushforward.structures.coupling import CouplingModule
 from pushforward.testing import check_flow, randomize
 
 W = (16, 16)
@@ -156,6 +159,82 @@ def test_a_flow_on_mixed_supports_is_exact_in_the_units_of_the_data():
 def test_wrong_arguments_are_refused(make, message):
     with pytest.raises(PlanError, match=message):
         make()
+
+
+# Values of the options of named flows, and what the plan then has in it.
+VALUES = {
+    "context": (2, "context_shape=(2,)"),
+    "transforms": (7, None),
+    "widths": ((5, 6), "widths=(5, 6)"),
+    "activation": ("tanh", "'tanh'"),
+    "net": (bij.MLP((7,), "silu"), "MLP(widths=(7,), activation='silu')"),
+    "mix": (None, None),
+    "support": (["positive", "unit_interval"] * 2, "Concatenate((Exp(), Sigmoid()"),
+    "structure": ("autoregressive", "Autoregressive("),
+    "bins": (5, "bins=5"),
+    "bound": (2.5, "bound=2.5"),
+    "order": ("linear", "order='linear'"),
+    "units": (5, "units=5"),
+    "layers": (3, "layers=3"),
+    "panels": (7, "panels=7"),
+    "degree": (6, "degree=6"),
+    "terms": (4, "terms=4"),
+    "factors": ((3,), "factors=(3,)"),
+    "components": (5, "components=5"),
+    "coefficient": (0.7, "coefficient=0.7"),
+    "variant": ("triangular", "'triangular'"),
+    "reflections": (3, "reflections=3"),
+}
+OTHER = {
+    ("PlanarFlow", "activation"): ("leaky_relu", "'leaky_relu'"),
+    ("BNAF", "activation"): ("leaky_relu", "'leaky_relu'"),
+    ("ResidualFlow", "activation"): ("elu", "'elu'"),
+}
+OPTIONS = [
+    (name, option)
+    for name in flows.__all__
+    if name != "mixture"
+    for option in inspect.signature(getattr(flows, name)).parameters
+    if option != "features"
+]
+
+
+def size(flow):
+    return len(list(flow.transform.leaves()))
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS, ids=lambda value: value)
+def test_an_option_is_handed_on_to_the_plan(name, option):
+    make = getattr(flows, name)
+    value, words = OTHER.get((name, option)) or VALUES[option]
+    # With a context each of them has a network.
+    given = {"context": 1} if "context" in inspect.signature(make).parameters and option != "context" else {}
+    usual, other = make(4, **given), make(4, **given, **{option: value})
+    assert repr(usual) != repr(other)
+    if words is not None:
+        assert words not in repr(usual)
+        assert words in repr(other)
+    if option == "transforms":
+        assert len({size(make(2, transforms=count)) for count in (1, 2, 3)}) == 3
+    if option == "mix":
+        assert size(other) < size(usual)
+        for mix, kind in (("linear", "Linear()"), ("reverse", "Reverse()"), ("shuffle", "Shuffle(")):
+            if name != "NCSF" or mix != "linear":
+                assert kind in repr(make(4, mix=mix))
+
+
+@pytest.mark.parametrize("features", [2, 3, 5])
+@pytest.mark.parametrize("name", ["NICE", "RealNVP", "NSF", "NCSF"])
+def test_two_couplings_move_every_feature_given_the_others(name, features):
+    """Of two layers with nothing between them one moves what the other lets through."""
+    flow = randomize(getattr(flows, name)(features, transforms=2, widths=W, mix=None), 1.0, 1).double()
+    layers = [layer for layer in flow.transform.leaves() if isinstance(layer, CouplingModule)]
+    assert len(layers) == 2
+    moved = []
+    for layer in layers:
+        x = torch.linspace(-1, 1, features, dtype=torch.float64)
+        moved.append((layer(x)[0] != x).tolist())
+    assert [a + b for a, b in zip(*moved, strict=True)] == [1] * features
 
 
 # How often a root is sought to sample and to score, for each layer of three features: the table in README.md.
