@@ -115,6 +115,9 @@ def test_a_conditional_model_finds_its_columns_and_contexts(files, tmp_path, cap
     assert main(["score", model, str(tmp_path / "s.parquet"), "-o", str(tmp_path / "again.csv")]) == 0
     assert main(["plot", model, str(files / "t.csv"), "-o", str(tmp_path / "p.svg"), "--columns", "a"]) == 0
     assert (tmp_path / "p.svg").stat().st_size > 1000
+    assert main(["fit", str(files / "t.csv"), "-o", model, "--context", "c,a", "--flow", "maf", "--epochs", "1", "-q"]) == 0
+    flow = pf.load(model)
+    assert (flow.columns, flow.context_columns) == (("b",), ("c", "a"))
 
 
 def test_all_numeric_columns_are_the_default_and_the_rest_is_named(tmp_path, capsys):
@@ -156,7 +159,8 @@ def test_missing_values(files, tmp_path, capsys):
     assert main(["score", model, str(files / "missing.csv")]) == 0
     out, err = capsys.readouterr()
     assert [i for i, text in enumerate(lines(out)[1:]) if text == "nan"] == [3, 5]
-    assert "over 198 rows; nan for 2 rows with missing values" in err
+    mean = np.nanmean([float(text) for text in lines(out)[1:]])
+    assert f"mean log-density {mean:.4f} nats a row over 198 rows; nan for 2 rows with missing values" in err
 
 
 def test_a_grid_is_spread_when_told(tmp_path):

@@ -12,6 +12,7 @@ import hostile
 import pytest
 import torch
 from every_plan import EVERY
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import pushforward
@@ -176,6 +177,29 @@ def test_a_file_without_a_checksum_is_one_of_the_first_format(flow, tmp_path):
         pushforward.load(path)
     save_file(state, path, {"pushforward": text, "pushforward.sha256": "0" * 64})
     with pytest.raises(ValueError, match="is not as it was written: its checksum is another"):
+        pushforward.load(path)
+
+
+def test_a_tensor_under_the_name_of_another_is_refused(flow, tmp_path):
+    path = tmp_path / "flow.safetensors"
+    flow.save(path)
+    with safe_open(path, "pt") as file:
+        metadata, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    one, other = next(
+        (a, b) for a in state for b in state if a < b and state[a].shape == state[b].shape and not torch.equal(state[a], state[b])
+    )
+    save_file({**state, one: state[other], other: state[one]}, path, metadata)
+    with pytest.raises(ValueError, match="its checksum is another"):
+        pushforward.load(path)
+
+
+def test_tensors_of_another_precision_are_refused(flow, tmp_path):
+    path = tmp_path / "flow.safetensors"
+    flow.save(path)
+    header, state = io.read(path)
+    name = next(iter(state))
+    io.write(path, header, {**state, name: state[name].double()})
+    with pytest.raises(ValueError, match=f"of another shape or dtype .*{name}"):
         pushforward.load(path)
 
 

@@ -471,6 +471,11 @@ def test_density_of_two_numbers_is_the_density_of_the_flow():
     x, y = -2 + 6 * (np.arange(50) + 0.5) / 50, -12 + 20 * (np.arange(50) + 0.5) / 50
     at = torch.tensor(np.stack(np.meshgrid(x, y), -1), dtype=torch.float32)
     assert np.allclose(image, flow.log_prob(at).exp().detach(), rtol=1e-4, atol=1e-6)
+    # A line around a share q of a normal is where the squared distance in standard deviations is -2 log(1 - q).
+    (contours,) = axes.collections
+    found = [((path.vertices - [1.0, -2.0]) / [0.5, 2.0]) ** 2 for path in contours.get_paths()]
+    for squares, share in zip(found, (0.9, 0.5), strict=True):
+        assert squares.sum(1) == pytest.approx(-2 * np.log(1 - share), rel=0.2)
 
 
 def test_density_of_one_number_is_a_curve_and_data_a_histogram():

@@ -309,7 +309,7 @@ class Constants(nn.Module):
 
     def __init__(self, *tensors):
         super().__init__()
-        self.tensors, self.permutation = tensors, torch.tensor([0])
+        self.tensors, self.permutation = tensors, torch.arange(3)
 
     def forward(self, x, context=None):
         parts = tuple(t.expand(*x.shape[:-1], *t.shape) for t in self.tensors)
@@ -324,6 +324,8 @@ def flat(*shape, seed=0):
 C1, U, W = flat(1), flat(3, seed=1), flat(3, seed=2)
 BINS = [flat(2, count, seed=count + i) for i, count in enumerate((4, 4, 3, 4))]
 NAMES = ("widths", "heights", "slopes", "middles")
+SLOPES, SHARES, SHIFTS = (flat(5, 3, seed=seed) for seed in (20, 21, 22))
+UNITS = bij.DeepSigmoid(5).init((3,))
 GIVEN = {
     "ConditionalPlanar": (lambda: T.ConditionalPlanar(Constants(C1, U, W)), lambda x: bij.Planar().forward(x, W, U, C1)[0], 3),
     "ConditionalRadial": (lambda: T.ConditionalRadial(Constants(U, C1, 2 * C1)), lambda x: bij.Radial().forward(x, U, C1, 2 * C1)[0], 3),
@@ -347,13 +349,23 @@ GIVEN = {
         lambda x: bij.Spline(4, 3.0, "linear").forward(x, **dict(zip(NAMES, (part.T for part in BINS), strict=True)))[0],
         2,
     ),
+    "NeuralAutoregressive": (
+        lambda: T.NeuralAutoregressive(Constants(SLOPES, SHARES, SHIFTS), hidden_units=5),
+        lambda x: bij.DeepSigmoid(5).forward(x, scales=SLOPES, biases=SHIFTS + UNITS["biases"], weights=SHARES)[0],
+        3,
+    ),
+    "ConditionalGeneralizedChannelPermute": (
+        lambda: T.ConditionalGeneralizedChannelPermute(Constants(flat(9)), 3, [2, 0, 1]),
+        lambda x: bij.Linear(bias=False).forward(x.movedim(1, -1), *flat(9).split(3))[0].movedim(-1, 1)[:, [2, 0, 1]],
+        (3, 2, 2),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", GIVEN)
 def test_what_a_network_gives_is_what_pyro_calls_it(name):
     make_it, formula, size = GIVEN[name]
-    transform, x = make_it().double(), flat(6, size, seed=9)
+    transform, x = make_it().double(), flat(6, *(size if isinstance(size, tuple) else (size,)), seed=9)
     if name.startswith("Conditional"):
         transform = transform.condition(flat(6, 2, seed=8))
     torch.testing.assert_close(transform(x), formula(x))
@@ -470,6 +482,12 @@ def test_fixed_transforms_go_both_ways(name):
     pickle.dumps(transform.inv)
     if name != "LowerCholeskyAffine":
         assert transform == getattr(T, name)(*arguments)
+
+
+def test_haars_flip_takes_the_numbers_from_the_last_on():
+    x = torch.randn(4, 5, 2, dtype=torch.float64)
+    torch.testing.assert_close(T.HaarTransform(flip=True)(x), T.HaarTransform()(x.flip(-1)))
+    torch.testing.assert_close(T.HaarTransform(-2, flip=True)(x), T.HaarTransform(-2)(x.flip(-2)))
 
 
 def test_simplex_to_ordered_scores_with_an_anchor():

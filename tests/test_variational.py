@@ -420,6 +420,25 @@ def test_the_best_weights_are_kept_and_the_loss_is_theirs():
     assert pf.plots.learning_curve(history) is not None
 
 
+def test_the_loss_is_the_bound_less_what_it_may_be_off():
+    """An uncertain bound counts for less, by two standard errors of its mean."""
+    flow, seen = coupling(), []
+
+    def log_density(x):
+        seen.append(x.detach())
+        return Banana().log_prob(x)
+
+    history = pf.fit_target(flow, log_density, steps=50, learning_rate=1e-12, batch_size=64, validation=64, progress=False)
+    log_weights = Banana().log_prob(seen[0]) - flow.log_prob(seen[0]).detach()
+    expected = 2 * log_weights.std(correction=0) / 8 - log_weights.mean()
+    assert history.start == pytest.approx(expected.item(), rel=1e-4)
+    assert history.validation == pytest.approx([history.start], rel=1e-4)
+    # The draws that score are no draws of a step.
+    scored, steps = [x for x in seen if torch.equal(x, seen[0])], [x for x in seen if not torch.equal(x, seen[0])]
+    assert (len(scored), len(steps)) == (3, 50)
+    assert not torch.isclose(torch.cat(steps)[:, None], seen[0], atol=1e-6).all(-1).any()
+
+
 def test_fitting_again_goes_on():
     flow = coupling()
     first = pf.fit_target(flow, Banana().log_prob, steps=150, progress=False)
