@@ -361,6 +361,9 @@ def test_patience_and_schedules():
     history = pf.fit(maf(2), x, learning_rate=0.05, patience=None, epochs=40, progress=False)
     assert min(history.learning_rate) < 0.05
     assert set(np.log2(0.05 / np.array(history.learning_rate)).round(9) % 1) == {0.0}
+    # A step of nothing makes no loss better: the rate is halved after each eight epochs.
+    history = pf.fit(maf(2).double(), x, learning_rate=1e-300, patience=None, epochs=20, standardize=False, progress=False)
+    assert history.learning_rate == [1e-300] * 8 + [5e-301] * 8 + [2.5e-301] * 4
 
 
 def test_fitting_again_goes_on():

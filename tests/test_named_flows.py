@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 
 import pytest
 import torch
@@ -221,6 +222,7 @@ def test_an_option_is_handed_on_to_the_plan(name, option):
         for mix, kind in (("linear", "Linear()"), ("reverse", "Reverse()"), ("shuffle", "Shuffle(")):
             if name != "NCSF" or mix != "linear":
                 assert kind in repr(make(4, mix=mix))
+        assert len(set(re.findall(r"Shuffle\(.*?\)", repr(make(4, mix="shuffle", transforms=3))))) == 3
 
 
 @pytest.mark.parametrize("features", [2, 3, 5])
@@ -235,6 +237,29 @@ def test_two_couplings_move_every_feature_given_the_others(name, features):
         x = torch.linspace(-1, 1, features, dtype=torch.float64)
         moved.append((layer(x)[0] != x).tolist())
     assert [a + b for a, b in zip(*moved, strict=True)] == [1] * features
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_two_layers_of_a_mixed_flow_move_every_feature_of_a_kind_once(start):
+    flow = flows.NSF(7, support=["circular", "real", "circular", "positive", "real", "circular", "real"], transforms=4, widths=W)
+    couplings = [layer for layer in flow.transform.leaves() if isinstance(layer, CouplingModule)]
+    assert len(couplings) == 8  # each layer has one for the angles and one for the rest
+    moved = [i for layer in couplings[2 * start : 2 * start + 4] for i in range(7) if i not in layer.plan.passing(7)]
+    assert sorted(moved) == list(range(7))
+
+
+def test_the_layer_of_bnaf_whose_values_nothing_bounds_is_beside_the_base():
+    first, *rest = [layer.plan.bijector for layer in list(flows.BNAF(3, transforms=3, mix=None).transform.leaves())[:3]]
+    assert (first.activation, first.residual) == ("leaky_tanh", None)
+    assert {(layer.activation, layer.residual) for layer in rest} == {("tanh", "gated")}
+
+
+@pytest.mark.parametrize("variant", ["triangular", "orthogonal", "householder"])
+def test_features_are_reversed_between_the_triangles_of_a_sylvester_flow(variant):
+    kinds = [type(layer.plan).__name__ for layer in flows.SylvesterFlow(3, transforms=3, variant=variant).transform.leaves()]
+    assert [kind for kind in kinds if kind in ("Sylvester", "Reverse")] == kinds
+    assert kinds[::2] == ["Sylvester"] * 3 if variant == "triangular" else kinds == ["Sylvester"] * 3
+    assert kinds.count("Reverse") == (2 if variant == "triangular" else 0)
 
 
 # How often a root is sought to sample and to score, for each layer of three features: the table in README.md.
