@@ -3,7 +3,7 @@ VERSION ?= 2.14.1
 OTHERS ?=
 BIN := .venv/bin
 
-.PHONY: install test test-heavy test-grid test-peers test-interop test-processors test-rates test-torch test-sanitizers fuzz lint types
+.PHONY: install test test-heavy test-grid test-peers test-interop test-processors test-rates test-torch test-sanitizers fuzz mutants lint types
 .PHONY: demo catalogue numerics bench clean
 
 install: .venv/installed
@@ -49,6 +49,10 @@ test-processors: install .venv-interop/installed
 # How often the tests of quality pass from 20 starts, and with what margins: hours. WORDS="founding" chooses tests.
 test-rates: install
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/rates.py $(WORDS)
+
+# Plants the faults of scripts/faults.txt, one at a time, and tells which tests notice: ten minutes and more. WORDS="kernels" chooses.
+mutants: install
+	$(BIN)/python scripts/mutants.py $(WORDS)
 
 # The suite on another torch, in an environment of its own: make test-torch VERSION=2.14.1, and PYTHON=... for another Python.
 test-torch: .venv-torch-$(VERSION)/installed

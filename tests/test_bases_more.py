@@ -377,6 +377,24 @@ def test_resampled_special_cases():
     assert torch.allclose(many.log_prob(x.double()), normal.double() + accepted.log(), atol=1e-6)
 
 
+@pytest.mark.parametrize("trials", [1, 2, 5])
+def test_a_resampled_base_tries_as_often_as_it_says(trials):
+    """Of a base that takes numbers above zero alone, a draw is below only where every trial was."""
+    base = Resampled(bij.MLP((2,)), trials).build((1,)).double()
+    net = base.acceptance.net
+    with torch.no_grad():  # logit 1e6 x, which is bounded
+        net.layers[0].x.weight.copy_(torch.tensor([[1.0], [-1.0]]))
+        net.layers[0].x.bias.zero_()
+        net.layers[-1].weight.copy_(torch.tensor([[1e6, -1e6]]))
+        net.layers[-1].bias.zero_()
+    below = 0.5**trials
+    x = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+    expected = td.Normal(0.0, 1.0).log_prob(x[:, 0]) + torch.tensor([2 * below, 2 * (1 - below)], dtype=torch.float64).log()
+    torch.testing.assert_close(base.log_prob(x), expected, rtol=0, atol=0.01)
+    drawn = base.draw(torch.Size([20_000]), generator=torch.Generator().manual_seed(0))
+    assert (drawn < 0).double().mean().item() == pytest.approx(below, abs=0.015)
+
+
 def test_a_resampled_base_learns_a_ring():
     torch.manual_seed(0)
     angle = 2 * math.pi * torch.rand(2000)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -115,6 +116,9 @@ def test_a_conditional_model_finds_its_columns_and_contexts(files, tmp_path, cap
     assert main(["score", model, str(tmp_path / "s.parquet"), "-o", str(tmp_path / "again.csv")]) == 0
     assert main(["plot", model, str(files / "t.csv"), "-o", str(tmp_path / "p.svg"), "--columns", "a"]) == 0
     assert (tmp_path / "p.svg").stat().st_size > 1000
+    assert main(["fit", str(files / "t.csv"), "-o", model, "--context", "c,a", "--flow", "maf", "--epochs", "1", "-q"]) == 0
+    flow = pf.load(model)
+    assert (flow.columns, flow.context_columns) == (("b",), ("c", "a"))
 
 
 def test_all_numeric_columns_are_the_default_and_the_rest_is_named(tmp_path, capsys):
@@ -156,7 +160,8 @@ def test_missing_values(files, tmp_path, capsys):
     assert main(["score", model, str(files / "missing.csv")]) == 0
     out, err = capsys.readouterr()
     assert [i for i, text in enumerate(lines(out)[1:]) if text == "nan"] == [3, 5]
-    assert "over 198 rows; nan for 2 rows with missing values" in err
+    said = re.search(r"mean log-density (\S+) nats a row over 198 rows; nan for 2 rows with missing values", err)
+    assert float(said[1]) == pytest.approx(np.nanmean([float(text) for text in lines(out)[1:]]), abs=2e-4)
 
 
 def test_a_grid_is_spread_when_told(tmp_path):
@@ -181,6 +186,43 @@ def test_samples_in_chunks_have_the_number_asked_for(files, tmp_path, monkeypatc
     monkeypatch.setattr(commands, "ROWS", 7)
     assert main(["sample", str(files / "m"), "-n", "20", "-o", str(tmp_path / "s.npy")]) == 0
     assert np.load(tmp_path / "s.npy").shape == (20, 3)
+
+
+@pytest.mark.parametrize("chunk", [4, 7, 1000])
+@pytest.mark.parametrize("context", [False, True])
+def test_samples_in_chunks_have_their_contexts_and_numbers_of_their_own(files, tmp_path, monkeypatch, context, chunk):
+    from pushforward.tables import reading
+
+    monkeypatch.setattr(commands, "ROWS", chunk)
+    monkeypatch.setattr(reading.Table.chunks, "__defaults__", (None, 3))
+    contexts = np.arange(8.0)[:, None]
+    argv = ["given", "-n", "5", "--context-table", str(table(tmp_path / "c.csv", contexts, ("c",)))] if context else ["m", "-n", "40"]
+    assert main(["sample", str(files / argv[0]), *argv[1:], "-o", str(tmp_path / "s.npy"), "--seed", "1"]) == 0
+    drawn = np.load(tmp_path / "s.npy")
+    assert drawn.shape == (40, 3)
+    if context:
+        np.testing.assert_array_equal(drawn[:, 0], contexts.repeat(5))
+    for column in drawn[:, context:].T:
+        assert len(np.unique(column)) == 40
+
+
+def test_rows_for_a_picture_are_chosen_with_equal_chance_and_stay_in_order():
+    class Stub:
+        def chunks(self, columns):
+            for start in range(0, 20, 6):
+                yield np.arange(start, min(start + 6, 20), dtype=float)[:, None]
+
+    from pushforward.cli.arguments import some_rows
+
+    random, counts = np.random.default_rng(0), np.zeros(20)
+    for _ in range(2000):
+        chosen = some_rows(Stub(), ("a",), 5, random)[:, 0]
+        assert len(chosen) == 5
+        assert (np.diff(chosen) > 0).all()
+        counts[chosen.astype(int)] += 1
+    # Each row is one of the five in a quarter of 2000 draws; six standard deviations.
+    assert np.abs(counts - 500).max() < 6 * np.sqrt(2000 * 0.25 * 0.75)
+    assert some_rows(Stub(), ("a",), 50, random)[:, 0].tolist() == list(range(20))
 
 
 def test_a_model_without_names_takes_the_numeric_columns_in_order(files, tmp_path, capsys):

@@ -152,6 +152,18 @@ def test_frozen_parameters_take_no_moments():
     assert flow.describe(batch=8).training_bytes < free / 2
 
 
+def test_a_step_holds_gradients_and_both_moments_of_adam():
+    flow = RealNVP(4, transforms=1, widths=(64,) * 6)
+    weights = 4 * sum(p.numel() for p in flow.parameters())
+    assert flow.describe(batch=1).training_bytes - flow.requires_grad_(False).describe(batch=1).training_bytes >= 3 * weights
+
+
+@pytest.mark.parametrize("plan", [bij.Residual((8,)), bij.BlockAutoregressive((3,)), bij.Autoregressive(bij.Affine(), net=bij.MLP((8,)))])
+def test_the_costs_of_an_inverse_are_those_of_the_layer_the_other_way_round(plan):
+    layer, turned = plan.build(3), plan.inv.build(3)
+    assert (turned.passes, turned.steps) == (layer.passes[::-1], layer.steps[::-1]) != (layer.passes, layer.steps)
+
+
 def test_a_flow_without_parameters():
     description = Flow(StandardNormal(), [bij.Reverse(), bij.Exp()], 2).describe(batch=10)
     assert description.parameters == 0

@@ -16,10 +16,11 @@ from pushforward import bijectors as bij
 from pushforward import flow as flow_module
 from pushforward import transforms as T
 from pushforward.core import Base, TransformModule
-from pushforward.distributions import Flow, StandardNormal, TransformedDistribution
+from pushforward.distributions import DiagNormal, Flow, StandardNormal, TransformedDistribution
 from pushforward.flow import load
 from pushforward.periodic import Periodic
 from pushforward.spec import registry
+from pushforward.testing import randomize
 from pushforward.testing.case import Case
 
 RANKS = range(6)
@@ -298,6 +299,43 @@ def test_one_way_to_the_base_and_back(row, tmp_path):
         # Each layer's way back is good to some roundings, which its slopes magnify.
         torch.testing.assert_close(back, y, rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(there, -ladj, rtol=1e-3, atol=1e-3)
+
+
+DOORS = {
+    "sample": lambda flow, c, g: flow.sample((4,), c, generator=g),
+    "rsample": lambda flow, c, g: flow.rsample((4,), c, generator=g),
+    "rsample_and_log_prob": lambda flow, c, g: flow.rsample_and_log_prob((4,), c, generator=g),
+    "log_prob": lambda flow, c, g: flow.log_prob(torch.ones(50, *flow.event_shape), c),
+    "to_base": lambda flow, c, g: flow.to_base(torch.ones(50, *flow.event_shape), c),
+    "from_base": lambda flow, c, g: flow.from_base(torch.ones(50, *flow.event_shape), c),
+    "condition, sample": lambda flow, c, g: flow.condition(c).sample((4,), generator=g),
+    "condition, rsample": lambda flow, c, g: flow.condition(c).rsample((4,), generator=g),
+    "condition, rsample_and_log_prob": lambda flow, c, g: flow.condition(c).rsample_and_log_prob((4,), generator=g),
+    "condition, log_prob": lambda flow, c, g: flow.condition(c).log_prob(torch.ones(50, *flow.event_shape)),
+    "condition, expand": lambda flow, c, g: flow.condition(c).expand((3, 50)).sample((4,), generator=g),
+    "transform": lambda flow, c, g: flow.transform(torch.ones(50, *flow.event_shape), c),
+    "transform, inverse": lambda flow, c, g: flow.transform.inverse(torch.ones(50, *flow.event_shape), c),
+    "base, log_prob": lambda flow, c, g: flow.base.log_prob(torch.ones(50, *flow.event_shape), c),
+    "base, rsample": lambda flow, c, g: flow.base.rsample((50,), c, g),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_takes_contexts_in_the_units_of_the_user(door):
+    """A flow that was measured gives for a context what one that was not gives for the same context in standard units."""
+    base, net = DiagNormal(net=bij.MLP((8,))), bij.MLP((8,))
+    one, two = (Flow(base, [bij.Coupling(bij.Spline(4), net=net), bij.Elementwise(bij.Affine(), net)], 3, 2) for _ in range(2))
+    randomize(one, 1.0)
+    two.load_state_dict(one.state_dict())
+    c = 100 + 30 * torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    one.calibrate(torch.randn(50, 3), c)
+    units = (c - c.mean(0)) / c.std(0, correction=0)
+    found, expected, raw = (
+        DOORS[door](flow, given, torch.Generator().manual_seed(1)) for flow, given in ((one, c), (two, units), (two, c))
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    first = [out[0] if isinstance(out, tuple) else out for out in (found, raw)]
+    assert not torch.allclose(*first, rtol=1e-2, atol=1e-2)
 
 
 def test_flow_to_base_checks():

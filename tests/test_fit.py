@@ -371,6 +371,9 @@ def test_patience_and_schedules():
     history = pf.fit(maf(2), x, learning_rate=0.05, patience=None, epochs=40, progress=False)
     assert min(history.learning_rate) < 0.05
     assert set(np.log2(0.05 / np.array(history.learning_rate)).round(9) % 1) == {0.0}
+    # A step of nothing makes no loss better: the rate is halved after each eight epochs.
+    history = pf.fit(maf(2).double(), x, learning_rate=1e-300, patience=None, epochs=20, standardize=False, progress=False)
+    assert history.learning_rate == [1e-300] * 8 + [5e-301] * 8 + [2.5e-301] * 4
 
 
 def test_fitting_again_goes_on():
@@ -523,6 +526,30 @@ def test_grids_are_named_once():
         pf.fit(maf(2), frame, **QUICK)
     assert len(caught) == 1
     pf.fit(maf(2), dequantize(frame.to_numpy())[0], **QUICK)
+
+
+def test_a_value_that_comes_many_times_is_named():
+    x = rows(300)
+    x[:10, 0], x[:60, 1] = 0.5, 0.5
+    with pytest.warns(UserWarning, match=r"one value many times: column 1 \(241 distinct values in 300 rows\)\. ") as caught:
+        pf.fit(maf(2), x, validation=None, **QUICK)
+    assert len(caught) == 1
+
+
+def test_the_losses_are_means_by_weight_in_nats():
+    """Whatever the sizes of the weights are, and in evaluation as the flow is then."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(1, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+    flow = pf.Flow(StandardNormal(), [Coupling(Affine(), mask=[0], net=net)], 2).double()
+    x, held, w = torch.tensor(rows(100)).double(), torch.tensor(rows(50, seed=1)).double(), np.linspace(0.1, 5, 100)
+    options = {"epochs": 1, "batch_size": 100, "learning_rate": 1e-12, "standardize": False, "progress": False}
+    history = pf.fit(flow, x, validation=held, **options)
+    flow.eval()
+    assert history.start == pytest.approx(-flow.log_prob(held).mean().item(), rel=1e-9)
+    assert history.validation == pytest.approx([history.start], rel=1e-9)
+    sound = maf(2).double()
+    history = pf.fit(sound, x, weights=w, validation=None, **options)
+    assert history.train == pytest.approx([-np.average(sound.log_prob(x).detach(), weights=w)], rel=1e-9)
 
 
 def test_a_warm_start_goes_on_from_an_earlier_fit():

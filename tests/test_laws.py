@@ -6,11 +6,14 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import torch
 from cases import CASES, HEAVY
 
+from pushforward import supports
 from pushforward.core import Bijector
 from pushforward.spec import registry
 from pushforward.testing import LAWS, check_bijector
+from pushforward.testing.case import Case
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.heavy] * (name in HEAVY)) for name in CASES])
@@ -18,6 +21,32 @@ def test_laws(name):
     plan, event_shape, context_shape = CASES[name]
     figures = check_bijector(plan, event_shape, context_shape)
     assert set(figures) == {law.name for law in LAWS}
+
+
+SMALL = [0.0, 1e-300, 1e-100, 1e-30, 1e-12, 1e-9, 3e-8, 3e-7, 3e-6, 3e-5, 1e-3, 0.03]
+"""Numbers around which a formula takes another form: no point that a law draws is so small."""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_log_determinants_of_both_ways_cancel_at_small_values(name):
+    case = Case(*CASES[name])
+    module = case.build(torch.float64)
+    size = torch.tensor([*SMALL, *(-value for value in SMALL)], dtype=torch.float64).reshape(-1, *(1,) * len(case.event_shape))
+    # Of other sizes beside one another, so that no two numbers of an event are alike.
+    z = size * (1 + 0.1 * torch.arange(size[0].expand(case.event_shape).numel(), dtype=torch.float64).reshape(case.event_shape))
+    if name.startswith("LinearSpline"):
+        z = z + 0.01  # zero is a knot, at which its slope jumps
+    ends = supports.bounds(module.domain)
+    # Near the end of the domain where it is zero, around its middle where it is not.
+    x = torch.where(z == 0, 1e-15, z.abs()) if ends is not None and ends[0] == 0 else case.into(z, module.domain)
+    x, context = x.requires_grad_(), case.contexts(len(x))
+    y, ladj = module(x, context)
+    back, minus = module.inverse(y, context)
+    slope = torch.autograd.grad(ladj.sum(), x, allow_unused=True)[0] if ladj.requires_grad else None
+    # What is found is beside x by the rounding of y.
+    beside = 0.0 if slope is None else 2 * (slope * (back - x)).abs().reshape(len(x), -1).sum(1)
+    assert torch.isfinite(ladj).all()
+    assert ((minus + ladj).abs() <= 1e-8 * (1 + ladj.abs()) + beside).all()
 
 
 def _parts(plan):

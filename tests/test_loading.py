@@ -12,6 +12,7 @@ import hostile
 import pytest
 import torch
 from every_plan import EVERY
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import pushforward
@@ -110,6 +111,31 @@ def test_every_plan_comes_back(name, tmp_path):
     assert same(pushforward.load(tmp_path / "flow.safetensors"), flow)
 
 
+PRECISIONS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+KEPT = {
+    "learned": lambda: pushforward.MAF(2, context=1, transforms=1, widths=(4,)),
+    "measured alone": lambda: Flow(S, [bij.Standardize(), bij.Exp()], 2),
+    "without a tensor": lambda: Flow(S, bij.Exp(), 2),
+    "torch's base": lambda: Flow(torch.distributions.Normal(torch.zeros(2), 1.0), bij.Exp(), 2),
+    "torch's base, learned": lambda: Flow(wrap(torch.distributions.Normal(torch.zeros(2), torch.ones(2)), learnable=True), [], 2),
+}
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
+@pytest.mark.parametrize("name", KEPT)
+def test_the_precision_comes_back(name, dtype, tmp_path):
+    flow = KEPT[name]().to(dtype)
+    flow.save(tmp_path / "flow.safetensors")
+    loaded = pushforward.load(tmp_path / "flow.safetensors")
+    assert same(loaded, flow)
+    assert loaded.dtype == dtype or not loaded.state_dict()
+    given = {} if flow.context_shape is None else {"context": torch.zeros(1, dtype=dtype)}
+    for made in (flow, loaded):
+        y = made.sample((3,), **given)
+        assert y.dtype == dtype
+        assert made.log_prob(y, **given).dtype == max(dtype, torch.float32, key=lambda d: d.itemsize)
+
+
 def test_a_flipped_bit_is_refused_wherever_it_is(flow, tmp_path):
     path = tmp_path / "flow.safetensors"
     flow.save(path)
@@ -151,6 +177,29 @@ def test_a_file_without_a_checksum_is_one_of_the_first_format(flow, tmp_path):
         pushforward.load(path)
     save_file(state, path, {"pushforward": text, "pushforward.sha256": "0" * 64})
     with pytest.raises(ValueError, match="is not as it was written: its checksum is another"):
+        pushforward.load(path)
+
+
+def test_a_tensor_under_the_name_of_another_is_refused(flow, tmp_path):
+    path = tmp_path / "flow.safetensors"
+    flow.save(path)
+    with safe_open(path, "pt") as file:
+        metadata, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    one, other = next(
+        (a, b) for a in state for b in state if a < b and state[a].shape == state[b].shape and not torch.equal(state[a], state[b])
+    )
+    save_file({**state, one: state[other], other: state[one]}, path, metadata)
+    with pytest.raises(ValueError, match="its checksum is another"):
+        pushforward.load(path)
+
+
+def test_tensors_of_another_precision_are_refused(flow, tmp_path):
+    path = tmp_path / "flow.safetensors"
+    flow.save(path)
+    header, state = io.read(path)
+    name = next(iter(state))
+    io.write(path, header, {**state, name: state[name].double()})
+    with pytest.raises(ValueError, match=f"of another shape or dtype .*{name}"):
         pushforward.load(path)
 
 

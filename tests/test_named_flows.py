@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 
 import pytest
 import torch
 from torch.distributions import constraints
 
 import pushforward
+from pushforward import bijectors as bij
 from pushforward import flows, kernel, roots
 from pushforward.kernels import mixture, monotonic
 from pushforward.spec import PlanError
 from pushforward.structures import block_autoregressive
+from pushforward.structures.coupling import CouplingModule
 from pushforward.testing import check_flow, randomize
 
 W = (16, 16)
@@ -156,6 +160,106 @@ def test_a_flow_on_mixed_supports_is_exact_in_the_units_of_the_data():
 def test_wrong_arguments_are_refused(make, message):
     with pytest.raises(PlanError, match=message):
         make()
+
+
+# Values of the options of named flows, and what the plan then has in it.
+VALUES = {
+    "context": (2, "context_shape=(2,)"),
+    "transforms": (7, None),
+    "widths": ((5, 6), "widths=(5, 6)"),
+    "activation": ("tanh", "'tanh'"),
+    "net": (bij.MLP((7,), "silu"), "MLP(widths=(7,), activation='silu')"),
+    "mix": (None, None),
+    "support": (["positive", "unit_interval"] * 2, "Concatenate((Exp(), Sigmoid()"),
+    "structure": ("autoregressive", "Autoregressive("),
+    "bins": (5, "bins=5"),
+    "bound": (2.5, "bound=2.5"),
+    "order": ("linear", "order='linear'"),
+    "units": (5, "units=5"),
+    "layers": (3, "layers=3"),
+    "panels": (7, "panels=7"),
+    "degree": (6, "degree=6"),
+    "terms": (4, "terms=4"),
+    "factors": ((3,), "factors=(3,)"),
+    "components": (5, "components=5"),
+    "coefficient": (0.7, "coefficient=0.7"),
+    "variant": ("triangular", "'triangular'"),
+    "reflections": (3, "reflections=3"),
+}
+OTHER = {
+    ("PlanarFlow", "activation"): ("leaky_relu", "'leaky_relu'"),
+    ("BNAF", "activation"): ("leaky_relu", "'leaky_relu'"),
+    ("ResidualFlow", "activation"): ("elu", "'elu'"),
+}
+OPTIONS = [
+    (name, option)
+    for name in flows.__all__
+    if name != "mixture"
+    for option in inspect.signature(getattr(flows, name)).parameters
+    if option != "features"
+]
+
+
+def size(flow):
+    return len(list(flow.transform.leaves()))
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS, ids=lambda value: value)
+def test_an_option_is_handed_on_to_the_plan(name, option):
+    make = getattr(flows, name)
+    value, words = OTHER.get((name, option)) or VALUES[option]
+    # With a context each of them has a network.
+    given = {"context": 1} if "context" in inspect.signature(make).parameters and option != "context" else {}
+    usual, other = make(4, **given), make(4, **given, **{option: value})
+    assert repr(usual) != repr(other)
+    if words is not None:
+        assert words not in repr(usual)
+        assert words in repr(other)
+    if option == "transforms":
+        assert len({size(make(2, transforms=count)) for count in (1, 2, 3)}) == 3
+    if option == "mix":
+        assert size(other) < size(usual)
+        for mix, kind in (("linear", "Linear()"), ("reverse", "Reverse()"), ("shuffle", "Shuffle(")):
+            if name != "NCSF" or mix != "linear":
+                assert kind in repr(make(4, mix=mix))
+        assert len(set(re.findall(r"Shuffle\(.*?\)", repr(make(4, mix="shuffle", transforms=3))))) == 3
+
+
+@pytest.mark.parametrize("features", [2, 3, 5])
+@pytest.mark.parametrize("name", ["NICE", "RealNVP", "NSF", "NCSF"])
+def test_two_couplings_move_every_feature_given_the_others(name, features):
+    """Of two layers with nothing between them one moves what the other lets through."""
+    flow = randomize(getattr(flows, name)(features, transforms=2, widths=W, mix=None), 1.0, 1).double()
+    layers = [layer for layer in flow.transform.leaves() if isinstance(layer, CouplingModule)]
+    assert len(layers) == 2
+    moved = []
+    for layer in layers:
+        x = torch.linspace(-1, 1, features, dtype=torch.float64)
+        moved.append((layer(x)[0] != x).tolist())
+    assert [a + b for a, b in zip(*moved, strict=True)] == [1] * features
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_two_layers_of_a_mixed_flow_move_every_feature_of_a_kind_once(start):
+    flow = flows.NSF(7, support=["circular", "real", "circular", "positive", "real", "circular", "real"], transforms=4, widths=W)
+    couplings = [layer for layer in flow.transform.leaves() if isinstance(layer, CouplingModule)]
+    assert len(couplings) == 8  # each layer has one for the angles and one for the rest
+    moved = [i for layer in couplings[2 * start : 2 * start + 4] for i in range(7) if i not in layer.plan.passing(7)]
+    assert sorted(moved) == list(range(7))
+
+
+def test_the_layer_of_bnaf_whose_values_nothing_bounds_is_beside_the_base():
+    first, *rest = [layer.plan.bijector for layer in list(flows.BNAF(3, transforms=3, mix=None).transform.leaves())[:3]]
+    assert (first.activation, first.residual) == ("leaky_tanh", None)
+    assert {(layer.activation, layer.residual) for layer in rest} == {("tanh", "gated")}
+
+
+@pytest.mark.parametrize("variant", ["triangular", "orthogonal", "householder"])
+def test_features_are_reversed_between_the_triangles_of_a_sylvester_flow(variant):
+    kinds = [type(layer.plan).__name__ for layer in flows.SylvesterFlow(3, transforms=3, variant=variant).transform.leaves()]
+    assert [kind for kind in kinds if kind in ("Sylvester", "Reverse")] == kinds
+    assert kinds[::2] == ["Sylvester"] * 3 if variant == "triangular" else kinds == ["Sylvester"] * 3
+    assert kinds.count("Reverse") == (2 if variant == "triangular" else 0)
 
 
 # How often a root is sought to sample and to score, for each layer of three features: the table in README.md.

@@ -71,9 +71,10 @@ def test_value_and_ladj(size, bias, dtype):
 def test_gradients(size, bias, inverse):
     module = layer(size, bias, dtype=torch.float64)
     theta = module.parameters_of.offset
-    x = torch.randn(37, size, dtype=torch.float64, generator=torch.Generator().manual_seed(2), requires_grad=True)
-    weights = torch.randn(37, size, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    heights = torch.linspace(-1, 1, 37, dtype=torch.float64)
+    rows = 3 * native._GROUP + 37
+    x = torch.randn(rows, size, dtype=torch.float64, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    weights = torch.randn(rows, size, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    heights = torch.linspace(-1, 2, rows, dtype=torch.float64)  # their sum is not zero, as the log-determinant is that of all rows
 
     def of(y, ladj):
         return torch.autograd.grad((y * weights).sum() + (ladj * heights).sum(), [x, theta])

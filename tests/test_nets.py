@@ -345,6 +345,19 @@ def test_wide_nets_learn_at_the_rate_of_narrow_ones(width, sees):
     assert torch.allclose(net.layers[-1](torch.ones(5, width)), exact.sum(1) + net.layers[-1].bias, atol=1e-4)
 
 
+@pytest.mark.parametrize("sees", [None, np.tri(60, k=-1, dtype=bool)])
+def test_units_start_with_weights_by_the_root_of_what_they_see(sees):
+    """As torch's own linear layers: evenly between plus and minus one over that root, whatever the layer's width."""
+    torch.manual_seed(0)
+    net = bij.MLP((600, 600)).build(inputs=60, outputs=60, context=5, sees=sees)
+    for layer, beside in ((net.layers[0].x, 5), (net.layers[0].c, 60), (net.layers[1], 0)):
+        seen = layer.allowed.sum(1) + (beside if sees is None or layer is net.layers[1] or layer is net.layers[0].x else 60)
+        size = layer.weight.detach() * torch.as_tensor(np.sqrt(seen))[:, None]
+        size = size[torch.as_tensor(layer.allowed)]
+        assert size.abs().max() == pytest.approx(1, abs=0.01)
+        assert size.std() == pytest.approx(3**-0.5, abs=0.01)
+
+
 def every_layer_called(net, *given):
     """Return what the layers give when each is called, as where one is hooked."""
     handle = net.layers[0].register_forward_hook(lambda *_: None)

@@ -393,6 +393,9 @@ def test_a_mixture_of_flows_that_were_fitted_is_the_mean_of_their_densities(tmp_
     y, context = 7 + rows(20, 2, seed=5).float(), rows(20, 1, seed=6).float()
     expected = torch.stack([flow.log_prob(y, context) for flow in flows]).logsumexp(0) - math.log(2)
     assert torch.allclose(both.log_prob(y, context), expected, atol=1e-5)
+    for component, flow in zip(both.base.components, flows, strict=True):
+        drawn = component.draw(torch.Size([3, 20]), context, torch.Generator().manual_seed(0))
+        assert torch.allclose(drawn, flow.sample((3,), context, generator=torch.Generator().manual_seed(0)), atol=1e-5)
     both.save(tmp_path / "both.safetensors")
     assert torch.equal(pf.load(tmp_path / "both.safetensors").log_prob(y, context), both.log_prob(y, context))
     before = both.log_prob(y, context)

@@ -13,12 +13,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from pushforward import NSF, Flow, plots
 from pushforward.bases import StandardNormal
 from pushforward.bijectors import MLP, Affine, AffineFixed, Coupling, Elementwise, Exp, LeakyReLU, Linear, Power, Sigmoid, Spline, Tanh
-from pushforward.plots import regions, rows
+from pushforward.plots import regions, rows, style
 
 Normal = torch.distributions.Normal
 
@@ -164,6 +165,64 @@ def test_pairs_of_awkward_values_can_be_drawn(values):
     figure = plots.pairs(values, values)
     texts(figure)
     assert all(low < high for axes in figure.axes for low, high in (axes.get_xlim(), axes.get_ylim()))
+
+
+APART = normal(800, 3) - np.array([1.5, 2, 2.5]), normal(900, 3, 1) + np.array([1.5, 2, 2.5])
+"""Data and samples that lie apart, so that it is told which of them is drawn where."""
+
+
+def middle(stairs):
+    return np.average(0.5 * (stairs.edges[1:] + stairs.edges[:-1]), weights=stairs.values)
+
+
+def test_pairs_draws_data_as_shades_and_samples_as_lines():
+    data, samples = APART
+    figure = plots.pairs(data, samples)
+    texts(figure)
+    place = iter(figure.axes)
+    for row in range(3):
+        for column in range(row + 1):
+            axes = next(place)
+            if row == column:
+                found = stairs(axes)
+                assert middle(found["data"]) == pytest.approx(data[:, row].mean(), abs=0.5)
+                assert middle(found["samples"]) == pytest.approx(samples[:, row].mean(), abs=0.5)
+                continue
+            shades, lines = axes.collections
+            assert shades.filled
+            assert not lines.filled
+            for drawn, rows_ in ((shades, data), (lines, samples)):
+                points = np.concatenate([path.vertices for path in drawn.get_paths() if len(path.vertices)])
+                assert np.abs(points - rows_.mean(0)[[column, row]]).max() < 4
+            assert {to_hex(color) for color in shades.get_facecolor()} <= set(style.DATA_SHADES)
+            assert {to_hex(color) for color in lines.get_edgecolor()} == {style.SAMPLES}
+
+
+def test_compare_draws_each_in_its_colour():
+    data, samples = (values[:, :2] for values in APART)
+    joint, above, beside, corner = plots.compare(data, samples).axes
+    dots = joint.collections[0]
+    of_data = {tuple(row) for row in data}
+    for point, color in zip(np.asarray(dots.get_offsets()), dots.get_facecolor(), strict=True):
+        assert to_hex(color) == (style.DATA if tuple(point) in of_data else style.SAMPLES)
+    for axes, column in ((above, 0), (beside, 1)):
+        found = stairs(axes)
+        assert middle(found["data"]) == pytest.approx(data[:, column].mean(), abs=0.5)
+        assert middle(found["samples"]) == pytest.approx(samples[:, column].mean(), abs=0.5)
+    keys = {
+        text.get_text(): handle.get_color()
+        for text, handle in zip(corner.get_legend().get_texts(), corner.get_legend().legend_handles, strict=True)
+    }
+    assert keys == {"data": style.DATA, "samples": style.SAMPLES}
+    assert len({tuple(row) for row in np.asarray(dots.get_offsets())}) == 1600
+
+
+def test_the_foot_counts_what_lies_beyond_the_axes():
+    values = normal(1000, 2)
+    values[:3] += 100
+    assert "beyond the axes: 3 of 1,000 rows of data and 7 of 900 samples" in texts(
+        plots.compare(values, np.concatenate([normal(893, 2, 1), np.full((7, 2), -1e3)]))
+    )
 
 
 def test_regions_hold_the_share_that_they_say():
@@ -412,6 +471,11 @@ def test_density_of_two_numbers_is_the_density_of_the_flow():
     x, y = -2 + 6 * (np.arange(50) + 0.5) / 50, -12 + 20 * (np.arange(50) + 0.5) / 50
     at = torch.tensor(np.stack(np.meshgrid(x, y), -1), dtype=torch.float32)
     assert np.allclose(image, flow.log_prob(at).exp().detach(), rtol=1e-4, atol=1e-6)
+    # A line around a share q of a normal is where the squared distance in standard deviations is -2 log(1 - q).
+    (contours,) = axes.collections
+    found = [((path.vertices - [1.0, -2.0]) / [0.5, 2.0]) ** 2 for path in contours.get_paths()]
+    for squares, share in zip(found, (0.9, 0.5), strict=True):
+        assert squares.sum(1) == pytest.approx(-2 * np.log(1 - share), rel=0.2)
 
 
 def test_density_of_one_number_is_a_curve_and_data_a_histogram():

@@ -12,6 +12,7 @@ from pyro_face_cases import CASES, CONDITIONAL, FIXED, LEARNABLE, make
 from torch import nn
 from torch.distributions import transforms as torch_transforms
 
+import pushforward.bijectors as bij
 import pushforward.distributions as dist
 import pushforward.transforms as T
 from pushforward.spec import PlanError
@@ -303,6 +304,74 @@ def test_networks_of_the_users_own_give_the_parameters():
         assert torch.allclose(given.inv(given(x)), x, atol=1e-4), given
 
 
+class Constants(nn.Module):
+    """A network of the user's own that gives known tensors, whatever it sees."""
+
+    def __init__(self, *tensors):
+        super().__init__()
+        self.tensors, self.permutation = tensors, torch.arange(3)
+
+    def forward(self, x, context=None):
+        parts = tuple(t.expand(*x.shape[:-1], *t.shape) for t in self.tensors)
+        return parts if len(parts) > 1 else parts[0]
+
+
+def flat(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# What the network gives, in the order of Pyro's, and the kernel's own formula with it.
+C1, U, W = flat(1), flat(3, seed=1), flat(3, seed=2)
+BINS = [flat(2, count, seed=count + i) for i, count in enumerate((4, 4, 3, 4))]
+NAMES = ("widths", "heights", "slopes", "middles")
+SLOPES, SHARES, SHIFTS = (flat(5, 3, seed=seed) for seed in (20, 21, 22))
+UNITS = bij.DeepSigmoid(5).init((3,))
+GIVEN = {
+    "ConditionalPlanar": (lambda: T.ConditionalPlanar(Constants(C1, U, W)), lambda x: bij.Planar().forward(x, W, U, C1)[0], 3),
+    "ConditionalRadial": (lambda: T.ConditionalRadial(Constants(U, C1, 2 * C1)), lambda x: bij.Radial().forward(x, U, C1, 2 * C1)[0], 3),
+    "ConditionalHouseholder": (
+        lambda: T.ConditionalHouseholder(3, Constants(U, W), 2),
+        lambda x: bij.Householder(2).forward(x, torch.stack([U, W]) + bij.Householder(2).init((3,))["vectors"])[0],
+        3,
+    ),
+    "ConditionalMatrixExponential": (
+        lambda: T.ConditionalMatrixExponential(3, Constants(flat(9))),
+        lambda x: T.MatrixExponential.of(T.matrix_exponential(3).layer, 1).layer.kernel.forward(x, flat(9).reshape(3, 3))[0],
+        3,
+    ),
+    "AffineCoupling": (
+        lambda: T.AffineCoupling(1, Constants(U[:2], W[:2]), log_scale_min_clip=-2.0, log_scale_max_clip=1.0),
+        lambda x: torch.cat([x[:, :1], bij.Affine(2.0).forward(x[:, 1:], U[:2], W[:2])[0]], 1),
+        3,
+    ),
+    "ConditionalSpline": (
+        lambda: T.ConditionalSpline(Constants(*(part.flatten() for part in BINS)), 2, 4),
+        lambda x: bij.Spline(4, 3.0, "linear").forward(x, **dict(zip(NAMES, (part.T for part in BINS), strict=True)))[0],
+        2,
+    ),
+    "NeuralAutoregressive": (
+        lambda: T.NeuralAutoregressive(Constants(SLOPES, SHARES, SHIFTS), hidden_units=5),
+        lambda x: bij.DeepSigmoid(5).forward(x, scales=SLOPES, biases=SHIFTS + UNITS["biases"], weights=SHARES)[0],
+        3,
+    ),
+    "ConditionalGeneralizedChannelPermute": (
+        lambda: T.ConditionalGeneralizedChannelPermute(Constants(flat(9)), 3, [2, 0, 1]),
+        lambda x: bij.Linear(bias=False).forward(x.movedim(1, -1), *flat(9).split(3))[0].movedim(-1, 1)[:, [2, 0, 1]],
+        (3, 2, 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_what_a_network_gives_is_what_pyro_calls_it(name):
+    make_it, formula, size = GIVEN[name]
+    transform, x = make_it().double(), flat(6, *(size if isinstance(size, tuple) else (size,)), seed=9)
+    if name.startswith("Conditional"):
+        transform = transform.condition(flat(6, 2, seed=8))
+    torch.testing.assert_close(transform(x), formula(x))
+    torch.testing.assert_close(transform.inv(formula(x)), x)
+
+
 class Unbound(nn.Module):
     def forward(self, x):
         return x.unbind(-2)
@@ -408,6 +477,12 @@ def test_fixed_transforms_go_both_ways(name):
         assert transform == getattr(T, name)(*arguments)
 
 
+def test_haars_flip_takes_the_numbers_from_the_last_on():
+    x = torch.randn(4, 5, 2, dtype=torch.float64)
+    torch.testing.assert_close(T.HaarTransform(flip=True)(x), T.HaarTransform()(x.flip(-1)))
+    torch.testing.assert_close(T.HaarTransform(-2, flip=True)(x), T.HaarTransform(-2)(x.flip(-2)))
+
+
 def test_simplex_to_ordered_scores_with_an_anchor():
     anchor = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
     transform = T.SimplexToOrderedTransform(anchor)
@@ -426,6 +501,29 @@ def test_simplex_to_ordered_scores_with_an_anchor():
     assert made.event_shape == (3,)
     # A Dirichlet of ones is uniform with density 3! on the first three coordinates.
     torch.testing.assert_close(made.log_prob(y), torch.tensor(6.0, dtype=torch.float64).log() - torch.linalg.slogdet(free).logabsdet)
+
+
+SHAPES = {
+    "simplex": (T.SimplexToOrderedTransform(torch.tensor(0.3)), (5, 4), (5, 3)),
+    "sticks": (T.StickBreakingTransform(), (5, 3), (5, 4)),
+    "rows of a factor": (T.CorrCholeskyTransform(), (5, 3), (5, 3, 3)),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_inverse_has_shapes_and_sets_the_other_way_round(name):
+    transform, before, after = SHAPES[name]
+    both = T.ComposeTransformModule([transform])
+    for way, come, go in ((transform, before, after), (transform.inv, after, before), (both, before, after), (both.inv, after, before)):
+        assert way.forward_shape(come) == go
+        assert way.inverse_shape(go) == come
+        assert (way.domain.event_dim, way.codomain.event_dim) == (len(come) - 1, len(go) - 1)
+    x = torch.softmax(torch.randn(before), -1)
+    y = transform(x)
+    assert y.shape == after
+    assert transform.inv.domain.check(y).all()
+    assert transform.inv.codomain.check(x).all()
+    torch.testing.assert_close(transform.inv.log_abs_det_jacobian(y, x), -transform.log_abs_det_jacobian(x, y))
 
 
 def test_matrices():

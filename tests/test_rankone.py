@@ -178,6 +178,17 @@ def test_residual_layers_are_contractive(activation, scale):
     assert bool((torch.linalg.matrix_norm(jacobian, 2) <= 0.8).all())
 
 
+def test_a_residual_layer_comes_near_its_coefficient():
+    """Weights of norms far above one are brought to one, and what they may do all together is shared out among the layers."""
+    module = Residual((1, 1), coefficient=0.8, activation="elu").build(1).double()
+    with torch.no_grad():
+        for layer in module.layers:
+            layer.weight.fill_(1e6)
+            layer.bias.fill_(1.0)
+    x = torch.linspace(1, 2, 11, dtype=torch.float64)[:, None]
+    torch.testing.assert_close(torch.diff(module(x)[0] - x, dim=0), 0.8 * torch.diff(x, dim=0), rtol=1e-3, atol=0)
+
+
 def test_the_estimate_of_the_log_determinant_is_unbiased():
     module, x, context = built(Residual((8,)), context=2, scale=3.0), points(4), points(4, 2)
     y, exact = module(x, context)

@@ -203,6 +203,7 @@ def test_answers_are_those_of_samples(spline):
     np.testing.assert_allclose(drawn.std(1), deviation, rtol=0.05)
     for q, value in zip((0.05, 0.5, 0.95), spline.predict_quantiles(x).T, strict=True):
         assert np.all(np.abs((drawn < value[:, None]).mean(1) - q) < 5 * np.sqrt(q * (1 - q) / n))
+    np.testing.assert_array_equal(spline.predict_interval(x, 0.6), spline.predict_quantiles(x, [0.2, 0.8]))
 
 
 def test_a_falling_flow_has_rising_quantiles():

@@ -138,5 +138,11 @@ def test_modules_in_a_plan_are_told_by_their_class():
         def forward(self, x):
             return self.layer(x)
 
-    plan = bij.Elementwise(bij.Affine(), Net())
+    class Other(Net):
+        def forward(self, x):
+            return self.layer(x).tanh()
+
+    plan, other = (bij.Elementwise(bij.Affine(), net()) for net in (Net, Other))
     plan.build(3, 1).load_state_dict(plan.build(3, 1).state_dict())
+    with pytest.raises(RuntimeError, match=r"expected the state of a module with the plan .*Net.*Other"):
+        plan.build(3, 1).load_state_dict(other.build(3, 1).state_dict())

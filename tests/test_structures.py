@@ -253,6 +253,53 @@ def test_on_axis(axis):
     assert (sparsity(module.forward, module) == expected).all()
 
 
+MOVED = {
+    "vectors": bij.Linear(),
+    "features": bij.Coupling(AFFINE, net=bij.MLP((16,))),
+    "given a context": bij.Elementwise(bij.Linear(), net=bij.MLP((16,))),
+    "measured": bij.ActNorm(),
+    "longer vectors": bij.StickBreaking(),
+    "turned round": bij.Linear().inv,
+}
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1, -2, -3])
+@pytest.mark.parametrize("name", MOVED)
+def test_on_axis_moves_there_and_back(name, axis):
+    """Of three axes a move and its way back are two moves; of two they are the same swap."""
+    plan, shape, context = MOVED[name], (2, 3, 4), 2 if name == "given a context" else None
+    place, own = 1 + axis % 3, 1 + plan.axis % 3
+    moved = list(shape)
+    moved.insert(own - 1, moved.pop(place - 1))
+    whole, alone = built(bij.OnAxis(plan, axis), shape, context), built(plan, tuple(moved), context)
+    x = torch.randn(5, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    c = None if context is None else torch.randn(5, context, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    if name == "measured":
+        whole.calibrate(x + 3)
+        alone.calibrate((x + 3).movedim(place, own))
+    y, ladj = whole(x, c)
+    expected, of_alone = alone(x.movedim(place, own), c)
+    assert torch.equal(y, expected.movedim(own, place))
+    assert torch.equal(ladj, of_alone)
+    assert whole.out_shape == y.shape[1:]
+    back, minus = whole.inverse(y, c)
+    expected, of_alone = alone.inverse(y.movedim(place, own), c)
+    assert torch.equal(back, expected.movedim(own, place))
+    assert torch.equal(minus, of_alone)
+    torch.testing.assert_close(back, x)
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_on_axis_follows_along_its_axis(inverse):
+    plan, x = bij.BatchNorm(momentum=0.3), torch.randn(50, 2, 3, 4, generator=torch.Generator().manual_seed(1))
+    whole, alone = (bij.OnAxis(plan, 2), plan) if not inverse else (bij.OnAxis(plan, 2).inv, plan.inv)
+    whole, alone = whole.build((2, 3, 4)), alone.build((4, 2, 3))
+    for scale in (1.0, 3.0):
+        whole.update(scale * x + torch.arange(4.0))
+        alone.update((scale * x + torch.arange(4.0)).movedim(3, 1))
+    assert torch.equal(whole(x)[0], alone(x.movedim(3, 1))[0].movedim(1, 3))
+
+
 @pytest.mark.parametrize(
     ("plan", "expected"),
     [

@@ -88,3 +88,55 @@ def test_equal_draws_are_put_in_order():
     # Of 400 numbers of which bfloat16 knows some hundreds, many are alike.
     flow = Flow(OrderStatistics(StandardNormal()), [], 400).to(torch.bfloat16)
     assert bool(flow.support.check(flow.sample((20,), generator=torch.Generator().manual_seed(0))).all())
+
+
+# Values at the edge of each set, and whether they are in it.
+EDGES = [
+    (supports.Ordered(), [1.0, 2.0, 3.0], True),
+    (supports.Ordered(), [1.0, 1.0, 3.0], False),
+    (supports.Ordered(), [-1.0, 2.0, 3.0], True),
+    (supports.Ordered(), [1.0, 2.0, float("inf")], False),
+    (supports.Ordered(positive=True), [1e-9, 2.0, 3.0], True),
+    (supports.Ordered(positive=True), [0.0, 2.0, 3.0], False),
+    (supports.Simplex(), [0.2, 0.3, 0.5], True),
+    (supports.Simplex(), [0.0, 0.5, 0.5], False),
+    (supports.Simplex(), [0.2, 0.3, 0.51], False),
+    (supports.LowerCholesky(), [[1.0, 0.0], [5.0, 2.0]], True),
+    (supports.LowerCholesky(), [[1.0, 0.1], [5.0, 2.0]], False),
+    (supports.LowerCholesky(), [[1.0, 0.0], [5.0, 0.0]], False),
+    (supports.LowerCholesky("unit"), [[1.0, 0.0], [5.0, 1.0]], True),
+    (supports.LowerCholesky("unit"), [[1.0, 0.0], [5.0, 2.0]], False),
+    (supports.LowerCholesky("rows"), [[1.0, 0.0], [0.6, 0.8]], True),
+    (supports.LowerCholesky("rows"), [[1.0, 0.0], [0.6, 0.7]], False),
+    (supports.PositiveDefinite(), [[2.0, 1.0], [1.0, 1.0]], True),
+    (supports.PositiveDefinite(), [[1.0, 1.0], [1.0, 1.0]], False),
+    (supports.PositiveDefinite(), [[2.0, 1.0], [0.9, 1.0]], False),
+    (supports.PositiveDefinite(correlation=True), [[1.0, 0.5], [0.5, 1.0]], True),
+    (supports.PositiveDefinite(correlation=True), [[2.0, 0.5], [0.5, 1.0]], False),
+]
+
+
+@pytest.mark.parametrize(("support", "value", "inside"), EDGES)
+def test_a_set_knows_what_is_at_its_edge(support, value, inside):
+    assert support.check(torch.tensor(value, dtype=torch.float64)).item() is inside
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("ends", [(0.0, 1.0), (-2.0, 3.0), (0.0, float("inf")), (float("-inf"), -1.0)])
+def test_what_leaves_into_an_interval_lies_between_its_ends(ends, dtype):
+    finite = [end for end in ends if abs(end) < float("inf")]
+    values = torch.tensor([*finite, *(end - 1 for end in finite), *(end + 1 for end in finite)], dtype=dtype)
+    made = supports.leave(values, ends)
+    assert ((made > ends[0]) & (made < ends[1])).all()
+    middle = torch.tensor([supports.inner_point(*ends)], dtype=dtype)
+    assert torch.equal(supports.leave(middle, ends), middle)
+
+
+INTERVALS = [(float("-inf"), float("inf")), (0.0, float("inf")), (1.0, float("inf")), (float("-inf"), 2.0), (0.0, 1.0), (0.0, 2.0)]
+
+
+@pytest.mark.parametrize("inner", INTERVALS)
+@pytest.mark.parametrize("outer", INTERVALS)
+def test_an_interval_contains_those_within_it(outer, inner):
+    within = outer[0] <= inner[0] and inner[1] <= outer[1]
+    assert supports.contains(supports.interval(*outer), supports.interval(*inner)) is within

@@ -181,6 +181,24 @@ class Overflows(Kernel):
         return y / 2, torch.full_like(y, -math.log(2))
 
 
+@kernel
+class Infinite(Sound):
+    """It gives up where a parameter is large, without a trace in its gradients."""
+
+    def forward(self, x, a, b):
+        y, ladj = super().forward(x, a, b)
+        return torch.where(a.abs() > 50, math.inf, y), ladj
+
+
+@kernel
+class Lost(Sound):
+    """There is no way back for half of its values."""
+
+    def inverse(self, y, a, b):
+        x, ladj = super().inverse(y, a, b)
+        return torch.where(y < 0, math.nan, x), ladj
+
+
 class SoundModule(TransformModule):
     """y = 2x, as a module of one's own; the broken ones below change one thing."""
 
@@ -279,6 +297,8 @@ BROKEN = {
     FixedRows(): "shapes, strides, contexts",
     OnCpu(): "meta device",
     Overflows(): "any x up to 1e30",
+    Infinite(): "extreme parameters",
+    Lost(): "round trip, float64, in units of 1e-11",
     plan(Cached): "no hidden state",
     plan(Summed): "shapes, strides, contexts",
     plan(Scaled): "a row alone, train and eval, in ulps",

@@ -157,6 +157,15 @@ def test_whatever_draws_takes_the_numbers_of_the_seed(name):
         assert torch.equal(MAKERS[name](), drawn)
 
 
+def test_dropout_by_the_seed_drops_its_share_and_makes_up_for_it():
+    ones = torch.ones(100_000)
+    with Drawing(5):
+        made = [nn.functional.dropout(ones, 0.1), torch.native_dropout(ones, 0.1, True)[0]]
+    for kept in made:
+        assert kept.unique().tolist() == pytest.approx([0.0, 1 / 0.9])
+        assert kept.mean().item() == pytest.approx(1.0, abs=0.01)
+
+
 def test_a_generator_that_is_given_is_used():
     given = torch.Generator().manual_seed(9)
     with Drawing(5):

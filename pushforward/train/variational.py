@@ -30,8 +30,8 @@ COLDEST = 0.01
 """The power of the density with which annealing over a number of steps begins."""
 ERRORS = 2
 """Standard errors that are added to a loss before flows are compared: one that is scored without noise wins."""
-HELD = 2**40
-"""Distance of the seed of the draws that score from the seed of those that train."""
+HELD = 2**31
+"""Distance of the seed of the draws that score from the seed of those that train. Of a seed torch takes the last 32 bits on the CPU."""
 
 Annealing = int | Callable[[int], float] | None
 

@@ -27,15 +27,17 @@ class _Given(Net):
         rows: How many parameters each of D places has, if a tensor ``(*batch, D K)`` holds the K numbers of one place after those of the
             other; with an axis more it is ``(*batch, K, D)`` and needs no change. 0: the layer is one of vectors.
         free: How many parameters, the first ones, are free and not the network's.
+        plain: Whether the answer stands as it is, and the kernel's initial values are not added: where they are random.
     """
 
     net: Annotated[Callable[..., Any], Named("to be a network that is called for the parameters")]
     order: Sequence[int] | None = None
     rows: int = 0
     free: int = 0
+    plain: bool = False
 
     def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
-        return GivenNet(self, outputs, start)
+        return GivenNet(self, outputs, None if self.plain else start)
 
     def summary(self, inputs: int, outputs: int, context: int) -> str:
         return f"{type(self.net).__name__} → {outputs}"
@@ -44,7 +46,7 @@ class _Given(Net):
 class GivenNet(nn.Module):
     """Calls the user's network, whose parameters belong to the transform, and puts its answer in the layer's order.
 
-    The kernel's initial values are added, so that a network of zeros starts the layer as the identity.
+    The kernel's initial values are added, so that a network of zeros starts the layer as the identity; unless the plan is plain.
     """
 
     start: Tensor

@@ -39,8 +39,8 @@ class ConditionalPlanar(PlannedConditional):
     """`Planar` whose parameters a network gives: ``nn(context)`` is bias ``(*batch, 1)``, u and w ``(*batch, D)``."""
 
     def __init__(self, nn: Callable[..., Any]) -> None:
-        # The kernel takes w, u and the bias.
-        super().__init__(Sized(Elementwise(planes.Planar(), _Given(nn, (2, 1, 0))), 1, SOME, once=True), 1, nn)
+        # The kernel takes w, u and the bias. Its random w of the start is no part of the map that the network gives.
+        super().__init__(Sized(Elementwise(planes.Planar(), _Given(nn, (2, 1, 0), plain=True)), 1, SOME, once=True), 1, nn)
 
 
 def planar(input_dim: int) -> Planar:
