@@ -30,6 +30,15 @@ def finer(x: Tensor) -> Tensor:
     return x.float() if x.device.type == "mps" else x.double()
 
 
+def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002 (torch's own words for them)
+    """Return `torch.clamp`, whose derivative is 1 at the ends themselves, and 0 at NaN, in every version of torch.
+
+    From 2.14 on torch takes 0 or a half at the ends, and 1 at NaN. A value at the end of a box, or at a knot, would have no gradient.
+    """
+    bounded = torch.clamp(x.detach(), min, max)
+    return torch.where(bounded == x, x, bounded) if torch.is_grad_enabled() else bounded
+
+
 def soft_clamp(x: Tensor, bound: float) -> Tensor:
     r"""Bound a value smoothly: :math:`\frac{2b}{\pi}\arctan\frac{\pi x}{2b}`, in (-b, b), with slope 1 at zero.
 

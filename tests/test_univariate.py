@@ -7,10 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from cases import CASES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, special
 
+from pushforward import supports
+from pushforward.kernel import Kernel
 from pushforward.kernels.mixture import FAR, SCALE_BOUND, WEIGHT_BOUND, Gaussianization, LogisticMixture, _log_mills
 from pushforward.kernels.polynomial import COEFFICIENT_BOUND, LOGIT_BOUND, Bernstein, SumOfSquares
 from pushforward.kernels.squared import HEIGHT_BOUND, LOG_BOUND, SHIFT_BOUND, NonlinearSquared
@@ -311,3 +314,26 @@ def test_the_number_of_parameters_is_the_formula(plan):
     for sites in (1, 5):
         found = sum(p.numel() for p in plan.build((sites,)).parameters())
         assert found == eval(plan.size, {"D": sites, **arguments})
+
+
+KERNELS = {name: (plan, event) for name, (plan, event, _) in CASES.items() if isinstance(plan, Kernel) and plan.event_dim == 0}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_the_slope_at_knots_and_ends_is_that_of_the_formula(name):
+    """A knot, an end of a box and zero are where a guard begins or ends: the derivative there is the slope that is reported, both ways."""
+    kernel, event = KERNELS[name]
+    bound, ends = getattr(kernel, "bound", 1.0), supports.bounds(kernel.domain)
+    x = torch.tensor([0.0, bound, -bound, bound / 2, -bound / 4, 0.75 * bound, 1.0, -1.0, 2.0, 1e-6, -1e-6], dtype=torch.float64)
+    if ends not in (None, supports.REAL):
+        x = x[(x > ends[0]) & (x < ends[1])]
+    sites = math.prod(event)
+    parameters = {key: value.double() for key, value in kernel.init((sites,)).items()}
+    given = x[:, None].repeat(1, sites).requires_grad_()
+    y, ladj = kernel.forward(given, **parameters)
+    (slope,) = torch.autograd.grad(y.sum(), given)
+    assert torch.allclose(slope.abs(), torch.exp(ladj), rtol=1e-9)
+    given = y.detach().requires_grad_()
+    back, ladj = kernel.inverse(given, **parameters)
+    (slope,) = torch.autograd.grad(back.sum(), given)
+    assert torch.allclose(slope.abs(), torch.exp(ladj), rtol=1e-9)

@@ -21,7 +21,7 @@ from pushforward.kernels.affine import Affine
 from pushforward.kernels.linear import ROW_BOUND, shortened, strictly_lower
 from pushforward.kernels.triangular import Triangular
 from pushforward.moments import apart, together
-from pushforward.numerics import soft_clamp, soft_clamp_inverse
+from pushforward.numerics import clamp, soft_clamp, soft_clamp_inverse
 from pushforward.parameters import NetLike
 from pushforward.roots import root
 
@@ -224,7 +224,7 @@ class StartedMixtureModule(MixtureModule):
             variance = variance.mean(-1, keepdim=True) if self.plan.covariance == "spherical" else variance
             log_scale, entries = 0.5 * variance.log(), variance.new_zeros(0)
         # A column that hardly varies has the least scale that there is.
-        log_scale = soft_clamp_inverse(torch.clamp(log_scale, -LIMIT * self.plan.bound, LIMIT * self.plan.bound), self.plan.bound)
+        log_scale = soft_clamp_inverse(clamp(log_scale, -LIMIT * self.plan.bound, LIMIT * self.plan.bound), self.plan.bound)
         self.parameters_of.start_at(torch.cat([part.flatten() for part in (share.log(), loc, log_scale, entries)]))
 
 
@@ -244,7 +244,7 @@ def below_of(factor: Tensor) -> Tensor:
     """Return the entries that `shortened` makes the rows below the diagonals of unit factors of, as far as its bound lets it."""
     rows = factor.tril(-1)
     length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    rows = rows * torch.clamp(LIMIT * ROW_BOUND / torch.clamp(length, min=torch.finfo(rows.dtype).tiny), max=1.0)
+    rows = rows * clamp(LIMIT * ROW_BOUND / clamp(length, min=torch.finfo(rows.dtype).tiny), max=1.0)
     rows = rows * torch.rsqrt(1 - (rows * rows).sum(-1, keepdim=True) / ROW_BOUND**2)
     row, column = torch.tril_indices(rows.shape[-1], rows.shape[-1], -1, device=rows.device)
     return rows[..., row, column]

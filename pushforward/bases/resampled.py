@@ -18,6 +18,7 @@ from pushforward.budget import reserve
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.fields import Count
 from pushforward.nets import MLP
+from pushforward.numerics import clamp
 from pushforward.parameters import NetLike, Parameters, flat_context
 from pushforward.spec import PlanError
 
@@ -82,7 +83,7 @@ class ResampledModule(SitesModule):
         log_mean, log_refused = self._log_normalizer(self.nodes, given)
         log_last = (self.trials - 1) * log_refused
         # The two ways to be drawn: accepted in time, or the last of T.
-        in_time = torch.log(-torch.expm1(torch.clamp(log_last, max=-1e-30))) + accepted - log_mean
+        in_time = torch.log(-torch.expm1(clamp(log_last, max=-1e-30))) + accepted - log_mean
         return standard_normal(x) + (torch.logaddexp(in_time, log_last) if self.trials > 1 else torch.zeros_like(accepted))
 
     def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from pushforward.bases.sites import SitesModule, expect_positive, per_site
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.fields import Numbers, Positive
 from pushforward.kernels.affine import Affine
+from pushforward.numerics import clamp
 from pushforward.parameters import NetLike
 
 
@@ -173,7 +174,7 @@ class GeneralizedModule(LocationScaleModule):
     """Built `GeneralizedNormal`."""
 
     def standard_density(self, z: Tensor, shape: Tensor) -> Tensor:
-        size = torch.clamp(torch.abs(z), min=torch.finfo(z.dtype).tiny)
+        size = clamp(torch.abs(z), min=torch.finfo(z.dtype).tiny)
         return torch.log(0.5 * shape) - torch.lgamma(1 / shape) - torch.exp(shape * torch.log(size))
 
     def standard_draw(self, size: Shape, shape: Tensor, generator: torch.Generator | None) -> Tensor:

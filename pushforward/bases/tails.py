@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pushforward.numerics import clamp
+
 Tails = tuple[Tensor, Tensor]
 """log P(X <= x) and log P(X > x)."""
 
@@ -19,7 +21,7 @@ def normal_tails(z: Tensor) -> Tails:
 
 def _normal_tail(z: Tensor) -> Tensor:
     # torch.special.log_ndtr is the same, but has no rule for vmap.
-    below, above = torch.clamp(-z, min=0) / math.sqrt(2), torch.clamp(z, min=0) / math.sqrt(2)
+    below, above = clamp(-z, min=0) / math.sqrt(2), clamp(z, min=0) / math.sqrt(2)
     inside = torch.log1p(-0.5 * torch.erfc(above))
     return torch.where(z > 0, inside, torch.log(0.5 * torch.special.erfcx(below)) - below * below)
 
@@ -31,9 +33,9 @@ def normal_quantile(odds: Tensor) -> Tensor:
     tail = F.logsigmoid(torch.where(lower, odds, -odds))
     with torch.no_grad():
         # Far out a tail is exp(-z^2 / 2) / (sqrt(2 pi) |z|), which Newton's steps take to all digits.
-        square = torch.clamp(-2 * tail, min=60.0) - math.log(2 * math.pi)
+        square = clamp(-2 * tail, min=60.0) - math.log(2 * math.pi)
         far = -torch.sqrt(square - torch.log(square))
-        z = torch.where(tail > -30, torch.special.ndtri(torch.exp(torch.clamp(tail, min=-30.0))), far)
+        z = torch.where(tail > -30, torch.special.ndtri(torch.exp(clamp(tail, min=-30.0))), far)
     for _ in range(2):
         z = _newton(z, tail)
     return torch.where(lower, z, -z)

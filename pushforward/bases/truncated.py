@@ -15,6 +15,7 @@ from pushforward.bases.sites import per_site
 from pushforward.bases.tails import Tails, between, mixed
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.fields import Numbers
+from pushforward.numerics import clamp
 from pushforward.spec import PlanError
 
 
@@ -100,7 +101,7 @@ class TruncatedModule(BaseModule):
         x = numerics.working(value)
         low, high = (self._at_sites(end, x) for end in self.ends)
         rank = len(self.event_shape)
-        density = self.base.score(numerics.finer(torch.clamp(x, low, high)), context)
+        density = self.base.score(numerics.finer(clamp(x, low, high)), context)
         log_mass = between(*self._cuts(context))
         density = density - (log_mass.flatten(log_mass.dim() - rank).sum(-1) if rank else log_mass)
         density = torch.where(supports.any_site((x < low) | (x > high), rank), -math.inf, density)
@@ -113,12 +114,12 @@ class TruncatedModule(BaseModule):
         u = u * (1 - eps) + 0.5 * eps  # off both ends
         x = self.value_at(torch.log(u) - torch.log1p(-u), context).to(numerics.working(self.anchor).dtype)
         low, high = (self._at_sites(end, x) for end in self.ends)
-        return supports.leave(torch.clamp(x, low, high), self.limits)
+        return supports.leave(clamp(x, low, high), self.limits)
 
     def tails_at(self, value: Tensor, context: Tensor | None = None) -> Tails:
         x = numerics.finer(value)
         low, high = self._cuts(context)
-        here = self.base.tails_at(torch.clamp(x, *(self._at_sites(end, x) for end in self.ends)), context)
+        here = self.base.tails_at(clamp(x, *(self._at_sites(end, x) for end in self.ends)), context)
         log_mass = between(low, high)
         return between(low, here) - log_mass, between(here, high) - log_mass
 

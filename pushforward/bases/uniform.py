@@ -13,6 +13,7 @@ from pushforward.bases.sites import SitesModule, per_site
 from pushforward.bases.tails import Tails
 from pushforward.core import Base, BaseModule, Shape
 from pushforward.fields import Numbers
+from pushforward.numerics import clamp
 from pushforward.spec import PlanError
 
 
@@ -91,7 +92,7 @@ class BoxModule(SitesModule):
 
     def tails(self, x: Tensor, theta: dict[str, Tensor]) -> Tails:
         low, high = self._ends(x)
-        place = torch.clamp(x, low, high)
+        place = clamp(x, low, high)
         return torch.log((place - low) / (high - low)), torch.log((high - place) / (high - low))
 
     def at_odds(self, odds: Tensor, theta: dict[str, Tensor]) -> Tensor:

@@ -15,6 +15,7 @@ from pushforward.core import Bijector
 from pushforward.fields import OneOf, Positive
 from pushforward.kernel import Kernel
 from pushforward.kernels.fixed import Sigmoid
+from pushforward.numerics import clamp
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,7 +108,7 @@ def _normal(z: Tensor) -> Tensor:
 def _normal_log_density(z: Tensor) -> Tensor:
     # The square of a larger number, summed over a million sites, is infinite; its density is long zero.
     end = 1e-3 * torch.finfo(z.dtype).max ** 0.5
-    z = torch.clamp(z, -end, end)
+    z = clamp(z, -end, end)
     return -0.5 * z * z - 0.5 * math.log(2 * math.pi)
 
 
@@ -126,7 +127,8 @@ def _cauchy_log_density(z: Tensor) -> Tensor:
 
 
 def _laplace(z: Tensor) -> Tensor:
-    tail = 0.5 * torch.exp(-torch.abs(z))
+    # Not by torch.abs, whose derivative at 0 is 0.
+    tail = 0.5 * torch.exp(torch.where(z < 0, z, -z))
     return torch.where(z < 0, tail, 1 - tail)
 
 
@@ -142,7 +144,7 @@ def _laplace_log_density(z: Tensor) -> Tensor:
 
 def _gumbel_tail(z: Tensor) -> Tensor:
     # As above: a larger power is no longer finite when it is summed over sites.
-    return torch.exp(-torch.clamp(z, min=-math.log(torch.finfo(z.dtype).max) + 14))
+    return torch.exp(-clamp(z, min=-math.log(torch.finfo(z.dtype).max) + 14))
 
 
 def _gumbel(z: Tensor) -> Tensor:

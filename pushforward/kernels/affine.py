@@ -10,7 +10,7 @@ from torch import Tensor
 from pushforward.fields import Positive
 from pushforward.kernel import Kernel, reference
 from pushforward.native.elementwise import AFFINE, REFERENCES, Code
-from pushforward.numerics import soft_clamp
+from pushforward.numerics import clamp, soft_clamp
 
 # No further: in an autoregressive layer each location feeds the next one, and a chain of huge ones would leave float32.
 LOC_BOUND = 1e8
@@ -45,11 +45,11 @@ class Affine(Kernel):
 
     def forward(self, x: Tensor, loc: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         log_scale = soft_clamp(log_scale, self.bound)
-        return torch.clamp(loc, -LOC_BOUND, LOC_BOUND) + torch.exp(log_scale) * x, log_scale
+        return clamp(loc, -LOC_BOUND, LOC_BOUND) + torch.exp(log_scale) * x, log_scale
 
     def inverse(self, y: Tensor, loc: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         log_scale = soft_clamp(log_scale, self.bound)
-        return (y - torch.clamp(loc, -LOC_BOUND, LOC_BOUND)) * torch.exp(-log_scale), -log_scale
+        return (y - clamp(loc, -LOC_BOUND, LOC_BOUND)) * torch.exp(-log_scale), -log_scale
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,10 +70,10 @@ class Additive(Kernel):
         return {"loc": torch.zeros(shape)}
 
     def forward(self, x: Tensor, loc: Tensor) -> tuple[Tensor, Tensor]:
-        return x + torch.clamp(loc, -LOC_BOUND, LOC_BOUND), torch.zeros_like(loc)
+        return x + clamp(loc, -LOC_BOUND, LOC_BOUND), torch.zeros_like(loc)
 
     def inverse(self, y: Tensor, loc: Tensor) -> tuple[Tensor, Tensor]:
-        return y - torch.clamp(loc, -LOC_BOUND, LOC_BOUND), torch.zeros_like(loc)
+        return y - clamp(loc, -LOC_BOUND, LOC_BOUND), torch.zeros_like(loc)
 
 
 REFERENCES[AFFINE] = lambda bins, bound: reference(Affine(bound))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.fields import MOST, Within
-from pushforward.numerics import finer
+from pushforward.numerics import clamp, finer
 
 # From the place in a bin, in [0, 1], and what the bin has to (the place in its image, log-slope of the forward map).
 Piece = Callable[..., tuple[Tensor, Tensor]]
@@ -39,7 +39,7 @@ def through(table: Tensor, value: Tensor, piece: Piece, inverse: bool) -> tuple[
     """
     value, x0, w, y0, h, *rest = _bin(table, value, 2 if inverse else 0)
     start, size, out, reach = (y0, h, x0, w) if inverse else (x0, w, y0, h)
-    place, log_slope = piece(torch.clamp((value - start) / size, 0, 1), h / w, *rest)
+    place, log_slope = piece(clamp((value - start) / size, 0, 1), h / w, *rest)
     return out + reach * place, log_slope
 
 

@@ -17,6 +17,7 @@ from pushforward.core import Compose, Shape
 from pushforward.fields import OneOf
 from pushforward.kernels.constrained import Constrained
 from pushforward.kernels.fixed import Tanh
+from pushforward.numerics import clamp
 from pushforward.spec import PlanError
 
 # Made once: the compiler does not trace the making of a plan.
@@ -97,9 +98,9 @@ class LowerCholesky(Constrained):
         # Softplus of what is below, and exp of what is above, leaves the floating-point format.
         info = torch.finfo(x.dtype)
         if self.diagonal == "exp":
-            positive, log_slope = torch.exp(torch.clamp(diagonal, math.log(info.tiny) + 1, math.log(info.max) - 1)), diagonal
+            positive, log_slope = torch.exp(clamp(diagonal, math.log(info.tiny) + 1, math.log(info.max) - 1)), diagonal
         else:
-            positive = torch.logaddexp(torch.clamp(diagonal, min=math.log(info.tiny) + 1), torch.zeros_like(diagonal))
+            positive = torch.logaddexp(clamp(diagonal, min=math.log(info.tiny) + 1), torch.zeros_like(diagonal))
             log_slope = F.logsigmoid(diagonal)
         return matrix.tril(-1) + torch.diag_embed(positive), log_slope.sum(-1)
 
@@ -144,7 +145,7 @@ class CorrCholesky(Constrained):
         # log sech is half the log of tanh's slope; zeros on and above the diagonal add nothing.
         log_left = F.pad(torch.cumsum(0.5 * log_slope, -1)[..., :-1], (1, 0))
         smallest = math.log(torch.finfo(x.dtype).tiny) / 2
-        y = (angle + _eye(angle)) * torch.exp(torch.clamp(log_left, min=smallest))
+        y = (angle + _eye(angle)) * torch.exp(clamp(log_left, min=smallest))
         ladj = (log_slope + log_left).tril(-1).flatten(-2).sum(-1)
         return y, ladj
 
@@ -202,7 +203,7 @@ class Cholesky(Constrained):
     def _held(self, y: Tensor) -> Tensor:
         """Return what keeps the squares of a factor's rows within the floating-point format: 1 but for rows that are huge or tiny."""
         info, size = torch.finfo(y.dtype), torch.abs(y.detach()).amax(-1, keepdim=True)
-        return torch.clamp(size, 2 * math.sqrt(info.tiny), math.sqrt(info.max / y.shape[-1]) / 2) / size
+        return clamp(size, 2 * math.sqrt(info.tiny), math.sqrt(info.max / y.shape[-1]) / 2) / size
 
     def _log_det(self, y: Tensor) -> Tensor:
         """Return the log-determinant of the product of a factor with itself."""

@@ -12,6 +12,7 @@ from torch.distributions import constraints
 
 from pushforward.fields import Positive
 from pushforward.kernel import Kernel
+from pushforward.numerics import clamp
 from pushforward.spec import PlanError
 
 
@@ -28,7 +29,7 @@ class Exp(Kernel):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # Beyond this exp is infinite and its gradient NaN; the result stays the largest number.
-        return torch.exp(torch.clamp(x, max=math.log(torch.finfo(x.dtype).max))), x
+        return torch.exp(clamp(x, max=math.log(torch.finfo(x.dtype).max))), x
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         x = torch.log(y)
@@ -144,11 +145,11 @@ class ELU(Kernel):
     codomain = constraints.greater_than(-1.0)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        below = torch.clamp(x, max=0)
+        below = clamp(x, max=0)
         return torch.where(x > 0, x, torch.expm1(below)), below
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        below = torch.log1p(torch.clamp(y, max=0))
+        below = torch.log1p(clamp(y, max=0))
         return torch.where(y > 0, y, below), -below
 
 
@@ -178,7 +179,7 @@ def _power(x: Tensor, exponent: float) -> Tensor:
     """Return a power that stays finite and above zero, with its gradient, for every positive number."""
     info = torch.finfo(x.dtype)
     reach = math.exp(0.99 * min(-math.log(info.tiny), math.log(info.max)) / max(abs(exponent), 1.0))
-    return torch.pow(torch.clamp(x, 1 / reach, reach), exponent)
+    return torch.pow(clamp(x, 1 / reach, reach), exponent)
 
 
 @dataclass(frozen=True, repr=False)

@@ -13,7 +13,7 @@ from pushforward.fields import Count
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.monotonic import Monotone, spread
 from pushforward.kernels.neural import MEANS
-from pushforward.numerics import finer, soft_clamp
+from pushforward.numerics import clamp, finer, soft_clamp
 from pushforward.roots import root
 
 
@@ -119,7 +119,7 @@ class Gaussianization(_Mixture):
         z = torch.exp(log_scale) * x.unsqueeze(-2) + shift
         side = _side((torch.exp(share) * torch.erf(z / math.sqrt(2))).sum(-2))
         w = side.unsqueeze(-2) * z
-        nearest = torch.clamp(w.detach().amin(-2), min=0)
+        nearest = clamp(w.detach().amin(-2), min=0)
         tail, log_hazard = _tail(w, nearest, share, log_scale)
         y = _quantile(tail, nearest)
         return side * y, log_hazard + _log_mills(y)
@@ -127,7 +127,7 @@ class Gaussianization(_Mixture):
     def inverse(self, y: Tensor, **parameters: Tensor) -> tuple[Tensor, Tensor]:
         share, shift, log_scale = self.prepare(**{name: finer(value) for name, value in parameters.items()})
         value = finer(y)
-        bent = torch.clamp(value, -STRAIGHT, STRAIGHT)
+        bent = clamp(value, -STRAIGHT, STRAIGHT)
         side = _side(value)
         far = side * bent
 
@@ -156,9 +156,9 @@ def _side(value: Tensor) -> Tensor:
 
 def _log_mills(w: Tensor) -> Tensor:
     r"""Return the log of Mills' ratio :math:`(1 - \Phi(w)) / \phi(w)`, with a derivative that keeps its digits, for w not far below 0."""
-    near = torch.special.erfcx(torch.clamp(w, max=FAR) / math.sqrt(2)) * math.sqrt(math.pi / 2)
+    near = torch.special.erfcx(clamp(w, max=FAR) / math.sqrt(2)) * math.sqrt(math.pi / 2)
     # The derivative of erfcx cancels like w²; the first five terms of the asymptotic series are all there is to know beyond.
-    far = torch.clamp(w, min=FAR)
+    far = clamp(w, min=FAR)
     u = torch.reciprocal(far) ** 2
     series = u * (-1 + u * (3 + u * (-15 + u * (105 - 945 * u))))
     return torch.where(w < FAR, torch.log(near), torch.log1p(series) - torch.log(far))
@@ -170,7 +170,7 @@ FAR = 50.0
 def _tail(w: Tensor, reference: Tensor, share: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
     """Return the log of a mixture's upper tail, as a multiple of the normal density at a reference, and that of its hazard."""
     reference = reference.unsqueeze(-2)
-    above, below = torch.clamp(w, min=0), torch.clamp(w, max=0)
+    above, below = clamp(w, min=0), clamp(w, max=0)
     mills = _log_mills(above)
     # No difference of squares: each would be beyond the range long before their difference is.
     tails = 0.5 * (reference - w) * (reference + w) + mills

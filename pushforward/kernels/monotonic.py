@@ -13,7 +13,7 @@ from torch import Tensor
 from pushforward.fields import Count, Positive, Within
 from pushforward.kernel import Kernel
 from pushforward.kernels.affine import LOC_BOUND
-from pushforward.numerics import finer, soft_clamp
+from pushforward.numerics import clamp, finer, soft_clamp
 from pushforward.roots import root
 
 
@@ -95,7 +95,7 @@ class MonotonicNetwork(Monotone):
         heights = heights * torch.rsqrt(1 + squares * (self.units / HEIGHT_BOUND**2))
         limit = STEEPNESS * self.panels
         return (
-            torch.clamp(loc, -LOC_BOUND, LOC_BOUND),
+            clamp(loc, -LOC_BOUND, LOC_BOUND),
             torch.exp(soft_clamp(level, LEVEL_BOUND)),
             heights.unsqueeze(-3),
             soft_clamp(steepness, limit / self.bound).unsqueeze(-3),
@@ -105,7 +105,7 @@ class MonotonicNetwork(Monotone):
 
     def curve(self, x: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         loc, level, heights, steepness, places, nodes, weights = prepared
-        inside = torch.clamp(x, -self.bound, self.bound)
+        inside = clamp(x, -self.bound, self.bound)
         t = inside.unsqueeze(-2) * nodes
         bent = torch.tanh(steepness * t.unsqueeze(-2) + places)
         integrand = weights * torch.exp((heights * bent).sum(-2))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pushforward.fields import MOST, Count, OneOf, Within
 from pushforward.kernels.monotonic import Monotone, spread
-from pushforward.numerics import soft_clamp
+from pushforward.numerics import clamp, soft_clamp
 
 # One layer: slopes, shifts, log-shares of the units in each output, shares of the inputs in each unit (None: a single input).
 Layer = tuple[Tensor, Tensor, Tensor, Tensor | None]
@@ -139,7 +139,7 @@ def _tanh_mean(z: Tensor, slope: Tensor, share: Tensor) -> tuple[Tensor, Tensor]
 
 def _elu_mean(z: Tensor, slope: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     above = F.relu(z)
-    level = share + torch.clamp(z, max=0) + torch.log1p(above)  # the logarithm of w (1 + elu(z))
+    level = share + clamp(z, max=0) + torch.log1p(above)  # the logarithm of w (1 + elu(z))
     total = torch.logsumexp(level, -2)
     y = torch.where(total < 0, total, (torch.exp(share) * F.elu(z)).sum(-2))
     return y, (slope * torch.softmax(level, -2) / (1 + above)).sum(-2) * (1 + F.relu(y))

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from pushforward.numerics import clamp
+
 STRAIGHT = 1e-6
 """Shapes below are taken for 0: an exponential tail."""
 SHAPES = 1.5
@@ -30,8 +32,8 @@ def tail_forward(x: Tensor, cut: Tensor, scale: Tensor, shape: Tensor, largest: 
     Returns:
         e >= 0 and the log of its slope.
     """
-    curved = torch.clamp(shape, min=STRAIGHT)
-    t = torch.clamp((x - cut) * (x + cut) / 2, max=math.exp(largest))
+    curved = clamp(shape, min=STRAIGHT)
+    t = clamp((x - cut) * (x + cut) / 2, max=math.exp(largest))
     t = torch.minimum(t, largest / curved)
     excess = torch.where(shape < STRAIGHT, t, torch.expm1(curved * t) / curved)
     return scale * excess, torch.log(scale) + shape * t + torch.log(x)
@@ -40,7 +42,7 @@ def tail_forward(x: Tensor, cut: Tensor, scale: Tensor, shape: Tensor, largest: 
 def tail_inverse(excess: Tensor, cut: Tensor, scale: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
     """Return the inverse of `tail_forward` at e >= 0, and the log of its slope."""
     ratio = excess / scale
-    curved = torch.clamp(shape, min=STRAIGHT)
+    curved = clamp(shape, min=STRAIGHT)
     t = torch.where(shape < STRAIGHT, ratio, torch.log1p(curved * ratio) / curved)
     x = torch.sqrt(cut * cut + 2 * t)
     return x, -(torch.log(scale) + shape * t + torch.log(x))
@@ -63,7 +65,7 @@ def fit_pareto(excess: Tensor) -> tuple[float, float]:
     for _ in range(3):
         theta = torch.exp(torch.linspace(low, high, GRID, dtype=e.dtype, device=e.device))
         means = torch.log1p(theta[:, None] * e).mean(1)
-        shapes = torch.clamp(means, max=SHAPES)
+        shapes = clamp(means, max=SHAPES)
         spread = shapes / theta
         # Also where the shape is cut short, this is minus the likelihood of the pair.
         losses = torch.log(spread) + (1 + 1 / shapes) * means

@@ -13,7 +13,7 @@ from pushforward.fields import MOST, Positive, Within
 from pushforward.kernel import Kernel
 from pushforward.kernels.bins import Bins, Piece, boxed, fill
 from pushforward.kernels.spline import HEIGHT_BOUND, SLOPE_BOUND, WIDTH_BOUND, boxes, logits
-from pushforward.numerics import finer, soft_clamp
+from pushforward.numerics import clamp, finer, soft_clamp
 
 # Bound of the logits of a cubic's end slopes: they stay within 0.3 and 2.1 times that of their bins, so no slope comes near zero.
 END_BOUND = 1.5
@@ -153,10 +153,10 @@ def _cubic_inverse(u: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor
     a, b = d0 / s, d1 / s
     with torch.no_grad():
         # From the inflection point Newton's method goes to the root of an increasing cubic from one side, but for its first step.
-        theta = torch.clamp(torch.nan_to_num((2 * a + b - 3) / (3 * (a + b - 2))), 0, 1)
+        theta = clamp(torch.nan_to_num((2 * a + b - 3) / (3 * (a + b - 2))), 0, 1)
         for _ in range(STEPS):
             value, slope = _cubic(theta, a, b)
-            theta = torch.clamp(theta - (value - u) / slope, 0, 1)
+            theta = clamp(theta - (value - u) / slope, 0, 1)
     for _ in range(2):  # two steps that are differentiated carry two derivatives
         value, slope = _cubic(theta, a, b)
         theta = theta - (value - u) / slope

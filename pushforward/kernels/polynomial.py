@@ -13,7 +13,7 @@ from torch import Tensor
 from pushforward.fields import Count, OneOf, Positive, Within
 from pushforward.kernels.affine import LOC_BOUND
 from pushforward.kernels.monotonic import Monotone, spread
-from pushforward.numerics import soft_clamp
+from pushforward.numerics import clamp, soft_clamp
 from pushforward.spec import PlanError
 
 
@@ -27,7 +27,7 @@ class _Polynomial(Monotone):
         raise NotImplementedError
 
     def curve(self, x: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        nearest = torch.clamp(x, -self.bound, self.bound)
+        nearest = clamp(x, -self.bound, self.bound)
         y, slope = self.inside(nearest, prepared)
         return y + slope * (x - nearest), torch.log(slope)
 
@@ -72,7 +72,7 @@ class SumOfSquares(_Polynomial):
     def prepare(self, loc: Tensor, coefficients: Tensor) -> tuple[Tensor, ...]:
         rows = soft_clamp(coefficients, COEFFICIENT_BOUND).unflatten(-2, (self.terms, self.degree + 1))
         constant, *others = rows.unsqueeze(-2).unbind(-3)
-        return torch.clamp(loc, -LOC_BOUND, LOC_BOUND), constant + math.sqrt(1 - self.slope), *others
+        return clamp(loc, -LOC_BOUND, LOC_BOUND), constant + math.sqrt(1 - self.slope), *others
 
     def inside(self, x: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         loc, *coefficients = prepared
@@ -152,7 +152,7 @@ class Bernstein(_Polynomial):
         steps = torch.cat(inner, -2) * (2 * self.bound / self.degree)
         # The coefficients lie evenly about the location: it is then that of the middle, not of the left end.
         left = torch.cumsum(steps, -2) - steps - 0.5 * steps.sum(-2, keepdim=True)
-        return steps, left if loc is None else left + torch.clamp(loc, -LOC_BOUND, LOC_BOUND).unsqueeze(-2)
+        return steps, left if loc is None else left + clamp(loc, -LOC_BOUND, LOC_BOUND).unsqueeze(-2)
 
     def inside(self, x: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         steps, left = prepared

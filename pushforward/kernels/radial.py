@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pushforward.fields import Positive
 from pushforward.kernel import Kernel
-from pushforward.numerics import soft_clamp
+from pushforward.numerics import clamp, soft_clamp
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,7 +52,8 @@ class Radial(Kernel):
         unit = s + alpha
         middle = (s - alpha * (1 + k)) / unit
         product = 4 * (s / unit) * (alpha / unit)
-        far = torch.abs(middle) + torch.sqrt(middle * middle + product)
+        # Not by torch.abs, whose derivative at 0 is 0.
+        far = torch.where(middle >= 0, middle, -middle) + torch.sqrt(middle * middle + product)
         r = 0.5 * unit * torch.where(middle >= 0, far, product / far)
         near = alpha / (alpha + r)
         return y - (k * near / (1 + k * near)) * away, -_log_det(k, near, y.shape[-1])
@@ -67,7 +68,7 @@ def _log_det(k: Tensor, near: Tensor, size: int) -> Tensor:
 
 def _length(x: Tensor) -> Tensor:
     """Return Euclidean lengths, also of vectors whose squares leave the format; the gradient at zero is zero."""
-    size = torch.clamp(torch.amax(torch.abs(x), -1, keepdim=True), min=torch.finfo(x.dtype).tiny).detach()
+    size = clamp(torch.amax(torch.abs(x), -1, keepdim=True), min=torch.finfo(x.dtype).tiny).detach()
     square = ((x / size) ** 2).sum(-1, keepdim=True)
     some = square > 0
     return torch.where(some, size * torch.sqrt(torch.where(some, square, 1.0)), 0.0)

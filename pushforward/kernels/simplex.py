@@ -13,7 +13,7 @@ from torch.distributions import constraints
 from pushforward import supports
 from pushforward.core import Shape
 from pushforward.kernels.constrained import Constrained
-from pushforward.numerics import finer
+from pushforward.numerics import clamp, finer
 
 
 def _tail_sums(x: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ class Ordered(Constrained):
 
     def forward(self, x: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
         # All of them together stay within the floating-point format.
-        gap = torch.exp(torch.clamp(x, max=math.log(torch.finfo(x.dtype).max / 2 / x.shape[-1])))
+        gap = torch.exp(clamp(x, max=math.log(torch.finfo(x.dtype).max / 2 / x.shape[-1])))
         if self.positive:
             return torch.cumsum(gap, -1), x.sum(-1)
         return torch.cumsum(torch.cat([x[..., :1], gap[..., 1:]], -1), -1), x[..., 1:].sum(-1)

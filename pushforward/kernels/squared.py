@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pushforward.kernels.affine import LOC_BOUND
 from pushforward.kernels.monotonic import Monotone
-from pushforward.numerics import soft_clamp
+from pushforward.numerics import clamp, soft_clamp
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,7 +34,7 @@ class NonlinearSquared(Monotone):
 
     def prepare(self, loc: Tensor, log_scale: Tensor, height: Tensor, log_steepness: Tensor, shift: Tensor) -> tuple[Tensor, ...]:
         return (
-            torch.clamp(loc, -LOC_BOUND, LOC_BOUND),
+            clamp(loc, -LOC_BOUND, LOC_BOUND),
             soft_clamp(log_scale, LOG_BOUND),
             soft_clamp(height, HEIGHT_BOUND),
             torch.exp(soft_clamp(log_steepness, LOG_BOUND)),

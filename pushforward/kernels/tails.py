@@ -13,7 +13,7 @@ from torch import Tensor
 from pushforward.fields import Positive, Within
 from pushforward.kernel import Kernel
 from pushforward.kernels.fixed import Tanh
-from pushforward.numerics import finer, soft_clamp
+from pushforward.numerics import clamp, finer, soft_clamp
 
 # Below this size a power is replaced by its chord: at zero its slope is 0 or infinite.
 CORE = 1e-6
@@ -29,10 +29,10 @@ def _largest_log(x: Tensor) -> float:
 def _signed_power(x: Tensor, power: Tensor | float, log_power: Tensor | float) -> tuple[Tensor, Tensor]:
     """Return sign(x) |x|^power, which below CORE is its chord, and the log of its slope."""
     z = finer(x)
-    log_size = torch.log(torch.clamp(torch.abs(z), min=CORE))
+    log_size = torch.log(clamp(torch.abs(z), min=CORE))
     chord = (power - 1) * math.log(CORE)
     outer = torch.abs(z) > CORE
-    y = torch.where(outer, torch.sign(z) * torch.exp(torch.clamp(power * log_size, max=_largest_log(x))), z * _exp(chord))
+    y = torch.where(outer, torch.sign(z) * torch.exp(clamp(power * log_size, max=_largest_log(x))), z * _exp(chord))
     ladj = torch.where(outer, log_power + (power - 1) * log_size, chord)
     return y.to(x.dtype), ladj.to(x.dtype)
 
@@ -45,7 +45,7 @@ def _signed_root(y: Tensor, power: Tensor | float, log_power: Tensor | float) ->
     size = torch.abs(z)
     outer = size > torch.exp(edge)
     log_size = torch.log(torch.maximum(size, torch.exp(edge))) / power
-    x = torch.where(outer, torch.sign(z) * torch.exp(torch.clamp(log_size, max=_largest_log(y))), z * _exp(-chord))
+    x = torch.where(outer, torch.sign(z) * torch.exp(clamp(log_size, max=_largest_log(y))), z * _exp(-chord))
     ladj = torch.where(outer, -log_power - (power - 1) * log_size, -chord)
     return x.to(y.dtype), ladj.to(y.dtype)
 
@@ -157,7 +157,7 @@ SKEWNESS_BOUND = 2.0
 
 def _sinh(u: Tensor, like: Tensor) -> Tensor:
     limit = _largest_log(like)
-    return torch.sinh(torch.clamp(u, -limit, limit)).to(like.dtype)
+    return torch.sinh(clamp(u, -limit, limit)).to(like.dtype)
 
 
 def _log_cosh(u: Tensor) -> Tensor:
@@ -191,8 +191,8 @@ class LogTanh(Kernel):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         z, (height, rate) = finer(x), self._tail()
-        inner, log_slope = TANH.forward(torch.clamp(z, -self.cut, self.cut))
-        log_ratio = torch.log(torch.clamp(torch.abs(z), min=self.cut) / self.cut)
+        inner, log_slope = TANH.forward(clamp(z, -self.cut, self.cut))
+        log_ratio = torch.log(clamp(torch.abs(z), min=self.cut) / self.cut)
         outer = torch.abs(z) > self.cut
         y = torch.where(outer, torch.sign(z) * (height + rate * log_ratio), inner)
         return y.to(x.dtype), torch.where(outer, math.log(rate / self.cut) - log_ratio, log_slope).to(x.dtype)
@@ -200,9 +200,9 @@ class LogTanh(Kernel):
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         z, (height, rate) = finer(y), self._tail()
         outer = torch.abs(z) > height
-        inner, log_slope = TANH.inverse(torch.clamp(z, -height, height))
-        log_ratio = torch.clamp(torch.abs(z) - height, min=0) / rate
-        far = self.cut * torch.exp(torch.clamp(log_ratio, max=_largest_log(y) - max(math.log(self.cut), 0)))
+        inner, log_slope = TANH.inverse(clamp(z, -height, height))
+        log_ratio = clamp(torch.abs(z) - height, min=0) / rate
+        far = self.cut * torch.exp(clamp(log_ratio, max=_largest_log(y) - max(math.log(self.cut), 0)))
         x = torch.where(outer, torch.sign(z) * far, inner)
         return x.to(y.dtype), torch.where(outer, log_ratio - math.log(rate / self.cut), log_slope).to(y.dtype)
 

@@ -13,6 +13,7 @@ from pushforward.core import Bijector, Shape, TransformModule
 from pushforward.kernels.bins import through
 from pushforward.kernels.pareto import fit_pareto, tail_forward, tail_inverse
 from pushforward.kernels.spline import quadratic_forward, quadratic_inverse
+from pushforward.numerics import clamp
 
 TAIL = 0.05
 """Share of the rows in each tail, where rows are many; where they are few, `FEW` rows are, up to a quarter."""
@@ -84,7 +85,7 @@ class NormalScoresModule(TransformModule):
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         flat, table, cut = self._flat(x), self._table(), numerics.finer(self.cut)
-        y, ladj = through(table, torch.clamp(flat, -cut, cut), quadratic_forward, inverse=False)
+        y, ladj = through(table, clamp(flat, -cut, cut), quadratic_forward, inverse=False)
         # Far enough below the end of the format for knot and scale, and for a network to add such values up.
         largest = math.log(torch.finfo(numerics.working(x).dtype).max) - 7
         for sign, knot, scale, shape in self._tails():
@@ -100,7 +101,7 @@ class NormalScoresModule(TransformModule):
         ladj = -log_slope
         for sign, knot, scale, shape in self._tails():
             excess = sign * (flat - knot)
-            beyond, log_slope = tail_inverse(torch.clamp(excess, min=0), cut, scale, shape)
+            beyond, log_slope = tail_inverse(clamp(excess, min=0), cut, scale, shape)
             x, ladj = torch.where(excess > 0, sign * beyond, x), torch.where(excess > 0, log_slope, ladj)
         return self._result(y, flat, x, ladj)
 
@@ -126,7 +127,7 @@ class NormalScoresModule(TransformModule):
         bins = max(1, min(BINS, int(len(column) * (1 - 2 * share) / ROWS_A_BIN)))
         coarse = _quantiles(column[:, None], torch.special.ndtr(torch.linspace(-cut, cut, bins + 1, dtype=column.dtype))).squeeze(-1)
         place = torch.linspace(0, bins, BINS + 1, dtype=column.dtype, device=column.device)
-        index = torch.clamp(place.long(), max=bins - 1)
+        index = clamp(place.long(), max=bins - 1)
         straight = torch.linspace(0, 1, BINS + 1, dtype=column.dtype, device=column.device)
         for knots in (torch.lerp(coarse[index], coarse[index + 1], place - index), torch.lerp(coarse[0], coarse[-1], straight)):
             # A value that many rows share makes bins without a height; the knots are then evenly spaced.
@@ -201,5 +202,5 @@ def _scores(shares: Tensor) -> Tensor:
 def _quantiles(ordered: Tensor, shares: Tensor) -> Tensor:
     """Return quantiles ``(len(shares), sites)`` of columns that are in order; `torch.quantile` refuses large ones."""
     place = shares.to(ordered) * (len(ordered) - 1)
-    index = torch.clamp(place.long(), max=max(len(ordered) - 2, 0))
-    return torch.lerp(ordered[index], ordered[torch.clamp(index + 1, max=len(ordered) - 1)], (place - index)[:, None])
+    index = clamp(place.long(), max=max(len(ordered) - 2, 0))
+    return torch.lerp(ordered[index], ordered[clamp(index + 1, max=len(ordered) - 1)], (place - index)[:, None])

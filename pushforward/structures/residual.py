@@ -15,6 +15,7 @@ from pushforward import numerics
 from pushforward.core import Bijector, Shape, TransformModule
 from pushforward.fields import Count, Length, OneOf, Within
 from pushforward.kernels.planar import tanh_slope
+from pushforward.numerics import clamp
 from pushforward.parameters import flat_context
 
 STEPS = 8
@@ -26,7 +27,7 @@ def _lipswish(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _elu(x: Tensor) -> tuple[Tensor, Tensor]:
-    return F.elu(x), torch.exp(torch.clamp(x, max=0.0))
+    return F.elu(x), torch.exp(clamp(x, max=0.0))
 
 
 # Each with its slope, of which none is beyond 1.

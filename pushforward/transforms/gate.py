@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.kernels.affine import LOC_BOUND, Affine
-from pushforward.numerics import soft_clamp
+from pushforward.numerics import clamp, soft_clamp
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,9 +27,9 @@ class _Gated(Affine):
 
     def forward(self, x: Tensor, loc: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         logit = soft_clamp(log_scale, self.bound) + self.bias
-        return torch.sigmoid(logit) * x + torch.sigmoid(-logit) * torch.clamp(loc, -LOC_BOUND, LOC_BOUND), F.logsigmoid(logit)
+        return torch.sigmoid(logit) * x + torch.sigmoid(-logit) * clamp(loc, -LOC_BOUND, LOC_BOUND), F.logsigmoid(logit)
 
     def inverse(self, y: Tensor, loc: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         logit = soft_clamp(log_scale, self.bound) + self.bias
         rest = torch.exp(-logit)
-        return (1 + rest) * y - rest * torch.clamp(loc, -LOC_BOUND, LOC_BOUND), -F.logsigmoid(logit)
+        return (1 + rest) * y - rest * clamp(loc, -LOC_BOUND, LOC_BOUND), -F.logsigmoid(logit)
