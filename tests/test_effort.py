@@ -120,3 +120,21 @@ def test_a_description_says_where_roots_are_sought():
     (total,) = [line for line in str(flows.NAF(3, transforms=2).describe()).splitlines() if line.startswith("total")]
     assert "5 passes in 9 steps and 2 roots for each number to sample, 5 to score" in total  # a layer that only shuffles counts as one
     assert "a root" not in str(pf.NSF(3).describe())
+
+
+@pytest.mark.parametrize("flow", [lambda: pf.NSF(4, 2), lambda: pf.MAF(4, 2), lambda: pf.IAF(4, 2)], ids=["NSF", "MAF", "IAF"])
+def test_a_draw_is_scored_in_the_pass_that_makes_it(flow, monkeypatch):
+    made, context, calls = flow(), torch.zeros(50, 2), []
+
+    def counted(way, real):
+        return lambda *given: calls.append(way) or real(*given)
+
+    for way in ("push", "pull"):
+        monkeypatch.setattr(made.transform, way, counted(way, getattr(made.transform, way)))
+    made.sample((), context)
+    assert calls == ["push"]
+    made.rsample_and_log_prob((), context)
+    made.condition(context).rsample_and_log_prob()
+    assert calls == ["push"] * 3
+    made.log_prob(torch.zeros(50, 4), context)
+    assert calls == ["push"] * 3 + ["pull"]
