@@ -243,6 +243,7 @@ def test_a_wrong_context_of_a_conditional_flow_is_named(owner, case):
     assert all(torch.equal(value, before[key]) for key, value in flow.state_dict().items())
 
 
+@pytest.mark.filterwarnings("ignore:importance:UserWarning")  # so short a fit gives no good weights
 def test_numbers_of_numpy_are_numbers():
     flow = made()
     history = pf.fit(

@@ -17,8 +17,8 @@ from pushforward.spec import PlanError
 
 def measured_peak(flow, batch):
     """Return the most bytes that the CPU allocator has handed out at once in one training step, beside what is held before it."""
-    y = torch.randn(batch, *flow.event_shape)
     context = None if flow.context_shape is None else torch.randn(batch, *flow.context_shape)
+    y = flow.sample(() if context is not None else (batch,), context)
     optimizer = torch.optim.Adam(flow.parameters(), lr=1e-4)
 
     def step():

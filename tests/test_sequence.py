@@ -185,6 +185,7 @@ def test_activations_where_they_saturate():
     residual=st.booleans(), context=st.sampled_from([None, "each", "one"]), inverse=st.booleans(), seed=st.integers(0, 99),
 )  # fmt: skip
 def test_any_graph(graph, name, widths, residual, context, inverse, seed):
+    graph, _, _ = graph
     net = bij.ResidualMLP(widths[0], len(widths), "tanh") if residual else bij.MLP(widths, "tanh")
     kind = bij.InverseAutoregressive if inverse else bij.Autoregressive
     module = built(kind(KERNELS[name], adjacency=graph, net=net), len(graph), None if context is None else 2, seed=seed)

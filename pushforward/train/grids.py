@@ -11,6 +11,8 @@ from pushforward.train.rows import SAMPLE
 
 LEAST = 20
 """Rows of which to say that values come again, at least."""
+CELLS = 100
+"""Cells of a grid that a flow may tell apart where hardly any value comes again."""
 ATOM = 0.1
 """Share of the rows from which on one value has a probability of its own."""
 
@@ -36,9 +38,9 @@ class Repeats(NamedTuple):
 def repeats(column: Tensor) -> Repeats:
     """Return how values come again in a column.
 
-    It lies on a grid where values come again, and either all are whole steps apart, or there are at most half as many as rows and most
-    of them come again. The step is the smallest distance between two values; it divides the range into at most ten cells a row, since a
-    grid that is finer is not seen.
+    It lies on a grid where values come again: where there are at most half as many as rows, and all are whole steps apart or most of them
+    come again; and where there are more, if they are whole steps apart on a grid of at most a hundred cells. The step is the smallest
+    distance between two values; it divides the range into at most ten cells a row, since a grid that is finer is not seen.
 
     Args:
         column: ``(n,)`` finite values; of more than `SAMPLE`, evenly spread ones are looked at.
@@ -63,5 +65,6 @@ def repeats(column: Tensor) -> Repeats:
     step = gaps.min().item()
     whole = torch.abs(gaps / step - torch.round(gaps / step))
     on_steps = bool((whole <= (gaps / step + 1) * rounding / step + 1e-9).all())
-    few = 2 * count <= rows and 2 * int((counts > 1).sum()) >= count
-    return found._replace(step=step) if on_steps or few else found
+    if 2 * count > rows:
+        return found._replace(step=step) if on_steps and reach <= CELLS * step else found
+    return found._replace(step=step) if on_steps or 2 * int((counts > 1).sum()) >= count else found
