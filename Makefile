@@ -90,7 +90,7 @@ bench: install .venv-peers/installed
 	.venv-interop/bin/python -m pip install --quiet --constraint constraints.txt --requirement tests/interop/requirements.txt --editable .
 	touch $@
 
-# Everything as in constraints.txt except torch, and what is pinned beside it in OTHERS: OTHERS="numpy==1.26.0 safetensors==0.4.3".
+# Everything as in constraints.txt except torch, and what is pinned beside it in OTHERS: OTHERS="numpy==1.26.0 safetensors==0.4.4".
 .venv-torch-%/installed: pyproject.toml setup.py constraints.txt $(wildcard pushforward/native/src/*)
 	test -x .venv-torch-$*/bin/python || $(PYTHON) -m venv .venv-torch-$*
 	sed 's/^torch==.*/torch==$*/' constraints.txt > .venv-torch-$*/constraints.txt
