@@ -236,3 +236,13 @@ def test_a_ragged_row_is_found_in_every_kind_of_text(tmp_path):
         (tmp_path / f"t{ending}").write_bytes(pack("\r\n".join(row.replace(",", delimiter) for row in rows).encode()))
         with pytest.raises(TableError, match="row 3: expected 2 values, got 3"):
             open_table(tmp_path / f"t{ending}").read()
+
+
+@pytest.mark.parametrize("kind", ["<f4", ">f4", "<f2"])
+def test_a_nan_whose_bits_ask_for_a_signal_is_a_nan(tmp_path, kind):
+    bits = {"4": 0x7FA00000, "2": 0x7D00}[kind[-1]]
+    array = np.array([bits, 0], dtype=f"{kind[0]}u{kind[-1]}").view(kind)
+    np.save(tmp_path / "t.npy", array)
+    (rows,) = open_table(tmp_path / "t.npy").chunks(["0"])
+    assert np.isnan(rows[0, 0])
+    assert rows[1, 0] == 0.0

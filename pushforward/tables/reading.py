@@ -222,7 +222,10 @@ class _NPY(Table):
         array = self._open(self.path)
         array = array[:, None] if array.ndim == 1 else array
         for start in range(0, len(array), rows):
-            yield array[start : start + rows, [int(name) for name in columns]].astype(np.float64)
+            # A NaN whose bits ask for a signal is a NaN, and no more to be said of it.
+            with np.errstate(invalid="ignore"):
+                values = array[start : start + rows, [int(name) for name in columns]].astype(np.float64)
+            yield values
 
 
 def ending_of(path: Path) -> str:
