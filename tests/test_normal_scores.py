@@ -85,8 +85,9 @@ def test_only_the_columns_that_need_it_are_bent():
     assert torch.equal(x[:, [0, 2]], columns[:, [0, 2]])
     alone = NormalScores().build(1).double()
     alone.calibrate(columns[:, 1:2])
-    assert torch.equal(alone.inverse(columns[:, 1:2])[0], x[:, 1:2])
-    assert torch.equal(alone.inverse(columns[:, 1:2])[1], ladj)
+    # Torch may round a column alone otherwise than beside others: some twenty operations, each by 1.1e-16 of numbers of at most 10.
+    assert torch.allclose(alone.inverse(columns[:, 1:2])[0], x[:, 1:2], rtol=0.0, atol=20 * 1.2e-15)
+    assert torch.allclose(alone.inverse(columns[:, 1:2])[1], ladj, rtol=0.0, atol=20 * 1.2e-15)
 
 
 def test_what_is_measured_anew_forgets_what_was():
