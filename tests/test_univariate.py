@@ -22,7 +22,9 @@ from pushforward.spec import PlanError
 
 PLANS = [
     SumOfSquares(),
+    SumOfSquares(bound=3.0, tails="gentle"),
     Bernstein(),
+    Bernstein(bound=3.0, tails="gentle"),
     Bernstein(tails="identity"),
     LogisticMixture(),
     LogisticMixture(affine=False),
@@ -116,6 +118,26 @@ def test_the_tails_are_tangents(plan, end):
     slope = torch.exp(ladj[0])
     assert torch.allclose(ladj, ladj[0].expand(4, 1), atol=1e-7)
     assert torch.allclose(y, y[0] + slope * (x - end), atol=1e-12)
+
+
+@pytest.mark.parametrize("plan", [SumOfSquares(bound=3.0, tails="gentle"), Bernstein(bound=3.0, tails="gentle")])
+@pytest.mark.parametrize("end", [-3.0, 3.0])
+def test_gentle_tails_fall_to_the_mean_slope_of_the_box(plan, end):
+    steeper = 0
+    for seed in range(20):
+        theta = draw(plan, seed)
+        x = torch.tensor([-3.0, 3.0, end, end * (1 + 1e-9), end * 4 / 3, end * 30], dtype=torch.float64)[:, None]
+        y, ladj = plan.forward(x, **theta)
+        slopes = torch.exp(ladj[2:, 0])
+        start, near, third, far = slopes.tolist()
+        level = min(((y[1] - y[0]) / 6).item(), start)
+        steeper += level < start
+        assert near == pytest.approx(start, rel=1e-6)
+        assert third == pytest.approx(level + (start - level) / math.e, rel=1e-9)
+        assert far == pytest.approx(level, rel=1e-9)
+        # The value is the integral of the slope.
+        assert (y[-1] - y[2]).abs().item() == pytest.approx(29 * 3 * level + (start - level), rel=1e-9)
+    assert 0 < steeper < 20
 
 
 @pytest.mark.parametrize("plan", [Bernstein(), Bernstein(tails="identity")])
@@ -233,7 +255,16 @@ def test_nonlinear_squared_comes_back_as_the_root_of_its_cubic():
         assert found == pytest.approx((real - shift) / d, abs=1e-9)
 
 
-EXACT = [SumOfSquares(terms=1), Bernstein(), Bernstein(tails="identity"), LogisticMixture(1), Gaussianization(1), NonlinearSquared()]
+EXACT = [
+    SumOfSquares(terms=1),
+    SumOfSquares(terms=1, tails="gentle"),
+    Bernstein(),
+    Bernstein(tails="gentle"),
+    Bernstein(tails="identity"),
+    LogisticMixture(1),
+    Gaussianization(1),
+    NonlinearSquared(),
+]
 
 
 @pytest.mark.parametrize("plan", EXACT)
@@ -294,11 +325,12 @@ def test_every_map_increases_in_float32(plan, seed, scale):
         (lambda: SumOfSquares(bound=-1.0), "SumOfSquares: expected bound > 0, got -1.0"),
         (lambda: SumOfSquares(slope=0.0), r"SumOfSquares: expected slope in \(0, 1\), got 0.0"),
         (lambda: SumOfSquares(slope="a"), r"SumOfSquares: expected slope in \(0, 1\), got 'a'"),
+        (lambda: SumOfSquares(tails="identity"), "SumOfSquares: expected tails to be 'linear' or 'gentle', got 'identity'"),
         (lambda: Bernstein(degree=2), "Bernstein: expected degree"),
         (lambda: Bernstein(degree=5, tails="identity"), "Bernstein: expected degree"),
         (lambda: Bernstein(degree=129), "Bernstein: expected degree to be a whole number of at most 128, got 129"),
         (lambda: Bernstein(bound=math.inf), "Bernstein: expected bound > 0, got inf"),
-        (lambda: Bernstein(tails="flat"), "Bernstein: expected tails to be 'linear' or 'identity', got 'flat'"),
+        (lambda: Bernstein(tails="flat"), "Bernstein: expected tails to be 'linear', 'gentle' or 'identity', got 'flat'"),
         (lambda: LogisticMixture(components=0), "LogisticMixture: expected components"),
         (lambda: Gaussianization(components=2.5), "Gaussianization: expected components"),
     ],

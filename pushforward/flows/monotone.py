@@ -12,8 +12,11 @@ from pushforward.kernels.monotonic import MonotonicNetwork
 from pushforward.kernels.neural import DeepSigmoid
 from pushforward.kernels.polynomial import Bernstein, SumOfSquares
 from pushforward.parameters import NetLike
-from pushforward.structures.autoregressive import Autoregressive, InverseAutoregressive
+from pushforward.structures.autoregressive import InverseAutoregressive
 from pushforward.structures.block_autoregressive import BlockAutoregressive
+
+BOX = 3.0
+"""Half the width of the box of a polynomial on standardised data: where most of them are, so that they decide all of it."""
 
 
 def _scored(
@@ -101,15 +104,15 @@ def SOSPF(
 ) -> Flow:
     r"""Sum-of-squares polynomial flow: each feature by the integral of a sum of squared polynomials.
 
-    Sampled by the polynomial, in one step a feature and layer; scored by a root. ``degree`` and ``terms`` are those of `SumOfSquares`,
-    further arguments those of `NAF`.
+    Scored in one pass; sampled by a root in one step a feature and layer. ``degree`` and ``terms`` are those of `SumOfSquares`, on a
+    box of half width 3 with gentle tails; further arguments are those of `NAF`.
     Source: Sum-of-Squares Polynomial Flow (Jaini et al., 2019).
 
     >>> SOSPF(3, degree=2).log_prob(torch.zeros(2, 3)).shape
     torch.Size([2])
     """
-    given, kernel = chosen(net, widths, activation), SumOfSquares(degree, terms)
-    return stack("SOSPF", features, context, transforms, mix, lambda i: Autoregressive(kernel, net=given), support=support)
+    given, kernel = chosen(net, widths, activation), SumOfSquares(degree, terms, BOX, tails="gentle")
+    return _scored("SOSPF", features, context, transforms, mix, kernel, given, support)
 
 
 def BPF(
@@ -126,16 +129,16 @@ def BPF(
 ) -> Flow:
     r"""Bernstein polynomial flow: each feature by an increasing Bernstein polynomial.
 
-    Sampled by the polynomial, in one step a feature and layer; scored by a root. ``degree`` is that of `Bernstein`, further arguments
-    those of `NAF`.
+    Scored in one pass; sampled by a root in one step a feature and layer. ``degree`` is that of `Bernstein`, on a box of half width 3
+    with gentle tails; further arguments are those of `NAF`.
     Source: Deep Transformation Models (Sick et al., 2020); Robust Normalizing Flows using Bernstein-type Polynomials (Ramasinghe et
     al., 2021).
 
     >>> BPF(3, degree=4).log_prob(torch.zeros(2, 3)).shape
     torch.Size([2])
     """
-    given, kernel = chosen(net, widths, activation), Bernstein(degree)
-    return stack("BPF", features, context, transforms, mix, lambda i: Autoregressive(kernel, net=given), support=support)
+    given, kernel = chosen(net, widths, activation), Bernstein(degree, BOX, tails="gentle")
+    return _scored("BPF", features, context, transforms, mix, kernel, given, support)
 
 
 def BNAF(

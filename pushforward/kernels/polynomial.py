@@ -1,8 +1,9 @@
-"""Increasing polynomials on a box, each with its tangents as tails: sum of squares and Bernstein."""
+"""Increasing polynomials on a box, with tails that are straight or become so: sum of squares and Bernstein."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -16,25 +17,54 @@ from pushforward.kernels.monotonic import Monotone, spread
 from pushforward.numerics import clamp, soft_clamp
 from pushforward.spec import PlanError
 
+REACH = 3.0
+"""A gentle tail leaves the slope of its end within a third of the box's half width, but for a factor e."""
+
 
 class _Polynomial(Monotone):
-    """A polynomial that increases on the box [-bound, bound]; outside the map goes on along its tangent."""
+    r"""A polynomial that increases on the box [-bound, bound], and what it goes on as outside.
+
+    A linear tail is the tangent at the end of the box. Few values lie near the ends, and a polynomial that they alone decide may be steep
+    there, which would take values far out to where the base has no mass. A gentle tail begins as the tangent and falls to the mean slope
+    of the box where that is less: at a distance t its slope is :math:`m + (s - m) e^{-t / r}`, with s that of the end, m the lesser of s
+    and the mean slope, and r = B / 3.
+    """
 
     bound: float
+    tails: str
 
-    def inside(self, x: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    rows: Callable[..., tuple[Tensor, ...]]
+    """From parameters by name to what `inside` and `mean_slope` need of them."""
+
+    def inside(self, x: Tensor, rows: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Return value and slope in the box."""
         raise NotImplementedError
 
-    def curve(self, x: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def mean_slope(self, rows: tuple[Tensor, ...]) -> Tensor:
+        """Return how much the polynomial rises in the box, by its width."""
+        raise NotImplementedError
+
+    def prepare(self, **parameters: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        rows = self.rows(**parameters)
+        return rows, self.mean_slope(rows) if self.tails == "gentle" else None
+
+    def curve(self, x: Tensor, prepared: tuple[tuple[Tensor, ...], Tensor | None]) -> tuple[Tensor, Tensor]:
+        rows, level = prepared
         nearest = clamp(x, -self.bound, self.bound)
-        y, slope = self.inside(nearest, prepared)
-        return y + slope * (x - nearest), torch.log(slope)
+        y, slope = self.inside(nearest, rows)
+        past = x - nearest
+        if level is None:
+            return y + slope * past, torch.log(slope)
+        reach, level = self.bound / REACH, torch.minimum(level, slope)
+        left = torch.abs(past) / -reach
+        excess = slope - level
+        y = y + level * past - excess * reach * torch.sign(past) * torch.expm1(left)
+        return y, torch.log(level + excess * torch.exp(left))
 
 
 @dataclass(frozen=True, repr=False)
 class SumOfSquares(_Polynomial):
-    r"""Sum-of-squares polynomial on the box [-B, B], continued along its tangents outside.
+    r"""Sum-of-squares polynomial on the box [-B, B], continued outside along its tangents or more gently.
 
     .. math:: y = \mu + \int_0^x \epsilon + \frac{1}{K} \sum_k p_k(t / B)^2 dt, \qquad
         p_k(u) = \sqrt{1 - \epsilon} + \sum_{j=0}^{L} a_{kj} u^j
@@ -51,6 +81,8 @@ class SumOfSquares(_Polynomial):
         terms: K >= 1, how many squares.
         bound: B > 0, half the width of the box.
         slope: The least slope, epsilon in (0, 1).
+        tails: ``"linear"``, the tangents; or ``"gentle"``: where a tangent is steeper than the box on the whole, the slope falls to the
+            mean slope of the box within B / 3 or so, and values far out are not taken farther out.
 
     >>> SumOfSquares(terms=1).build((2,))(torch.tensor([0.5, 9.0]))[0].detach()
     tensor([0.5000, 9.0000])
@@ -60,8 +92,9 @@ class SumOfSquares(_Polynomial):
     terms: Count = 3
     bound: Positive = 5.0
     slope: Annotated[float, Within(above=0.0, below=1.0)] = 1e-3
+    tails: Annotated[str, OneOf("linear", "gentle")] = "linear"
 
-    formula = "y = loc + integral_0^x (slope + 1/K sum_k p_k(t/bound)^2) dt on [-bound, bound], its tangent outside"
+    formula = "y = loc + integral_0^x (slope + 1/K sum_k p_k(t/bound)^2) dt on [-bound, bound], its tails outside"
     size = "D * (terms * (degree + 1) + 1)"
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
@@ -69,20 +102,32 @@ class SumOfSquares(_Polynomial):
         rows[1] = spread(self.terms, START, shape)
         return {"loc": torch.zeros(shape), "coefficients": torch.stack(rows, 1).flatten(0, 1)}
 
-    def prepare(self, loc: Tensor, coefficients: Tensor) -> tuple[Tensor, ...]:
+    def rows(self, loc: Tensor, coefficients: Tensor) -> tuple[Tensor, ...]:
         rows = soft_clamp(coefficients, COEFFICIENT_BOUND).unflatten(-2, (self.terms, self.degree + 1))
         constant, *others = rows.unsqueeze(-2).unbind(-3)
         return clamp(loc, -LOC_BOUND, LOC_BOUND), constant + math.sqrt(1 - self.slope), *others
 
-    def inside(self, x: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        loc, *coefficients = prepared
-        nodes, weights = (x.new_tensor(row).unsqueeze(-1) for row in RULES[self.degree - 1])
-        u = (x.unsqueeze(-2) * (nodes / self.bound)).unsqueeze(-3)
-        p = coefficients[-1]
+    def inside(self, x: Tensor, rows: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        loc, *coefficients = rows
+        nodes, weights = self._rule(x)
+        slopes = self._slopes(x.unsqueeze(-2) * (nodes / self.bound), coefficients)
+        return loc + x * (weights * slopes).sum(-2), slopes[..., -1, :]
+
+    def mean_slope(self, rows: tuple[Tensor, ...]) -> Tensor:
+        loc, *coefficients = rows
+        nodes, weights = self._rule(loc)
+        return (weights * self._slopes(2 * nodes - 1, coefficients)).sum(-2)
+
+    def _rule(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        nodes, weights = (like.new_tensor(row).unsqueeze(-1) for row in RULES[self.degree - 1])
+        return nodes, weights
+
+    def _slopes(self, u: Tensor, coefficients: list[Tensor]) -> Tensor:
+        """Return the slopes at ``u`` (*batch, nodes, sites), places in the box in units of its half width."""
+        u, p = u.unsqueeze(-3), coefficients[-1]
         for coefficient in coefficients[-2::-1]:
             p = p * u + coefficient
-        slopes = self.slope + (p * p).mean(-3)
-        return loc + x * (weights * slopes).sum(-2), slopes[..., -1, :]
+        return self.slope + (p * p).mean(-3)
 
 
 START = 0.1
@@ -100,23 +145,25 @@ RULES = tuple(_rule(degree + 1) for degree in range(1, 17))
 
 @dataclass(frozen=True, repr=False)
 class Bernstein(_Polynomial):
-    r"""Bernstein polynomial with increasing coefficients on the box [-B, B], twice continuously differentiable everywhere.
+    r"""Bernstein polynomial with increasing coefficients on the box [-B, B], twice continuously differentiable there.
 
     .. math:: y = \sum_{i=0}^{M} \theta_i \binom{M}{i} t^i (1 - t)^{M - i}, \qquad t = \frac{x + B}{2B}, \quad
         \theta_{i+1} - \theta_i = \frac{2B}{M} \delta_i > 0
 
     The first two increments are equal and so are the last two, so the second derivative is zero at the ends. With ``linear``
     tails :math:`\delta_i` is the exponential of a logit within 3 and a location is added; outside the map goes on along
-    its tangents. With ``identity`` tails the four outer increments are 1 and the others share the rest by a softmax: the box is mapped
-    onto itself, and outside y = x. Either starts as the identity. M - 1 parameters a site (linear) or M - 4 (identity);
+    its tangents. With ``gentle`` tails its slope falls to the mean slope of the box where a tangent is steeper, and then only the first
+    derivative is continuous at the ends. With ``identity`` tails the four outer increments are 1 and the others share the rest by a
+    softmax: the box is mapped onto itself, and outside y = x. Each starts as the identity. M - 1 parameters a site (M - 4 with identity
+    tails);
     all real values to all real values.
     Source: Deep transformation models: Tackling complex regression problems with neural network based transformation models (Sick et
     al., 2020); Robust normalizing flows using Bernstein-type polynomials (Ramasinghe et al., 2021).
 
     Args:
-        degree: M, from 3 (linear) or 6 (identity) to 128.
+        degree: M, from 3, or 6 with identity tails, to 128.
         bound: B > 0, half the width of the box.
-        tails: ``"linear"`` or ``"identity"``.
+        tails: ``"linear"``, ``"gentle"`` or ``"identity"``.
 
     >>> Bernstein().build((2,))(torch.tensor([0.5, 9.0]))[0].detach()
     tensor([0.5000, 9.0000])
@@ -124,10 +171,10 @@ class Bernstein(_Polynomial):
 
     degree: Annotated[int, Within(least=3, most=MAX_DEGREE)] = 16
     bound: Positive = 5.0
-    tails: Annotated[str, OneOf("linear", "identity")] = "linear"
+    tails: Annotated[str, OneOf("linear", "gentle", "identity")] = "linear"
 
-    formula = "y = sum_i theta_i binom(M, i) t^i (1-t)^(M-i) with t = (x + bound) / (2 bound) in [0, 1], its tangent outside"
-    size = "D * (degree - 1 if tails == 'linear' else degree - 4)"
+    formula = "y = sum_i theta_i binom(M, i) t^i (1-t)^(M-i) with t = (x + bound) / (2 bound) in [0, 1], its tails outside"
+    size = "D * (degree - 4 if tails == 'identity' else degree - 1)"
 
     def check(self) -> None:
         if self.tails == "identity" and self.degree < 6:
@@ -142,7 +189,7 @@ class Bernstein(_Polynomial):
             return {"increments": torch.zeros(self.degree - 4, *shape)}
         return {"loc": torch.zeros(shape), "increments": torch.zeros(self.degree - 2, *shape)}
 
-    def prepare(self, increments: Tensor, loc: Tensor | None = None) -> tuple[Tensor, ...]:
+    def rows(self, increments: Tensor, loc: Tensor | None = None) -> tuple[Tensor, ...]:
         logits = soft_clamp(increments, LOGIT_BOUND)
         if loc is None:
             ones = torch.ones_like(logits[..., :2, :])
@@ -154,8 +201,12 @@ class Bernstein(_Polynomial):
         left = torch.cumsum(steps, -2) - steps - 0.5 * steps.sum(-2, keepdim=True)
         return steps, left if loc is None else left + clamp(loc, -LOC_BOUND, LOC_BOUND).unsqueeze(-2)
 
-    def inside(self, x: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        steps, left = prepared
+    def mean_slope(self, rows: tuple[Tensor, ...]) -> Tensor:
+        steps, _ = rows
+        return steps.sum(-2) / (2 * self.bound)
+
+    def inside(self, x: Tensor, rows: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        steps, left = rows
         t = (x + self.bound) / (2 * self.bound)
         up, down = _powers(torch.stack([t, (self.bound - x) / (2 * self.bound)]), self.degree).unbind(0)
         last = self.degree - 1

@@ -15,11 +15,13 @@ from pushforward.structures.coupling import Coupling
 CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
     "SumOfSquares": (SumOfSquares(), (2,), None),
     "SumOfSquares, one square, degree 8": (SumOfSquares(degree=8, terms=1, bound=3.0, slope=0.01), (1,), None),
+    "SumOfSquares, gentle tails": (SumOfSquares(degree=3, terms=2, bound=2.0, tails="gentle"), (2,), None),
     "SumOfSquares given context": (Elementwise(SumOfSquares(degree=2), net=SMALL), (5,), (2,)),
     "Autoregressive SumOfSquares": (Autoregressive(SumOfSquares(degree=3, terms=2), net=SMALL), (3,), None),
     "Bernstein": (Bernstein(), (2,), None),
     "Bernstein, degree 40": (Bernstein(degree=40, bound=3.0), (1,), None),
     "Bernstein, identity tails": (Bernstein(degree=12, tails="identity"), (5,), None),
+    "Bernstein, gentle tails": (Bernstein(degree=12, bound=2.0, tails="gentle"), (3,), None),
     "Bernstein given context": (Elementwise(Bernstein(degree=6, tails="identity"), net=SMALL), (2,), (3,)),
     "Coupling Bernstein": (Coupling(Bernstein(degree=8), net=SMALL), (3,), (2,)),
     "LogisticMixture": (LogisticMixture(), (2,), None),
