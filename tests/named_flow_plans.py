@@ -1,0 +1,88 @@
+"""How each named flow is called, and what it is built of with its defaults and with every option: `tests/data/named_flows.json` has it.
+
+A signature that changes there breaks calls; a plan or the name of a weight, files and figures that users have. Where a change is meant,
+write the file anew: ``python tests/named_flow_plans.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from pathlib import Path
+
+import torch
+
+from pushforward import bijectors, flows
+
+FILE = Path(__file__).parent / "data" / "named_flows.json"
+NAMES = sorted(set(flows.__all__) - {"mixture"})
+# Another value of each option than its default, as it is written in a call; for some flows an option means something else.
+VALUES = {
+    "transforms": "7",
+    "widths": "(5, 6)",
+    "activation": "'tanh'",
+    "net": "MLP((7,), 'silu')",
+    "mix": "None",
+    "support": "['positive', 'unit_interval'] * 2",
+    "structure": "'autoregressive'",
+    "bins": "5",
+    "bound": "2.5",
+    "order": "'linear'",
+    "units": "5",
+    "layers": "3",
+    "degree": "6",
+    "terms": "4",
+    "factors": "(3,)",
+    "components": "5",
+    "coefficient": "0.7",
+    "variant": "'triangular'",
+    "reflections": "3",
+}
+OTHER = {("PlanarFlow", "activation"): "'leaky_relu'", ("BNAF", "activation"): "'leaky_relu'", ("ResidualFlow", "activation"): "'elu'"}
+MORE = (
+    "NSF(5, support=['circular', 'real', 'circular', 'positive', 'circular'], transforms=3)",
+    "NSF(2, 2, support=['circular', 'unit_interval'], bins=4, order='linear', mix='shuffle')",
+    "NSF(3, structure='autoregressive', mix='shuffle', support=['real', 'positive', 'unit_interval'])",
+    "NCSF(2, structure='autoregressive')",
+    "NCSF(3, 2, mix='reverse')",
+    "MAF(3, mix='shuffle')",
+    "RealNVP(3, mix='linear')",
+    "NICE(2, 2, net=MLP((3,)))",
+    "GF(2, 0, widths=(3,))",
+    "PlanarFlow(2, 0, net=MLP((3,)))",
+    "SylvesterFlow(3, 2, variant='triangular', transforms=3)",
+    "HouseholderFlow(3, transforms=3)",
+    "BNAF(2, transforms=1)",
+    "BNAF(2, transforms=2, factors=(3, 4))",
+)
+
+
+def options(name: str) -> list[str]:
+    """Return the options of a named flow: what it takes beside the numbers of features and of context."""
+    return list(inspect.signature(getattr(flows, name)).parameters)[2:]
+
+
+def calls() -> list[str]:
+    """Return the calls, as a user writes them."""
+    usual = [f"{name}({given})" for name in NAMES for given in ("1", "2", "4", "4, context=1")]
+    told = [f"{name}(4, context=1, {option}={OTHER.get((name, option)) or VALUES[option]})" for name in NAMES for option in options(name)]
+    return [*usual, *told, *MORE]
+
+
+def built(call: str) -> dict[str, str]:
+    """Return the text of a flow, which has its whole plan, and a digest of the names and shapes of its weights."""
+    names = {**{name: getattr(flows, name) for name in NAMES}, "MLP": bijectors.MLP}
+    with torch.device("meta"):
+        flow = eval(call, {"__builtins__": {}}, names)
+    weights = sorted((name, list(value.shape)) for name, value in flow.state_dict().items())
+    return {"flow": repr(flow), "weights": hashlib.sha256(json.dumps(weights).encode()).hexdigest()[:16]}
+
+
+def signatures() -> dict[str, str]:
+    """Return how each named flow is called, as `help` shows it."""
+    return {name: str(inspect.signature(getattr(flows, name))) for name in NAMES}
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps({"signatures": signatures(), "flows": {call: built(call) for call in calls()}}, indent=1) + "\n")
