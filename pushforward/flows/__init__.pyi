@@ -361,7 +361,7 @@ def RadialFlow(
 ) -> Flow:
     """Radial flow over a learned normal: a posterior for variational inference.
 
-    Scored by a root a layer; sampled in one pass a layer.
+    Scored and sampled in one pass a layer.
     Source: Variational Inference with Normalizing Flows (Rezende, Mohamed, 2015).
 
     Args:

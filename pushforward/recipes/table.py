@@ -238,7 +238,6 @@ RECIPES = (
         "Variational Inference with Normalizing Flows (Rezende, Mohamed, 2015)",
         (transforms(8), *POSTERIOR_NET),
         lambda o: posterior(o, Radial()),
-        score=ROOT,
         example=DRAWN,
     ),
     Recipe(
