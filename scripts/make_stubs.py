@@ -16,8 +16,6 @@ from pushforward.flow import Flow
 from pushforward.flows.mixture import mixture as mixture
 from pushforward.parameters import NetLike
 from pushforward.recipes.stack import Support
-
-__all__: list[str]
 '''
 
 
@@ -36,7 +34,10 @@ def stub(recipe: Recipe) -> str:
 
 def text() -> str:
     """Return the text of the stub."""
-    return "\n".join([HEAD, *(stub(recipe) + "\n" for recipe in sorted(RECIPES, key=lambda recipe: recipe.name))])
+    # The linter's order: names in capitals first.
+    names = [*sorted((recipe.name for recipe in RECIPES), key=lambda name: (not name.isupper(), name)), "mixture"]
+    public = "\n".join(["__all__ = [", *(f'    "{name}",' for name in names), "]\n"])
+    return "\n".join([HEAD, public, *(stub(recipe) + "\n" for recipe in sorted(RECIPES, key=lambda recipe: recipe.name))])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,26 @@ from pushforward.flows.mixture import mixture as mixture
 from pushforward.parameters import NetLike
 from pushforward.recipes.stack import Support
 
-__all__: list[str]
+__all__ = [
+    "BNAF",
+    "BPF",
+    "GF",
+    "IAF",
+    "MAF",
+    "NAF",
+    "NCSF",
+    "NICE",
+    "NSF",
+    "SOSPF",
+    "UNAF",
+    "HouseholderFlow",
+    "PlanarFlow",
+    "RadialFlow",
+    "RealNVP",
+    "ResidualFlow",
+    "SylvesterFlow",
+    "mixture",
+]
 
 def BNAF(
     features: int,
