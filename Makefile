@@ -4,7 +4,7 @@ OTHERS ?=
 BIN := .venv/bin
 
 .PHONY: install test test-heavy test-grid test-peers test-interop test-processors test-rates test-torch test-sanitizers fuzz mutants lint types
-.PHONY: demo catalogue numerics bench clean
+.PHONY: demo generated catalogue numerics bench clean
 
 install: .venv/installed
 
@@ -67,6 +67,10 @@ types: install
 
 demo: install
 	$(BIN)/python examples/demo.py
+
+# Writes anew what is written from the code: the signatures of the named flows for type checkers.
+generated: install
+	$(BIN)/python scripts/make_stubs.py
 
 # Writes docs/catalogue.md anew from the plans themselves.
 catalogue: install

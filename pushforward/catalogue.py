@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 
-from pushforward import flows, supports
+from pushforward import supports
 from pushforward.core import Base, Bijector, TransformModule
 from pushforward.elsewhere import ELSEWHERE, EXAMPLES, SYSTEMS
 from pushforward.kernel import Kernel
 from pushforward.kernels.affine import Affine
 from pushforward.parameters import Net
+from pushforward.recipes.table import FLOWS
 from pushforward.spec import PlanError, Spec, registry
 
 KINDS = (
@@ -104,6 +105,7 @@ def catalogue() -> Catalogue:
     own = (cls for cls in registry().values() if cls.__module__.startswith("pushforward.") and ".contrib." not in cls.__module__)
     found = [_entry(cls) for cls in own]
     entries = [*(entry for entry in found if entry is not None), *(entry for module in modules for entry in _functions(module))]
+    entries += [Entry(name, "Named flows", *_words(flow)) for name, flow in FLOWS.items()]
     return Catalogue(tuple(sorted(entries, key=lambda entry: (KINDS.index(entry.kind), entry.name.lower()))))
 
 
@@ -188,11 +190,10 @@ def _words(thing: Any) -> tuple[str, str]:
 
 
 def _functions(module: ModuleType) -> Iterator[Entry]:
-    """Give the functions of a module that are named as plans are: those that return flows or plans."""
-    kind = "Named flows" if module is flows else "Short names"
+    """Give the functions of a module that are named as plans are: those that return plans."""
     for name, function in inspect.getmembers(module, inspect.isfunction):
         if name[0].isupper() and function.__module__ == module.__name__:
-            yield Entry(name, kind, *_words(function))
+            yield Entry(name, "Short names", *_words(function))
 
 
 def _code(text: str) -> str:

@@ -14,6 +14,7 @@ import torch
 import pushforward as pf
 from pushforward.__main__ import main
 from pushforward.cli import commands
+from pushforward.recipes.choice import NAMED
 from pushforward.tables import open_table, write_table
 
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".parquet", ".npy")
@@ -129,10 +130,22 @@ def test_all_numeric_columns_are_the_default_and_the_rest_is_named(tmp_path, cap
     assert pf.load(tmp_path / "m").columns == ("x", "y")
 
 
-@pytest.mark.parametrize("kind", ["NSF", "NSF-AR", "MAF", "IAF", "RealNVP", "NICE"])
-def test_every_kind_of_flow_fits(files, tmp_path, kind):
-    assert main(["fit", str(files / "t.csv"), "-o", str(tmp_path / "m"), "--flow", kind, "--transforms", "1", "--epochs", "1", "-q"]) == 0
-    assert pf.load(tmp_path / "m").columns == ("a", "b", "c")
+@pytest.mark.parametrize("kind", NAMED)
+def test_every_kind_of_flow_fits(tmp_path, kind):
+    angles = table(tmp_path / "t.csv", np.random.default_rng(0).uniform(-3, 3, (100, 3)))
+    options = ["--flow", kind.lower(), "--transforms", "1", "--epochs", "1", "-q"]
+    assert main(["fit", str(angles), "-o", str(tmp_path / "m"), *options]) == 0
+    flow = pf.load(tmp_path / "m")
+    assert flow.columns == ("a", "b", "c")
+    made = NAMED[kind](3, transforms=1).plan.bijectors
+    # The fit puts a location and a scale behind a flow that has none.
+    assert flow.plan.bijectors in (made, (*made, pf.bijectors.Standardize()))
+
+
+def test_the_help_has_every_kind_of_flow(capsys):
+    assert main(["fit", "--help"]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert f"The kind of flow: {', '.join(NAMED)}." in words
 
 
 def test_seeds_make_fits_and_samples_the_same(files, tmp_path, capsys):
@@ -280,10 +293,11 @@ WRONG = [
     ([*F, "--columns", ""], 2, "expected names with commas"),
     ([*F, "--columns", "a,b", "--context", "b"], 2, "both in --columns and in --context: b"),
     ([*F, "--context", "a,b,c"], 2, "no column is left"),
-    ([*F, "--flow", "spline"], 2, "spline"),
+    ([*F, "--flow", "spline"], 2, "'--flow': expected one of NSF, NSF-AR, "),
     ([*F, "--transforms", "0"], 2, "--transforms"),
     ([*F, "--widths", "64,x"], 2, "whole numbers such as 64,64"),
-    ([*F, "--bins", "8", "--flow", "MAF"], 2, "only NSF and NSF-AR"),
+    ([*F, "--bins", "8", "--flow", "MAF"], 2, "--bins: only NSF, NSF-AR and NCSF have it, got --flow MAF"),
+    ([*F, "--widths", "8", "--flow", "bnaf"], 2, "and HouseholderFlow have it, got --flow BNAF"),
     ([*F, "--epochs", "0"], 2, "--epochs"),
     ([*F, "--batch-size", "many"], 2, "--batch-size"),
     ([*F, "--learning-rate", "0"], 2, "--learning-rate: expected a finite number above 0, got 0.0"),

@@ -21,6 +21,7 @@ FOLDERS = (
     "kernels",
     "structures",
     "bases",
+    "recipes",
     "flows",
     "transforms",
     "distributions",
@@ -98,9 +99,10 @@ MAY = {
     "bijectors": CORE | {"names", "parameters", "kernel", "kernels", "nets", "periodic", "structures"},
     "transforms": CORE | {"names", "parameters", "kernel", "kernels", "dense", "nets", "structures", "doors", "estimates"},
     "distributions": {"bases", "flow", "kl", "names", "supports", "transforms"},
-    "flows": CORE | {"names", "parameters", "kernel", "kernels", "nets", "periodic", "structures", "bases", "flow"},
+    "recipes": CORE | {"draws", "parameters", "kernel", "kernels", "nets", "periodic", "structures", "bases", "flow"},
+    "flows": {"names", "bases", "core", "flow", "parameters", "recipes", "spec"},
     "elsewhere": set(),
-    "catalogue": {"core", "elsewhere", "flows", "kernel", "kernels", "parameters", "spec", "supports"},
+    "catalogue": {"core", "elsewhere", "kernel", "kernels", "parameters", "recipes", "spec", "supports"},
     "train": BELOW_FLOW | {"bases", "doors", "flow", "extras", "draws", "moments", "structures"},
     "tables": {"extras", "io"},
     "plots": BELOW_FLOW | {"draws", "kernels", "flow", "extras"},
@@ -124,13 +126,13 @@ MAY = {
         "plots",
         "testing",
     },
-    "cli": {"", "draws", "io", "startup", "flow", "flows", "train", "tables", "plots", "extras", "spec", "bijectors", "distributions"},
+    "cli": {"", "io", "startup", "flow", "recipes", "train", "tables", "plots", "extras", "spec", "bijectors", "distributions"},
     "__main__": {"cli", "extras"},
     # Adapters to other packages see all of the library; no part of it sees them.
     "contrib": CORE
     | {"", "parameters", "kernel", "kernels", "dense", "nets", "perceptron", "structures", "bases", "io", "doors", "flow", "extras"}
     | {"estimates"}
-    | {"bijectors", "distributions", "draws", "flows", "targets", "to_base", "train", "transforms"},
+    | {"bijectors", "distributions", "draws", "flows", "recipes", "targets", "to_base", "train", "transforms"},
 }
 # Which part of a folder may import which other part of it.
 WITHIN = {
@@ -184,7 +186,7 @@ LINES = {
         {"order_statistics", "resampled"},
     ),
     "targets": ({"target"}, {"checkerboard", "energies", "mixtures", "picture", "triangular"}, {"curves"}),
-    "flows": ({"mixed", "mixture", "stack"}, {"affine", "gaussianization", "monotone", "posterior", "residual", "spline"}),
+    "recipes": ({"angles", "stack"}, {"layers", "option"}, {"recipe"}, {"table"}, {"choice"}),
 }
 # These are themselves imported late: by functions alone.
 LATE = {"cli", "contrib", "plots.picture"}

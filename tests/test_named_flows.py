@@ -2,53 +2,36 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
+from functools import partial
 
 import pytest
 import torch
 from torch.distributions import constraints
 
 import pushforward
-from pushforward import bijectors as bij
 from pushforward import flows, kernel, roots
 from pushforward.kernels import mixture, monotonic
 from pushforward.spec import PlanError
 from pushforward.structures import block_autoregressive
 from pushforward.structures.coupling import CouplingModule
 from pushforward.testing import check_flow, randomize
+from tests.named_flow_plans import NAMES, called, options, small, value_of
 
 W = (16, 16)
-DENSITIES = {
-    "NCSF": lambda d, c: flows.NCSF(d, c, transforms=2, widths=W, bins=4),
-    "NCSF, autoregressive": lambda d, c: flows.NCSF(d, c, transforms=2, widths=W, bins=4, structure="autoregressive"),
-    "NAF": lambda d, c: flows.NAF(d, c, transforms=2, widths=W, units=4),
-    "UNAF": lambda d, c: flows.UNAF(d, c, transforms=2, widths=W, units=4),
-    "SOSPF": lambda d, c: flows.SOSPF(d, c, transforms=2, widths=W, degree=2),
-    "BPF": lambda d, c: flows.BPF(d, c, transforms=2, widths=W, degree=6),
-    "BNAF": lambda d, c: flows.BNAF(d, c, transforms=2, factors=(4,)),
-    "GF": lambda d, c: flows.GF(d, c, transforms=2, widths=W, components=4),
-    "ResidualFlow": lambda d, c: flows.ResidualFlow(d, c, transforms=2, widths=W),
-}
-POSTERIORS = {
-    "PlanarFlow": lambda d, c: flows.PlanarFlow(d, c, transforms=2, widths=W),
-    "RadialFlow": lambda d, c: flows.RadialFlow(d, c, transforms=2, widths=W),
-    "SylvesterFlow": lambda d, c: flows.SylvesterFlow(d, c, transforms=2, widths=W),
-    "SylvesterFlow, triangular": lambda d, c: flows.SylvesterFlow(d, c, transforms=2, variant="triangular", widths=W),
-    "HouseholderFlow": lambda d, c: flows.HouseholderFlow(d, c, widths=W),
-}
+FIRST = {"NICE", "RealNVP", "MAF", "IAF", "NSF"}
+OTHERS = {name: partial(small, name, **({"widths": W} if "widths" in options(name) else {})) for name in NAMES if name not in FIRST}
+POSTERIORS = {name: make for name, make in OTHERS.items() if "DiagNormal" in repr(make(1))}
+POSTERIORS["SylvesterFlow, triangular"] = partial(OTHERS["SylvesterFlow"], variant="triangular")
+DENSITIES = {name: make for name, make in OTHERS.items() if name not in POSTERIORS}
+DENSITIES["NCSF, autoregressive"] = partial(OTHERS["NCSF"], structure="autoregressive")
 ALL = DENSITIES | POSTERIORS
 LAWS = ["sample and score in one pass", "file and copies"]
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-def test_every_named_flow_is_here_or_among_the_flow_laws():
-    first = {"NICE", "RealNVP", "MAF", "IAF", "NSF"}
-    assert {name.split(",")[0] for name in ALL} | first | {"mixture"} == set(flows.__all__)
 
 
 @pytest.mark.parametrize(("features", "context"), [(1, 0), (2, 3), (5, 0)])
@@ -155,6 +138,9 @@ def test_a_flow_on_mixed_supports_is_exact_in_the_units_of_the_data():
         (lambda: flows.NCSF(2, structure="free"), "NCSF: expected structure to be 'coupling' or 'autoregressive'"),
         (lambda: flows.BNAF(2, transforms=0), "BNAF: expected transforms to be a whole number of at least 1"),
         (lambda: flows.PlanarFlow(0), "PlanarFlow: expected features to be a whole number of at least 1"),
+        (lambda: flows.PlanarFlow(2, transforms=0), "PlanarFlow: expected transforms to be a whole number of at least 1, got 0"),
+        (lambda: flows.BNAF(2, transforms="2"), "BNAF: expected transforms to be a whole number of at least 1, got '2'"),
+        (lambda: flows.GF(2, support=constraints.real), "GF: expected support to have one set for each of 2 features, got Real"),
     ],
 )
 def test_wrong_arguments_are_refused(make, message):
@@ -162,42 +148,7 @@ def test_wrong_arguments_are_refused(make, message):
         make()
 
 
-# Values of the options of named flows, and what the plan then has in it.
-VALUES = {
-    "context": (2, "context_shape=(2,)"),
-    "transforms": (7, None),
-    "widths": ((5, 6), "widths=(5, 6)"),
-    "activation": ("tanh", "'tanh'"),
-    "net": (bij.MLP((7,), "silu"), "MLP(widths=(7,), activation='silu')"),
-    "mix": (None, None),
-    "support": (["positive", "unit_interval"] * 2, "Concatenate((Exp(), Sigmoid()"),
-    "structure": ("autoregressive", "Autoregressive("),
-    "bins": (5, "bins=5"),
-    "bound": (2.5, "bound=2.5"),
-    "order": ("linear", "order='linear'"),
-    "units": (5, "units=5"),
-    "layers": (3, "layers=3"),
-    "panels": (7, "panels=7"),
-    "degree": (6, "degree=6"),
-    "terms": (4, "terms=4"),
-    "factors": ((3,), "factors=(3,)"),
-    "components": (5, "components=5"),
-    "coefficient": (0.7, "coefficient=0.7"),
-    "variant": ("triangular", "'triangular'"),
-    "reflections": (3, "reflections=3"),
-}
-OTHER = {
-    ("PlanarFlow", "activation"): ("leaky_relu", "'leaky_relu'"),
-    ("BNAF", "activation"): ("leaky_relu", "'leaky_relu'"),
-    ("ResidualFlow", "activation"): ("elu", "'elu'"),
-}
-OPTIONS = [
-    (name, option)
-    for name in flows.__all__
-    if name != "mixture"
-    for option in inspect.signature(getattr(flows, name)).parameters
-    if option != "features"
-]
+OPTIONS = [(name, option) for name in NAMES for option in ("context", *options(name))]
 
 
 def size(flow):
@@ -207,12 +158,12 @@ def size(flow):
 @pytest.mark.parametrize(("name", "option"), OPTIONS, ids=lambda value: value)
 def test_an_option_is_handed_on_to_the_plan(name, option):
     make = getattr(flows, name)
-    value, words = OTHER.get((name, option)) or VALUES[option]
+    value, words = value_of(name, option)
     # With a context each of them has a network.
-    given = {"context": 1} if "context" in inspect.signature(make).parameters and option != "context" else {}
-    usual, other = make(4, **given), make(4, **given, **{option: value})
+    given = "" if option == "context" else "context=1, "
+    usual, other = called(f"{name}(4, {given})"), called(f"{name}(4, {given}{option}={value})")
     assert repr(usual) != repr(other)
-    if words is not None:
+    if words:
         assert words not in repr(usual)
         assert words in repr(other)
     if option == "transforms":

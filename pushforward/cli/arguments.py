@@ -6,6 +6,7 @@ import csv
 import math
 import sys
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 import typer
 
 from pushforward.flow import Flow
+from pushforward.recipes.choice import NAMED, known_name
 from pushforward.tables import Table, check_target
 from pushforward.tables.reading import Array
 
@@ -49,13 +51,22 @@ def given_row(settings: Sequence[str], conditions: tuple[str, ...]) -> Array:
     return np.array([[values[name] for name in conditions]])
 
 
-def plan_options(kind: str, transforms: int | None, widths: str | None, bins: int | None) -> dict[str, Any]:
+def named_flow(name: str) -> str:
+    """Return the name of a flow as it is known; refuse one that is none."""
+    known = known_name(name)
+    if known is None:
+        raise typer.BadParameter(f"expected one of {', '.join(NAMED)}, got {name!r}")
+    return known
+
+
+def plan_options(flow: str, transforms: int | None, widths: str | None, bins: int | None) -> dict[str, Any]:
     """Return what was told of a flow's plan, as arguments of the function that makes it."""
-    options: dict[str, Any] = {} if transforms is None else {"transforms": transforms}
-    if bins is not None:
-        if not kind.startswith("NSF"):
-            raise typer.BadParameter(f"--bins: only NSF and NSF-AR have splines, got --flow {kind}")
-        options["bins"] = bins
+    options: dict[str, Any] = {"transforms": transforms, "widths": widths, "bins": bins}
+    options = {name: value for name, value in options.items() if value is not None}
+    for option in options:
+        *others, last = [name for name, made in NAMED.items() if option in signature(made).parameters]
+        if flow not in (*others, last):
+            raise typer.BadParameter(f"--{option}: only {', '.join(others)} and {last} have it, got --flow {flow}")
     if widths is not None:
         parts = split(widths, "--widths")
         if not all(part.isdecimal() and int(part) > 0 for part in parts):

@@ -6,9 +6,7 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
-from enum import Enum
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +25,7 @@ from pushforward.cli.arguments import (
     dtype_of,
     generator_of,
     given_row,
+    named_flow,
     names_of,
     plan_options,
     say,
@@ -34,9 +33,8 @@ from pushforward.cli.arguments import (
     split,
 )  # fmt: skip
 from pushforward.cli.signals import Signals
-from pushforward.draws import Drawing
-from pushforward.flows import IAF, MAF, NICE, NSF, RealNVP
 from pushforward.io import replacing
+from pushforward.recipes.choice import NAMED, make_flow
 from pushforward.tables import ROWS, open_table, write_table
 from pushforward.tables.reading import Array
 from pushforward.train.checks import blurred
@@ -48,26 +46,6 @@ app = typer.Typer(
 PICTURES = (".png", ".pdf", ".svg")
 SEEDS = 2**63 - 1
 
-
-class Kind(str, Enum):
-    """The kinds of flow, as the user names them."""
-
-    NSF = "NSF"
-    NSF_AR = "NSF-AR"
-    MAF = "MAF"
-    IAF = "IAF"
-    REALNVP = "RealNVP"
-    NICE = "NICE"
-
-
-FLOWS: dict[Kind, Callable[..., pushforward.Flow]] = {
-    Kind.NSF: NSF,
-    Kind.NSF_AR: partial(NSF, structure="autoregressive"),
-    Kind.MAF: MAF,
-    Kind.IAF: IAF,
-    Kind.REALNVP: RealNVP,
-    Kind.NICE: NICE,
-}
 
 TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="A table: .csv, .csv.gz, .tsv, .parquet or .npy.")]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that fit wrote.")]
@@ -98,7 +76,7 @@ def fit(
     output: Annotated[Path, typer.Option("-o", "--output", help="The model to write, such as model.safetensors.")],
     columns: Columns = None,
     context: Context = None,
-    flow: Annotated[Kind, typer.Option(case_sensitive=False, help="The kind of flow.")] = Kind.NSF,
+    flow: Annotated[str, typer.Option(metavar="NAME", callback=named_flow, help=f"The kind of flow: {', '.join(NAMED)}.")] = "NSF",
     transforms: Annotated[int | None, typer.Option(min=1, help="Layers.")] = None,
     widths: Annotated[str | None, typer.Option(metavar="64,64", help="Hidden widths of each network.")] = None,
     bins: Annotated[int | None, typer.Option(min=2, help="Bins of each spline.")] = None,
@@ -116,7 +94,7 @@ def fit(
     check_output(output, [table], ending=False)
     check_rate(learning_rate)
     check_share(validation)
-    plan = plan_options(flow.value, transforms, widths, bins)
+    plan = plan_options(flow, transforms, widths, bins)
     opened = open_table(table)
     given = split(context, "--context")
     names = split(columns, "--columns") or tuple(name for name in opened.numeric if name not in given)
@@ -132,9 +110,7 @@ def fit(
     x, c = rows[:, : len(names)], rows[:, len(names) :] if given else None
     if dequantize:
         x = spread_grids(x, generator_of(seed))[0]
-    # The first weights are drawn from the seed, too.
-    with Drawing(seed):
-        model = FLOWS[flow](len(names), len(given), **plan)
+    model = make_flow("fit", flow, len(names), len(given), plan, seed)
     if blurred(torch.as_tensor(rows), model.dtype):
         model = model.double()
     model.columns, model.context_columns = names, given or None

@@ -14,18 +14,16 @@ from torch.distributions import constraints
 
 from pushforward import flows, supports
 from pushforward.bases import StandardNormal
-from pushforward.contrib.recipes import Recipe, expect_recipe, make_flow
 from pushforward.flow import Flow
+from pushforward.recipes.choice import NAMED, Choice, look_up, make_flow
 
-NAMED = tuple(getattr(flows, name) for name in flows.__all__ if name != "mixture")
 
-
-def flow_class(flow: Recipe = flows.NSF, **options: Any) -> Callable[..., NessaiFlow]:
+def flow_class(flow: Choice = flows.NSF, **options: Any) -> Callable[..., NessaiFlow]:
     """Return what nessai takes as ``flow_config=dict(flow=...)``, for both of its samplers.
 
     Args:
-        flow: A named flow such as ``NSF``; or a function ``(features, **options) -> Flow``; or plans from base to data, over the standard
-            normal.
+        flow: A named flow such as ``NSF`` or its name; or a function ``(features, **options) -> Flow``; or plans from base to data, over
+            the standard normal.
         options: Arguments of the named flow or function. A named flow whose ``transforms`` and ``widths`` are not given here takes
             nessai's ``n_blocks`` for the one and ``n_layers`` times ``n_neurons`` for the other; nessai's defaults are small.
 
@@ -38,7 +36,7 @@ def flow_class(flow: Recipe = flows.NSF, **options: Any) -> Callable[..., Nessai
         sampler = nessai.flowsampler.FlowSampler(model, output="out", nlive=500, flow_config=config)
         sampler.run()
     """
-    expect_recipe("flow_class", flow, options)
+    look_up("flow_class", flow, options)
     return partial(NessaiFlow, recipe=flow, **options)
 
 
@@ -57,13 +55,13 @@ class NessaiFlow(BaseFlow):  # type: ignore[misc]
         ValueError: The flow made is not one of n_inputs real values over the standard normal.
     """
 
-    def __init__(self, n_inputs: int, n_neurons: int, n_blocks: int, n_layers: int, *, recipe: Recipe, **options: Any) -> None:
+    def __init__(self, n_inputs: int, n_neurons: int, n_blocks: int, n_layers: int, *, recipe: Choice, **options: Any) -> None:
         super().__init__()
-        expect_recipe("flow_class", recipe, options)
-        if recipe in NAMED:
+        maker = look_up("flow_class", recipe, options)
+        if callable(maker) and maker in NAMED.values():
             sizes = {"transforms": n_blocks, "widths": (n_neurons,) * n_layers}
-            options = {name: size for name, size in sizes.items() if name in signature(recipe).parameters} | options  # type: ignore[arg-type]
-        self.make = partial(make_flow, "flow_class", recipe, n_inputs, 0, options)
+            options = {name: size for name, size in sizes.items() if name in signature(maker).parameters} | options
+        self.make = partial(make_flow, "flow_class", maker, n_inputs, 0, options)
         self.flow = self.make().to(torch.get_default_dtype())
         _check(self.flow)
 

@@ -122,6 +122,7 @@ def test_nessais_sizes_are_those_of_a_named_flow():
     assert flow_class(pf.flows.BNAF)(2, 10, 1, 2).flow.plan == pf.flows.BNAF(2, transforms=1).plan
     assert flow_class([AffineCoupling(), Linear()])(2, 10, 5, 1).flow.plan == pf.bijectors.Compose([AffineCoupling(), Linear()])
     assert flow_class(lambda features: pf.MAF(features, transforms=1))(2, 10, 5, 1).flow.plan == pf.MAF(2, transforms=1).plan
+    assert flow_class("nsf-ar")(2, 8, 1, 1).flow.plan == pf.NSF(2, structure="autoregressive", transforms=1, widths=(8,)).plan
     # What else is in flow_config are further arguments.
     assert flow_class(pf.NSF)(2, 8, 1, 1, bins=4).flow.plan == pf.NSF(2, transforms=1, widths=(8,), bins=4).plan
 
@@ -168,10 +169,10 @@ def test_it_pickles():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(TypeError, match="flow_class: expected a named flow"):
+    with pytest.raises(TypeError, match="flow_class: expected flow to be a named flow"):
         flow_class(pf.NSF(2))
-    with pytest.raises(TypeError, match="flow_class: expected a named flow"):
-        flow_class("nsf")
+    with pytest.raises(TypeError, match="flow_class: expected flow to be a name"):
+        flow_class("glow")
     with pytest.raises(TypeError, match=r"flow_class: expected no options beside plans, got \['bins'\]"):
         flow_class([Affine()], bins=4)
     with pytest.raises(ValueError, match=r"flow_class: expected a pushforward\.Flow of event_shape \(2,\)"):

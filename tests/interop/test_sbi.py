@@ -307,10 +307,10 @@ def test_the_set_of_each_feature_is_read_from_a_prior():
 
 
 def test_wrong_options_are_refused():
-    with pytest.raises(TypeError, match="density_estimator: expected a named flow"):
+    with pytest.raises(TypeError, match="density_estimator: expected flow to be a named flow"):
         density_estimator(pf.NSF(2, 3))
-    with pytest.raises(TypeError, match="density_estimator: expected a named flow"):
-        density_estimator("nsf")
+    with pytest.raises(TypeError, match="density_estimator: expected flow to be a name"):
+        density_estimator("glow")
     with pytest.raises(TypeError, match="density_estimator: expected no options beside plans"):
         density_estimator([Linear()], bins=4)
     with pytest.raises(ValueError, match="density_estimator: expected of to be 'posterior'"):

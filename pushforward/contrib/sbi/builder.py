@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from pushforward import flows, supports
-from pushforward.contrib.recipes import Recipe, expect_recipe, make_flow
 from pushforward.contrib.sbi.estimator import Conditions, FlowEstimator
 from pushforward.contrib.sbi.priors import Support, of_features
 from pushforward.core import TransformModule, hand_down
 from pushforward.flow import Flow
+from pushforward.recipes.choice import Choice, look_up, make_flow
 from pushforward.structures.domains import Domain
 from pushforward.structures.standardize import Standardize, StandardizeModule
 
@@ -25,7 +25,7 @@ ROWS = 4096
 
 
 def density_estimator(
-    flow: Recipe = flows.NSF,
+    flow: Choice = flows.NSF,
     *,
     of: str = "posterior",
     embedding_net: nn.Module | None = None,
@@ -41,8 +41,8 @@ def density_estimator(
     It pickles if ``flow`` does.
 
     Args:
-        flow: A named flow such as ``NSF``; or a function ``(features, context, **options) -> Flow``; or plans from base to data, over the
-            standard normal, behind which z-scores and ``support`` are put.
+        flow: A named flow such as ``NSF`` or its name; or a function ``(features, context, **options) -> Flow``; or plans from base to
+            data, over the standard normal, behind which z-scores and ``support`` are put.
         of: ``"posterior"`` for NPE, ``"likelihood"`` for NLE.
         embedding_net: A module from conditions ``(batch, *shape)``, z-scored, to ``(batch, features)``, trained with the flow (None: the
             flow sees the conditions themselves, their axes joined to one). Each estimator gets a copy.
@@ -62,7 +62,7 @@ def density_estimator(
         inference.append_simulations(theta, x).train()
         samples = inference.build_posterior().sample((1000,), x=observed)
     """
-    expect_recipe("density_estimator", flow, options)
+    look_up("density_estimator", flow, options)
     if of not in ("posterior", "likelihood"):
         raise ValueError(f"density_estimator: expected of to be 'posterior' (for NPE) or 'likelihood' (for NLE), got {of!r}")
     for name, value in (("z_score_theta", z_score_theta), ("z_score_x", z_score_x)):
@@ -75,7 +75,7 @@ def density_estimator(
 
 
 def _build(
-    recipe: Recipe,
+    recipe: Choice,
     of: str,
     embedding: nn.Module | None,
     scores: tuple[str, str],
@@ -104,8 +104,9 @@ def _build(
     return FlowEstimator(flow, conditions)
 
 
-def _flow(recipe: Any, features: int, context: int, sets: Any, z_score: bool, options: dict[str, Any]) -> Flow:
+def _flow(choice: Choice, features: int, context: int, sets: Any, z_score: bool, options: dict[str, Any]) -> Flow:
     """Return the flow, with what z-scores its values and what holds them in their sets."""
+    recipe: Any = look_up("density_estimator", choice, options)
     if not callable(recipe):
         parts = [*(recipe if isinstance(recipe, list | tuple) else [recipe]), *([Standardize()] if z_score else [])]
         recipe = [*parts, *([Domain(sets)] if sets else [])]

@@ -106,10 +106,10 @@ class FlowRegressor(RegressorMixin, FlowEstimator):  # type: ignore[misc]
             raise ValueError(f"FlowRegressor: expected y of shape {('n', *self._shape)}, as in the fit, got {y.shape}")
         return in_parts(flow.log_prob, VALUES // 32, y.reshape(len(y), -1), c)
 
-    def _made(self, features: int, *context: int) -> Flow:
-        if context == (0,):
+    def _made(self, seed: int, features: int, context: int = 0) -> Flow:
+        if not context:
             raise ValueError("FlowRegressor: expected a column of X that varies, got none; for the density of y alone use FlowDensity")
-        flow = super()._made(features, *context)
+        flow = super()._made(seed, features, context)
         if flow.base.plan != StandardNormal():
             raise ValueError(
                 f"FlowRegressor: expected a flow from StandardNormal(), whose quantiles are known, got one from {flow.base.plan!r}"

@@ -13,18 +13,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor
 
-from pushforward import flows
-from pushforward.bases import StandardNormal
 from pushforward.core import Bijector
-from pushforward.draws import Drawing
 from pushforward.flow import Flow
+from pushforward.recipes.choice import look_up, make_flow
 from pushforward.train import options as check
 from pushforward.train.data import dequantize as spread
 from pushforward.train.fit import fit
 from pushforward.train.weights import relative
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
-NAMED = {name.lower(): getattr(flows, name) for name in flows.__all__ if name[0].isupper()}
 
 
 class FlowEstimator(BaseEstimator):  # type: ignore[misc]
@@ -80,9 +77,7 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
             )
         self._varies = context[train].min(0) < context[train].max(0)
         parts = [x] if not context.shape[1] else [x, context[:, self._varies]]
-        # The first weights are drawn from the seed, too.
-        with Drawing(seed):
-            made = self._made(*(part.shape[1] for part in parts)).double()
+        made = self._made(seed, *(part.shape[1] for part in parts)).double()
         self.history_ = fit(
             made,
             *(part[train] for part in parts),
@@ -114,21 +109,14 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
         check.choice(name, "dequantize", self.dequantize, (True, False))
         check.whole(name, "verbose", int(self.verbose) if isinstance(self.verbose, bool) else self.verbose, 0)
 
-    def _made(self, features: int, *context: int) -> Flow:
-        """Return a new flow from what the user gave."""
-        given: Any = self.flow
+    def _made(self, seed: int, features: int, context: int = 0) -> Flow:
+        """Return a new flow from what the user gave, its first weights drawn from the seed."""
         name = type(self).__name__
-        if isinstance(given, str) and given.lower() in NAMED:
-            given = NAMED[given.lower()]
-        if isinstance(given, Bijector | list | tuple):
-            return Flow(StandardNormal(), given, features, *context)
-        if isinstance(given, Flow) or not callable(given):
-            wanted = f"a name ({', '.join(NAMED)}), a list of plans, or a function from the number of features to a Flow"
-            raise ValueError(f"{name}: expected flow to be {wanted}, got {given!r}")
-        made = given(features, *context)
-        if not isinstance(made, Flow):
-            raise ValueError(f"{name}: expected flow to be a function that returns a Flow, got {made!r} from {given!r}")
-        return made
+        try:
+            flow = look_up(name, self.flow)
+        except TypeError as error:
+            raise ValueError(str(error)) from None  # as scikit-learn's estimators do
+        return make_flow(name, flow, features, context, seed=seed)
 
     def _fitted(self) -> Flow:
         check_is_fitted(self)

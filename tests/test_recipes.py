@@ -1,0 +1,280 @@
+"""The table of named flows: what follows from a row, and that a row is all there is to write."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import json
+import os
+import pickle
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import textwrap
+import typing
+from pathlib import Path
+
+import pytest
+import torch
+
+from pushforward import Flow, PlanError, flows
+from pushforward.bijectors import Affine
+from pushforward.recipes.choice import NAMED, known_name, look_up, make_flow
+from pushforward.recipes.option import Option
+from pushforward.recipes.recipe import PASS, ROOT, ROOTS, STEPS, Recipe
+from pushforward.recipes.stack import Parts
+from pushforward.recipes.table import FLOWS, RECIPES
+from tests.named_flow_plans import FILE, MORE, NAMES, built, called, calls, signatures
+
+ROOT_FOLDER = Path(__file__).parents[1]
+ROWS = {recipe.name: recipe for recipe in RECIPES}
+STUB = ROOT_FOLDER / "pushforward" / "flows" / "__init__.pyi"
+ANEW = "where this is meant, write it anew: python tests/named_flow_plans.py"
+
+
+# What users had
+
+
+def test_signatures_are_as_they_were():
+    assert signatures() == json.loads(FILE.read_text())["signatures"], ANEW
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_plans_and_names_of_weights_are_as_they_were(name):
+    known = {call: flow for call, flow in json.loads(FILE.read_text())["flows"].items() if call.startswith(f"{name}(")}
+    assert {call: built(call) for call in calls() if call.startswith(f"{name}(")} == known, ANEW
+
+
+@pytest.mark.parametrize("call", [*(f"{name}(3, context=2, transforms=2)" for name in NAMES), *MORE[:3]])
+def test_first_weights_are_those_that_the_plans_draw(call):
+    """Looking up and stacking draws nothing: a flow of the same plans has the same first weights."""
+    torch.manual_seed(5)
+    named, after = called(call), torch.rand(1)
+    torch.manual_seed(5)
+    plain = Flow(named.base.plan, named.plan, named.event_shape, named.context_shape)
+    assert torch.equal(torch.rand(1), after)
+    assert plain.state_dict().keys() == named.state_dict().keys()
+    assert all(torch.equal(value, named.state_dict()[key]) for key, value in plain.state_dict().items())
+
+
+# What follows from a row
+
+
+def test_names_are_those_of_the_rows():
+    assert list(ROWS) == list(FLOWS)
+    assert flows.__all__ == [*sorted(ROWS), "mixture"]
+    lower = [name.lower() for name in NAMED]
+    assert len(set(lower)) == len(lower)
+    assert set(NAMED) == set(ROWS) | {name for row in RECIPES for name in row.variants}
+    for row in RECIPES:
+        assert "transforms" in [option.name for option in row.options]
+        for options in row.variants.values():
+            assert set(options) <= set(row.signature.parameters)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_function_is_like_one_that_was_written(name):
+    function = getattr(flows, name)
+    assert inspect.isfunction(function)
+    assert (function.__module__, function.__name__, function.__qualname__) == ("pushforward.flows", name, name)
+    assert pickle.loads(pickle.dumps(function)) is function
+    hints = typing.get_type_hints(function)
+    assert list(hints) == [*inspect.signature(function).parameters, "return"]
+    assert hints["return"] is Flow
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_docstring_has_every_option_and_an_example_that_runs(name):
+    text = getattr(flows, name).__doc__
+    first, empty, *_ = text.splitlines()
+    assert first.endswith(".")
+    assert empty == ""
+    assert "\nSource: " in text
+    listed = re.findall(r"^    (\w+): .*[.)]$", re.sub(r"\n {8}", " ", text.split("Args:\n")[1].split("\n\n")[0]), re.MULTILINE)
+    assert listed == list(inspect.signature(getattr(flows, name)).parameters)
+    test = doctest.DocTestParser().get_doctest(text, {name: getattr(flows, name), "torch": torch}, name, None, None)
+    assert len(test.examples) == 1
+    assert doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test).failed == 0
+
+
+# The words of a row for its costs, and the steps of a layer and the roots that they promise for D features.
+COSTS = {ROOTS: ("D", 1), STEPS: ("D", 0), "by roots": (1, 1), ROOT: (1, 1), PASS: (1, 0), "by a fixed number of steps": (1, 0)}
+
+
+@pytest.mark.parametrize("way", ["sample", "score"])
+@pytest.mark.parametrize("name", NAMED)
+def test_costs_are_as_the_docstring_says(name, way):
+    row = ROWS.get(name) or next(row for row in RECIPES if name in row.variants)
+    words = getattr(row, way)
+    assert words in row.doc.replace("\n", " ")
+    if name not in ROWS and " or " in words:  # what a variant costs stands second
+        words = words.split(" or ")[1]
+    steps, roots = next(cost for start, cost in COSTS.items() if words.startswith(start))
+    for features in (6, 9):
+        with torch.device("meta"):
+            layers = list(NAMED[name](features, transforms=3).transform.leaves())
+        count = {what: [getattr(layer, what)[way == "score"] for layer in layers] for what in ("steps", "roots", "passes")}
+        assert max(count["steps"]) == (features if steps == "D" else steps)
+        assert sum(count["steps"]) == len(layers) + 3 * (max(count["steps"]) - 1)
+        assert sum(count["roots"]) == 3 * roots
+        assert max(count["passes"]) == 1 or words != PASS
+
+
+def test_the_stub_is_what_the_rows_say():
+    script = runpy.run_path(str(ROOT_FOLDER / "scripts" / "make_stubs.py"))
+    assert script["FILE"].read_text() == script["text"](), "write it anew: make generated"
+    # What it says can be called as it says.
+    stub = re.sub(r'r?""".*?"""', "pass", script["text"](), flags=re.DOTALL)
+    said: dict[str, typing.Any] = {}
+    exec("from __future__ import annotations\n" + stub, said)
+    assert sorted(said["__all__"]) == sorted(flows.__all__)
+    assert {name: inspect.signature(said[name]) for name in ROWS} == {name: inspect.signature(FLOWS[name]) for name in ROWS}
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: flows.MAF(), r"MAF\(\) missing a required argument: 'features'"),
+        (lambda: flows.MAF(2, 3, 4), r"MAF\(\) got too many positional arguments"),
+        (lambda: flows.MAF(2, bins=3), r"MAF\(\) got an unexpected keyword argument 'bins'"),
+        (lambda: flows.MAF(2, features=3), r"MAF\(\) got multiple values for argument 'features'"),
+    ],
+)
+def test_wrong_calls_name_the_flow_and_the_argument(make, words):
+    with pytest.raises(TypeError, match=words):
+        make()
+
+
+def test_choices_are_checked_before_anything_is_built():
+    def never(o):
+        raise AssertionError("it was built")
+
+    colour = Option("colour", "red", "A colour.", choices=("red", "blue", None))
+    paint = Recipe("Paint", "A colour.", "", (Option("transforms", 1, "None."), colour), never).function(__name__)
+    with pytest.raises(PlanError, match=r"^Paint: expected colour to be one of \('red', 'blue', None\), got 'green'$"):
+        paint(2, colour="green")
+    with pytest.raises(AssertionError, match="it was built"):
+        paint(2, colour=None)
+
+
+def test_a_row_may_have_several_layers_for_an_index():
+    row = Recipe("Several", "Some.", "", (Option("transforms", 2, "None."),), lambda o: Parts(lambda i: [Affine()] * i, last=()))
+    assert row.function(__name__)(1, transforms=3).plan.bijectors == (Affine(), Affine(), Affine())
+
+
+# What users choose
+
+
+def test_names_are_found_in_any_case():
+    assert all(known_name(spelled) == name for name in NAMED for spelled in (name, name.lower(), name.upper()))
+    assert known_name("mixture") is None
+    assert look_up("fit", "realnvp") is flows.RealNVP
+    assert look_up("fit", "nsf-ar")(3).plan == flows.NSF(3, structure="autoregressive").plan
+
+
+@pytest.mark.parametrize("choice", ["nsf", flows.NSF, lambda features, context=0, **options: flows.NSF(features, context, **options)])
+def test_a_flow_is_made_of_a_name_and_of_functions(choice):
+    made = make_flow("fit", choice, 3, 2, {"transforms": 1})
+    assert (made.plan, made.context_shape) == (flows.NSF(3, 2, transforms=1).plan, (2,))
+
+
+def test_a_flow_is_made_of_plans():
+    assert make_flow("fit", [Affine()], 3).event_shape == (3,)
+    with pytest.raises(TypeError, match=r"fit: expected no options beside plans, got \['bins'\]"):
+        make_flow("fit", [Affine()], 3, options={"bins": 3})
+
+
+@pytest.mark.parametrize(("choice", "error", "words"), [
+    ("glow", TypeError, r"fit: expected flow to be a name \(NSF, NSF-AR, .*\), a function or plans, got 'glow'"),
+    (3, TypeError, "fit: expected flow to be a named flow such as NSF or its name"),
+    (flows.MAF(2, transforms=1), TypeError, "fit: expected flow to be a named flow such as NSF or its name"),
+    (lambda features: features, ValueError, r"fit: expected a pushforward\.Flow of event_shape \(2,\) and context_shape None, got 2"),
+    (lambda features: flows.MAF(3), ValueError, r"fit: expected a pushforward\.Flow of event_shape \(2,\) .*, got Flow"),
+])  # fmt: skip
+def test_what_no_flow_can_be_made_of_is_refused(choice, error, words):
+    with pytest.raises(error, match=words):
+        make_flow("fit", choice, 2)
+
+
+def test_first_weights_are_drawn_from_the_seed_alone():
+    def weights(**seed):
+        return torch.cat(
+            [value.reshape(-1) for value in make_flow("fit", "maf", 3, options={"transforms": 1}, **seed).state_dict().values()]
+        )
+
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    one, two, other = weights(seed=3), weights(seed=3), weights(seed=4)
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+    assert torch.equal(torch.get_rng_state(), before)
+    # Without one they are drawn from torch's own state, as those of any module.
+    assert not torch.equal(weights(), weights())
+    torch.manual_seed(1)
+    again = weights()
+    torch.manual_seed(1)
+    assert torch.equal(weights(), again)
+
+
+# A new row, as the page says
+
+PAGE = ROOT_FOLDER / "docs" / "add-a-named-flow.md"
+AFTER = """
+    import inspect, json, sys
+    import numpy as np
+    import pushforward
+    from pushforward import flows
+    from pushforward.__main__ import main
+    from pushforward.catalogue import catalogue
+    from pushforward.contrib.sklearn import FlowDensity
+
+    rows = np.random.default_rng(0).normal(size=(60, 3))
+    np.savetxt("t.csv", rows, delimiter=",", header="a,b,c", comments="")
+    code = main(["fit", "t.csv", "-o", "m", "--flow", "csf", "--bins", "4", "--transforms", "1", "--epochs", "1", "-q"])
+    density = FlowDensity("csf", epochs=1, random_state=0).fit(rows)
+    print(json.dumps({
+        "module": pushforward.__file__,
+        "signature": str(inspect.signature(flows.CSF)),
+        "all": "CSF" in flows.__all__,
+        "fitted": [code, repr(pushforward.load("m"))],
+        "sklearn": repr(density.flow_),
+        "catalogue": [entry.source for entry in catalogue().of("Named flows") if entry.name == "CSF"],
+    }))
+"""
+
+
+def test_the_page_is_followed_to_the_letter(tmp_path):
+    """The row goes into a copy of the package, the command of the page is run, and everything that follows from a row is there."""
+    imports, row = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)[:2]
+    shutil.copytree(ROOT_FOLDER / "pushforward", tmp_path / "pushforward", ignore=shutil.ignore_patterns("__pycache__"))
+    table = tmp_path / "pushforward" / "recipes" / "table.py"
+    text = table.read_text()
+    # At the top of the file, and at the end of RECIPES.
+    text = text.replace("from collections.abc", imports + "from collections.abc", 1)
+    assert text.count("\n)\n\nFLOWS = ") == 1
+    table.write_text(
+        text.replace("\n)\n\nFLOWS = ", "\n" + textwrap.indent(row.removeprefix("row = ").rstrip() + ",", "    ") + "\n)\n\nFLOWS = ")
+    )
+    assert re.search(r"^generated:.*\n\t\$\(BIN\)/python scripts/make_stubs.py$", (ROOT_FOLDER / "Makefile").read_text(), re.MULTILINE)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+    def run(*words):
+        return subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+
+    run(str(ROOT_FOLDER / "scripts" / "make_stubs.py"))
+    stub = (tmp_path / "pushforward" / "flows" / "__init__.pyi").read_text()
+    head = ["def CSF(", "features: int,", "context: int = 0,", "*,", "transforms: int = 5,", "bins: int = 8,", "bound: float = 5.0,"]
+    assert "\n    ".join(head) in stub
+    assert stub.replace(stub[stub.index("def CSF(") : stub.index("def GF(")], "").replace('    "CSF",\n', "") == STUB.read_text()
+    got = json.loads(run("-c", textwrap.dedent(AFTER)).splitlines()[-1])
+    assert Path(got["module"]).is_relative_to(tmp_path)
+    assert got["signature"].startswith(
+        "(features: 'int', context: 'int' = 0, *, transforms: 'int' = 5, bins: 'int' = 8, bound: 'float' = 5.0"
+    )
+    assert got["all"]
+    assert got["fitted"][0] == 0
+    assert "Coupling(CubicSpline(bins=4)), Linear(), Standardize()" in got["fitted"][1]
+    assert "Coupling(CubicSpline(), flip=True)" in got["sklearn"]
+    assert got["catalogue"] == ["Cubic-Spline Flows (Durkan et al., 2019)"]
