@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from functools import cache
 from typing import get_type_hints
@@ -66,7 +67,7 @@ def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: node
         return make_refnode(app.builder, node["refdoc"], objects[home].docname, objects[home].node_id, [shown], home)
     if target in LEFT:
         return nodes.literal(text=target.rpartition(".")[2])
-    if node["reftype"] == "obj" and target.startswith("pushforward.") and target not in reference.MODULES:
+    if node["reftype"] == "obj" and target.startswith("pushforward.") and target not in {*places(), *reference.MODULES}:
         log.warning("%s is no public path", target, location=node)
     return shown
 
@@ -100,10 +101,16 @@ def _shown(base: type) -> list[type]:
     return [shown for one in base.__bases__ for shown in _shown(one)]
 
 
+def _no_lists(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """Keep an argument that is described by one letter from being read as an item of a list."""
+    lines[:] = [re.sub(r"^(:param \w+: )([A-Za-z]\.)(?= |$)", r"\1\\\2", line) for line in lines]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-read", _point)
     app.connect("missing-reference", _resolve)
     app.connect("env-updated", _forget_definitions)
     app.connect("autodoc-before-process-signature", _plain_types)
+    app.connect("autodoc-process-docstring", _no_lists, priority=600)  # after the arguments have been found
     app.connect("autodoc-process-bases", _public_bases)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

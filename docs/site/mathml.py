@@ -11,6 +11,7 @@ from pathlib import Path
 
 from docutils import nodes
 from latex2mathml.converter import convert
+from spacing import spaced
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
@@ -28,7 +29,7 @@ def mathml(latex: str, display: str, place: nodes.Node) -> str:
         return nodes.unescape(latex)
     if unknown := re.findall(r"\\[A-Za-z]+", made):
         log.warning("formula %r: unknown commands %s", latex, unknown, location=place)
-    return made
+    return spaced(made)
 
 
 def _inline(self: HTML5Translator, node: nodes.math) -> None:

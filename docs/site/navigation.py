@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from reference import MODULES
-from sphinx.application import Sphinx
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 INDEX, REFERENCE, VISION = "docs/index", "docs/reference", "VISION"
 
@@ -38,7 +41,8 @@ def _add(app: Sphinx, page: str, text: list[str]) -> None:
         for title, links in sections(text[0]).items():
             text[0] += _tree([f"{name} <{target.removesuffix('.md')}>" for name, target in links], ":hidden:", f":caption: {title}")
     if page == REFERENCE:
-        text[0] += _tree([f"reference/{module}" for module in MODULES], ":maxdepth: 1")
+        top = [module for module in MODULES if module.count(".") < 2 or module.rpartition(".")[0] == "pushforward.contrib"]
+        text[0] += _tree([f"{module.removeprefix('pushforward.')} <reference/{module}>" for module in top], ":maxdepth: 1")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import importlib.util
 import inspect
+import itertools
 import re
 import sys
 from collections.abc import Sequence
@@ -28,7 +29,10 @@ MODULES = (
     "pushforward.contrib.pyro", "pushforward.contrib.sbi", "pushforward.contrib.sklearn", "pushforward.contrib.zuko",
 )  # fmt: skip
 """The public modules. What several of them export is documented under the first, and the others refer to it."""
-SAME = {"pushforward.distributions.conditional": "pushforward.distributions", "pushforward.distributions.transforms": "pushforward.transforms"}
+SAME = {
+    "pushforward.distributions.conditional": "pushforward.distributions",
+    "pushforward.distributions.transforms": "pushforward.transforms",
+}
 """Modules that export names of another one, and nothing else."""
 
 
@@ -83,6 +87,9 @@ def write() -> None:
 def _page(module: str, home: dict[str, str]) -> str:
     there = importlib.import_module(module)
     lines = [module, "=" * len(module), "", f".. automodule:: {module}", "   :no-members:", "", f".. currentmodule:: {module}", ""]
+    below = [one for one in MODULES if one.rpartition(".")[0] == module != "pushforward"]
+    if below:
+        lines += [".. toctree::", "   :hidden:", "", *(f"   {one.rpartition('.')[2]} <{one}>" for one in below), ""]
     groups = _groups(module, there)
     for title, group in groups:
         lines += [title, "-" * len(title)] if len(groups) > 1 else []
@@ -110,7 +117,7 @@ def _groups(module: str, there: ModuleType) -> list[tuple[str, list[str]]]:
         value = getattr(there, name)
         if isinstance(value, ModuleType):
             return "Modules"
-        if _is_torchs(value) or value.__class__ is type and value.__module__.endswith(".torchs"):
+        if _is_torchs(value) or (value.__class__ is type and value.__module__.endswith(".torchs")):
             return "Names of torch"
         if module == "pushforward.bijectors":
             return _kinds().get(name, "What plans have in common")
@@ -188,10 +195,12 @@ def _said_below(name: str, value: Any) -> str:
     """Return what there is to say of a value: the docstring below its definition, the names in it, or what its class is."""
     for module in [m for key, m in sys.modules.items() if key.startswith("pushforward.") and vars(m).get(name) is value]:
         body = ast.parse(inspect.getsource(module)).body
-        for node, after in zip(body, body[1:]):  # noqa: B905
+        for node, after in itertools.pairwise(body):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-            if name in [ast.unparse(target) for target in targets] and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                return inspect.cleandoc(after.value.value).replace("\n", "\n   ")
+            said = after.value if isinstance(after, ast.Expr) else None
+            if name in [ast.unparse(target) for target in targets] and isinstance(said, ast.Constant):
+                return inspect.cleandoc(said.value).replace("\n", "\n   ")
     if isinstance(value, list | tuple):
-        return f"{len(value)} in order: " + "; ".join(str(one[0] if isinstance(one, tuple) else one.name) for one in value) + "."
+        listed = [one[0] if isinstance(one, tuple) else one.name for one in value]
+        return f"{len(listed)} in order: " + "; ".join(f"``{one}``" for one in listed) + "."
     return inspect.getdoc(value).splitlines()[0]
