@@ -110,6 +110,14 @@ def test_the_reference_names_no_path_inside_the_package(site, pages):
             assert path in public or path.rpartition(".")[0] in public, path
 
 
+def test_docstrings_name_no_path_inside_the_package(site, pages):
+    public = {*site["reference"].MODULES, *site["reference"].SAME, "pushforward.contrib"}
+    for module in pages:
+        for name in exported(module):
+            for path in re.findall(r"pushforward(?:\.\w+)+", inspect.getdoc(getattr(importlib.import_module(module), name)) or ""):
+                assert path in public or path.rpartition(".")[0] in public, f"{module}.{name}: {path}"
+
+
 def first_column(table):
     return [cells.split("|")[1].strip() for cells in table.splitlines() if cells.startswith("| ") and not cells.startswith("| word")]
 

@@ -33,6 +33,7 @@ html_math_renderer = "mathml"
 
 autodoc_mock_imports = ["flowtorch", "nessai", "nflows", "normflows", "pocomc", "pyro", "sbi", "zuko"]
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autosummary_generate = False
 default_role = "py:obj"
 maximum_signature_line_length = 88
