@@ -4,7 +4,7 @@ OTHERS ?=
 BIN := .venv/bin
 
 .PHONY: install test test-heavy test-grid test-peers test-interop test-processors test-rates test-torch test-sanitizers fuzz mutants lint types
-.PHONY: demo generated catalogue numerics bench clean
+.PHONY: docs demo generated catalogue numerics bench clean
 
 install: .venv/installed
 
@@ -65,6 +65,14 @@ lint: install
 types: install
 	$(BIN)/mypy
 
+# The site, in build/site: pages and docstrings, every warning an error. Open build/site/index.html; it needs no network.
+docs: .venv/documented
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -b html -c docs/site . build/site
+
+.venv/documented: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
 demo: install
 	$(BIN)/python examples/demo.py
 
@@ -102,4 +110,4 @@ bench: install .venv-peers/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-peers .venv-interop .venv-torch-* out sbi-logs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers .venv-interop .venv-torch-* build/site docs/reference out sbi-logs .pytest_cache .mypy_cache .ruff_cache .hypothesis

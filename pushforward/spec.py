@@ -53,8 +53,8 @@ class Spec:
     """Base of everything that is a plan: arguments kept verbatim, compared, printed and written as JSON.
 
     A subclass is decorated with ``@dataclass(frozen=True, repr=False)``. Its fields hold numbers, strings, tuples and
-    other specs; lists and arrays become tuples. What each may hold its annotation says (`pushforward.fields`), and that is checked
-    when the plan is made. So is what it consists of: plans stand in plans at most `DEPTH` deep.
+    other specs; lists and arrays become tuples. What each may hold, its annotation says, and that is checked when the plan is made.
+    So is what it consists of: plans stand in plans at most 64 deep.
 
     >>> from pushforward.bijectors import Spline
     >>> Spline(bins=16) == Spec.from_json(Spline(bins=16).to_json())

@@ -30,8 +30,8 @@ class Pushforward(Base):
         base: The plan of the distribution of x.
         bijector: The plan from x to y, or a list of plans.
 
-    >>> from pushforward.bases import StandardNormal
-    >>> from pushforward.kernels.fixed import Exp
+    >>> from pushforward.distributions import StandardNormal
+    >>> from pushforward.bijectors import Exp
     >>> Pushforward(StandardNormal(), Exp()).build((1,)).log_prob(torch.ones(1))
     tensor(-0.9189)
     """
@@ -118,7 +118,7 @@ class Mixture(Base):
         net: The network from context to the logits of the weights (None: free logits); it starts with equal weights.
         noise: Size of the noise on the parameters of a new mixture.
 
-    >>> from pushforward.bases import DiagNormal, StandardNormal
+    >>> from pushforward.distributions import DiagNormal, StandardNormal
     >>> Mixture([StandardNormal(), DiagNormal()], noise=0.0).build((2,)).log_prob(torch.zeros(2)).detach()
     tensor(-1.8379)
     """

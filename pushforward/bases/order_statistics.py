@@ -31,7 +31,7 @@ class OrderStatistics(Base):
         draws: n (None: k).
         descending: Whether the largest comes first.
 
-    >>> from pushforward.bases import BoxUniform
+    >>> from pushforward.distributions import BoxUniform
     >>> OrderStatistics(BoxUniform(), 3).build((1,)).log_prob(torch.tensor([0.5])).exp()
     tensor(0.7500)
     """

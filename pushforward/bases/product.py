@@ -25,7 +25,7 @@ class Product(Base):
         bases: The bases, in the order of the features.
         sizes: How many features each has.
 
-    >>> from pushforward.bases import BoxUniform, StandardNormal
+    >>> from pushforward.distributions import BoxUniform, StandardNormal
     >>> base = Product([StandardNormal(), BoxUniform(0.0, 2.0)], [2, 1]).build((3,))
     >>> base.log_prob(torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 3.0]]))
     tensor([-2.5310,    -inf])

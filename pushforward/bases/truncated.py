@@ -38,7 +38,7 @@ class Truncated(Base):
     Raises:
         PlanError: The base has no known distribution function, or nothing of it lies between the ends.
 
-    >>> from pushforward.bases import StandardNormal
+    >>> from pushforward.distributions import StandardNormal
     >>> Truncated(StandardNormal(), 8.0, 9.0).build((1,)).log_prob(torch.tensor([[8.5], [9.5]]))
     tensor([-2.0303,    -inf])
     """

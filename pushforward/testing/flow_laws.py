@@ -97,7 +97,7 @@ def doubt(flow: Flow, value: Tensor, context: Tensor | None = None) -> Tensor:
     nothing can be said: inf.
 
     >>> from pushforward.bijectors import Tanh
-    >>> from pushforward.bases import StandardNormal
+    >>> from pushforward.distributions import StandardNormal
     >>> doubt(Flow(StandardNormal(), Tanh(), 1), torch.tensor([[0.0], [0.999999999]])) < 1e-5
     tensor([ True, False])
     """
