@@ -1,4 +1,4 @@
-"""Named flows: functions that return a ready flow from a number of features. They are rows of one table; the page "Add a named flow" adds one.
+"""Named flows: functions that return a ready flow. They are rows of one table; the page "Add a named flow" adds one.
 
 `__init__.pyi` beside this has their signatures for type checkers and editors; ``make generated`` writes it.
 """
