@@ -7,8 +7,9 @@ from pushforward import startup as _startup
 _startup.end_command_at_once()
 
 from pushforward import bijectors, distributions, flows, plots, targets, testing, transforms
+from pushforward.base import Base
 from pushforward.config import show_config
-from pushforward.core import Base, Bijector, TransformModule
+from pushforward.core import Bijector, TransformModule
 from pushforward.describe import Description
 from pushforward.flow import ConditionedFlow, Flow, load
 from pushforward.flows import IAF, MAF, NICE, NSF, RealNVP

@@ -6,9 +6,11 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
@@ -349,6 +351,38 @@ def joined(each: Sequence[Constraint], lengths: Sequence[int] | None, dim: int, 
     return Parts(tuple(c for c, _ in flat), None if lengths is None else tuple(n for _, n in flat), dim, rank)
 
 
+def split(constraint: Constraint, count: int, lengths: Sequence[int] | None, dim: int, shape: Sequence[int]) -> Sequence[Constraint]:
+    """Return the set in which each part of events of a shape lies, cut along an axis: what `joined` puts together.
+
+    >>> split(joined([constraints.positive, constraints.real], [2, 1], -1, 1), 2, [2, 1], -1, (3,))
+    (GreaterThan(lower_bound=0.0), Real())
+    """
+    given, cuts = structured(constraint), None if lengths is None else tuple(lengths)
+    if isinstance(given, Parts) and (given.dim, given.lengths, len(given.cseq)) == (dim, cuts, count):
+        return given.cseq
+    ends = sites(constraint, shape)
+    if ends is None:
+        return [constraint] * count
+    return [of_sites(own) for own in (ends.unbind(dim) if lengths is None else ends.split(list(lengths), dim))]
+
+
+def moved(constraint: Constraint, source: int, target: int, shape: Sequence[int]) -> Constraint:
+    """Return the set of events whose axis ``source`` is moved to ``target``, for events of a shape in a set; axes are counted backwards.
+
+    >>> moved(moved(Simplex(), -2, -1, (3, 2)), -1, -2, (2, 3))
+    Simplex()
+    """
+    given = structured(constraint)
+    if given is None or source == target:
+        return constraint
+    ends = sites(constraint, shape)
+    if ends is not None:
+        return of_sites(ends.movedim(source, target))
+    if isinstance(given, Moved) and (given.source, given.target) == (source, target):
+        return given.inner
+    return Moved(given, target, source, len(shape))
+
+
 def interval(lower: float, upper: float) -> Constraint:
     """Return the torch constraint of the open interval (lower, upper), either end of which may be infinite."""
     if lower == -math.inf and upper == math.inf:
@@ -431,16 +465,33 @@ def _diagonal(like: Tensor) -> Tensor:
 
 def _rising(value: Tensor) -> Tensor:
     """Return vectors whose numbers rise, each by one rounding at least: those that do not are moved up to the next number that does."""
-    kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[value.dtype.itemsize]
-    info = torch.finfo(value.dtype)
-    place = _turned(torch.clamp(value.detach(), info.min, info.max).nan_to_num().view(kind))
-    step = torch.arange(value.shape[-1], dtype=kind, device=value.device)
-    # To rise by one at least is not to fall after one has been taken off for each before.
-    place = torch.cummax(place - step, -1).values + step
-    top = _turned(value.new_full((), info.max).view(kind))
-    rising = _turned(torch.minimum(place, top + step - step[-1])).view(value.dtype)
+    rising: Tensor = _Risen.apply(value.detach())  # type: ignore[no-untyped-call]
     # The difference of near numbers is exact, so the sum is what it should be and the gradient that of the value.
     return torch.where(torch.isfinite(value), value + (rising - value).detach(), torch.where(torch.isnan(value), value, rising))
+
+
+class _Risen(Function):
+    """Vectors whose numbers rise, made from their bits. vmap cannot see through those before torch 2.6, and need not."""
+
+    @staticmethod
+    def forward(value: Tensor) -> Tensor:
+        kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[value.dtype.itemsize]
+        info = torch.finfo(value.dtype)
+        place = _turned(torch.clamp(value, info.min, info.max).nan_to_num().view(kind))
+        step = torch.arange(value.shape[-1], dtype=kind, device=value.device)
+        # To rise by one at least is not to fall after one has been taken off for each before.
+        place = torch.cummax(place - step, -1).values + step
+        top = _turned(value.new_full((), info.max).view(kind))
+        return _turned(torch.minimum(place, top + step - step[-1])).view(value.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keep nothing: it has no gradient."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None], value: Tensor) -> tuple[Tensor, int | None]:
+        (dim,) = in_dims
+        return _Risen.apply(value if dim is None else value.movedim(dim, 0)), None if dim is None else 0  # type: ignore[no-untyped-call]
 
 
 def _turned(bits: Tensor) -> Tensor:

@@ -35,8 +35,8 @@ FOLDERS = (
 )
 
 # Each module with all that it may import. What is not named here has no place yet: give it one.
-CORE = {"spec", "fields", "state", "budget", "supports", "numerics", "native", "roots", "describe", "core"}
-BELOW_FLOW = CORE | {"parameters", "kernel", "io", "bases", "nets", "structures"}
+CORE = {"spec", "fields", "facts", "state", "budget", "supports", "numerics", "native", "roots", "describe", "core"}
+BELOW_FLOW = CORE | {"base", "parameters", "kernel", "io", "bases", "nets", "structures"}
 MAY = {
     "fields": set(),
     "spec": {"fields"},
@@ -53,21 +53,23 @@ MAY = {
     "describe": {"native"},
     "state": {"spec", "fields"},
     "built": {"doors", "spec", "state"},
-    "core": {"budget", "spec", "fields", "supports", "numerics", "doors", "built", "describe"},
-    "parameters": {"core", "doors", "numerics", "spec", "fields"},
-    "moments": {"core"},
+    "facts": set(),
+    "core": {"budget", "facts", "spec", "fields", "supports", "numerics", "built", "describe"},
+    "base": {"budget", "built", "core", "doors", "spec"},
+    "parameters": {"core", "describe", "doors", "numerics", "spec", "fields"},
+    "moments": {"base", "core"},
     "blocks": {"native"},
     "finite": {"native", "supports"},
     "estimates": {"numerics"},
-    "quantiles": {"core", "numerics", "supports"},
-    "kernel": {"core", "parameters", "native", "numerics", "roots", "supports", "spec", "fields"},
-    "kernels": {"core", "parameters", "kernel", "native", "numerics", "roots", "supports", "spec", "fields"},
+    "quantiles": {"base", "core", "numerics", "supports"},
+    "kernel": {"core", "facts", "parameters", "native", "numerics", "roots", "supports", "spec", "fields"},
+    "kernels": {"core", "facts", "parameters", "kernel", "native", "numerics", "roots", "supports", "spec", "fields"},
     "dense": {"native", "parameters"},
     "perceptron": {"dense", "native", "numerics", "parameters"},
     "nets": {"budget", "core", "dense", "parameters", "perceptron", "spec", "fields"},
     "periodic": {"nets", "parameters", "spec", "fields"},
     "structures": CORE | {"parameters", "kernel", "kernels", "dense", "nets", "perceptron"},
-    "bases": CORE | {"parameters", "kernels", "nets", "structures", "moments", "blocks"},
+    "bases": CORE | {"base", "parameters", "kernels", "nets", "structures", "moments", "blocks"},
     "targets": {"numerics", "doors", "estimates", "names", "supports"},
     "atomic": set(),
     "budget": {"spec"},
@@ -78,6 +80,7 @@ MAY = {
         "draws",
         "state",
         "budget",
+        "base",
         "core",
         "numerics",
         "supports",
@@ -99,10 +102,10 @@ MAY = {
     "bijectors": CORE | {"names", "parameters", "kernel", "kernels", "nets", "periodic", "structures"},
     "transforms": CORE | {"names", "parameters", "kernel", "kernels", "dense", "nets", "structures", "doors", "estimates"},
     "distributions": {"bases", "flow", "kl", "names", "supports", "transforms"},
-    "recipes": CORE | {"draws", "parameters", "kernel", "kernels", "nets", "periodic", "structures", "bases", "flow"},
+    "recipes": CORE | {"base", "draws", "parameters", "kernel", "kernels", "nets", "periodic", "structures", "bases", "flow"},
     "flows": {"names", "bases", "core", "flow", "parameters", "recipes", "spec"},
     "elsewhere": set(),
-    "catalogue": {"core", "elsewhere", "kernel", "kernels", "parameters", "recipes", "spec", "supports"},
+    "catalogue": {"base", "core", "elsewhere", "kernel", "kernels", "parameters", "recipes", "spec", "supports"},
     "train": BELOW_FLOW | {"bases", "doors", "flow", "extras", "draws", "moments", "structures"},
     "tables": {"extras", "io"},
     "plots": BELOW_FLOW | {"draws", "kernels", "flow", "extras"},
@@ -114,6 +117,7 @@ MAY = {
         "config",
         "distributions",
         "flows",
+        "base",
         "core",
         "kernel",
         "parameters",
@@ -130,7 +134,7 @@ MAY = {
     "__main__": {"cli", "extras"},
     # Adapters to other packages see all of the library; no part of it sees them.
     "contrib": CORE
-    | {"", "parameters", "kernel", "kernels", "dense", "nets", "perceptron", "structures", "bases", "io", "doors", "flow", "extras"}
+    | {"", "base", "parameters", "kernel", "kernels", "dense", "nets", "perceptron", "structures", "bases", "io", "doors", "flow", "extras"}
     | {"estimates"}
     | {"bijectors", "distributions", "draws", "flows", "recipes", "targets", "to_base", "train", "transforms"},
 }

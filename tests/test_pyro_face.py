@@ -189,7 +189,7 @@ class Counting(nn.Module):
     def __init__(self, layer):
         super().__init__()
         self.layer, self.count = layer, 0
-        self.plan, self.event_shape, self.steps = layer.plan, layer.event_shape, layer.steps
+        self.plan, self.event_shape, self.facts = layer.plan, layer.event_shape, layer.facts
         self.domain, self.codomain = layer.domain, layer.codomain
 
     def push(self, x, context=None):

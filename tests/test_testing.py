@@ -11,8 +11,10 @@ import torch
 import torch.distributions as td
 
 import pushforward.bijectors as bij
-from pushforward.core import Base, BaseModule, Bijector, TransformModule
+from pushforward.base import Base, BaseModule
+from pushforward.core import Bijector, TransformModule
 from pushforward.distributions import Flow, StandardNormal
+from pushforward.facts import Facts
 from pushforward.kernel import Kernel
 from pushforward.testing import FLOW_LAWS, LAWS, LawError, check_bijector, check_flow
 
@@ -278,7 +280,7 @@ class Trains(SoundModule):
 class Deaf(SoundModule):
     """It says that it uses the context, and does not."""
 
-    uses_context = True
+    facts = Facts(uses_context=True)
 
 
 BROKEN = {

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
 from pushforward import moments, supports
+from pushforward.base import Base, BaseModule, hand_down
 from pushforward.blocks import in_blocks
-from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, hand_down
+from pushforward.core import Bijector, Compose, Shape, TransformModule
 from pushforward.fields import Length, Within
 from pushforward.parameters import NetLike, Parameters, flat_context
 from pushforward.spec import PlanError
@@ -59,8 +60,8 @@ class PushforwardModule(BaseModule):
         super().__init__(plan, transform.out_shape, context_shape)
         self.base, self.transform = base, transform
         self.has_rsample, self.batch_shape = base.has_rsample, base.batch_shape
-        self.uses_context = base.uses_context or transform.uses_context
-        self.follows_data = base.follows_data or transform.follows_data
+        self.uses_context = base.uses_context or transform.facts.uses_context
+        self.follows_data = base.follows_data or transform.facts.follows_data
         self.gaussian = base.gaussian and moments.affine(transform)
         # Contexts in the units of this flow alone, as a `Flow` has them: flows that were fitted apart have measured different ones.
         self.context_units = Standardize().build(context_shape) if self.uses_context and context_shape is not None else None
@@ -68,6 +69,9 @@ class PushforwardModule(BaseModule):
             self.support: Constraint = transform.image(base.support)
         except PlanError as error:
             raise PlanError(f"{plan!r}: {error}") from error
+
+    def beneath(self) -> tuple[BaseModule, TransformModule] | None:
+        return self.base, self.transform
 
     def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         context = self._enter(context)
@@ -158,6 +162,9 @@ class MixtureModule(BaseModule):
         self.weighted = context > 0
         self.uses_context = self.weighted or any(component.uses_context for component in built)
         self.follows_data = any(component.follows_data for component in built)
+
+    def members(self) -> Sequence[BaseModule]:
+        return [*self.components]
 
     def log_weights(self, context: Tensor | None = None) -> Tensor:
         """Return the logs of the weights, ``(*batch of the context, K)``."""

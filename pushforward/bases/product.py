@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pushforward import moments, supports
-from pushforward.core import Base, BaseModule, Shape
+from pushforward.base import Base, BaseModule
+from pushforward.core import Shape
 from pushforward.fields import Count, Length
 from pushforward.spec import PlanError
 
@@ -62,6 +63,9 @@ class ProductModule(BaseModule):
         self.gaussian = all(part.gaussian for part in parts)
         rank = len(event_shape)
         self.support = supports.joined([part.support for part in parts], self.sizes, -rank, rank)
+
+    def members(self) -> Sequence[BaseModule]:
+        return [*self.parts]
 
     def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         blocks = value.split(self.sizes, -len(self.event_shape))

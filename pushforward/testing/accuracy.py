@@ -47,10 +47,10 @@ def rounding(case: Case, module: TransformModule, x: Tensor, context: Tensor | N
 
         inverse = jacobian(back, value, context, len(layer.out_shape)).abs()
         allowed = allowed + (inverse @ value.reshape(len(x), -1, 1).abs()).squeeze(-1)
-        if max(layer.steps) > 1 and len(layers) == 1:
+        if max(layer.facts.steps) > 1 and len(layers) == 1:
             slope = jacobian(layer.forward, x.double(), context, rank(case)).abs()
             allowed = allowed + (inverse @ slope @ x.double().reshape(len(x), -1, 1).abs()).squeeze(-1)
-            allowed = allowed * max(layer.steps)
+            allowed = allowed * max(layer.facts.steps)
     return (eps * allowed).detach()
 
 
@@ -277,7 +277,7 @@ def _slopes(
     draw = torch.Generator().manual_seed(7)
     point = point.clone().requires_grad_()
     inputs = [point, *(p for p in module.parameters())]
-    if context is not None and module.uses_context:
+    if context is not None and module.facts.uses_context:
         context = context.clone().requires_grad_()
         inputs.append(context)
     weights = torch.randn(function(point, context)[0].shape, generator=draw, dtype=torch.float64)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pushforward import numerics
 from pushforward.core import Bijector, Shape, TransformModule
+from pushforward.facts import Facts
 from pushforward.kernel import Kernel, KernelModule, evaluate
 from pushforward.structures.normalize import ActNormModule
 
@@ -22,8 +23,7 @@ class Elements(TransformModule):
         super().__init__(layer.plan, (), layer.context_shape)
         self.layer, (self.places,) = layer, layer.event_shape
         self.kernel: Kernel = layer.kernel
-        self.uses_context, self.sees = layer.uses_context, layer.sees
-        self.domain, self.codomain = layer.domain, layer.codomain
+        self.facts = layer.facts
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._apply_kernel(False, x, context)
@@ -32,7 +32,7 @@ class Elements(TransformModule):
         return self._apply_kernel(True, y, context)
 
     def _apply_kernel(self, inverse: bool, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        theta = self.layer.parameters_of.flat(None, context if self.uses_context else None)
+        theta = self.layer.parameters_of.flat(None, context if self.facts.uses_context else None)
         # Place by place: the parameters of one place are a row, and each number is scored alone.
         rows = theta.unflatten(-1, (-1, self.places)).mT
         values = numerics.working(x).expand(torch.broadcast_shapes(x.shape, rows.shape[:-1]))
@@ -72,7 +72,7 @@ class Along(TransformModule):
     def __init__(self, layer: TransformModule, dim: int) -> None:
         super().__init__(layer.plan, layer.event_shape, layer.context_shape)
         self.layer, self.dim = layer, dim
-        self.uses_context, self.sees = layer.uses_context, layer.sees
+        self.facts = Facts(sees=layer.facts.sees, uses_context=layer.facts.uses_context)
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._moved(self.layer.push, x, context)
@@ -95,8 +95,10 @@ class Sized(TransformModule):
         super().__init__(plan, (), context_shape)
         self.rank, self.once = rank, once
         self.built: TransformModule | None = None
-        self.uses_context = context_shape is not None
-        self.domain, self.codomain = getattr(plan, "domain", self.domain), getattr(plan, "codomain", self.codomain)
+        own = self.facts
+        self.facts = Facts(
+            getattr(plan, "domain", own.domain), getattr(plan, "codomain", own.codomain), uses_context=context_shape is not None
+        )
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         layer = self.for_event(x.shape[x.dim() - self.rank :], x)

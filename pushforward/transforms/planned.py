@@ -76,7 +76,7 @@ class PlannedMap(OnePass):
         return self.inverse_and_ladj(y)[0]
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        forward, inverse = self.layer.steps
+        forward, inverse = self.layer.facts.steps
         return self.call_and_ladj(x)[1] if forward <= inverse else -self.inverse_and_ladj(y)[1]
 
     def forward_shape(self, shape: Sequence[int]) -> torch.Size:
