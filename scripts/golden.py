@@ -1,11 +1,11 @@
 """Write golden files: saved flows, and the densities that the version which saved them gives. ``python scripts/golden.py``
 
-For each row of `FLOWS` there is a file that `Flow.save` wrote, in float32, and in ``expected.safetensors`` some rows of data and context
+For each of `recipes` there is a file that `Flow.save` wrote, in float32, and in ``expected.safetensors`` some rows of data and context
 and their log-densities in float64. tests/test_golden.py holds every later version to them: a file that someone has must load, with the
 same numbers in it, and mean the same density.
 
 What is there is never written anew, since it speaks for the version that wrote it: the script adds what is missing. A new named flow
-needs rows here, which the test asks for.
+needs a row here, which the test asks for; a new plan needs the script run once more.
 """
 
 from __future__ import annotations
@@ -26,8 +26,14 @@ import pushforward as pf
 from pushforward import bijectors as bij
 from pushforward import distributions as bases
 from pushforward import flows, supports
+from pushforward.core import Base, Bijector
 from pushforward.flow import Flow
+from pushforward.spec import Spec
 from pushforward.testing import randomize
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from combinators import Row, source  # the tables of the tests
+from every_plan import EVERY
 
 FOLDER = Path(__file__).parents[1] / "tests" / "data" / "golden"
 EXPECTED = "expected.safetensors"
@@ -76,10 +82,24 @@ MORE: dict[str, Callable[[], Flow]] = {
 }
 
 
+def of_plan(plan: Spec, event_shape: tuple[int, ...] | None, context_shape: tuple[int, ...] | None) -> Flow:
+    """Return a flow that has a plan of the tables, a bijector or a base."""
+    if isinstance(plan, Base):
+        return Flow(plan, [], event_shape, context_shape)
+    base, shape = source(Row("", plan, event_shape, context_shape), False)
+    return Flow(S, plan if base == S else [base.bijector, plan], shape, context_shape)
+
+
 def recipes() -> dict[str, Callable[[], Flow]]:
-    """Return how each flow is made, by the name of its file: every named flow without and with a context, and more."""
+    """Return how each flow is made, by the name of its file: every named flow without and with a context, every plan, and more."""
     pairs = {f"{name}{', given context' * bool(c)}": (make, c) for name, make in NAMED.items() for c in (0, C)}
-    return {name: lambda make=make, c=c: make(c) for name, (make, c) in pairs.items()} | MORE
+    named = {name: lambda make=make, c=c: make(c) for name, (make, c) in pairs.items()}
+    plans = {
+        f"plan, {name}": lambda row=row: of_plan(*row)
+        for name, row in EVERY.items()
+        if isinstance(row[0], Base) or (isinstance(row[0], Bijector) and row[0].bijective)
+    }
+    return named | MORE | plans
 
 
 def path_of(name: str, folder: Path = FOLDER) -> Path:
@@ -95,7 +115,7 @@ def rows_of(flow: Flow, seed: int) -> tuple[Tensor, Tensor | None]:
         noise.reshape(400, -1)[:, 0].copy_(torch.sinh(3 * noise.reshape(400, -1)[:, 0]))
         y = 2 * noise + 1
     else:
-        y = flow.sample((400,), None if flow.context_shape is None else torch.zeros(C), generator=draw)
+        y = flow.sample((400,), None if flow.context_shape is None else torch.zeros(flow.context_shape))
     context = None if flow.context_shape is None else torch.sinh(2 * torch.randn(400, *flow.context_shape, generator=draw)) + 3
     return y, context
 

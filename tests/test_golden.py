@@ -21,7 +21,7 @@ EXPECTED = load_file(golden.FOLDER / golden.EXPECTED)
 NAMES = sorted(golden.recipes())
 
 
-def test_every_named_flow_has_golden_files():
+def test_every_named_flow_and_every_plan_has_golden_files():
     assert set(golden.NAMED) == set(pushforward.flows.__all__)
     missing = [name for name in NAMES if not golden.path_of(name).is_file() or f"{name}/log_prob" not in EXPECTED]
     assert missing == [], "run scripts/golden.py, which adds what is missing"

@@ -37,6 +37,9 @@ def chart(support: Constraint) -> Bijector:
 def members(support: Constraint, z: Tensor) -> Tensor:
     """Return members of a set from normal numbers ``(rows, *shape)``, all over it: of each sign where it has both.
 
+    Raises:
+        NotImplementedError: A set of the user's own.
+
     >>> from torch.distributions import constraints
     >>> members(constraints.positive, torch.tensor([[0.0, -1.0]]))
     tensor([[1.0000, 0.3679]])
@@ -60,7 +63,7 @@ def members(support: Constraint, z: Tensor) -> Tensor:
         return kind.member(z)
     ends = supports.sites(inner, z.shape[1:])
     if ends is None:
-        raise AssertionError(f"expected a set whose members are known, got {support}")
+        raise NotImplementedError(f"expected a set whose members are known, got {support}")
     low, high = ends.to(z)
     both = low + (high - low) * torch.sigmoid(z)
     one = torch.where(torch.isinf(high), low + torch.exp(z), high - torch.exp(z))
@@ -76,7 +79,9 @@ def _factors(diagonal: str, z: Tensor) -> Tensor:
 
 
 def beyond(support: Constraint, value: Tensor) -> list[Tensor]:
-    """Return rows that are no members, each from members ``(rows, *shape)`` by one change; none for a set of all real numbers.
+    """Return rows that are no members, each from members ``(rows, *shape)`` by one change.
+
+    There are none for a set of all real numbers, and for one of the user's own none is known.
 
     >>> from torch.distributions import constraints
     >>> [row.tolist() for row in beyond(constraints.positive, torch.ones(1, 2))]
@@ -134,4 +139,4 @@ def _beyond_set(kind: supports.Structured, value: Tensor) -> list[Tensor]:
         found = [-value]
         found += [value + 0.5 * above, value + 5 * value.abs().amax((-2, -1), keepdim=True) * (above + above.mT)] if side > 1 else []
         return found + ([1.5 * value] if kind.correlation else [])
-    raise AssertionError(f"expected a set beyond which something is known, got {kind}")
+    return []
