@@ -5,6 +5,7 @@ The laws of tests/test_combinators.py run over every plan of the tables inside e
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -108,6 +109,7 @@ class Combinator:
 # A longer event, so that there is another axis to act on than the plan's own.
 
 
+@functools.cache
 def _with_two_axes(row: Row) -> Row:
     if len(row.event_shape) != 1 or not row.plan.bijective:
         return row
@@ -226,6 +228,7 @@ COMBINATORS = {
 }
 
 
+@functools.cache
 def set_of(row: Row, data: bool) -> Constraint:
     """Return the set on one side of a row's plan, for whole events."""
     module = row.plan.build(row.event_shape, row.context_shape)
@@ -233,12 +236,14 @@ def set_of(row: Row, data: bool) -> Constraint:
     return constraints.independent(kind, len(shape) - kind.event_dim) if len(shape) > kind.event_dim else kind
 
 
+@functools.cache
 def is_real(row: Row, data: bool) -> bool:
     """Tell whether values on one side of a row's plan are all real numbers."""
     module = row.plan.build(row.event_shape, row.context_shape)
     return supports.bounds(module.codomain if data else module.domain) == supports.REAL
 
 
+@functools.cache
 def source(row: Row, turned: bool) -> tuple[Base, Shape]:
     """Return a base, with the shape to build it for, that draws from all of what the row's plan takes (``turned``: its inverse)."""
     chart = to_support(set_of(row, turned))

@@ -193,19 +193,21 @@ def closed_forms(pair, folder):
     """Mean, spread and entropy are known where they are of the plan alone, and are then those of the plans together."""
     if source(pair.row, False)[1] != pair.row.event_shape:
         return
-    of_plan, of_whole = (_moments(flow, pair.row) for flow in (_flow_alone(pair.row), pair.flow))
+    of_plan, of_whole = dict(_moments_alone(pair.row)), _moments(pair.flow, pair.row)
     if pair.name == "Mixture":  # of normals, has no entropy in closed form
         of_plan["entropy"] = None
     assert [k for k, v in of_whole.items() if v is None] == [k for k, v in of_plan.items() if v is None], (of_plan, of_whole)
     if of_whole["mean"] is not None and not pair.combinator.is_base:
         zero = torch.zeros(pair.flow.base.event_shape, dtype=torch.float64)
-        given = contexts(pair.row, 1)
-        close(of_whole["mean"], pair.flow.from_base(zero, None if given is None else given[0])[0], "mean")
+        close(of_whole["mean"], pair.flow.from_base(zero, _zeros(pair.row))[0], "mean")
+
+
+def _zeros(row):
+    return None if row.context_shape is None else torch.zeros(row.context_shape, dtype=torch.float64)
 
 
 def _moments(flow, row):
-    found = {}
-    given = flow.condition(None if row.context_shape is None else torch.zeros(row.context_shape, dtype=torch.float64))
+    found, given = {}, flow.condition(_zeros(row))
     for quantity in ("mean", "stddev", "entropy"):
         try:
             found[quantity] = getattr(given, quantity)() if quantity == "entropy" else getattr(given, quantity)
@@ -214,12 +216,12 @@ def _moments(flow, row):
     return found
 
 
-@functools.lru_cache(maxsize=8)
-def _flow_alone(row):
+@functools.lru_cache(maxsize=4)
+def _moments_alone(row):
     base, shape = source(row, False)
     flow = Flow(base, row.plan, shape, row.context_shape).double()
     flow.transform.load_state_dict(alone(row, 0).module.state_dict())
-    return flow
+    return _moments(flow, row)
 
 
 def files(pair, folder):
@@ -246,14 +248,16 @@ def measuring(pair, folder):
         pair.load()
         before = {key: value.clone() for key, value in pair.whole.state_dict().items()}
         # Of the second plan in other units, where they may be.
-        rows = [[(1 + index * learns) * value for value in part.rows[seen]] for index, part in enumerate(pair.parts)]
+        rows = [
+            [(1 + index * learns) * value for value in part.rows[seen][: None if learns else 1]] for index, part in enumerate(pair.parts)
+        ]
         for values_of_step in zip(*rows, strict=True):
             getattr(pair.whole, action)(pair.put(values_of_step), contexts(pair.row, MEASURED))
         state = pair.whole.state_dict()
         for index, (names, part) in enumerate(zip(pair.places(state), pair.parts, strict=True)):
-            expected = part.after(action, rows[0 if pair.name == "Mixture" else index])
-            for key, name in names.items():
-                close(state[name].double(), expected[key].double(), f"{action}: {key} of part {index}")
+            expected = part.after(action, rows[0 if pair.name == "Mixture" else index]) if learns else {}
+            for key, value in expected.items():
+                close(state[names[key]].double(), value.double(), f"{action}: {key} of part {index}")
             changed = [key for key, name in names.items() if not learns and not torch.equal(state[name], before[name])]
             assert not changed, f"{action} changed {changed} of a layer that measures nothing"
         if action == "update":
