@@ -1,6 +1,6 @@
 """Pyro's transforms by name, those of `pushforward.transforms`; no logic of its own."""
 
-from pushforward import transforms
-from pushforward.transforms import *  # noqa: F403
+from pushforward import transforms as _transforms
+from pushforward.transforms import *
 
-__all__ = transforms.__all__
+__all__ = _transforms.__all__

@@ -14,13 +14,15 @@ from torch.distributions import TransformedDistribution as TorchTransformedDistr
 from torch.distributions.transforms import Transform
 
 from pushforward import supports
+from pushforward.contrib.pyro.face.compose import context_batch
+from pushforward.contrib.pyro.face.events import Events
+from pushforward.contrib.pyro.face.held import Held, released
+from pushforward.contrib.pyro.face.transform import summed, through
 from pushforward.doors import as_size, check_batch, check_tensor
 from pushforward.estimates import EstimatedModule
 from pushforward.native.library import transformed
-from pushforward.transforms.compose import context_batch
-from pushforward.transforms.events import Events
-from pushforward.transforms.held import Held, released
-from pushforward.transforms.module import forward_with_ladj, inverse_with_ladj, summed
+
+__all__ = ["TransformedDistribution"]
 
 
 class TransformedDistribution(EstimatedModule, nn.Module, Events, TorchTransformedDistribution):
@@ -87,13 +89,8 @@ class TransformedDistribution(EstimatedModule, nn.Module, Events, TorchTransform
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of ``(*batch, *event)`` as ``(*batch)``, in one pass of each transform."""
         inside = self._inside(value)
-        rank = len(self.event_shape)
-        total: Any = 0.0
-        for transform in reversed(self.transforms):
-            value, ladj = inverse_with_ladj(transform, value)
-            total = total + summed(ladj, rank - transform.codomain.event_dim)
-            rank += transform.domain.event_dim - transform.codomain.event_dim
-        out: Tensor = self._base_log_prob(value, rank) + total
+        value, ladj, rank = through(self.transforms, value, len(self.event_shape), inverse=True)
+        out = self._base_log_prob(value, rank) + ladj
         return out if inside is None else torch.where(inside, out, -math.inf)
 
     def cdf(self, value: Tensor) -> Tensor:
@@ -130,12 +127,9 @@ class TransformedDistribution(EstimatedModule, nn.Module, Events, TorchTransform
         value = self.base_dist.rsample(self._shape(sample_shape))
         transforms = self.transforms
         rank = len(self.event_shape) - sum(t.codomain.event_dim - t.domain.event_dim for t in transforms)
-        total = self._base_log_prob(value, rank)
-        for transform in transforms:
-            value, ladj = forward_with_ladj(transform, value)
-            total = total - summed(ladj, rank - transform.domain.event_dim)
-            rank += transform.codomain.event_dim - transform.domain.event_dim
-        return value, total
+        score = self._base_log_prob(value, rank)
+        value, ladj, _ = through(transforms, value, rank)
+        return value, score - ladj
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> TransformedDistribution:
         """Return the same distribution with a larger batch shape; it shares the transforms."""

@@ -9,7 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.distributions.transforms import Transform
 
-from pushforward.transforms.compose import ComposeTransformModule
+from pushforward.contrib.pyro.face.compose import ComposeTransformModule
+
+__all__ = ["ConditionalComposeTransformModule", "ConditionalTransform", "ConditionalTransformModule", "ConstantConditionalTransform"]
 
 
 class ConditionalTransform(ABC):
