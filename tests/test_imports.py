@@ -16,13 +16,13 @@ import pytest
 import pushforward
 
 ROOT = Path(pushforward.__file__).parent
+FACE = "contrib.pyro.face"  # needs no Pyro, so it is a layer of its own
 FOLDERS = (
     "native",
     "kernels",
     "structures",
     "bases",
     "flows",
-    "transforms",
     "distributions",
     "train",
     "plots",
@@ -31,6 +31,7 @@ FOLDERS = (
     "testing",
     "cli",
     "contrib",
+    FACE,
 )
 
 # Each module with all that it may import. What is not named here has no place yet: give it one.
@@ -96,8 +97,9 @@ MAY = {
     },
     "kl": {"estimates", "flow", "moments"},
     "bijectors": CORE | {"names", "parameters", "kernel", "kernels", "nets", "periodic", "structures"},
-    "transforms": CORE | {"names", "parameters", "kernel", "kernels", "dense", "nets", "structures", "doors", "estimates"},
-    "distributions": {"bases", "flow", "kl", "names", "supports", "transforms"},
+    FACE: CORE | {"parameters", "kernel", "kernels", "dense", "nets", "structures", "doors", "estimates"},
+    "transforms": {FACE, "names"},
+    "distributions": {FACE, "bases", "flow", "kl", "names", "supports", "transforms"},
     "flows": CORE | {"names", "parameters", "kernel", "kernels", "nets", "periodic", "structures", "bases", "flow"},
     "elsewhere": set(),
     "catalogue": {"core", "elsewhere", "flows", "kernel", "kernels", "parameters", "spec", "supports"},
@@ -124,13 +126,13 @@ MAY = {
         "plots",
         "testing",
     },
-    "cli": {"", "draws", "io", "startup", "flow", "flows", "train", "tables", "plots", "extras", "spec", "bijectors", "distributions"},
+    "cli": {"", "draws", "io", "startup", "flow", "flows", "train", "tables", "plots", "extras", "spec", "bijectors"},
     "__main__": {"cli", "extras"},
     # Adapters to other packages see all of the library; no part of it sees them.
     "contrib": CORE
     | {"", "parameters", "kernel", "kernels", "dense", "nets", "perceptron", "structures", "bases", "io", "doors", "flow", "extras"}
     | {"estimates"}
-    | {"bijectors", "distributions", "draws", "flows", "targets", "to_base", "train", "transforms"},
+    | {"bijectors", "draws", "flows", "targets", "to_base", "train"},
 }
 # Which part of a folder may import which other part of it.
 WITHIN = {
@@ -183,6 +185,14 @@ LINES = {
         {"mixture", "normal", "student", "truncated", "uniform", "von_mises"},
         {"order_statistics", "resampled"},
     ),
+    FACE: (
+        {"affine", "events", "given", "held", "layout", "sizes", "transform"},
+        {"arrangements", "compose", "dense_nets", "order"},
+        {"conditional", "distribution", "masked_nets", "row"},
+        {"conditional_distribution", "planned", "table"},
+        {"factory", "fixed", "permute"},
+        {"matrices", "named"},
+    ),
     "targets": ({"target"}, {"checkerboard", "energies", "mixtures", "picture", "triangular"}, {"curves"}),
     "flows": ({"mixed", "mixture", "stack"}, {"affine", "gaussianization", "monotone", "posterior", "residual", "spline"}),
 }
@@ -224,7 +234,7 @@ def imports(path):
 
 def layer_of(name):
     """Return the layer of a module: its file, or the folder in which it is."""
-    return name.split(".")[0]
+    return FACE if name.startswith(FACE) else name.split(".")[0]
 
 
 def own_imports(name):
@@ -356,7 +366,41 @@ def test_the_import_brings_nothing_heavy():
     assert not [name for name in brought if name.split(".")[0] in {"torch", "sympy", "numpy", "safetensors", "tqdm"}]
     assert not packages & (OPTIONAL | {"triton", "networkx", "jinja2"})
     # What only some users use stays out of the first import.
-    assert not [name for name in brought if name.startswith(("pushforward.cli", "pushforward.tables"))]
+    later = ("pushforward.cli", "pushforward.tables", "pushforward.contrib", "pushforward.distributions", "pushforward.transforms")
+    assert not [name for name in brought if name.startswith(later)]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "pushforward.transforms.Planar, pushforward.distributions.transforms.Planar",
+        "pushforward.distributions.StandardNormal, pushforward.distributions.constraints.sphere, pushforward.distributions.conditional",
+        "__import__('pushforward.transforms').transforms.Spline",
+        "__import__('pushforward', fromlist=['distributions']).distributions.kl_divergence",
+    ],
+)
+def test_names_of_pyro_come_when_they_are_asked_for_and_need_no_pyro(asked):
+    came = f"""
+        import json, sys
+        sys.modules["pyro"] = None  # what imports it fails
+        import pushforward
+        {asked}
+        print(json.dumps([name for name in sys.modules if name.startswith("pushforward.contrib")]))
+    """
+    there = fresh(came)
+    assert "pushforward.contrib.pyro.face" in there
+    assert {name for name in there if not name.startswith(f"pushforward.{FACE}")} == {"pushforward.contrib", "pushforward.contrib.pyro"}
+
+
+def test_a_name_of_a_part_that_is_not_imported_yet_is_found_there():
+    told = fresh("""
+        import json, pushforward
+        try:
+            pushforward.Planar
+        except AttributeError as error:
+            print(json.dumps(str(error)))
+    """)
+    assert told.endswith("there is pushforward.bijectors.Planar and pushforward.transforms.Planar")
 
 
 OUTSIDE = """

@@ -22,8 +22,8 @@ from pushforward.structures.parts import Concatenate
 from pushforward.structures.rearrange import Permute
 
 Given = dict[str, Any]
-Build = Callable[[Any, Any, Shape | None], Layer]
-"""Gives the layer for a kernel, a network (None: free parameters) and the shape of a context."""
+Net = Callable[[int], Any]
+"""Gives the network for so many numbers of an event (0: as many as the first values have); None: the parameters are free."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Arrangement:
     """Where the parameters of a layer stand.
 
     Args:
-        arrange: From what errors begin with, and the arguments, gives how many numbers an event has (0: as many as the first values have),
-            how many axes, and what builds the layer.
+        arrange: Builds the layer, and tells how many axes an event has: of what errors begin with, the arguments, the kernel, what gives
+            the network, and the shape of the context.
         X: Pyro's arguments of the class X, where a star stands for the options of the kernel.
         ConditionalX: Those of ConditionalX (None: there is none).
         x: Those of the function x.
@@ -40,7 +40,7 @@ class Arrangement:
         masked: Whether a perceptron is masked, and the order at random.
     """
 
-    arrange: Callable[[str, Given], tuple[int, int, Build]]
+    arrange: Callable[[str, Given, Any, Net, Shape | None], tuple[Layer, int]]
     X: str
     ConditionalX: str | None
     x: str
@@ -52,27 +52,26 @@ def _plan(kernel: Any, net: Any) -> Any:
     return kernel if net is None else Elementwise(kernel, net)
 
 
-def _contextual(owner: str, given: Given) -> tuple[int, int, Build]:
+def _contextual(owner: str, given: Given, kernel: Any, net: Net, context: Shape | None) -> tuple[Layer, int]:
     if "input_dim" not in given:
-        return 0, 1, lambda kernel, net, context: Sized(_plan(kernel, net), 1, context, once=True)
+        return Sized(_plan(kernel, net(0)), 1, context, once=True), 1
     features = size(owner, "input_dim", given["input_dim"])
-    return features, 1, lambda kernel, net, context: _plan(kernel, net).build(features, context)
+    return _plan(kernel, net(features)).build(features, context), 1
 
 
-def _numbers(layout: Callable[[Any], Layer], owner: str, given: Given) -> tuple[int, int, Build]:
-    features, _, build = _contextual(owner, given)
-    return features, 0, lambda kernel, net, context: layout(build(kernel, net, context))
+def _numbers(layout: Callable[[Any], Layer], *arguments: Any) -> tuple[Layer, int]:
+    return layout(_contextual(*arguments)[0]), 0
 
 
-def _channels(owner: str, given: Given) -> tuple[int, int, Build]:
+def _channels(owner: str, given: Given, kernel: Any, net: Net, context: Shape | None) -> tuple[Layer, int]:
     count, chosen = size(owner, "channels", given["channels"]), given.get("permutation")
     order: Any = torch.randperm(count) if chosen is None else torch.as_tensor(chosen)
     if len(order) != count:
         raise PlanError(f"{owner}: expected a permutation of {count} channels, got {len(order)}")
-    return count, 3, lambda kernel, net, context: Along(Compose([_plan(kernel, net), Permute(order)]).build(count, context), -3)
+    return Along(Compose([_plan(kernel, net(count)), Permute(order)]).build(count, context), -3), 3
 
 
-def _autoregressive(owner: str, given: Given) -> tuple[int, int, Build]:
+def _autoregressive(owner: str, given: Given, kernel: Any, net: Net, context: Shape | None) -> tuple[Layer, int]:
     nn, own = given.get("autoregressive_nn"), "autoregressive_nn" in given
     order: Any = getattr(nn, "permutation", None) if own else torch.randperm(size(owner, "input_dim", given["input_dim"]))
     if order is None:
@@ -80,32 +79,27 @@ def _autoregressive(owner: str, given: Given) -> tuple[int, int, Build]:
     features = len(order)
     if given.get("input_dim", features) != features:
         raise PlanError(f"expected a network of {given['input_dim']} features, the input_dim, got one of {features}")
-    return features, 1, lambda kernel, net, context: InverseAutoregressive(kernel, order, net=net).build(features, context)
+    return InverseAutoregressive(kernel, order, net=net(features)).build(features, context), 1
 
 
-def _coupling(owner: str, given: Given) -> tuple[int, int, Build]:
+def _coupling(owner: str, given: Given, kernel: Any, net: Net, context: Shape | None) -> tuple[Layer, int]:
     rank = -negative(owner, given["dim"])
     if "hypernet" in given:
-        passing = split_of(owner, given["split_dim"])
-        return 0, rank, lambda kernel, net, context: Sized(Coupling(kernel, passing, net=net), rank, context, once=True)
+        return Sized(Coupling(kernel, split_of(owner, given["split_dim"]), net=net(0)), rank, context, once=True), rank
     event = shape(owner, "input_dim", given["input_dim"], rank)
-    passing = split_of(owner, given["split_dim"], event[0])
-    return math.prod(event), rank, lambda kernel, net, context: Coupling(kernel, passing, net=net).build(event, context)
+    plan = Coupling(kernel, split_of(owner, given["split_dim"], event[0]), net=net(math.prod(event)))
+    return plan.build(event, context), rank
 
 
-def _spline_coupling(owner: str, given: Given) -> tuple[int, int, Build]:
-    features, split, free = size(owner, "input_dim", given["input_dim"]), given["split_dim"], not given["identity"]
+def _spline_coupling(owner: str, given: Given, kernel: Any, net: Net, context: Shape | None) -> tuple[Layer, int]:
+    features = size(owner, "input_dim", given["input_dim"])
     if "hypernet" in given:
-        split_of(owner, split)
-    passing = split_of(owner, split, features)
-
-    def build(kernel: Any, net: Any, context: Shape | None) -> Layer:
-        plan: Bijector = Coupling(kernel, passing, net=net)
-        if free and passing:  # the splines of the others are set by what comes in, so the own splines of the first come last
-            plan = Compose([plan, Concatenate([kernel, Compose([])], [len(passing), features - len(passing)])])
-        return plan.build(features, context)
-
-    return features, 1, build
+        split_of(owner, given["split_dim"])
+    passing = split_of(owner, given["split_dim"], features)
+    plan: Bijector = Coupling(kernel, passing, net=net(features))
+    if passing and not given["identity"]:  # the splines of the others are set by what comes in, so those of the first come last
+        plan = Compose([plan, Concatenate([kernel, Compose([])], [len(passing), features - len(passing)])])
+    return plan.build(features, context), 1
 
 
 CONTEXTUAL = Arrangement(_contextual, "input_dim *", "input_dim nn *", "input_dim *", "input_dim context_dim hidden_dims *")

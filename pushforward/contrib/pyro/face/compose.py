@@ -69,10 +69,10 @@ class ComposeTransformModule(AtOnce, TransformModule, ComposeTransform):
         return context_batch(self.parts)
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return through(self.parts, x, self.domain.event_dim)[:2]
+        return through(self.parts, x, self.domain.event_dim)
 
     def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        return through(self.parts, y, self.codomain.event_dim, inverse=True)[:2]
+        return through(self.parts, y, self.codomain.event_dim, inverse=True)
 
 
 def iterated(repeats: int, base_fn: Callable[..., Transform], *args: Any, **kwargs: Any) -> ComposeTransformModule:

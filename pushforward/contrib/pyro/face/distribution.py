@@ -89,8 +89,8 @@ class TransformedDistribution(EstimatedModule, nn.Module, Events, TorchTransform
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of ``(*batch, *event)`` as ``(*batch)``, in one pass of each transform."""
         inside = self._inside(value)
-        value, ladj, rank = through(self.transforms, value, len(self.event_shape), inverse=True)
-        out = self._base_log_prob(value, rank) + ladj
+        value, ladj = through(self.transforms, value, len(self.event_shape), inverse=True)
+        out = self._base_log_prob(value) + ladj
         return out if inside is None else torch.where(inside, out, -math.inf)
 
     def cdf(self, value: Tensor) -> Tensor:
@@ -115,21 +115,19 @@ class TransformedDistribution(EstimatedModule, nn.Module, Events, TorchTransform
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw ``(*sample_shape, *batch, *event)`` without gradients."""
-        with torch.no_grad():
-            return self._mapped(self.base_dist.sample(self._shape(sample_shape)))
+        drawn: Tensor = super().sample(self._shape(sample_shape))
+        return drawn
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draw ``(*sample_shape, *batch, *event)`` with gradients."""
-        return self._mapped(self.base_dist.rsample(self._shape(sample_shape)))
+        drawn: Tensor = super().rsample(self._shape(sample_shape))
+        return drawn
 
     def rsample_and_log_prob(self, sample_shape: Any = ()) -> tuple[Tensor, Tensor]:
         """Draw and score in one pass of each transform."""
-        value = self.base_dist.rsample(self._shape(sample_shape))
-        transforms = self.transforms
-        rank = len(self.event_shape) - sum(t.codomain.event_dim - t.domain.event_dim for t in transforms)
-        score = self._base_log_prob(value, rank)
-        value, ladj, _ = through(transforms, value, rank)
-        return value, score - ladj
+        base = self.base_dist.rsample(self._shape(sample_shape))
+        value, ladj = through(self.transforms, base, len(self.base_dist.event_shape))
+        return value, self._base_log_prob(base) - ladj
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> TransformedDistribution:
         """Return the same distribution with a larger batch shape; it shares the transforms."""
@@ -174,16 +172,12 @@ class TransformedDistribution(EstimatedModule, nn.Module, Events, TorchTransform
         """Return what errors begin with."""
         return type(self).__name__
 
-    def _base_log_prob(self, value: Tensor, rank: int) -> Tensor:
+    def _base_log_prob(self, value: Tensor) -> Tensor:
         base = self.base_dist if self._validate_args else _lax(self.base_dist)
+        rank = len(base.event_shape)
         while type(base).log_prob is Independent.log_prob:  # whose sum fails for a batch of nothing
             base = base.base_dist
         return summed(base.log_prob(value), rank - len(base.event_shape))
-
-    def _mapped(self, value: Tensor) -> Tensor:
-        for transform in self.transforms:
-            value = transform(value)
-        return value
 
     def _shape(self, sample_shape: Any) -> torch.Size:
         shape = as_size(sample_shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from inspect import Parameter, Signature
 from typing import Any
@@ -43,20 +42,20 @@ def layer(row: Row, owner: str, given: dict[str, Any], conditional: bool) -> tup
         given: Pyro's arguments by name.
         conditional: Whether it takes a context.
     """
-    options = {name: given.pop(name) for name in list(inspect.signature(row.plan).parameters)[1:]}
-    count, rank, build = row.arrangement.arrange(owner, given)
-    kernel = row.plan(owner, **options)
-    name = next((name for name in NETWORKS if name in given), None)
-    net: Any = None
-    if name is not None:
-        rows = [value.numel() for value in kernel.init((1,)).values()] if kernel.event_dim == 0 else []
-        free = rows.pop(0) * count if row.free else 0
-        net = _Given(given[name], row.order, sum(rows), free, row.plain)
-    elif "hidden_dims" in given:
+    kernel = row.plan(owner, **{option.name: given.pop(option.name) for option in row.options()})
+    network = next((name for name in NETWORKS if name in given), None)
+
+    def net(count: int) -> Any:
+        if network:
+            rows = [value.numel() for value in kernel.init((1,)).values()] if kernel.event_dim == 0 else []
+            free = rows.pop(0) * count if row.free else 0
+            return _Given(given[network], row.order, sum(rows), free, row.plain)
         a, b, layers = row.hidden_of(conditional)
-        net = perceptron(owner, given["hidden_dims"], [a * count + b] * layers)
+        return perceptron(owner, given["hidden_dims"], [a * count + b] * layers) if "hidden_dims" in given else None
+
     context = (size(owner, "context_dim", given["context_dim"]),) if "context_dim" in given else SOME
-    return build(kernel, net, context if conditional else None), rank, given[name] if name else None
+    built, rank = row.arrangement.arrange(owner, given, kernel, net, context if conditional else None)
+    return built, rank, given[network] if network else None
 
 
 def named(row: Row, module: str) -> dict[str, Any]:
@@ -96,8 +95,7 @@ def _function(row: Row, kind: str, conditional: bool, cls: Any) -> Any:
     def function(*args: Any, **kwargs: Any) -> Any:
         given = _bound(name, call, args, kwargs)
         if usual is not None:
-            options = {option: given.pop(option) for option in list(inspect.signature(usual).parameters)[2:]}
-            given |= usual(name, given["input_dim"], **options)
+            given |= usual(name, given["input_dim"], **{option.name: given.pop(option.name) for option in row.options(kind)})
         return cls.of(*layer(row, name, given, conditional)[:2]) if "hidden_dims" in given else cls(**given)
 
     function.__name__ = function.__qualname__ = name
@@ -118,15 +116,11 @@ def _bound(name: str, call: Signature, args: Any, kwargs: Any) -> dict[str, Any]
 
 def signature(row: Row, kind: str) -> Signature:
     """Return the arguments of a class or function of a row."""
-    usual = row.usual.get(kind)
-    options = list(inspect.signature(usual).parameters.values())[2:] if usual else list(inspect.signature(row.plan).parameters.values())[1:]
     found: list[Parameter] = []
     for word in row.words(kind):
-        if word == "*":
-            found += options
-        else:
-            name, annotation, default, _ = WORDS[word]
-            found.append(Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation))
+        name, annotation, default, _ = WORDS.get(word, ("", "", None, ""))
+        own = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)] if name else row.options(kind)
+        found += own
     return Signature(found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from inspect import Parameter, signature
 from typing import Any
 
 from pushforward.contrib.pyro.face.arrangements import Arrangement
@@ -53,6 +54,11 @@ class Row:
     def words(self, kind: str) -> list[str]:
         """Return the words of the arguments of X, ConditionalX, x or conditional_x."""
         return (getattr(self.arrangement, kind) or "").split()
+
+    def options(self, kind: str = "X") -> list[Parameter]:
+        """Return the options of X, ConditionalX, x or conditional_x."""
+        usual = self.usual.get(kind)
+        return list(signature(usual or self.plan).parameters.values())[2 if usual else 1 :]
 
     def hidden_of(self, conditional: bool) -> Hidden:
         """Return the perceptron of x, or of conditional_x."""

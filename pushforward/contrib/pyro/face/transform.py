@@ -155,8 +155,8 @@ class Inverted(Turned, TransformModule):
     """The inverse of a transform that is a module, as a module that holds it."""
 
 
-def through(transforms: Sequence[Transform], value: Tensor, rank: int, inverse: bool = False) -> tuple[Tensor, Tensor, int]:
-    """Return what transforms one after the other make of a value, the log-determinant, and how many axes an event has then.
+def through(transforms: Sequence[Transform], value: Tensor, rank: int, inverse: bool = False) -> tuple[Tensor, Tensor]:
+    """Return what transforms one after the other make of a value, and the log-determinant.
 
     Args:
         transforms: In order from base to data. One that is `OnePass` is asked once.
@@ -177,7 +177,7 @@ def through(transforms: Sequence[Transform], value: Tensor, rank: int, inverse: 
             value, ladj = image, part.log_abs_det_jacobian(value, image)
         total = total + summed(ladj, rank - first.event_dim)
         rank += last.event_dim - first.event_dim
-    return value, total, rank
+    return value, total
 
 
 def summed(ladj: Tensor, axes: int) -> Tensor:
