@@ -4,7 +4,7 @@ A class takes sizes, and a network where one gives its parameters; the lower-cas
 All are transforms of torch and modules. torch's own transforms are here by their names, too.
 """
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from torch.distributions.transforms import *
 
@@ -19,7 +19,6 @@ from pushforward.contrib.pyro.face.permute import *
 from pushforward.contrib.pyro.face.transform import *
 from pushforward.names import missing as _missing
 
-__all__ = [name for name in dir() if not name.startswith("_")]
-
-if not _TYPE_CHECKING:
+if not _typing.TYPE_CHECKING:  # which sees what is imported above
+    __all__ = [name for name in dir() if not name.startswith("_")]
     __getattr__ = _missing(__name__)

@@ -5,26 +5,28 @@ torch's. Of the names that torch has too, ``StudentT`` and ``VonMises`` are here
 ``kl_divergence`` takes flows as well.
 """
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from torch.distributions import *
 
 from pushforward.bases import *  # type: ignore[assignment]
-from pushforward.contrib.pyro.face.compose import ComposeTransformModule
+from pushforward.contrib.pyro.face.compose import ComposeTransformModule as ComposeTransformModule
 from pushforward.contrib.pyro.face.conditional import *
 from pushforward.contrib.pyro.face.conditional_distribution import *
 from pushforward.contrib.pyro.face.distribution import *
 from pushforward.contrib.pyro.face.events import *
 from pushforward.contrib.pyro.face.transform import *
 from pushforward.distributions.torchs import *
-from pushforward.flow import ConditionedFlow, Flow
-from pushforward.kl import kl_divergence
+from pushforward.flow import ConditionedFlow as ConditionedFlow
+from pushforward.flow import Flow as Flow
+from pushforward.kl import kl_divergence as kl_divergence
 from pushforward.names import missing as _missing
 
-_LATER = ("conditional", "constraints", "transforms")
-__all__ = [*(name for name in dir() if not name.startswith("_") and name != "torchs"), *_LATER]
-
-if _TYPE_CHECKING:
-    from pushforward.distributions import conditional, constraints, transforms
+if _typing.TYPE_CHECKING:
+    from pushforward.distributions import conditional as conditional
+    from pushforward.distributions import constraints as constraints
+    from pushforward.distributions import transforms as transforms
 else:
+    _LATER = ("conditional", "constraints", "transforms")
+    __all__ = [*(name for name in dir() if not name.startswith("_") and name != "torchs"), *_LATER]
     __getattr__ = _missing(__name__, later=_LATER)

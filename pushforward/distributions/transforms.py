@@ -1,6 +1,8 @@
 """Pyro's transforms by name, those of `pushforward.transforms`; no logic of its own."""
 
-from pushforward import transforms as _transforms
+import typing as _typing
+
 from pushforward.transforms import *
 
-__all__ = _transforms.__all__
+if not _typing.TYPE_CHECKING:
+    from pushforward.transforms import __all__

@@ -115,7 +115,7 @@ class TransformedDistribution(EstimatedModule, nn.Module, Events, TorchTransform
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw ``(*sample_shape, *batch, *event)`` without gradients."""
-        drawn: Tensor = super().sample(self._shape(sample_shape))
+        drawn: Tensor = super().sample(self._shape(sample_shape))  # type: ignore[no-untyped-call]
         return drawn
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:

@@ -130,10 +130,10 @@ class Turned(OnePass):
     def _inverse(self, y: Tensor) -> Any:
         return self.transform._call(y)
 
-    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def call_and_ladj(self, x: Tensor) -> Any:
         return self.transform.inverse_and_ladj(x)
 
-    def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse_and_ladj(self, y: Tensor) -> Any:
         return self.transform.call_and_ladj(y)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Any:
