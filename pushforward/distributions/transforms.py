@@ -2,7 +2,8 @@
 
 import typing as _typing
 
+from pushforward import transforms as _transforms
 from pushforward.transforms import *
 
 if not _typing.TYPE_CHECKING:
-    from pushforward.transforms import __all__
+    __all__ = _transforms.__all__
