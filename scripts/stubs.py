@@ -6,11 +6,11 @@ ruff format pushforward/contrib/pyro/face/named.pyi
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
-from typing import Any
 
-from pushforward.contrib.pyro.face import named
+from pushforward.contrib.pyro.face import factory, named, words
+from pushforward.contrib.pyro.face.row import Row
+from pushforward.contrib.pyro.face.table import ROWS
 
 FILE = Path(named.__file__).with_suffix(".pyi")
 HEAD = """# Written by scripts/stubs.py, of the rows in table.py.
@@ -23,25 +23,25 @@ from pushforward.contrib.pyro.face.planned import Planned, PlannedConditional
 """
 
 
-def arguments(made: Any) -> str:
+def written(row: Row, kind: str) -> str:
     """Return the arguments of a class or function, as they are written."""
-    given = inspect.signature(made).parameters.values()
-    return ", ".join(f"{p.name}: {p.annotation}" + ("" if p.default is p.empty else f" = {p.default!r}") for p in given)
+    found = list(words.arguments(row, kind).parameters.values())
+    parts = [f"{p.name}: {p.annotation}" + ("" if p.default is p.empty else f" = {p.default!r}") for p in found]
+    by_name = next((i for i, p in enumerate(found) if p.kind is p.KEYWORD_ONLY), None)
+    return ", ".join(parts if by_name is None else [*parts[:by_name], "*", *parts[by_name:]])
 
 
 def stub() -> str:
     """Return the text of the stub."""
     parts = [HEAD]
-    for name, made in named.NAMES.items():
-        first = made.__doc__.splitlines()[0]
-        if not isinstance(made, type):
-            result = first.split("`")[1]
-            parts.append(f'def {name}({arguments(made)}) -> {result}:\n    """{first}"""\n')
-        elif made.__name__ == name:
-            head = f'class {name}({made.__base__.__name__}):\n    """{first}"""\n'
-            parts.append(f"{head}\n    def __init__({', '.join(filter(None, ['self', arguments(made)]))}) -> None: ...\n")
-        else:
-            parts.append(f"{name} = {made.__name__}\n")
+    for row in ROWS:
+        for upper, lower in factory.KINDS:
+            if row.words(upper):
+                cls, function, base = row.named(upper), row.named(lower), named.NAMES[row.named(upper)].__base__.__name__
+                first, second = (named.NAMES[name].__doc__.splitlines()[0] for name in (cls, function))
+                own = ", ".join(filter(None, ["self", written(row, upper)]))
+                parts.append(f'class {cls}({base}):\n    """{first}"""\n\n    def __init__({own}) -> None: ...\n')
+                parts.append(f'def {function}({written(row, lower)}) -> {cls}:\n    """{second}"""\n')
     return "\n".join(parts)
 
 

@@ -189,7 +189,7 @@ LINES = {
         {"affine", "events", "given", "held", "layout", "sizes", "transform"},
         {"arrangements", "compose", "dense_nets", "order"},
         {"conditional", "distribution", "masked_nets", "row"},
-        {"conditional_distribution", "planned", "table"},
+        {"conditional_distribution", "planned", "table", "words"},
         {"factory", "fixed", "permute"},
         {"matrices", "named"},
     ),

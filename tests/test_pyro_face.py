@@ -23,7 +23,7 @@ import pushforward.bijectors as bij
 import pushforward.distributions as dist
 import pushforward.transforms as T
 from pushforward.contrib.pyro import face
-from pushforward.contrib.pyro.face import named
+from pushforward.contrib.pyro.face import factory, named, table, words
 from pushforward.spec import PlanError
 
 TORCH = torch.distributions.TransformedDistribution
@@ -381,6 +381,12 @@ def test_what_a_network_gives_is_what_pyro_calls_it(name):
     torch.testing.assert_close(transform.inv(formula(x)), x)
 
 
+def test_an_answer_of_one_axis_is_that_of_two_beside_free_parameters_too():
+    answer, x = flat(2, 3, seed=5), flat(6, 3, seed=9)
+    one, two = (T.Polynomial(Constants(given), 3, 1, 1).double() for given in (answer.T.flatten(), answer))
+    torch.testing.assert_close(one(x), two(x))
+
+
 class Unbound(nn.Module):
     def forward(self, x):
         return x.unbind(-2)
@@ -625,19 +631,21 @@ def test_type_checkers_are_told_what_the_table_says():
     assert ast.dump(ast.parse(stubs.FILE.read_text())) == ast.dump(ast.parse(stubs.stub())), "run scripts/stubs.py"
 
 
+MADE = {row.named(kind): (row, kind) for row in table.ROWS for kinds in factory.KINDS for kind in kinds if row.words(kind)}
+
+
 @pytest.mark.parametrize("name", named.NAMES)
 def test_what_is_made_of_the_table_is_like_what_is_written(name):
-    made = getattr(T, name)
-    cls = made.__qualname__ if isinstance(made, type) else name
-    assert (made.__module__, made.__qualname__) == ("pushforward.transforms", cls)
+    made, arguments = getattr(T, name), list(words.arguments(*MADE[name]).parameters)
+    assert (made.__module__, made.__qualname__, made.__name__) == ("pushforward.transforms", name, name)
+    assert inspect.isclass(made) == (name[0].isupper())
     assert pickle.loads(pickle.dumps(made)) is copy.deepcopy(made) is made
-    parameters = inspect.signature(made).parameters
-    assert parameters
-    for parameter in parameters:  # help() tells of each
-        assert f"    {parameter}: " in made.__doc__, parameter
-    with pytest.raises(TypeError, match=rf"^{cls}: .*'other'; its arguments are {', '.join(parameters)}$"):
-        made(**dict.fromkeys(parameters, 2), other=1)
-    with pytest.raises(TypeError, match=f"^{cls}: too many positional arguments"):
+    assert arguments
+    for argument in arguments:  # help() tells of each
+        assert f"    {argument}: " in made.__doc__, argument
+    with pytest.raises(TypeError, match=rf"^{name}: .*'other'; its arguments are {', '.join(arguments)}$"):
+        made(**dict.fromkeys(arguments, 2), other=1)
+    with pytest.raises(TypeError, match=f"^{name}: too many positional arguments"):
         made(*range(20))
 
 

@@ -33,7 +33,8 @@ class Arrangement:
     Args:
         arrange: Builds the layer, and tells how many axes an event has: of what errors begin with, the arguments, the kernel, what gives
             the network, and the shape of the context.
-        X: Pyro's arguments of the class X, where a star stands for the options of the kernel.
+        X: Pyro's arguments of the class X. A star stands for the options of the kernel; what follows a bar is given by name, and what
+            follows two stars is not declared: Pyro takes any keywords there.
         ConditionalX: Those of ConditionalX (None: there is none).
         x: Those of the function x.
         conditional_x: Those of the function conditional_x.
@@ -103,26 +104,30 @@ def _spline_coupling(owner: str, given: Given, kernel: Any, net: Net, context: S
 
 
 CONTEXTUAL = Arrangement(_contextual, "input_dim *", "input_dim nn *", "input_dim *", "input_dim context_dim hidden_dims *")
-FREE = replace(CONTEXTUAL, ConditionalX=None, conditional_x=None)
-NUMBERS = replace(CONTEXTUAL, arrange=partial(_numbers, Elements), ConditionalX="nn input_dim *")
+FREE = replace(CONTEXTUAL, ConditionalX=None, x="input_dim ** *", conditional_x=None)
+NUMBERS = replace(CONTEXTUAL, arrange=partial(_numbers, Elements), ConditionalX="nn input_dim count_bins *", x="input_dim ** *")
 NORMALISED = replace(FREE, arrange=partial(_numbers, NormElements))
 CHANNELS = Arrangement(
-    _channels, "channels permutation", "nn channels permutation", "channels permutation", "context_dim channels hidden_dims"
+    _channels,
+    X="channels permutation",
+    ConditionalX="nn channels permutation",
+    x="** channels permutation",
+    conditional_x="context_dim channels hidden_dims",
 )
 AUTOREGRESSIVE = Arrangement(
     _autoregressive,
     X="autoregressive_nn *",
-    ConditionalX="autoregressive_nn *",
+    ConditionalX="autoregressive_nn ** *",
     x="input_dim hidden_dims *",
     conditional_x="input_dim context_dim hidden_dims *",
     masked=True,
 )
 COUPLING = Arrangement(
     _coupling,
-    X="split_dim hypernet dim *",
-    ConditionalX="split_dim hypernet dim *",
-    x="event hidden_dims split dim *",
-    conditional_x="event context_dim hidden_dims split dim *",
+    X="split_dim hypernet | dim *",
+    ConditionalX="split_dim hypernet ** dim *",
+    x="event hidden_dims split dim ** *",
+    conditional_x="event context_dim hidden_dims split dim ** *",
 )
 SPLINE_COUPLING = Arrangement(
     _spline_coupling,

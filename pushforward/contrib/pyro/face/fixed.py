@@ -183,5 +183,11 @@ class Normalize(Fixed):
         raise NotImplementedError("Normalize: expected to be asked for images alone; a projection has no log-determinant")
 
 
-# Pyro's functions for them: the class by another name.
-elu, leaky_relu = ELUTransform, LeakyReLUTransform
+def elu() -> ELUTransform:
+    """Return an `ELUTransform`."""
+    return ELUTransform()
+
+
+def leaky_relu() -> LeakyReLUTransform:
+    """Return a `LeakyReLUTransform`."""
+    return LeakyReLUTransform()

@@ -11,7 +11,8 @@ class Planar(Planned):
 
     def __init__(self, input_dim: int) -> None: ...
 
-planar = Planar
+def planar(input_dim: int) -> Planar:
+    """Return `Planar`."""
 
 class ConditionalPlanar(PlannedConditional):
     """`Planar` whose parameters a network of the context gives: bias ``(*batch, 1)``, u and w ``(*batch, D)``."""
@@ -26,7 +27,8 @@ class Radial(Planned):
 
     def __init__(self, input_dim: int) -> None: ...
 
-radial = Radial
+def radial(input_dim: int) -> Radial:
+    """Return `Radial`."""
 
 class ConditionalRadial(PlannedConditional):
     """`Radial` whose parameters a network of the context gives: the centre ``(*batch, D)``, alpha and beta ``(*batch, 1)``."""
@@ -67,7 +69,8 @@ class MatrixExponential(Planned):
 
     def __init__(self, input_dim: int, iterations: int = 8, normalization: str = "none", bound: float | None = None) -> None: ...
 
-matrix_exponential = MatrixExponential
+def matrix_exponential(input_dim: int, iterations: int = 8, normalization: str = "none", bound: float | None = None) -> MatrixExponential:
+    """Return `MatrixExponential`."""
 
 class ConditionalMatrixExponential(PlannedConditional):
     """`MatrixExponential` whose parameters a network of the context gives: the matrix, ``(*batch, D^2)``."""
@@ -91,12 +94,13 @@ class Spline(Planned):
 
     def __init__(self, input_dim: int, count_bins: int = 8, bound: float = 3.0, order: str = "linear") -> None: ...
 
-spline = Spline
+def spline(input_dim: int, *, count_bins: int = 8, bound: float = 3.0, order: str = "linear") -> Spline:
+    """Return `Spline`."""
 
 class ConditionalSpline(PlannedConditional):
     """`Spline` whose parameters a network of the context gives: widths, heights, slopes and (order ``'linear'``) middles, each ``(*batch, D K)``, slopes ``D (K - 1)``."""
 
-    def __init__(self, nn: Callable[..., Any], input_dim: int, count_bins: int = 8, bound: float = 3.0, order: str = "linear") -> None: ...
+    def __init__(self, nn: Callable[..., Any], input_dim: int, count_bins: int, bound: float = 3.0, order: str = "linear") -> None: ...
 
 def conditional_spline(
     input_dim: int,
@@ -113,14 +117,16 @@ class BatchNorm(Planned):
 
     def __init__(self, input_dim: int, momentum: float = 0.1, epsilon: float = 1e-05) -> None: ...
 
-batchnorm = BatchNorm
+def batchnorm(input_dim: int, *, momentum: float = 0.1, epsilon: float = 1e-05) -> BatchNorm:
+    """Return `BatchNorm`."""
 
 class GeneralizedChannelPermute(Planned):
     """Invertible 1x1 convolution of images ``(*batch, C, H, W)`` by PLU factors; P is fixed, at random unless given, and saved."""
 
     def __init__(self, channels: int = 3, permutation: Tensor | Sequence[int] | None = None) -> None: ...
 
-generalized_channel_permute = GeneralizedChannelPermute
+def generalized_channel_permute(*, channels: int = 3, permutation: Tensor | Sequence[int] | None = None) -> GeneralizedChannelPermute:
+    """Return `GeneralizedChannelPermute`."""
 
 class ConditionalGeneralizedChannelPermute(PlannedConditional):
     """`GeneralizedChannelPermute` whose parameters a network of the context gives: ``(*batch, C^2)``, for a batch of contexts too."""
@@ -147,6 +153,7 @@ class AffineAutoregressive(Planned):
 def affine_autoregressive(
     input_dim: int,
     hidden_dims: Sequence[int] | None = None,
+    *,
     log_scale_min_clip: float = -5.0,
     log_scale_max_clip: float = 3.0,
     sigmoid_bias: float = 2.0,
@@ -155,11 +162,12 @@ def affine_autoregressive(
     """Return `AffineAutoregressive` with a masked perceptron, 1 hidden layer of width ``3 D + 1``, and a random order."""
 
 class ConditionalAffineAutoregressive(PlannedConditional):
-    """`AffineAutoregressive` whose parameters a network of the context gives: those of `AffineAutoregressive`."""
+    """`AffineAutoregressive` whose network sees a context as well."""
 
     def __init__(
         self,
         autoregressive_nn: Callable[..., Any],
+        *,
         log_scale_min_clip: float = -5.0,
         log_scale_max_clip: float = 3.0,
         sigmoid_bias: float = 2.0,
@@ -170,6 +178,7 @@ def conditional_affine_autoregressive(
     input_dim: int,
     context_dim: int,
     hidden_dims: Sequence[int] | None = None,
+    *,
     log_scale_min_clip: float = -5.0,
     log_scale_max_clip: float = 3.0,
     sigmoid_bias: float = 2.0,
@@ -188,9 +197,9 @@ def neural_autoregressive(
     """Return `NeuralAutoregressive` with a masked perceptron, 1 hidden layer of width ``3 D + 1``, and a random order."""
 
 class ConditionalNeuralAutoregressive(PlannedConditional):
-    """`NeuralAutoregressive` whose parameters a network of the context gives: those of `NeuralAutoregressive`."""
+    """`NeuralAutoregressive` whose network sees a context as well."""
 
-    def __init__(self, autoregressive_nn: Callable[..., Any], hidden_units: int = 16, activation: str = "sigmoid") -> None: ...
+    def __init__(self, autoregressive_nn: Callable[..., Any], *, hidden_units: int = 16, activation: str = "sigmoid") -> None: ...
 
 def conditional_neural_autoregressive(
     input_dim: int, context_dim: int, hidden_dims: Sequence[int] | None = None, activation: str = "sigmoid", width: int = 16
@@ -210,10 +219,10 @@ def spline_autoregressive(
     """Return `SplineAutoregressive` with a masked perceptron, 2 hidden layers of width ``10 D``, and a random order."""
 
 class ConditionalSplineAutoregressive(PlannedConditional):
-    """`SplineAutoregressive` whose parameters a network of the context gives: those of `SplineAutoregressive`."""
+    """`SplineAutoregressive` whose network sees a context as well."""
 
     def __init__(
-        self, input_dim: int, autoregressive_nn: Callable[..., Any], count_bins: int = 8, bound: float = 3.0, order: str = "linear"
+        self, input_dim: int, autoregressive_nn: Callable[..., Any], *, count_bins: int = 8, bound: float = 3.0, order: str = "linear"
     ) -> None: ...
 
 def conditional_spline_autoregressive(
@@ -241,13 +250,22 @@ class BlockAutoregressive(Planned):
         self, input_dim: int, hidden_factors: Sequence[int] = (8, 8), activation: str = "tanh", residual: str | None = None
     ) -> None: ...
 
-block_autoregressive = BlockAutoregressive
+def block_autoregressive(
+    input_dim: int, *, hidden_factors: Sequence[int] = (8, 8), activation: str = "tanh", residual: str | None = None
+) -> BlockAutoregressive:
+    """Return `BlockAutoregressive`."""
 
 class AffineCoupling(Planned):
     """Affine coupling along an axis: of the entries of the axis, the first ``split_dim`` set location and scale of the others."""
 
     def __init__(
-        self, split_dim: int, hypernet: Callable[..., Any], dim: int = -1, log_scale_min_clip: float = -5.0, log_scale_max_clip: float = 3.0
+        self,
+        split_dim: int,
+        hypernet: Callable[..., Any],
+        *,
+        dim: int = -1,
+        log_scale_min_clip: float = -5.0,
+        log_scale_max_clip: float = 3.0,
     ) -> None: ...
 
 def affine_coupling(
@@ -255,16 +273,23 @@ def affine_coupling(
     hidden_dims: Sequence[int] | None = None,
     split_dim: int | None = None,
     dim: int = -1,
+    *,
     log_scale_min_clip: float = -5.0,
     log_scale_max_clip: float = 3.0,
 ) -> AffineCoupling:
     """Return `AffineCoupling` with a perceptron, 1 hidden layer of width ``10 D``."""
 
 class ConditionalAffineCoupling(PlannedConditional):
-    """`AffineCoupling` whose parameters a network of the context gives: those of `AffineCoupling`."""
+    """`AffineCoupling` whose network sees a context as well."""
 
     def __init__(
-        self, split_dim: int, hypernet: Callable[..., Any], dim: int = -1, log_scale_min_clip: float = -5.0, log_scale_max_clip: float = 3.0
+        self,
+        split_dim: int,
+        hypernet: Callable[..., Any],
+        *,
+        dim: int = -1,
+        log_scale_min_clip: float = -5.0,
+        log_scale_max_clip: float = 3.0,
     ) -> None: ...
 
 def conditional_affine_coupling(
@@ -273,6 +298,7 @@ def conditional_affine_coupling(
     hidden_dims: Sequence[int] | None = None,
     split_dim: int | None = None,
     dim: int = -1,
+    *,
     log_scale_min_clip: float = -5.0,
     log_scale_max_clip: float = 3.0,
 ) -> ConditionalAffineCoupling:

@@ -82,7 +82,7 @@ def Radial(owner: str) -> Kernel:
     return radial.Radial()
 
 
-@partial(Row, FREE, usual={"x": _half})
+@partial(Row, replace(FREE, x="input_dim *"), usual={"x": _half})
 def Sylvester(owner: str, count_transforms: int = 1) -> Kernel:
     """Sylvester map of vectors; `pushforward.bijectors.Sylvester` has the formulas.
 
@@ -190,7 +190,13 @@ def GeneralizedChannelPermute(owner: str) -> Kernel:
     return linear.Linear(bias=False)
 
 
-@partial(Row, AUTOREGRESSIVE, hidden=(3, 1, 1), conditional_hidden=(10, 0, 1), facts={"sign": 1, "autoregressive": True})
+@partial(
+    Row,
+    replace(AUTOREGRESSIVE, x="input_dim hidden_dims ** *", conditional_x="input_dim context_dim hidden_dims ** *"),
+    hidden=(3, 1, 1),
+    conditional_hidden=(10, 0, 1),
+    facts={"sign": 1, "autoregressive": True},
+)
 def AffineAutoregressive(
     owner: str, log_scale_min_clip: float = -5.0, log_scale_max_clip: float = 3.0, sigmoid_bias: float = 2.0, stable: bool = False
 ) -> Kernel:
@@ -242,7 +248,7 @@ def NeuralAutoregressive(owner: str, hidden_units: int = 16, activation: str = "
 
 @partial(
     Row,
-    replace(AUTOREGRESSIVE, X="input_dim autoregressive_nn *", ConditionalX="input_dim autoregressive_nn *"),
+    replace(AUTOREGRESSIVE, X="input_dim autoregressive_nn *", ConditionalX="input_dim autoregressive_nn ** *"),
     facts={"autoregressive": True},
 )
 def SplineAutoregressive(owner: str, count_bins: int = 8, bound: float = 3.0, order: str = "linear") -> Kernel:
