@@ -71,6 +71,6 @@ def document(row: Row, kind: str) -> str | None:
         first = f"Return `{made}` with a {'masked ' * masked}perceptron, {wide}{', and a random order' * masked}."
     else:
         first = f"Return `{made}`."
-    told = {WORDS[word][0]: WORDS[word][3] for word in words if word in WORDS}
+    told, rest = {WORDS[word][0]: WORDS[word][3] for word in words if word in WORDS}, "See above." if usual else f"As of `{X}`."
     lines = [first, *(["", usual.__doc__] if usual and usual.__doc__ else []), "", "Args:"]
-    return "\n".join([*lines, *(f"    {name}: {told.get(name, f'As of `{X}`.')}" for name in arguments(row, kind).parameters)])
+    return "\n".join([*lines, *(f"    {name}: {told.get(name, rest)}" for name in arguments(row, kind).parameters)])
