@@ -7,17 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from pushforward.contrib.pyro.face import arrangements
 from pushforward.contrib.pyro.face.affine import affine, gated
-from pushforward.contrib.pyro.face.arrangements import (
-    AUTOREGRESSIVE,
-    CHANNELS,
-    CONTEXTUAL,
-    COUPLING,
-    FREE,
-    NORMALISED,
-    NUMBERS,
-    SPLINE_COUPLING,
-)
 from pushforward.contrib.pyro.face.row import Row
 from pushforward.contrib.pyro.face.sizes import size
 from pushforward.core import Bijector
@@ -54,7 +45,7 @@ def _degree(owner: str, features: Any) -> dict[str, Any]:
 # The kernel takes w, u and the bias. Its random w of the start is no part of the map that a network of the user's gives.
 @partial(
     Row,
-    replace(CONTEXTUAL, ConditionalX="nn *"),
+    replace(arrangements.CONTEXTUAL, ConditionalX="nn *"),
     order=(2, 1, 0),
     plain=True,
     gives="bias ``(*batch, 1)``, u and w ``(*batch, D)``",
@@ -72,7 +63,7 @@ def Planar(owner: str) -> Kernel:
     return planar.Planar()
 
 
-@partial(Row, replace(CONTEXTUAL, ConditionalX="nn *"), gives="the centre ``(*batch, D)``, alpha and beta ``(*batch, 1)``")
+@partial(Row, replace(arrangements.CONTEXTUAL, ConditionalX="nn *"), gives="the centre ``(*batch, D)``, alpha and beta ``(*batch, 1)``")
 def Radial(owner: str) -> Kernel:
     """Radial map of vectors, about a centre; `pushforward.bijectors.Radial` has the formulas. D + 2 parameters.
 
@@ -82,7 +73,7 @@ def Radial(owner: str) -> Kernel:
     return radial.Radial()
 
 
-@partial(Row, replace(FREE, x="input_dim *"), usual={"x": _half})
+@partial(Row, replace(arrangements.FREE, x="input_dim *"), usual={"x": _half})
 def Sylvester(owner: str, count_transforms: int = 1) -> Kernel:
     """Sylvester map of vectors; `pushforward.bijectors.Sylvester` has the formulas.
 
@@ -95,7 +86,13 @@ def Sylvester(owner: str, count_transforms: int = 1) -> Kernel:
     return sylvester.Sylvester(reflections=size(owner, "count_transforms", count_transforms))
 
 
-@partial(Row, CONTEXTUAL, usual={"x": _half}, gives="``count_transforms`` tensors ``(*batch, D)``", facts={"volume_preserving": True})
+@partial(
+    Row,
+    arrangements.CONTEXTUAL,
+    usual={"x": _half},
+    gives="``count_transforms`` tensors ``(*batch, D)``",
+    facts={"volume_preserving": True},
+)
 def Householder(owner: str, count_transforms: int = 1) -> Kernel:
     """Reflections one after the other, which keep volumes; `pushforward.bijectors.Householder` has the formulas. K D parameters.
 
@@ -106,7 +103,7 @@ def Householder(owner: str, count_transforms: int = 1) -> Kernel:
     return householder.Householder(size(owner, "count_transforms", count_transforms))
 
 
-@partial(Row, CONTEXTUAL, gives="the matrix, ``(*batch, D^2)``")
+@partial(Row, arrangements.CONTEXTUAL, gives="the matrix, ``(*batch, D^2)``")
 def MatrixExponential(owner: str, iterations: int = 8, normalization: str = "none", bound: float | None = None) -> Kernel:
     """Linear map of vectors by a matrix exponential; `pushforward.bijectors.MatrixExponential` has the formulas. D^2 parameters.
 
@@ -129,7 +126,7 @@ def MatrixExponential(owner: str, iterations: int = 8, normalization: str = "non
 
 @partial(
     Row,
-    NUMBERS,
+    arrangements.NUMBERS,
     gives="widths, heights, slopes and (order ``'linear'``) middles, each ``(*batch, D K)``, slopes ``D (K - 1)``",
     facts={"sign": 1},
 )
@@ -152,7 +149,7 @@ def Spline(owner: str, count_bins: int = 8, bound: float = 3.0, order: str = "li
     return spline.Spline(size(owner, "count_bins", count_bins, 2), bound, order)
 
 
-@partial(Row, NORMALISED, lower="batchnorm", facts={"sign": 1})
+@partial(Row, arrangements.NORMALISED, lower="batchnorm", facts={"sign": 1})
 def BatchNorm(owner: str, momentum: float = 0.1, epsilon: float = 1e-5) -> Bijector:
     """Batch normalisation as a transform of D numbers: statistics that follow the data, with a learned scale and location.
 
@@ -174,7 +171,7 @@ def BatchNorm(owner: str, momentum: float = 0.1, epsilon: float = 1e-5) -> Bijec
     return normalize.BatchNorm(momentum, epsilon)
 
 
-@partial(Row, CHANNELS, gives="``(*batch, C^2)``, for a batch of contexts too")
+@partial(Row, arrangements.CHANNELS, gives="``(*batch, C^2)``, for a batch of contexts too")
 def GeneralizedChannelPermute(owner: str) -> Kernel:
     """Invertible 1x1 convolution of images ``(*batch, C, H, W)`` by PLU factors; P is fixed, at random unless given, and saved.
 
@@ -192,7 +189,7 @@ def GeneralizedChannelPermute(owner: str) -> Kernel:
 
 @partial(
     Row,
-    replace(AUTOREGRESSIVE, x="input_dim hidden_dims ** *", conditional_x="input_dim context_dim hidden_dims ** *"),
+    replace(arrangements.AUTOREGRESSIVE, x="input_dim hidden_dims ** *", conditional_x="input_dim context_dim hidden_dims ** *"),
     hidden=(3, 1, 1),
     conditional_hidden=(10, 0, 1),
     facts={"sign": 1, "autoregressive": True},
@@ -225,7 +222,7 @@ def AffineAutoregressive(
 # Slopes, shares and shifts is Pyro's order of what the network gives; slopes, shifts and shares the kernel's.
 @partial(
     Row,
-    AUTOREGRESSIVE,
+    arrangements.AUTOREGRESSIVE,
     order=(0, 2, 1),
     hidden=(3, 1, 1),
     usual={"x": _units, "conditional_x": _units},
@@ -248,7 +245,7 @@ def NeuralAutoregressive(owner: str, hidden_units: int = 16, activation: str = "
 
 @partial(
     Row,
-    replace(AUTOREGRESSIVE, X="input_dim autoregressive_nn *", ConditionalX="input_dim autoregressive_nn ** *"),
+    replace(arrangements.AUTOREGRESSIVE, X="input_dim autoregressive_nn *", ConditionalX="input_dim autoregressive_nn ** *"),
     facts={"autoregressive": True},
 )
 def SplineAutoregressive(owner: str, count_bins: int = 8, bound: float = 3.0, order: str = "linear") -> Kernel:
@@ -269,7 +266,7 @@ def SplineAutoregressive(owner: str, count_bins: int = 8, bound: float = 3.0, or
 
 @partial(
     Row,
-    replace(AUTOREGRESSIVE, X="autoregressive_nn input_dim *", ConditionalX=None, conditional_x=None),
+    replace(arrangements.AUTOREGRESSIVE, X="autoregressive_nn input_dim *", ConditionalX=None, conditional_x=None),
     free=True,
     hidden=(10, 0, 1),
     usual={"x": _degree},
@@ -287,7 +284,7 @@ def Polynomial(owner: str, count_degree: int, count_sum: int) -> Kernel:
     return polynomial.SumOfSquares(count_degree, count_sum)
 
 
-@partial(Row, FREE, facts={"autoregressive": True})
+@partial(Row, arrangements.FREE, facts={"autoregressive": True})
 def BlockAutoregressive(
     owner: str, hidden_factors: Sequence[int] = (8, 8), activation: str = "tanh", residual: str | None = None
 ) -> Bijector:
@@ -308,7 +305,7 @@ def BlockAutoregressive(
     return block_autoregressive.BlockAutoregressive(hidden_factors, chosen, residual)
 
 
-@partial(Row, COUPLING, hidden=(10, 0, 1))
+@partial(Row, arrangements.COUPLING, hidden=(10, 0, 1))
 def AffineCoupling(owner: str, log_scale_min_clip: float = -5.0, log_scale_max_clip: float = 3.0) -> Kernel:
     """Affine coupling along an axis: of the entries of the axis, the first ``split_dim`` set location and scale of the others.
 
@@ -329,7 +326,7 @@ def AffineCoupling(owner: str, log_scale_min_clip: float = -5.0, log_scale_max_c
     return affine(log_scale_min_clip, log_scale_max_clip)
 
 
-@partial(Row, SPLINE_COUPLING)
+@partial(Row, arrangements.SPLINE_COUPLING)
 def SplineCoupling(owner: str, count_bins: int = 8, bound: float = 3.0, order: str = "linear") -> Kernel:
     """Spline coupling: the first ``split_dim`` of D numbers set the splines of the others, and have splines of their own.
 
@@ -351,7 +348,4 @@ def SplineCoupling(owner: str, count_bins: int = 8, bound: float = 3.0, order: s
     return Spline.plan(owner, count_bins, bound, order)  # type: ignore[no-any-return]
 
 
-ROWS = (
-    Planar, Radial, Sylvester, Householder, MatrixExponential, Spline, BatchNorm, GeneralizedChannelPermute, AffineAutoregressive,
-    NeuralAutoregressive, SplineAutoregressive, Polynomial, BlockAutoregressive, AffineCoupling, SplineCoupling,
-)  # fmt: skip
+ROWS = [row for row in vars().values() if isinstance(row, Row)]
