@@ -19,13 +19,13 @@ import torch
 import torch.distributions as td
 from alone import DRAWN, MEASURED, alone, close, generator, spoiled
 from combinators import ROWS, source
+from pushforward.transforms.planned import Planned
+from pushforward.transforms.planned_conditional import PlannedConditional
 
 from pushforward import transforms as T
 from pushforward.distributions import ConditionalTransformedDistribution, TransformedDistribution
 from pushforward.flow import Flow
 from pushforward.testing import randomize
-from pushforward.transforms.planned import Planned
-from pushforward.transforms.planned_conditional import PlannedConditional
 
 
 @dataclass(frozen=True)

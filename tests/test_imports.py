@@ -16,6 +16,7 @@ import pytest
 import pushforward
 
 ROOT = Path(pushforward.__file__).parent
+FACE = "contrib.pyro.face"  # needs no Pyro, so it is a layer of its own
 FOLDERS = (
     "native",
     "kernels",
@@ -23,7 +24,6 @@ FOLDERS = (
     "bases",
     "recipes",
     "flows",
-    "transforms",
     "distributions",
     "train",
     "plots",
@@ -32,6 +32,7 @@ FOLDERS = (
     "testing",
     "cli",
     "contrib",
+    FACE,
 )
 
 # Each module with all that it may import. What is not named here has no place yet: give it one.
@@ -100,8 +101,9 @@ MAY = {
     },
     "kl": {"estimates", "flow", "moments"},
     "bijectors": CORE | {"names", "parameters", "kernel", "kernels", "nets", "periodic", "structures"},
-    "transforms": CORE | {"names", "parameters", "kernel", "kernels", "dense", "nets", "structures", "doors", "estimates"},
-    "distributions": {"bases", "flow", "kl", "names", "supports", "transforms"},
+    FACE: CORE | {"parameters", "kernel", "kernels", "dense", "nets", "structures", "doors", "estimates"},
+    "transforms": {FACE, "names"},
+    "distributions": {FACE, "base", "bases", "flow", "kl", "names", "supports", "transforms"},
     "recipes": CORE | {"base", "draws", "parameters", "kernel", "kernels", "nets", "periodic", "structures", "bases", "flow"},
     "flows": {"names", "bases", "core", "flow", "parameters", "recipes", "spec"},
     "elsewhere": set(),
@@ -130,13 +132,13 @@ MAY = {
         "plots",
         "testing",
     },
-    "cli": {"", "io", "startup", "flow", "recipes", "train", "tables", "plots", "extras", "spec", "bijectors", "distributions"},
+    "cli": {"", "io", "startup", "flow", "recipes", "train", "tables", "plots", "extras", "spec", "bijectors"},
     "__main__": {"cli", "extras"},
     # Adapters to other packages see all of the library; no part of it sees them.
     "contrib": CORE
     | {"", "base", "parameters", "kernel", "kernels", "dense", "nets", "perceptron", "structures", "bases", "io", "doors", "flow", "extras"}
     | {"estimates"}
-    | {"bijectors", "distributions", "draws", "flows", "recipes", "targets", "to_base", "train", "transforms"},
+    | {"bijectors", "draws", "flows", "recipes", "targets", "to_base", "train"},
 }
 # Which part of a folder may import which other part of it.
 WITHIN = {
@@ -189,6 +191,14 @@ LINES = {
         {"mixture", "normal", "student", "truncated", "uniform", "von_mises"},
         {"order_statistics", "resampled"},
     ),
+    FACE: (
+        {"affine", "events", "given", "held", "layout", "sizes", "transform"},
+        {"arrangements", "compose", "dense_nets", "order"},
+        {"conditional", "distribution", "masked_nets", "row"},
+        {"conditional_distribution", "planned", "table", "words"},
+        {"factory", "fixed", "permute"},
+        {"matrices", "named"},
+    ),
     "targets": ({"target"}, {"checkerboard", "energies", "mixtures", "picture", "triangular"}, {"curves"}),
     "recipes": ({"angles", "stack"}, {"layers", "option"}, {"recipe"}, {"table"}, {"choice"}),
 }
@@ -230,7 +240,7 @@ def imports(path):
 
 def layer_of(name):
     """Return the layer of a module: its file, or the folder in which it is."""
-    return name.split(".")[0]
+    return FACE if name.startswith(FACE) else name.split(".")[0]
 
 
 def own_imports(name):
@@ -362,7 +372,41 @@ def test_the_import_brings_nothing_heavy():
     assert not [name for name in brought if name.split(".")[0] in {"torch", "sympy", "numpy", "safetensors", "tqdm"}]
     assert not packages & (OPTIONAL | {"triton", "networkx", "jinja2"})
     # What only some users use stays out of the first import.
-    assert not [name for name in brought if name.startswith(("pushforward.cli", "pushforward.tables"))]
+    later = ("pushforward.cli", "pushforward.tables", "pushforward.contrib", "pushforward.distributions", "pushforward.transforms")
+    assert not [name for name in brought if name.startswith(later)]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "pushforward.transforms.Planar, pushforward.distributions.transforms.Planar",
+        "pushforward.distributions.StandardNormal, pushforward.distributions.constraints.sphere, pushforward.distributions.conditional",
+        "__import__('pushforward.transforms').transforms.Spline",
+        "__import__('pushforward', fromlist=['distributions']).distributions.kl_divergence",
+    ],
+)
+def test_names_of_pyro_come_when_they_are_asked_for_and_need_no_pyro(asked):
+    came = f"""
+        import json, sys
+        sys.modules["pyro"] = None  # what imports it fails
+        import pushforward
+        {asked}
+        print(json.dumps([name for name in sys.modules if name.startswith("pushforward.contrib")]))
+    """
+    there = fresh(came)
+    assert "pushforward.contrib.pyro.face" in there
+    assert {name for name in there if not name.startswith(f"pushforward.{FACE}")} == {"pushforward.contrib", "pushforward.contrib.pyro"}
+
+
+def test_a_name_of_a_part_that_is_not_imported_yet_is_found_there():
+    told = fresh("""
+        import json, pushforward
+        try:
+            pushforward.Planar
+        except AttributeError as error:
+            print(json.dumps(str(error)))
+    """)
+    assert told.endswith("there is pushforward.bijectors.Planar and pushforward.transforms.Planar")
 
 
 OUTSIDE = """

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pushforward.contrib.pyro.face.dense_nets import MODULES, Network
+from pushforward.contrib.pyro.face.order import share
 from pushforward.dense import Dense
 from pushforward.parameters import Mask
 from pushforward.spec import PlanError
-from pushforward.transforms.dense_nets import MODULES, Network
-from pushforward.transforms.layout import shared
+
+__all__ = ["AutoRegressiveNN", "ConditionalAutoRegressiveNN"]
 
 
 class ConditionalAutoRegressiveNN(Network):
@@ -83,7 +85,7 @@ class ConditionalAutoRegressiveNN(Network):
             self.permutation.copy_(saved)
             for old, made in zip((self.net, self.skip), built := self._built(self.skip is not None), strict=True):
                 if old is not None and made is not None:
-                    shared(made.to(self.permutation.device), old)
+                    share(made.to(self.permutation.device), old)
             self.net, self.skip = built
         super()._load_from_state_dict(state, prefix, *rest)
 

@@ -9,12 +9,14 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pushforward import doors, supports
+from pushforward.contrib.pyro.face.fixed import SoftplusTransform
+from pushforward.contrib.pyro.face.layout import Sized
+from pushforward.contrib.pyro.face.planned import Planned
+from pushforward.contrib.pyro.face.transform import AtOnce, TransformModule
 from pushforward.kernels import simplex
 from pushforward.spec import PlanError
-from pushforward.transforms.fixed import SoftplusTransform
-from pushforward.transforms.layout import Sized
-from pushforward.transforms.module import OnePass, TransformModule
-from pushforward.transforms.planned import Planned
+
+__all__ = ["LowerCholeskyAffine", "SimplexToOrderedTransform", "SoftplusLowerCholeskyTransform", "UnitLowerCholeskyTransform"]
 
 
 class SimplexToOrderedTransform(Planned):
@@ -49,7 +51,7 @@ class SimplexToOrderedTransform(Planned):
         return super().inverse_and_ladj(y - self.anchor_point.unsqueeze(-1))
 
 
-class LowerCholeskyAffine(TransformModule):
+class LowerCholeskyAffine(AtOnce, TransformModule):
     """Affine map of vectors, ``y = loc + L x``, with L lower triangular and of positive diagonal, one or a batch of them.
 
     Args:
@@ -87,23 +89,13 @@ class LowerCholeskyAffine(TransformModule):
         x: Tensor = torch.linalg.solve_triangular(self.scale_tril, (y - self.loc).unsqueeze(-1), upper=False).squeeze(-1)
         return x, -self._ladj(x)
 
-    def _call(self, x: Tensor) -> Tensor:
-        return self.call_and_ladj(x)[0]
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        return self.inverse_and_ladj(y)[0]
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        self._admit("x", x)
-        return self._ladj(x)
+    def _ladj(self, x: Tensor) -> Tensor:
+        return self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1).expand(x.shape[:-1])
 
     def _admit(self, what: str, value: Tensor) -> None:
         doors.check_tensor(self, what, value, self.loc.shape[-1:], self.loc.dtype, self.loc.device)
         batch = torch.broadcast_shapes(self.loc.shape[:-1], self.scale_tril.shape[:-2])
         doors.check_batch(self, what, value.shape[:-1], batch)
-
-    def _ladj(self, x: Tensor) -> Tensor:
-        return self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1).expand(x.shape[:-1])
 
     def forward_shape(self, shape: Any) -> torch.Size:
         return torch.Size(torch.broadcast_shapes(tuple(shape), self.loc.shape, self.scale_tril.shape[:-1]))
@@ -112,7 +104,7 @@ class LowerCholeskyAffine(TransformModule):
         return self.forward_shape(shape)
 
 
-class SoftplusLowerCholeskyTransform(OnePass):
+class SoftplusLowerCholeskyTransform(AtOnce):
     """Matrices to lower triangular ones with a positive diagonal: a softplus of the diagonal, zeros above it.
 
     What is above counts for nothing, so it is no bijection; the log-determinant is that of the lower triangle. `pushforward.bijectors`
@@ -123,22 +115,22 @@ class SoftplusLowerCholeskyTransform(OnePass):
     codomain: constraints.Constraint = constraints.lower_cholesky
     bijective = False
 
-    def _call(self, x: Tensor) -> Tensor:
-        self._admit_matrix("x", x)
-        return x.tril(-1) + SoftplusTransform().call_and_ladj(x.diagonal(dim1=-2, dim2=-1))[0].diag_embed()
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self._mapped("x", x, inverse=False)
 
-    def _inverse(self, y: Tensor) -> Tensor:
-        self._admit_matrix("y", y)
-        return y.tril(-1) + SoftplusTransform().inverse_and_ladj(y.diagonal(dim1=-2, dim2=-1))[0].diag_embed()
+    def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return self._mapped("y", y, inverse=True)
 
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        self._admit_matrix("x", x)
-        return SoftplusTransform().call_and_ladj(x.diagonal(dim1=-2, dim2=-1))[1].sum(-1)
-
-    def _admit_matrix(self, what: str, value: Tensor) -> None:
+    def _mapped(self, what: str, value: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         self.admit(what, value)
         if value.dim() < 2 or value.shape[-1] != value.shape[-2]:
             raise ValueError(f"{self.label()}: expected {what} as square matrices (*batch, n, n), got {tuple(value.shape)}")
+        diagonal, ladj = self._diagonal(value.diagonal(dim1=-2, dim2=-1), inverse)
+        return value.tril(-1) + diagonal.diag_embed(), ladj.sum(-1)
+
+    def _diagonal(self, values: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        softplus = SoftplusTransform()
+        return softplus.inverse_and_ladj(values) if inverse else softplus.call_and_ladj(values)
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)
@@ -152,17 +144,8 @@ class UnitLowerCholeskyTransform(SoftplusLowerCholeskyTransform):
 
     codomain = supports.UNIT_LOWER_CHOLESKY
 
-    def _call(self, x: Tensor) -> Tensor:
-        self._admit_matrix("x", x)
-        return x.tril(-1) + torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        self._admit_matrix("y", y)
-        return y
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        self._admit_matrix("x", x)
-        return x.new_zeros(x.shape[:-2])
+    def _diagonal(self, values: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        return values if inverse else torch.ones_like(values), torch.zeros_like(values)
 
 
 def _keep(owner: TransformModule, name: str, value: Tensor) -> None:

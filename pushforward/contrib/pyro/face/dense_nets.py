@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pushforward.contrib.pyro.face.sizes import perceptron, size
 from pushforward.nets import MLP
 from pushforward.spec import PlanError
-from pushforward.transforms.sizes import perceptron, size
+
+__all__ = ["ConditionalDenseNN", "DenseNN"]
 
 MODULES = (nn.ReLU(), nn.LeakyReLU(), nn.ELU(), nn.GELU(), nn.SiLU(), nn.Softplus(), nn.Tanh(), nn.Sigmoid())
 KNOWN = dict(zip(map(repr, MODULES), ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "tanh", "sigmoid"), strict=True))
@@ -33,7 +35,7 @@ class Network(nn.Module):
         self.param_dims = [size(name, f"param_dims[{place}]", length) for place, length in enumerate(param_dims)]
         if repr(nonlinearity) not in KNOWN:
             raise PlanError(
-                f"{type(self).__name__}: expected nonlinearity to be one of {', '.join(KNOWN)}, got {nonlinearity!r}; "
+                f"{name}: expected nonlinearity to be one of {', '.join(KNOWN)}, got {nonlinearity!r}; "
                 "or give the transform a network of your own"
             )
         self.f, self.plan = nonlinearity, MLP(self.hidden_dims, KNOWN[repr(nonlinearity)])

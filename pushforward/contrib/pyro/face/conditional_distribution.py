@@ -9,9 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from pushforward.transforms.conditional import conditionally
-from pushforward.transforms.distribution import TransformedDistribution
-from pushforward.transforms.held import Held, released
+from pushforward.contrib.pyro.face.conditional import conditionally
+from pushforward.contrib.pyro.face.distribution import TransformedDistribution
+from pushforward.contrib.pyro.face.held import Held, released
+
+__all__ = ["ConditionalDistribution", "ConditionalTransformedDistribution", "ConstantConditionalDistribution"]
 
 
 class ConditionalDistribution(ABC):

@@ -14,13 +14,15 @@ from torch.distributions import TransformedDistribution as TorchTransformedDistr
 from torch.distributions.transforms import Transform
 
 from pushforward import supports
+from pushforward.contrib.pyro.face.compose import context_batch
+from pushforward.contrib.pyro.face.events import Events
+from pushforward.contrib.pyro.face.held import Held, released
+from pushforward.contrib.pyro.face.transform import summed, through
 from pushforward.doors import as_size, check_batch, check_tensor
 from pushforward.estimates import EstimatedModule
 from pushforward.native.library import transformed
-from pushforward.transforms.compose import context_batch
-from pushforward.transforms.events import Events
-from pushforward.transforms.held import Held, released
-from pushforward.transforms.module import forward_with_ladj, inverse_with_ladj, summed
+
+__all__ = ["TransformedDistribution"]
 
 
 class TransformedDistribution(EstimatedModule, nn.Module, Events, TorchTransformedDistribution):
@@ -87,13 +89,8 @@ class TransformedDistribution(EstimatedModule, nn.Module, Events, TorchTransform
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of ``(*batch, *event)`` as ``(*batch)``, in one pass of each transform."""
         inside = self._inside(value)
-        rank = len(self.event_shape)
-        total: Any = 0.0
-        for transform in reversed(self.transforms):
-            value, ladj = inverse_with_ladj(transform, value)
-            total = total + summed(ladj, rank - transform.codomain.event_dim)
-            rank += transform.domain.event_dim - transform.codomain.event_dim
-        out: Tensor = self._base_log_prob(value, rank) + total
+        value, ladj = through(self.transforms, value, len(self.event_shape), inverse=True)
+        out = self._base_log_prob(value) + ladj
         return out if inside is None else torch.where(inside, out, -math.inf)
 
     def cdf(self, value: Tensor) -> Tensor:
@@ -118,24 +115,19 @@ class TransformedDistribution(EstimatedModule, nn.Module, Events, TorchTransform
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw ``(*sample_shape, *batch, *event)`` without gradients."""
-        with torch.no_grad():
-            return self._mapped(self.base_dist.sample(self._shape(sample_shape)))
+        drawn: Tensor = super().sample(self._shape(sample_shape))  # type: ignore[no-untyped-call]
+        return drawn
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draw ``(*sample_shape, *batch, *event)`` with gradients."""
-        return self._mapped(self.base_dist.rsample(self._shape(sample_shape)))
+        drawn: Tensor = super().rsample(self._shape(sample_shape))
+        return drawn
 
     def rsample_and_log_prob(self, sample_shape: Any = ()) -> tuple[Tensor, Tensor]:
         """Draw and score in one pass of each transform."""
-        value = self.base_dist.rsample(self._shape(sample_shape))
-        transforms = self.transforms
-        rank = len(self.event_shape) - sum(t.codomain.event_dim - t.domain.event_dim for t in transforms)
-        total = self._base_log_prob(value, rank)
-        for transform in transforms:
-            value, ladj = forward_with_ladj(transform, value)
-            total = total - summed(ladj, rank - transform.domain.event_dim)
-            rank += transform.codomain.event_dim - transform.domain.event_dim
-        return value, total
+        base = self.base_dist.rsample(self._shape(sample_shape))
+        value, ladj = through(self.transforms, base, len(self.base_dist.event_shape))
+        return value, self._base_log_prob(base) - ladj
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> TransformedDistribution:
         """Return the same distribution with a larger batch shape; it shares the transforms."""
@@ -180,16 +172,12 @@ class TransformedDistribution(EstimatedModule, nn.Module, Events, TorchTransform
         """Return what errors begin with."""
         return type(self).__name__
 
-    def _base_log_prob(self, value: Tensor, rank: int) -> Tensor:
+    def _base_log_prob(self, value: Tensor) -> Tensor:
         base = self.base_dist if self._validate_args else _lax(self.base_dist)
+        rank = len(base.event_shape)
         while type(base).log_prob is Independent.log_prob:  # whose sum fails for a batch of nothing
             base = base.base_dist
         return summed(base.log_prob(value), rank - len(base.event_shape))
-
-    def _mapped(self, value: Tensor) -> Tensor:
-        for transform in self.transforms:
-            value = transform(value)
-        return value
 
     def _shape(self, sample_shape: Any) -> torch.Size:
         shape = as_size(sample_shape)

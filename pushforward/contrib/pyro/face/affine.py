@@ -1,4 +1,4 @@
-"""The gate of the inverse autoregressive flow."""
+"""Affine kernels with Pyro's arguments: the bounds of the log-scale, and the gate of the inverse autoregressive flow."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from torch import Tensor
 
 from pushforward.kernels.affine import LOC_BOUND, Affine
 from pushforward.numerics import clamp, soft_clamp
+from pushforward.spec import PlanError
+
+
+def affine(low: float, high: float) -> Affine:
+    """Return an affine map whose smooth bound of the log-scale is the larger of Pyro's two clips."""
+    if not low < 0 < high:
+        raise PlanError(f"expected log_scale_min_clip < 0 < log_scale_max_clip, got {low} and {high}")
+    return Affine(max(-low, high))
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,3 +41,8 @@ class _Gated(Affine):
         logit = soft_clamp(log_scale, self.bound) + self.bias
         rest = torch.exp(-logit)
         return (1 + rest) * y - rest * clamp(loc, -LOC_BOUND, LOC_BOUND), -F.logsigmoid(logit)
+
+
+def gated(low: float, high: float, bias: float) -> Affine:
+    """Return the gate, of the bounds of `affine` and with a bias of the logit."""
+    return _Gated(affine(low, high).bound, bias)

@@ -10,6 +10,8 @@ from torch import Tensor, distributions
 
 from pushforward.doors import as_size
 
+__all__ = ["Independent"]
+
 
 class Events:
     """What Pyro adds to a distribution of torch; each name of `pushforward.distributions` is torch's class with this.

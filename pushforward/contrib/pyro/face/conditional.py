@@ -9,7 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.distributions.transforms import Transform
 
-from pushforward.transforms.compose import ComposeTransformModule
+from pushforward.contrib.pyro.face.compose import ComposeTransformModule
+
+__all__ = ["ConditionalComposeTransformModule", "ConditionalTransform", "ConditionalTransformModule", "ConstantConditionalTransform"]
 
 
 class ConditionalTransform(ABC):
@@ -37,16 +39,21 @@ class ConditionalTransformModule(ConditionalTransform, nn.Module):
         """Do nothing: there is no cache."""
 
 
-class InvertedConditional(ConditionalTransformModule):
-    """The inverse of a conditional transform, as a module that holds it."""
+class HeldConditional(ConditionalTransformModule):
+    """A module that holds a conditional transform: a user's, which may be no module."""
 
-    def __init__(self, transform: ConditionalTransformModule) -> None:
+    def __init__(self, transform: ConditionalTransform) -> None:
         super().__init__()
         self.transform = transform
 
-    @property
-    def inv(self) -> ConditionalTransformModule:
-        return self.transform
+    def condition(self, context: Tensor) -> Transform:
+        return self.transform.condition(context)
+
+
+class InvertedConditional(HeldConditional):
+    """The inverse of a conditional transform."""
+
+    inv = property(lambda self: self.transform)
 
     def condition(self, context: Tensor) -> Transform:
         return self.transform.condition(context).inv
@@ -105,15 +112,4 @@ def conditionally(part: Any) -> nn.Module:
     """Return a conditional transform, made of a transform where it is none, as a module."""
     if not isinstance(part, ConditionalTransform):
         return ConstantConditionalTransform(part)
-    return part if isinstance(part, nn.Module) else _Other(part)
-
-
-class _Other(ConditionalTransformModule):
-    """A user's conditional transform that is no module."""
-
-    def __init__(self, transform: ConditionalTransform) -> None:
-        super().__init__()
-        self.transform = transform
-
-    def condition(self, context: Tensor) -> Transform:
-        return self.transform.condition(context)
+    return part if isinstance(part, nn.Module) else HeldConditional(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,12 +12,14 @@ from torch.distributions.transforms import Transform
 
 from pushforward import doors
 
+__all__ = ["TransformModule"]
+
 
 class OnePass(Transform):
     """A `torch.distributions.Transform` that gives a value and the log-determinant there in one pass, in either direction.
 
-    A subclass writes ``_call``, ``_inverse`` and ``log_abs_det_jacobian``, or the two methods below that do both at once, and states
-    ``domain``, ``codomain`` and ``bijective``. Nothing is remembered from call to call, so no value is ever one of earlier parameters.
+    A subclass writes ``_call``, ``_inverse`` and ``log_abs_det_jacobian``, or derives from `AtOnce`, and states ``domain``, ``codomain``
+    and ``bijective``. Nothing is remembered from call to call, so no value is ever one of earlier parameters.
 
     Args:
         cache_size: Taken for the sake of code written for Pyro; there is no cache.
@@ -51,20 +54,33 @@ class OnePass(Transform):
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the image of ``x`` and the log-determinant there: one pass for a transform of this library."""
-        y: Tensor = self._call(x)  # type: ignore[no-untyped-call]
+        y = self._call(x)  # type: ignore[no-untyped-call]
         return y, self.log_abs_det_jacobian(x, y)  # type: ignore[no-untyped-call]
 
     def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return what is mapped onto ``y``, and the log-determinant of the inverse there."""
-        x: Tensor = self._inverse(y)  # type: ignore[no-untyped-call]
+        x = self._inverse(y)  # type: ignore[no-untyped-call]
         return x, -self.log_abs_det_jacobian(x, y)  # type: ignore[no-untyped-call]
 
     def clear_cache(self) -> None:
         """Do nothing: there is no cache."""
 
-    def with_cache(self, cache_size: int = 1) -> OnePass:
+    def with_cache(self, cache_size: int = 1) -> Any:
         """Return the transform itself, which has no cache and needs none."""
         return self
+
+
+class AtOnce(OnePass):
+    """A transform that writes `call_and_ladj` and `inverse_and_ladj`, from which it has the rest."""
+
+    def _call(self, x: Tensor) -> Tensor:
+        return self.call_and_ladj(x)[0]
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return self.inverse_and_ladj(y)[0]
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.call_and_ladj(x)[1]
 
 
 class TransformModule(OnePass, nn.Module):
@@ -93,87 +109,77 @@ class TransformModule(OnePass, nn.Module):
 
 
 class Turned(OnePass):
-    """The inverse of a transform."""
+    """The inverse of a transform: all that the transform has, the other way round."""
+
+    transform: Any
 
     def __init__(self, transform: OnePass) -> None:
         super().__init__()
         self.transform = transform
 
-    @property
-    def inv(self) -> Any:
-        return self.transform
+    inv = property(lambda self: self.transform)
+    domain = property(lambda self: self.transform.codomain)
+    codomain = property(lambda self: self.transform.domain)
+    bijective = property(lambda self: self.transform.bijective)
+    sign = property(lambda self: self.transform.sign)
+    context_batch = property(lambda self: self.transform.context_batch)
 
-    @property
-    def context_batch(self) -> torch.Size:
-        return self.transform.context_batch
+    def _call(self, x: Tensor) -> Any:
+        return self.transform._inverse(x)
 
-    @property
-    def domain(self) -> Constraint:  # type: ignore[override]
-        return self.transform.codomain
+    def _inverse(self, y: Tensor) -> Any:
+        return self.transform._call(y)
 
-    @property
-    def codomain(self) -> Constraint:  # type: ignore[override]
-        return self.transform.domain
+    def call_and_ladj(self, x: Tensor) -> Any:
+        return self.transform.inverse_and_ladj(x)
 
-    @property
-    def bijective(self) -> bool:  # type: ignore[override]
-        return self.transform.bijective
+    def inverse_and_ladj(self, y: Tensor) -> Any:
+        return self.transform.call_and_ladj(y)
 
-    @property
-    def sign(self) -> Any:
-        """Whether it increases (1) or decreases (-1), where the transform says so."""
-        return self.transform.sign
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Any:
+        return -self.transform.log_abs_det_jacobian(y, x)
+
+    def forward_shape(self, shape: Any) -> Any:
+        return self.transform.inverse_shape(shape)
+
+    def inverse_shape(self, shape: Any) -> Any:
+        return self.transform.forward_shape(shape)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Turned) and self.transform == other.transform
 
     __hash__ = object.__hash__
 
-    def _call(self, x: Tensor) -> Tensor:
-        origin: Tensor = self.transform._inverse(x)  # type: ignore[no-untyped-call]
-        return origin
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        image: Tensor = self.transform._call(y)  # type: ignore[no-untyped-call]
-        return image
-
-    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.transform.inverse_and_ladj(x)
-
-    def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        return self.transform.call_and_ladj(y)
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        ladj: Tensor = self.transform.log_abs_det_jacobian(y, x)  # type: ignore[no-untyped-call]
-        return -ladj
-
-    def forward_shape(self, shape: Any) -> torch.Size:
-        return self.transform.inverse_shape(shape)  # type: ignore[no-any-return,no-untyped-call]
-
-    def inverse_shape(self, shape: Any) -> torch.Size:
-        return self.transform.forward_shape(shape)  # type: ignore[no-any-return,no-untyped-call]
-
 
 class Inverted(Turned, TransformModule):
     """The inverse of a transform that is a module, as a module that holds it."""
 
 
+def through(transforms: Sequence[Transform], value: Tensor, rank: int, inverse: bool = False) -> tuple[Tensor, Tensor]:
+    """Return what transforms one after the other make of a value, and the log-determinant.
+
+    Args:
+        transforms: In order from base to data. One that is `OnePass` is asked once.
+        value: ``(*batch, *event)``.
+        rank: How many axes an event has.
+        inverse: Whether to go from data to base.
+    """
+    total = value.new_zeros(())
+    for part in reversed(transforms) if inverse else transforms:
+        first, last = (part.codomain, part.domain) if inverse else (part.domain, part.codomain)
+        if isinstance(part, OnePass):
+            value, ladj = (part.inverse_and_ladj if inverse else part.call_and_ladj)(value)
+        elif inverse:
+            origin: Tensor = part.inv(value)
+            value, ladj = origin, -part.log_abs_det_jacobian(origin, value)
+        else:
+            image: Tensor = part(value)
+            value, ladj = image, part.log_abs_det_jacobian(value, image)
+        total = total + summed(ladj, rank - first.event_dim)
+        rank += last.event_dim - first.event_dim
+    return value, total
+
+
 def summed(ladj: Tensor, axes: int) -> Tensor:
     """Return a log-determinant summed over its last axes; torch's own sum fails for a batch of nothing."""
     return ladj.flatten(ladj.dim() - axes).sum(-1) if axes else ladj
-
-
-def forward_with_ladj(transform: Transform, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return image and log-determinant, in one pass of a transform that has `call_and_ladj`."""
-    if isinstance(transform, OnePass):
-        return transform.call_and_ladj(x)
-    y: Tensor = transform(x)
-    return y, transform.log_abs_det_jacobian(x, y)
-
-
-def inverse_with_ladj(transform: Transform, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return origin and log-determinant of the inverse, in one pass of a transform that has `inverse_and_ladj`."""
-    if isinstance(transform, OnePass):
-        return transform.inverse_and_ladj(y)
-    x: Tensor = transform.inv(y)
-    return x, -transform.log_abs_det_jacobian(x, y)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pushforward import numerics
 from pushforward.core import Bijector, Shape, TransformModule
@@ -121,10 +121,3 @@ class Sized(TransformModule):
         if self.once:
             self.built = layer
         return found
-
-
-def shared(made: nn.Module, old: nn.Module) -> None:
-    """Give a module the very parameters of another of the same names, so that an optimiser that holds them goes on."""
-    for name, parameter in old.named_parameters():
-        path, _, leaf = name.rpartition(".")
-        setattr(made.get_submodule(path), leaf, parameter)

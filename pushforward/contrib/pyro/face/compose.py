@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions.transforms import ComposeTransform, Transform
 
-from pushforward.transforms.module import OnePass, TransformModule, forward_with_ladj, inverse_with_ladj, summed
+from pushforward.contrib.pyro.face.transform import AtOnce, OnePass, TransformModule, through
+
+__all__ = ["ComposeTransformModule", "iterated"]
 
 
-class ComposeTransformModule(ComposeTransform, TransformModule):
+class ComposeTransformModule(AtOnce, TransformModule, ComposeTransform):
     """Transforms one after the other, in list order from base to data; those that are modules are its parts as a module.
 
     It is as long as the list and true even if nothing in it learns; `append` adds a transform at the end.
@@ -28,7 +30,7 @@ class ComposeTransformModule(ComposeTransform, TransformModule):
     """
 
     def __init__(self, parts: Iterable[Transform], cache_size: int = 0) -> None:
-        super().__init__(list(parts), cache_size=0)
+        ComposeTransform.__init__(self, list(parts))
         for index, part in enumerate(self.parts):
             self._register(index, part)
 
@@ -66,30 +68,11 @@ class ComposeTransformModule(ComposeTransform, TransformModule):
     def context_batch(self) -> torch.Size:
         return context_batch(self.parts)
 
-    def _inverse(self, y: Tensor) -> Tensor:
-        return self.inverse_and_ladj(y)[0]
-
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        rank, total = self.domain.event_dim, torch.zeros((), device=x.device)
-        for part in self.parts:
-            x, ladj = forward_with_ladj(part, x)
-            total = total + summed(ladj, rank - part.domain.event_dim)
-            rank += part.codomain.event_dim - part.domain.event_dim
-        return x, total
+        return through(self.parts, x, self.domain.event_dim)
 
     def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        rank, total = self.codomain.event_dim, torch.zeros((), device=y.device)
-        for part in reversed(self.parts):
-            y, ladj = inverse_with_ladj(part, y)
-            total = total + summed(ladj, rank - part.codomain.event_dim)
-            rank += part.domain.event_dim - part.codomain.event_dim
-        return y, total
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.call_and_ladj(x)[1]
-
-    def with_cache(self, cache_size: int = 1) -> ComposeTransformModule:
-        return self
+        return through(self.parts, y, self.codomain.event_dim, inverse=True)
 
 
 def iterated(repeats: int, base_fn: Callable[..., Transform], *args: Any, **kwargs: Any) -> ComposeTransformModule:

@@ -45,3 +45,19 @@ def negative(owner: str, dim: Any) -> int:
     if not isinstance(dim, int) or isinstance(dim, bool) or dim >= 0:
         raise PlanError(f"{owner}: expected dim to be a negative whole number, got {dim!r}")
     return dim
+
+
+def split_of(owner: str, split_dim: int | None, length: int | None = None) -> tuple[int, ...]:
+    """Return the entries that pass through, or raise `PlanError`.
+
+    Args:
+        owner: What errors begin with.
+        split_dim: How many (None: half of them).
+        length: Of how many (None: that is not known yet). With a network of the user's, which sees what passes, it is at least one.
+    """
+    least, most = (1, None) if length is None else (0, length - 1)
+    count = length // 2 if split_dim is None and length is not None else split_dim
+    if not isinstance(count, int) or isinstance(count, bool) or count < least or (most is not None and count > most):
+        limit = "of at least 1, since the network sees what passes through" if most is None else f"between 0 and {most}"
+        raise PlanError(f"{owner}: expected split_dim to be a whole number {limit}, got {split_dim!r}")
+    return tuple(range(count))

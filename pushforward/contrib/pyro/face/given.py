@@ -53,7 +53,7 @@ class GivenNet(nn.Module):
 
     def __init__(self, plan: _Given, outputs: int, start: Tensor | None) -> None:
         super().__init__()
-        self.plan, self.outputs = plan, outputs
+        self.plan, self.outputs, self.given = plan, outputs, outputs - plan.free
         self.register_buffer("start", torch.zeros(outputs) if start is None else start.clone(), persistent=False)
         self.free = nn.Parameter(torch.zeros(plan.free)) if plan.free else None
 
@@ -67,15 +67,13 @@ class GivenNet(nn.Module):
             batch = seen.shape[:-1]
             answer = self.plan.net(seen)
         parts = [answer] if isinstance(answer, Tensor) else list(answer)
-        if sum(part.shape[-1] * (part.shape[-2] if part.dim() > len(batch) + 1 else 1) for part in parts) != self.outputs - self.plan.free:
+        if sum(part.shape[-1] * (part.shape[-2] if part.dim() > len(batch) + 1 else 1) for part in parts) != self.given:
             shapes = [tuple(part.shape) for part in parts]
-            raise ValueError(
-                f"{type(self.plan.net).__name__}: expected {self.outputs - self.plan.free} parameters for each row, got tensors of {shapes}"
-            )
+            raise ValueError(f"{type(self.plan.net).__name__}: expected {self.given} parameters for each row, got tensors of {shapes}")
         chosen = parts if self.plan.order is None else [parts[i] for i in self.plan.order]
         flat = [] if self.free is None else [self.free.expand(*batch, -1)]
         for part in chosen:
-            places = self.outputs // self.plan.rows if self.plan.rows and part.dim() == len(batch) + 1 else 0
+            places = self.given // self.plan.rows if self.plan.rows and part.dim() == len(batch) + 1 else 0
             table = part.unflatten(-1, (places, part.shape[-1] // places)).mT if places else part
             # Not by a shape with -1 in it, which has no meaning for a batch of nothing.
             flat.append(table.flatten(len(batch)).expand(*batch, -1))
