@@ -49,6 +49,8 @@ class BaseModule(BuiltModule):
 
     def __init__(self, plan: Base, event_shape: Shape, context_shape: Shape | None = None) -> None:
         super().__init__(plan, event_shape, context_shape)
+        #: The event shape with which the plan was built; another than ``event_shape`` where a bijection inside changes it.
+        self.in_shape = event_shape
         reserve(1, LAYER + math.prod(event_shape))
 
     @final

@@ -63,6 +63,8 @@ class Bijector(Spec):
     """Whether it is a bijection at all; if not, it only maps forward, and no flow takes it."""
     wraps: ClassVar[bool] = False
     """Whether its inverse takes values by whole turns to where they are alike: no rising map, and no distribution function behind it."""
+    measured_turned: ClassVar[bool] = True
+    """Whether it can be measured where it is turned round, too; if not, `calibrate` says so."""
 
     @property
     def out_dim(self) -> int:
@@ -209,6 +211,15 @@ class TransformModule(BuiltModule):
     def leaves(self) -> Iterator[TransformModule]:
         """Give the layers that it is a chain of, in order from base to data; itself, where it is none."""
         yield self
+
+
+def expect_way_back(owner: str, transform: TransformModule) -> None:
+    """Raise `PlanError` unless all layers are bijections."""
+    for part in transform.modules():
+        if isinstance(part, TransformModule) and not part.plan.bijective:
+            raise PlanError(
+                f"{owner}: expected bijections, got {part.plan!r}, which has no way back, so no density can be scored through it"
+            )
 
 
 class Composite(TransformModule):
@@ -430,12 +441,13 @@ class ComposeModule(Composite):
         return supports.leave(values, self.between[index if inverse else index + 1])
 
     def run(self, values: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
-        shape = self.out_shape if inverse else self.event_shape
-        # Between layers values stay in the working precision, so that half formats round once, at the end.
-        value, outside = supports.enter(numerics.working(values), self.between[-1 if inverse else 0])
+        rank = len(self.out_shape if inverse else self.event_shape)
+        # Between layers values stay in the working precision, so that half formats round once, at the end. Which are outside is told here:
+        # between the layers all are taken for inside, and moved there where rounding has put them beyond an end.
+        value, outside = supports.enter_events(numerics.working(values), self.between[-1 if inverse else 0], rank, values.dtype)
         value, total = super().run(value, context, inverse)
         if outside is not None:
-            total = torch.where(supports.any_site(outside, len(shape)), -math.inf, total)
+            total = torch.where(outside, -math.inf, total)
         return supports.leave(value.to(values.dtype), self.between[0 if inverse else -1]), total
 
     def leaves(self) -> Iterator[TransformModule]:
@@ -450,7 +462,8 @@ def _domain(layers: Sequence[TransformModule]) -> Constraint:
     """Return what a chain takes: of what its first layer takes, the values that the others take from it, as far as that is known."""
     needed = layers[-1].domain
     for layer in layers[-2::-1]:
-        ends = None if supports.contains(needed, layer.codomain) else supports.sites(needed, layer.out_shape)
-        mapped = None if ends is None else layer.map_ends(ends, inverse=True)
-        needed = layer.domain if mapped is None or bool(torch.isnan(mapped).any()) else supports.of_sites(mapped)
+        try:
+            needed = layer.domain if supports.contains(needed, layer.codomain) else layer.image(needed, inverse=True)
+        except PlanError:
+            needed = layer.domain
     return needed

@@ -27,8 +27,6 @@ class Facts:
     """How often each number is sought as a root of an equation, with some ten evaluations of the kernel."""
     adaptive: tuple[bool, bool] = (False, False)
     """Whether it ends as soon as nothing changes, so that passes and steps are the most."""
-    roundings: tuple[float, float] = (4.0, 4.0)
-    """How many times what rounding makes unavoidable a result is off, at most, with parameters of usual size: what the laws hold it to."""
     keeps_volume: bool = False
     """Whether ladj is always zero."""
     is_affine: bool = False
@@ -47,7 +45,7 @@ class Facts:
         return dataclasses.replace(self, domain=domain, codomain=codomain, keeps_volume=kept)
 
 
-PAIRS = ("passes", "steps", "roots", "adaptive", "roundings")
+PAIRS = ("passes", "steps", "roots", "adaptive")
 
 
 def chained(parts: Sequence[Facts]) -> Facts:
@@ -62,7 +60,7 @@ def abreast(parts: Sequence[Facts]) -> Facts:
 
 def _together(parts: Sequence[Facts], count: Callable[[Sequence[int]], int]) -> Facts:
     if not parts:
-        return Facts(passes=(0, 0), steps=(0, 0), keeps_volume=True, is_affine=True, sees="")
+        return Facts(passes=(0, 0), steps=(0, 0), keeps_volume=True, is_affine=True)
 
     def of_each(name: str, together: Callable[[Sequence[int]], int]) -> tuple[int, int]:
         sample, score = (together([getattr(part, name)[way] for part in parts]) for way in (0, 1))
@@ -75,7 +73,6 @@ def _together(parts: Sequence[Facts], count: Callable[[Sequence[int]], int]) -> 
         steps=of_each("steps", count),
         roots=of_each("roots", count),
         adaptive=(any(part.adaptive[0] for part in parts), any(part.adaptive[1] for part in parts)),
-        roundings=of_each("roundings", max),
         keeps_volume=all(part.keeps_volume for part in parts),
         is_affine=all(part.is_affine for part in parts),
         follows_data=any(part.follows_data for part in parts),

@@ -18,7 +18,7 @@ from pushforward.base import Base, BaseModule, hand_down
 from pushforward.bases import Wrapped, wrap
 from pushforward.blocks import in_blocks
 from pushforward.budget import Budget
-from pushforward.core import Bijector, Compose, Shape, TransformModule, as_shape
+from pushforward.core import Bijector, Compose, Shape, TransformModule, as_shape, expect_way_back
 from pushforward.describe import Description, describe
 from pushforward.doors import as_size, broadcast, check_context, check_tensor, first_parameter, first_tensor
 from pushforward.draws import Drawing
@@ -95,11 +95,7 @@ class Flow(EstimatedModule, Planned):
 
     def _check(self) -> None:
         """Check what only base and bijection together can tell, the domains and that a context is used; and let both take raw contexts."""
-        for part in self.transform.modules():
-            if isinstance(part, TransformModule) and not part.plan.bijective:
-                raise PlanError(
-                    f"Flow: expected bijections, got {part.plan!r}, which has no way back, so no density can be scored through it"
-                )
+        expect_way_back("Flow", self.transform)
         try:
             image = self.transform.image(self.base.support)
         except PlanError as error:
@@ -376,7 +372,7 @@ class Flow(EstimatedModule, Planned):
         header = {
             "base": self.base.plan.to_dict(),
             "bijector": self.plan.to_dict(),
-            "event_shape": list(self.base.event_shape),
+            "event_shape": list(self.base.in_shape),
             "context_shape": None if self.context_shape is None else list(self.context_shape),
             "dtype": io.dtype_name(self.dtype),
             "columns": io.check_names("save", "columns", self.columns, math.prod(self.event_shape)),

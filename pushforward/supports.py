@@ -202,6 +202,16 @@ class Parts(Structured):
         masks = [independent(c, rank).check(part) for c, part in zip(self.cseq, self.split(value), strict=True)]
         return torch.stack(masks, -1).all(-1)
 
+    def member(self, z: Tensor) -> Tensor:
+        found = []
+        for constraint, part in zip(self.cseq, self.split(z), strict=True):
+            inner = limits(constraint)
+            if isinstance(inner, Structured):
+                found.append(inner.member(part))
+            else:
+                found.append(part if inner is None or inner == REAL else torch.full_like(part, inner_point(*inner)))
+        return self.join(found)
+
     def settle(self, value: Tensor) -> Tensor:
         return self.join([leave(part, limits(c)) for c, part in zip(self.cseq, self.split(value), strict=True)])
 
@@ -408,6 +418,8 @@ def contains(outer: Constraint, inner: Constraint) -> bool:
         return all(contains(one, inner) for one in a.cseq)
     if isinstance(a, tuple) and isinstance(b, Parts):
         return all(contains(outer, other) for other in b.cseq)
+    if isinstance(a, Moved) and isinstance(b, Moved) and (a.source, a.target, a.rank) == (b.source, b.target, b.rank):
+        return contains(a.inner, b.inner)
     if isinstance(a, tuple) and isinstance(b, tuple):
         return a[0] <= b[0] and b[1] <= a[1]
     return a is not None and a == b
@@ -429,10 +441,28 @@ def enter(value: Tensor, ends: Limits, closed: bool = False) -> tuple[Tensor, Te
 
     What is outside becomes an inner point, so that no formula and no gradient meets it; NaN is left as it is.
     """
-    if not isinstance(ends, tuple) or ends == REAL:  # what is in a set of vectors, the layer that takes them tells itself
+    if not isinstance(ends, tuple) or ends == REAL:  # for a set of vectors there is `enter_events`
         return value, None
     outside = (value < ends[0]) | (value > ends[1]) if closed else (value <= ends[0]) | (value >= ends[1])
     return torch.where(outside, inner_point(*ends), value), outside
+
+
+def enter_events(value: Tensor, limits: Limits, rank: int, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """Return events of ``rank`` axes that are all in a set, and which of them were not (None for the real line).
+
+    Args:
+        value: ``(*batch, *event)``.
+        limits: What bounds the set.
+        rank: How many axes an event has.
+        dtype: The precision in which values came: how far rounding may have moved what depends on other numbers.
+    """
+    if not isinstance(limits, Structured):
+        value, outside = enter(value, limits)
+        return value, None if outside is None else any_site(outside, rank)
+    inside, known = limits.matches(value.detach(), tolerance(dtype)), ~torch.isnan(value).flatten(value.dim() - limits.event_dim).any(-1)
+    outside = known & ~inside
+    kept = torch.where(outside.reshape(outside.shape + (1,) * limits.event_dim), limits.member(torch.zeros_like(value)), value)
+    return kept, any_site(outside, rank - limits.event_dim)
 
 
 def leave(value: Tensor, ends: Limits) -> Tensor:
@@ -465,24 +495,31 @@ def _diagonal(like: Tensor) -> Tensor:
 
 def _rising(value: Tensor) -> Tensor:
     """Return vectors whose numbers rise, each by one rounding at least: those that do not are moved up to the next number that does."""
-    rising: Tensor = _Risen.apply(value.detach())  # type: ignore[no-untyped-call]
+    # Before torch 2.6 vmap does not see through bits, and a compiler not through the function that vmap takes instead.
+    rise = _risen if torch.compiler.is_compiling() else _Risen.apply
+    rising: Tensor = rise(value.detach())
     # The difference of near numbers is exact, so the sum is what it should be and the gradient that of the value.
     return torch.where(torch.isfinite(value), value + (rising - value).detach(), torch.where(torch.isnan(value), value, rising))
 
 
+def _risen(value: Tensor) -> Tensor:
+    """Return vectors whose numbers rise, made from their bits."""
+    kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[value.dtype.itemsize]
+    info = torch.finfo(value.dtype)
+    place = _turned(torch.clamp(value, info.min, info.max).nan_to_num().view(kind))
+    step = torch.arange(value.shape[-1], dtype=kind, device=value.device)
+    # To rise by one at least is not to fall after one has been taken off for each before.
+    place = torch.cummax(place - step, -1).values + step
+    top = _turned(value.new_full((), info.max).view(kind))
+    return _turned(torch.minimum(place, top + step - step[-1])).view(value.dtype)
+
+
 class _Risen(Function):
-    """Vectors whose numbers rise, made from their bits. vmap cannot see through those before torch 2.6, and need not."""
+    """`_risen` for vmap."""
 
     @staticmethod
     def forward(value: Tensor) -> Tensor:
-        kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[value.dtype.itemsize]
-        info = torch.finfo(value.dtype)
-        place = _turned(torch.clamp(value, info.min, info.max).nan_to_num().view(kind))
-        step = torch.arange(value.shape[-1], dtype=kind, device=value.device)
-        # To rise by one at least is not to fall after one has been taken off for each before.
-        place = torch.cummax(place - step, -1).values + step
-        top = _turned(value.new_full((), info.max).view(kind))
-        return _turned(torch.minimum(place, top + step - step[-1])).view(value.dtype)
+        return _risen(value)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:

@@ -248,6 +248,10 @@ def measuring(pair, folder):
     """What is measured is what the plan alone would measure of its own values; the same of what follows data."""
     for action, learns, seen in zip(("calibrate", "update"), pair.parts[0].learns, (slice(0, 1), slice(1, None)), strict=True):
         if pair.turned:
+            if learns and action == "calibrate" and not pair.row.plan.measured_turned:
+                with pytest.raises(PlanError, match="expected values of the data side to measure, got the layer turned round"):
+                    _independent_of_units(pair, action, learns)
+                continue
             _independent_of_units(pair, action, learns)
             continue
         pair.load()

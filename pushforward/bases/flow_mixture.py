@@ -14,7 +14,7 @@ from torch.distributions.constraints import Constraint
 from pushforward import moments, supports
 from pushforward.base import Base, BaseModule, hand_down
 from pushforward.blocks import in_blocks
-from pushforward.core import Bijector, Compose, Shape, TransformModule
+from pushforward.core import Bijector, Compose, Shape, TransformModule, expect_way_back
 from pushforward.fields import Length, Within
 from pushforward.parameters import NetLike, Parameters, flat_context
 from pushforward.spec import PlanError
@@ -58,7 +58,8 @@ class PushforwardModule(BaseModule):
         base = plan.base.build(event_shape, context_shape)
         transform = plan.chain().build(base.event_shape, context_shape)
         super().__init__(plan, transform.out_shape, context_shape)
-        self.base, self.transform = base, transform
+        expect_way_back("Pushforward", transform)
+        self.base, self.transform, self.in_shape = base, transform, base.in_shape
         self.has_rsample, self.batch_shape = base.has_rsample, base.batch_shape
         self.uses_context = base.uses_context or transform.facts.uses_context
         self.follows_data = base.follows_data or transform.facts.follows_data
@@ -145,6 +146,7 @@ class MixtureModule(BaseModule):
     def __init__(self, plan: Mixture, event_shape: Shape, context_shape: Shape | None) -> None:
         built = [component.build(event_shape, context_shape) for component in plan.components]
         super().__init__(plan, built[0].event_shape, context_shape)
+        self.in_shape = event_shape
         for index, component in enumerate(built):
             if component.event_shape != self.event_shape or component.batch_shape:
                 raise PlanError(
@@ -211,7 +213,7 @@ class MixtureModule(BaseModule):
     def _share(self, k: int, context: Tensor | None) -> Tensor:
         """Return the root of a component's weight, with axes for the event."""
         weight = torch.exp(0.5 * self._log_weights(context)[..., k])
-        return weight.reshape(*weight.shape, *(1 for _ in self.event_shape))
+        return weight.reshape(weight.shape + (1,) * len(self.event_shape))
 
     def measure(self, value: Tensor, context: Tensor | None = None) -> None:
         for component, *rows in self._rows_of_each(value, context):

@@ -95,7 +95,7 @@ class NormalModule(SitesModule):
 
     def theta(self, context: Tensor | None) -> dict[str, Tensor]:
         theta = super().theta(context)
-        return theta | {"upper": torch.zeros_like(theta["lower"])} if "lower" in theta else theta
+        return {**theta, "upper": torch.zeros_like(theta["lower"])} if "lower" in theta else theta
 
     def density(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
         if self.kernel is None:

@@ -49,14 +49,20 @@ class ProductModule(BaseModule):
     def __init__(self, plan: Product, event_shape: Shape, context_shape: Shape | None) -> None:
         if not event_shape or event_shape[0] != sum(plan.sizes):
             raise PlanError(f"{plan!r}: expected an event of {sum(plan.sizes)} features, got event_shape {event_shape}")
-        super().__init__(plan, event_shape, context_shape)
         parts = []
         for base, size in zip(plan.bases, plan.sizes, strict=True):
             part = base.build((size, *event_shape[1:]), context_shape)
             if part.batch_shape:
                 raise PlanError(f"{plan!r}: expected bases without a batch, got {base!r} with batch_shape {tuple(part.batch_shape)}")
+            if len(part.event_shape) != len(event_shape) or part.event_shape[1:] != event_shape[1:]:
+                raise PlanError(
+                    f"{plan!r}: expected bases that change no axis but the first, along which they are joined, got {base!r} with events of "
+                    f"shape {part.event_shape} for {(size, *event_shape[1:])}"
+                )
             parts.append(part)
-        self.parts, self.sizes = nn.ModuleList(parts), list(plan.sizes)
+        sizes = [part.event_shape[0] for part in parts]
+        super().__init__(plan, (sum(sizes), *event_shape[1:]), context_shape)
+        self.parts, self.sizes, self.in_shape = nn.ModuleList(parts), sizes, event_shape
         self.has_rsample = all(part.has_rsample for part in parts)
         self.uses_context = any(part.uses_context for part in parts)
         self.follows_data = any(part.follows_data for part in parts)

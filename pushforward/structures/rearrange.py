@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -192,9 +192,28 @@ class OnAxis(Bijector):
     def words(self) -> str:
         return self.bijector.words()
 
+    def shape_after(self, shape: Shape) -> Shape:
+        return self._shape(shape, self.bijector.shape_after)
+
+    def shape_before(self, shape: Shape) -> Shape:
+        return self._shape(shape, self.bijector.shape_before)
+
+    def _shape(self, shape: Shape, change: Callable[[Shape], Shape]) -> Shape:
+        place, own, seen = self.place(shape), self.bijector.axis % len(shape), list(shape)
+        seen.insert(own, seen.pop(place))
+        found = list(change(tuple(seen)))
+        if len(found) != len(shape):
+            raise PlanError(f"{self!r}: expected a bijector that keeps the number of axes, got one between shapes {seen} and {found}")
+        found.insert(place, found.pop(own))
+        return tuple(found)
+
+    def place(self, shape: Shape) -> int:
+        """Return the axis, counted from 0; raise `PlanError` when the event has none such."""
+        if not -len(shape) <= self.axis < len(shape):
+            raise PlanError(f"{self!r}: expected an axis of the event, got axis {self.axis} for event_shape {shape}")
+        return self.axis % len(shape)
+
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
-        if not -len(event_shape) <= self.axis < len(event_shape):
-            raise PlanError(f"{self!r}: expected an axis of the event, got axis {self.axis} for event_shape {event_shape}")
         return OnAxisModule(self, event_shape, context_shape)
 
 
@@ -203,17 +222,12 @@ class OnAxisModule(Composite):
 
     def __init__(self, plan: OnAxis, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
-        rank = len(event_shape)
+        rank, place, seen = len(event_shape), plan.place(event_shape), list(event_shape)
         own = plan.bijector.axis % rank
-        self.source, self.target = plan.axis % rank - rank, own - rank
-        seen = list(event_shape)
-        seen.insert(own, seen.pop(plan.axis % rank))
+        self.source, self.target = place - rank, own - rank
+        seen.insert(own, seen.pop(place))
         self.module = plan.bijector.build(tuple(seen), context_shape)
-        if len(self.module.out_shape) != rank:
-            raise PlanError(f"{plan!r}: expected a bijector that keeps the number of axes, got one from {seen} to {self.module.out_shape}")
-        out = list(self.module.out_shape)
-        out.insert(plan.axis % rank, out.pop(own))
-        self.out_shape = tuple(out)
+        self.out_shape = plan.shape_after(event_shape)
         facts = self.module.facts
         self.facts = facts.onto(self._moved(facts.domain, True, True), self._moved(facts.codomain, True, False))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions.transforms import ComposeTransform, Transform
 
-from pushforward.contrib.pyro.face.transform import AtOnce, OnePass, TransformModule, through
+from pushforward.contrib.pyro.face.transform import AtOnce, OnePass, TransformModule, observed, through
 
 __all__ = ["ComposeTransformModule", "iterated"]
 
@@ -67,6 +67,11 @@ class ComposeTransformModule(AtOnce, TransformModule, ComposeTransform):
     @property
     def context_batch(self) -> torch.Size:
         return context_batch(self.parts)
+
+    def observe(self, y: Tensor, inverse: bool = False) -> Tensor:
+        for part in self.parts if inverse else reversed(self.parts):
+            y = observed(part, y, inverse)
+        return y
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return through(self.parts, x, self.domain.event_dim)

@@ -17,7 +17,7 @@ from pushforward import supports
 from pushforward.contrib.pyro.face.compose import context_batch
 from pushforward.contrib.pyro.face.events import Events
 from pushforward.contrib.pyro.face.held import Held, released
-from pushforward.contrib.pyro.face.transform import summed, through
+from pushforward.contrib.pyro.face.transform import observed, summed, through
 from pushforward.doors import as_size, check_batch, check_tensor
 from pushforward.estimates import EstimatedModule
 from pushforward.native.library import transformed
@@ -143,9 +143,7 @@ class TransformedDistribution(EstimatedModule, nn.Module, Events, TorchTransform
         """Move what transforms follow from step to step (`BatchNorm`) by the rows of a training step."""
         with torch.no_grad():
             for transform in reversed(self.transforms):
-                if hasattr(transform, "update"):
-                    transform.update(value)
-                value = transform.inv(value)
+                value = observed(transform, value)
 
     def clear_cache(self) -> None:
         """Clear the caches of torch's own transforms, where there are any; those of this library have none."""

@@ -76,6 +76,9 @@ class PlannedMap(AtOnce):
         self._admit("y", y)
         self.layer.follow(y)
 
+    def observe(self, y: Tensor, inverse: bool = False) -> Tensor:
+        return self.layer.observe("follow", y, self.context, inverse)
+
     def forward_shape(self, shape: Sequence[int]) -> torch.Size:
         return self._shape(shape, self.plan.shape_after)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
-from torch.distributions.transforms import Transform
+from torch.distributions.transforms import ComposeTransform, IndependentTransform, Transform
 
 from pushforward import doors
 
@@ -61,6 +61,11 @@ class OnePass(Transform):
         """Return what is mapped onto ``y``, and the log-determinant of the inverse there."""
         x = self._inverse(y)  # type: ignore[no-untyped-call]
         return x, -self.log_abs_det_jacobian(x, y)  # type: ignore[no-untyped-call]
+
+    def observe(self, y: Tensor, inverse: bool = False) -> Tensor:
+        """Move what follows data by values of the data side (``inverse``: of the base side), and return them on the other side."""
+        moved: Tensor = self(y) if inverse else self.inv(y)
+        return moved
 
     def clear_cache(self) -> None:
         """Do nothing: there is no cache."""
@@ -130,6 +135,9 @@ class Turned(OnePass):
     def _inverse(self, y: Tensor) -> Any:
         return self.transform._call(y)
 
+    def observe(self, y: Tensor, inverse: bool = False) -> Any:
+        return self.transform.observe(y, not inverse)
+
     def call_and_ladj(self, x: Tensor) -> Any:
         return self.transform.inverse_and_ladj(x)
 
@@ -153,6 +161,20 @@ class Turned(OnePass):
 
 class Inverted(Turned, TransformModule):
     """The inverse of a transform that is a module, as a module that holds it."""
+
+
+def observed(part: Transform, value: Tensor, inverse: bool = False) -> Tensor:
+    """Let a transform, or what one of torch holds, `OnePass.observe` a value; return it on the other side."""
+    if isinstance(part, OnePass):
+        return part.observe(value, inverse)
+    if isinstance(part, ComposeTransform):
+        for inner in part.parts if inverse else reversed(part.parts):
+            value = observed(inner, value, inverse)
+        return value
+    if isinstance(part, IndependentTransform):
+        return observed(part.base_transform, value, inverse)
+    moved: Tensor = part(value) if inverse else part.inv(value)
+    return moved
 
 
 def through(transforms: Sequence[Transform], value: Tensor, rank: int, inverse: bool = False) -> tuple[Tensor, Tensor]:
