@@ -370,10 +370,29 @@ def split(constraint: Constraint, count: int, lengths: Sequence[int] | None, dim
     given, cuts = structured(constraint), None if lengths is None else tuple(lengths)
     if isinstance(given, Parts) and (given.dim, given.lengths, len(given.cseq)) == (dim, cuts, count):
         return given.cseq
+    if isinstance(given, Parts) and cuts is not None and given.lengths is not None and (given.dim, given.rank) == (dim, len(shape)):
+        grouped = _grouped(given, cuts)
+        if grouped is not None:
+            return grouped
     ends = sites(constraint, shape)
     if ends is None:
         return [constraint] * count
     return [of_sites(own) for own in (ends.unbind(dim) if lengths is None else ends.split(list(lengths), dim))]
+
+
+def _grouped(parts: Parts, lengths: Sequence[int]) -> list[Constraint] | None:
+    """Return parts in groups of some lengths, or None where a cut goes through a part."""
+    assert parts.lengths is not None
+    left, found = list(zip(parts.cseq, parts.lengths, strict=True))[::-1], []
+    for length in lengths:
+        own: list[tuple[Constraint, int]] = []
+        while left and sum(n for _, n in own) < length:
+            own.append(left.pop())
+        if sum(n for _, n in own) != length:
+            return None
+        alone = len(own) == 1
+        found.append(own[0][0] if alone else joined([c for c, _ in own], [n for _, n in own], parts.dim, parts.rank))
+    return found
 
 
 def moved(constraint: Constraint, source: int, target: int, shape: Sequence[int]) -> Constraint:

@@ -165,7 +165,11 @@ def _beside(row: Row, data: bool) -> list[Bijector]:
 
 
 def _refused_by_product(row: Row) -> str | None:
-    return None if row.event_shape else "expected an event of 2 features"
+    if not row.event_shape:
+        return "expected an event of 2 features"
+    shape = source(row, False)[1]
+    alike = len(shape) == len(row.out_shape) and shape[1:] == row.out_shape[1:]
+    return None if alike else "expected bases that change no axis but the first"
 
 
 AXIS = Combinator(
@@ -218,7 +222,7 @@ COMBINATORS = {
         own=2,
     ),
     "Product": Combinator(
-        lambda row, base: Product([Pushforward(base, row.plan)] * 2, [row.event_shape[0] if row.event_shape else 1] * 2),
+        lambda row, base: Product([Pushforward(base, row.plan)] * 2, [source(row, False)[1][0] if row.event_shape else 1] * 2),
         shape=_longer,
         put=lambda row, values, shape: torch.cat(list(values), -len(shape)),
         take=lambda row, value, shape: value.chunk(2, -len(shape)),

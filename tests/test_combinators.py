@@ -309,6 +309,10 @@ def weights(pair, folder):
     rows = pair.put([torch.cat([value, value + 1000]) for value in near])
     light, given = torch.cat([torch.ones(200), torch.full((200,), 1e-9)]), contexts(pair.row, 400)
     options = {"epochs": 1, "batch_size": 400, "learning_rate": 1e-9, "validation": None, "progress": False}
+    if pair.turned and pair.parts[0].learns[0] and not pair.row.plan.measured_turned:
+        with pytest.raises(PlanError, match="expected values of the data side to measure, got the layer turned round"):
+            pf.fit(flow, rows, given, weights=light, **options)
+        return
     pf.fit(flow, rows, given, weights=light, **options)
     with torch.no_grad():
         score = flow.log_prob(rows[:200], None if given is None else given[:200]).mean() / rows[0].numel()

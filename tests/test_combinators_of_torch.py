@@ -19,10 +19,10 @@ import torch
 import torch.distributions as td
 from alone import DRAWN, MEASURED, alone, close, generator, spoiled
 from combinators import ROWS, source
-from pushforward.transforms.planned import Planned
-from pushforward.transforms.planned_conditional import PlannedConditional
 
 from pushforward import transforms as T
+from pushforward.contrib.pyro.face.planned import Planned, PlannedConditional
+from pushforward.core import TransformModule
 from pushforward.distributions import ConditionalTransformedDistribution, TransformedDistribution
 from pushforward.flow import Flow
 from pushforward.testing import randomize
@@ -207,7 +207,7 @@ def parameters(pair):
 
 def following(pair):
     """What follows data sees the values of the transform's own side, in whatever it is held."""
-    if not pair.thing.layer.facts.follows_data:
+    if not any(isinstance(part, TransformModule) and part.facts.follows_data for part in pair.thing.layer.modules()):
         return
     held, alone_too = copy.deepcopy(pair.held), copy.deepcopy(pair.thing.layer)
     before = {key: value.clone() for key, value in held.state_dict().items()}

@@ -24,7 +24,7 @@ class Product(Base):
 
     Args:
         bases: The bases, in the order of the features.
-        sizes: How many features each has.
+        sizes: With how many features each is built, which it mostly has; where a bijection in it changes the length, it has another.
 
     >>> from pushforward.distributions import BoxUniform, StandardNormal
     >>> base = Product([StandardNormal(), BoxUniform(0.0, 2.0)], [2, 1]).build((3,))
