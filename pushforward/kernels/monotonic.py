@@ -41,7 +41,10 @@ class Monotone(Kernel):
         prepared = self.prepare(**{name: finer(value) for name, value in parameters.items()})
         near, infinite = _reachable(y)
         x = root(lambda x: self.curve(x, prepared), near, STEPS)
-        return torch.where(infinite, y, x.to(y.dtype)), -self.curve(x, prepared)[1].to(y.dtype)
+        value, log_slope = self.curve(x, prepared)
+        # Parameters that are no numbers have no root.
+        x, log_slope = (torch.where(torch.isnan(value), value, made) for made in (x, log_slope))
+        return torch.where(infinite, y, x.to(y.dtype)), -log_slope.to(y.dtype)
 
 
 def _reachable(x: Tensor) -> tuple[Tensor, Tensor]:
