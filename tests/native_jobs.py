@@ -82,7 +82,6 @@ def codes(draw):
     return Code(kind, bins, draw(st.sampled_from([0.5, 3.0, 100.0])), parts, 0.01 if form.has_floor else 0.0)
 
 
-
 NO_KERNEL = Code(0, 0, 3.0)
 
 

@@ -39,10 +39,7 @@ KERNELS = {
     "linear": bij.Spline(bins=4, bound=3.0, order="linear"),
     "network": bij.MonotonicNetwork(units=3, panels=2, bound=3.0),
     "sigmoid": bij.DeepSigmoid(units=4),
-    "tanh": bij.DeepSigmoid(units=3, activation="tanh"),
-    "squares": bij.SumOfSquares(degree=3, terms=2, bound=3.0),
-    "gentle squares": bij.SumOfSquares(degree=2, terms=3, bound=3.0, slope=0.1, tails="gentle"),
-    "bernstein": bij.Bernstein(degree=6, bound=3.0),
+    "squares": bij.SumOfSquares(degree=2, terms=3, bound=3.0, slope=0.1, tails="gentle"),
     "gentle bernstein": bij.Bernstein(degree=5, bound=3.0, tails="gentle"),
     "identity bernstein": bij.Bernstein(degree=9, bound=3.0, tails="identity"),
 }
@@ -212,7 +209,7 @@ def test_affine_is_accurate_to_a_few_roundings(bound, inverse):
         assert ((fine_ladj - exact_ladj).abs() <= 1e-14 * (1 + exact_ladj.abs())).all()
 
 
-@pytest.mark.parametrize("name", [name for name in KERNELS if "squares" not in name and name not in ("sigmoid", "tanh")])
+@pytest.mark.parametrize("name", [name for name in KERNELS if name not in ("squares", "sigmoid")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_zero_parameters_are_the_identity(name, dtype):
     kernel = KERNELS[name]

@@ -25,10 +25,8 @@ KERNELS = {
     "affine": bij.Affine(),
     "quadratic": bij.Spline(bins=4, bound=3.0),
     "linear": bij.Spline(bins=3, bound=3.0, order="linear"),
-    "network": bij.MonotonicNetwork(units=2, panels=1),
     "sigmoid": bij.DeepSigmoid(units=3),
     "squares": bij.SumOfSquares(degree=2, terms=2, tails="gentle"),
-    "bernstein": bij.Bernstein(degree=5),
 }
 NET = bij.MLP((9, 9), "silu")
 STRUCTURES = {

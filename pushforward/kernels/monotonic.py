@@ -48,7 +48,7 @@ class Monotone(Kernel):
 
 
 def _reachable(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``x`` with numbers far out in the place of infinity, and what is infinite: it is mapped to itself, with the slope out there."""
+    """Return ``x`` with numbers far out in the place of infinity, and what is infinite: its image is itself, its slope that out there."""
     fine, infinite = finer(x), torch.isinf(x)
     return torch.where(infinite, torch.sign(fine) * (torch.finfo(fine.dtype).max * FAR), fine), infinite
 

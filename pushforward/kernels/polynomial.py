@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -23,6 +24,7 @@ from pushforward.native.elementwise import (
     REFERENCES,
     SUM_OF_SQUARES,
     Code,
+    Reference,
 )
 from pushforward.numerics import clamp, soft_clamp
 from pushforward.spec import PlanError
@@ -250,7 +252,15 @@ def _powers(t: Tensor, count: int) -> Tensor:
 
 SQUARES = {"linear": SUM_OF_SQUARES, "gentle": GENTLE_SUM_OF_SQUARES}
 BERNSTEINS = {"linear": BERNSTEIN, "gentle": GENTLE_BERNSTEIN, "identity": IDENTITY_BERNSTEIN}
-for _tails, _kind in SQUARES.items():
-    REFERENCES[_kind] = lambda code, tails=_tails: reference(SumOfSquares(code.bins, code.parts, code.bound, code.floor, tails))
-for _tails, _kind in BERNSTEINS.items():
-    REFERENCES[_kind] = lambda code, tails=_tails: reference(Bernstein(code.bins, code.bound, tails))
+
+
+def _squares(tails: str, code: Code) -> Reference:
+    return reference(SumOfSquares(code.bins, code.parts, code.bound, code.floor, tails))
+
+
+def _bernstein(tails: str, code: Code) -> Reference:
+    return reference(Bernstein(code.bins, code.bound, tails))
+
+
+REFERENCES.update({kind: partial(_squares, tails) for tails, kind in SQUARES.items()})
+REFERENCES.update({kind: partial(_bernstein, tails) for tails, kind in BERNSTEINS.items()})

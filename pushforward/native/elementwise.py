@@ -51,7 +51,7 @@ class Code(NamedTuple):
 
 
 class Form(NamedTuple):
-    """What sizes the compiled code takes of a kind, how many parameters a site has, and its work, in numbers that a spline has a bin for."""
+    """What sizes the compiled code takes of a kind, how many parameters a site has, and its work, where that of a spline is its bins."""
 
     bins: range
     parts: range
@@ -227,8 +227,8 @@ Arguments = tuple[Tensor, Tensor, int, int, float, int, float, bool]
 
 
 def _keep(ctx: Any, inputs: Arguments, output: tuple[Tensor, Tensor]) -> None:
-    x, theta, *code, ctx.inverse = inputs
-    ctx.code = Code(*code)
+    x, theta, kind, bins, bound, parts, floor, ctx.inverse = inputs
+    ctx.code = Code(kind, bins, bound, parts, floor)
     ctx.save_for_backward(output[0] if ctx.inverse else x, theta)  # the base side, and nothing that grows with the bins
 
 

@@ -26,7 +26,8 @@ static void DN(sigmoids_ready)(const Kind *kind, const double *restrict raw, dou
       total[i] += share;
     }
   }
-  for (Int k = 2 * K; k < 3 * K; k++) LANES { q[k * T + i] /= total[i]; }
+  LANES { total[i] = 1 / total[i]; }
+  for (Int k = 2 * K; k < 3 * K; k++) LANES { q[k * T + i] *= total[i]; }
 }
 
 /* p and q of each unit; then P, Q, the sum of w a p q, what h is of p and of q, and a at the unit whose z is c. */
@@ -101,7 +102,7 @@ static void DN(sigmoids_back)(const Kind *kind, const double *restrict q, const 
   const double *restrict a = q, *restrict w = q + 2 * K * T, *restrict ps = tape, *restrict qs = tape + K * T, *restrict rest = tape + 2 * K * T;
   const double *restrict P = rest, *restrict Q = rest + T, *restrict N = rest + 2 * T, *restrict of_p = rest + 3 * T, *restrict of_q = rest + 4 * T, *restrict pivot = rest + 5 * T;
   const double part = 1 / DN(sigmoid_factor)(kind);
-  double by_p[T], by_q[T], level[T];
+  double by_p[T], by_q[T], level[T], of_first[T], of_second[T], of_slope[T];
   LANES { by_p[i] = by_q[i] = 0; }
   /* Far out one unit is all of the mean of a q over P, or of a p over Q, and its own number must be exactly its mean: measured from it. */
   for (Int k = 0; k < K; k++)
@@ -111,20 +112,24 @@ static void DN(sigmoids_back)(const Kind *kind, const double *restrict q, const 
       by_q[i] += wk * r * (ak * p - pivot[i]);
     }
   LANES {
+    const double g = part * gy[i], L = gl[i];
     by_p[i] /= P[i];
     by_q[i] /= Q[i];
-    level[i] = part * gy[i] * (of_q[i] / P[i] + of_p[i] / Q[i]);
+    level[i] = g * (of_q[i] / P[i] + of_p[i] / Q[i]);
+    of_first[i] = (g - L) / P[i];
+    of_second[i] = (g + L) / Q[i];
+    of_slope[i] = L / N[i];
   }
   for (Int k = 0; k < K; k++) {
     double *restrict ga = gq + k * T, *restrict gb = ga + K * T, *restrict gw = gb + K * T;
     LANES {
-      const double ak = a[k * T + i], wk = w[k * T + i], p = ps[k * T + i], r = qs[k * T + i], L = gl[i], g = part * gy[i];
+      const double ak = a[k * T + i], wk = w[k * T + i], p = ps[k * T + i], r = qs[k * T + i], n = wk * p * r;
       const double from_q = by_q[i] - (ak * p - pivot[i]), from_p = by_p[i] - (ak * r - pivot[i]);
-      const double gz = wk * p * r * (level[i] + L / N[i] * (of_p[i] * from_q - of_q[i] * from_p));
-      ga[i] = L * wk * p * r / N[i] + x[i] * gz;
+      const double gz = n * (level[i] + of_slope[i] * (of_p[i] * from_q - of_q[i] * from_p));
+      ga[i] = of_slope[i] * n + x[i] * gz;
       gb[i] = gz;
       /* Of the logarithm of the share: the shares sum to 1, and their gradients, times them, to -L. */
-      gw[i] = wk * ((g - L) * p / P[i] - (g + L) * r / Q[i] + L * (1 + ak * p * r / N[i]));
+      gw[i] = wk * (of_first[i] * p - of_second[i] * r + of_slope[i] * ak * p * r + gl[i]);
     }
   }
 }
