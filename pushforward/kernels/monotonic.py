@@ -22,7 +22,7 @@ class Monotone(Kernel):
     """An increasing map of all real values onto all real values, with slopes between fixed bounds and a numerical inverse.
 
     A subclass writes ``prepare``, which bounds the parameters once, and ``curve``, which evaluates the map. Both work in float64 (MPS
-    has none): a value is then rounded once each way, however many terms it is the sum of.
+    has none), and so does the compiled form: a value is then rounded once each way, however many terms it is the sum of.
     """
 
     way_back = "a root"
