@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-NAMES, SIZES, WORKS = ("NSF", "MAF"), (2, 16), ("log_prob", "step", "sample")
+NAMES, SIZES, WORKS = ("NSF", "MAF", "RealNVP"), (2, 16, 64), ("log_prob", "step", "sample")
 TURNS = 5
 """Calls of a turn, of which the second fastest counts."""
 

@@ -44,7 +44,10 @@ WORDS = {
         "rows and gradients that are not finite, with all parameters 0 or ±1e4, ×100, and 80 random sets ×10, both ways",
     ),
     "a NaN or infinite row is alone": ("NaN row", "rows beside a NaN or an infinite one that change, and NaN rows that come out finite"),
-    "outside the domain": ("domain", "values outside domain or range whose ladj is not -inf, or that spoil a gradient"),
+    "outside the domain": (
+        "domain",
+        "values outside domain or range whose ladj is not -inf, or that spoil a gradient, and values in them that do not come back",
+    ),
     "shapes, strides, contexts": (
         "shapes",
         "wrong shapes, or values that depend on layout: batches of any rank, stride 0, contexts that broadcast",
@@ -65,18 +68,26 @@ WORDS = {
     "meta device": ("meta", "shapes that a build on the meta device gets wrong"),
     "a row alone, train and eval, in ulps": (
         "row alone, ulps",
-        "largest difference of a row alone from the row in a batch, in ulps of float32",
+        "largest difference of a row alone from the row in a batch, in ulps of its own size in float32",
     ),
     "sample and score in one pass": ("one pass", "largest relative difference of `rsample_and_log_prob` from `log_prob`"),
-    "density integrates to 1": ("integral", "distance of the integral from 1, for flows of one dimension (0 for others)"),
+    "density against autograd's Jacobian": ("Jacobian", "largest relative difference from base and autograd's Jacobian"),
+    "density integrates to 1": (
+        "integral",
+        "distance of the integral from 1: by quadrature, less the error of a grid (two dimensions) or of importance sampling (more)",
+    ),
     "samples against density, |z|": (
         "samples, \\|z\\|",
-        "largest z-score of mass and bounded moments by the density against samples, three seeds (0 for a batch)",
+        "largest z-score of mass and bounded moments by the density against samples, three seeds, up to six dimensions, and of what steps "
+        "that leave the base's density as it is do to samples, in any",
     ),
     "torch.distributions interface": ("interface", "promises of torch.distributions that are not kept"),
     "seeds and generators": ("seeds", "draws that a seed does not repeat, and calls that touch the random state without drawing"),
     "file and copies": ("files", "copies whose log-densities are not the same bits: saved and loaded, pickled, deep-copied, state_dict"),
-    "outside the support": ("support", "values outside the support that are not -inf, whatever torch's validation is set to"),
+    "outside the support": (
+        "support",
+        "values outside the support that are not -inf, whatever torch's validation is set to, and values in it that no draw gives",
+    ),
     "wrong calls refused": ("wrong calls", "wrong calls that are not refused with what was expected and what came"),
     "bfloat16": ("bfloat16", "median relative difference of bfloat16 log-densities from float32"),
 }

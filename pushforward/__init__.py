@@ -6,9 +6,10 @@ from pushforward import startup as _startup
 
 _startup.end_command_at_once()
 
-from pushforward import bijectors, distributions, flows, plots, targets, testing, transforms
+from pushforward import bijectors, flows, plots, targets, testing
+from pushforward.base import Base
 from pushforward.config import show_config
-from pushforward.core import Base, Bijector, TransformModule
+from pushforward.core import Bijector, TransformModule
 from pushforward.describe import Description
 from pushforward.flow import ConditionedFlow, Flow, load
 from pushforward.flows import IAF, MAF, NICE, NSF, RealNVP
@@ -28,5 +29,7 @@ __all__ = [
     "importance", "load", "plots", "show_config", "targets", "testing", "transforms",
 ]  # fmt: skip
 
-if not TYPE_CHECKING:  # to a type checker such a function stands for any name
-    __getattr__ = missing(__name__)
+if TYPE_CHECKING:
+    from pushforward import distributions, transforms
+else:  # to a type checker such a function stands for any name
+    __getattr__ = missing(__name__, later=("distributions", "transforms"))

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from pushforward import supports
-from pushforward.core import Base, Bijector, TransformModule
+from pushforward.base import Base
+from pushforward.core import Bijector, TransformModule
 from pushforward.elsewhere import ELSEWHERE, EXAMPLES, SYSTEMS
 from pushforward.kernel import Kernel
 from pushforward.kernels.affine import Affine
@@ -128,7 +129,7 @@ def _entry(cls: type[Spec]) -> Entry | None:
     if issubclass(cls, Bijector):
         plan = example(cls)
         built = [_built(plan, size) for size in SIZES]
-        costs = [_cost([module.passes[way] for module in built], [module.steps[way] for module in built]) for way in (0, 1)]
+        costs = [_cost([module.facts.passes[way] for module in built], [module.facts.steps[way] for module in built]) for way in (0, 1)]
         way_back = "a root" if isinstance(plan, Kernel) and plan.searches and plan.way_back == Kernel.way_back else plan.way_back
         if not plan.bijective:
             costs[1] = "not at all"

@@ -1,25 +1,29 @@
-"""The core: plans of bijections and bases, what they build, and how bijections combine."""
+"""The core: plans of bijections, what they build, and how bijections combine."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from pushforward import numerics, supports
 from pushforward.budget import LAYER, reserve
 from pushforward.built import BuiltModule
 from pushforward.describe import Description, describe
-from pushforward.doors import as_size, check_batch
+from pushforward.facts import Facts, chained
 from pushforward.spec import PlanError, Spec, plain
 
 Shape = tuple[int, ...]
+Action = Literal["measure", "follow"]
+Values = Any
+"""Values of events, the ends of an interval at each site, or a set in which events lie: what a layer made of layers can route."""
+Through = Callable[[int, "TransformModule", Values, bool], Values]
+"""What is done with each layer in another: its number, itself, what reaches it, and whether it is passed from data to base."""
 
 
 def as_shape(value: int | Sequence[int] | None, what: str) -> Shape:
@@ -59,6 +63,8 @@ class Bijector(Spec):
     """Whether it is a bijection at all; if not, it only maps forward, and no flow takes it."""
     wraps: ClassVar[bool] = False
     """Whether its inverse takes values by whole turns to where they are alike: no rising map, and no distribution function behind it."""
+    measured_turned: ClassVar[bool] = True
+    """Whether it can be measured where it is turned round, too; if not, `calibrate` says so."""
 
     @property
     def out_dim(self) -> int:
@@ -94,6 +100,10 @@ class Bijector(Spec):
         """The plan of the inverse bijection; ``plan.inv.inv`` is ``plan``."""
         return Inverse(self)
 
+    def words(self) -> str:
+        """Return the formula in which a description tells of this plan; that of what it wraps, where it wraps something."""
+        return self.formula or repr(self)
+
     def describe(
         self, event_shape: int | Sequence[int], context_shape: int | Sequence[int] | None = None, batch: int = 1000
     ) -> Description:
@@ -113,29 +123,21 @@ class TransformModule(BuiltModule):
 
     noun = "layer"
     plan: Bijector
-    sees: str = "nothing"
-    """What the parameters may see, in words."""
-    passes: tuple[int, int] = (1, 1)
-    """How often the work of the network is done: (to sample, to score)."""
-    steps: tuple[int, int] = (1, 1)
-    """Steps that follow one another: (to sample, to score). An autoregressive layer has, one way, as many as its graph is deep."""
-    roots: tuple[int, int] = (0, 0)
-    """How often each number is sought as a root of an equation, with some ten evaluations of the kernel: (to sample, to score)."""
-    adaptive: tuple[bool, bool] = (False, False)
-    """Whether it ends as soon as nothing changes, so that passes and steps are the most: (to sample, to score)."""
-    uses_context: bool = False
-    keeps_volume: bool = False
-    """Whether ladj is always zero."""
-    follows_data: bool = False
-    """Whether `update` moves something."""
-    is_affine: bool = False
-    """Whether its values are an affine function of what comes in; of what holds layers, whether it is where they are."""
-    domain: Constraint = constraints.real
-    codomain: Constraint = constraints.real
+    facts: Facts = Facts()
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
         self.out_shape = event_shape
+
+    @property
+    def domain(self) -> Constraint:
+        """The set of values that it takes."""
+        return self.facts.domain
+
+    @property
+    def codomain(self) -> Constraint:
+        """The set of values that it gives."""
+        return self.facts.codomain
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map base to data; return the value and the log-determinant.
@@ -163,26 +165,27 @@ class TransformModule(BuiltModule):
         """Do the work of `inverse`, on what has been checked."""
         raise NotImplementedError
 
-    def image(self, support: Constraint) -> Constraint:
-        """Return the set onto which ``support`` is mapped; raise `PlanError` when it does not fit or is not known."""
-        if not supports.contains(self.domain, support):
-            raise PlanError(f"expected values in {supports.name(self.domain)}, got values in {supports.name(support)}")
-        if supports.same(self.domain, support):
-            return self.codomain
-        ends = supports.sites(support, self.event_shape)
-        mapped = None if ends is None else self.map_ends(ends)
+    def image(self, support: Constraint, inverse: bool = False) -> Constraint:
+        """Return the set onto which one is mapped (back, if ``inverse``); raise `PlanError` when it does not fit or is not known."""
+        domain, codomain = (self.codomain, self.domain) if inverse else (self.domain, self.codomain)
+        if not supports.contains(domain, support):
+            raise PlanError(f"expected values in {supports.name(domain)}, got values in {supports.name(support)}")
+        if supports.same(domain, support):
+            return codomain
+        ends = supports.sites(support, self.out_shape if inverse else self.event_shape)
+        mapped = None if ends is None else self.map_ends(ends, inverse)
         if mapped is None or bool(torch.isnan(mapped).any()):
             apart = ", or let Concatenate give each block layers of its own" if supports.bounds(support) is None else ""
             raise PlanError(
-                f"expected all values in {supports.name(self.domain)}, got only those in {supports.name(support)}, whose image "
+                f"expected all values in {supports.name(domain)}, got only those in {supports.name(support)}, whose image "
                 "is not known; put learnable layers before what bounds the values, or take one that fixes the ends, such as a spline "
                 f"whose bound is theirs{apart}"
             )
         return supports.of_sites(mapped)
 
-    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
-        """Map the ends ``(2, *event)`` of the interval at each site; return None where they move with parameters, or sites mix."""
-        return None
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor:
+        """Map the ends ``(2, *event)`` of the interval at each site; NaN where they move with parameters, or sites mix."""
+        return ends.new_full((2, *(self.event_shape if inverse else self.out_shape)), math.nan)
 
     @final
     def calibrate(self, y: Tensor, context: Tensor | None = None) -> None:
@@ -200,9 +203,101 @@ class TransformModule(BuiltModule):
     def follow(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
         """Do the work of `update`; ``inverse`` as in `measure`."""
 
+    def observe(self, action: Action, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> Tensor:
+        """Let it ``measure`` or ``follow`` values, and then return them as they are on its other side."""
+        getattr(self, action)(values, context, inverse)
+        return (self.push if inverse else self.pull)(values, context)[0]
+
     def leaves(self) -> Iterator[TransformModule]:
         """Give the layers that it is a chain of, in order from base to data; itself, where it is none."""
         yield self
+
+
+def expect_way_back(owner: str, transform: TransformModule) -> None:
+    """Raise `PlanError` unless all layers are bijections."""
+    for part in transform.modules():
+        if isinstance(part, TransformModule) and not part.plan.bijective:
+            raise PlanError(
+                f"{owner}: expected bijections, got {part.plan!r}, which has no way back, so no density can be scored through it"
+            )
+
+
+class Composite(TransformModule):
+    """A layer made of layers. It says how values pass through them; what it takes, gives, measures and follows is derived here.
+
+    A subclass declares its `facts` from those of its layers, and writes `route`; and `run` where more is to be done than to pass values and
+    to add up their ladj.
+    """
+
+    def route(self, values: Values, inverse: bool, through: Through) -> Values:
+        """Take values through the layers: call ``through`` for each with what reaches it, and put together what comes back.
+
+        Args:
+            values: Tensors whose last axes are the event, or a set in which events lie.
+            inverse: Whether they go from data to base.
+            through: See `Through`; it returns what the layer makes of its values.
+        """
+        raise NotImplementedError
+
+    def place(self, index: int, layer: TransformModule) -> str:
+        """Return how errors tell of a layer in it."""
+        return ""
+
+    def settle(self, index: int, values: Tensor, inverse: bool) -> Tensor:
+        """Return what a layer gave, inside the set in which it lies, where rounding may have put it onto the edge."""
+        return values
+
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.run(x, context, False)
+
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.run(y, context, True)
+
+    def run(self, values: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
+        """Pass values, and add up the ladj of all layers that change volumes."""
+        total: Tensor | None = None
+
+        def through(index: int, layer: TransformModule, own: Tensor, turned: bool) -> Tensor:
+            nonlocal total
+            own, ladj = layer.pull(own, context) if turned else layer.push(own, context)
+            # A permutation adds nothing, and to add nothing would be an operator for each of them.
+            total = total if layer.facts.keeps_volume else ladj if total is None else total + ladj
+            return self.settle(index, own, inverse)
+
+        value = self.route(values, inverse, through)
+        batch = value.shape[: value.dim() - len(self.event_shape if inverse else self.out_shape)]
+        if total is None:
+            total = torch.zeros((), device=value.device, dtype=torch.promote_types(value.dtype, torch.float32))
+        return value, numerics.expanded(total, batch)
+
+    @final
+    def image(self, support: Constraint, inverse: bool = False) -> Constraint:
+        found: Constraint = self.route(support, inverse, self._image_in)
+        return found
+
+    def _image_in(self, index: int, layer: TransformModule, support: Constraint, inverse: bool) -> Constraint:
+        try:
+            return layer.image(support, inverse)
+        except PlanError as error:
+            raise PlanError(f"{self.place(index, layer)}{error}") from error
+
+    @final
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor:
+        found: Tensor = self.route(ends, inverse, lambda index, layer, own, turned: layer.map_ends(own, turned))
+        return found
+
+    @final
+    def observe(self, action: Action, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> Tensor:
+        found: Tensor = self.route(values, not inverse, lambda index, layer, own, turned: layer.observe(action, own, context, not turned))
+        return found
+
+    @final
+    def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
+        self.observe("measure", values, context, inverse)
+
+    @final
+    def follow(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
+        self.observe("follow", values, context, inverse)
 
 
 @dataclass(frozen=True, repr=False)
@@ -218,6 +313,9 @@ class Inverse(Bijector):
 
     def check(self) -> None:
         object.__setattr__(self, "_dims", (self.bijector.out_dim, self.bijector.event_dim))
+
+    def words(self) -> str:
+        return f"inverse of: {self.bijector.words()}"
 
     @property
     def inv(self) -> Bijector:
@@ -245,35 +343,17 @@ class Inverse(Bijector):
         return InverseModule(self, self.bijector.build(self.bijector.shape_before(event_shape), context_shape))
 
 
-class InverseModule(TransformModule):
+class InverseModule(Composite):
     """A built bijection turned round."""
-
-    is_affine = True
 
     def __init__(self, plan: Bijector, module: TransformModule) -> None:
         super().__init__(plan, module.out_shape, module.context_shape)
         self.out_shape = module.event_shape
         self.module = module
-        self.uses_context, self.sees = module.uses_context, module.sees
-        self.passes, self.steps = module.passes[::-1], module.steps[::-1]
-        self.roots, self.adaptive = module.roots[::-1], module.adaptive[::-1]
-        self.keeps_volume, self.follows_data = module.keeps_volume, module.follows_data
-        self.domain, self.codomain = module.codomain, module.domain
+        self.facts = module.facts.inverted()
 
-    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.module.pull(x, context)
-
-    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.module.push(y, context)
-
-    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
-        return self.module.map_ends(ends, not inverse)
-
-    def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
-        self.module.measure(values, context, not inverse)
-
-    def follow(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
-        self.module.follow(values, context, not inverse)
+    def route(self, values: Values, inverse: bool, through: Through) -> Values:
+        return through(0, self.module, values, not inverse)
 
 
 @dataclass(frozen=True, repr=False)
@@ -319,10 +399,8 @@ class Compose(Bijector):
         return ComposeModule(self, event_shape, context_shape)
 
 
-class ComposeModule(TransformModule):
+class ComposeModule(Composite):
     """Built layers one after the other."""
-
-    is_affine = True
 
     def __init__(self, plan: Compose, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
@@ -334,77 +412,43 @@ class ComposeModule(TransformModule):
             except PlanError as error:
                 raise PlanError(f"layer {index}: {error}") from error
             shape = layers[-1].out_shape
-        held = [_domain(layers)] if layers else []
-        for index, layer in enumerate(layers):
-            held.append(self._image_of(index, layer, held[-1]))
         self.layers = nn.ModuleList(layers)
         self.out_shape = shape
-        if held:
-            self.domain, self.codomain = held[0], held[-1]
+        facts = chained([layer.facts for layer in layers])
         # Between layers values may reach only a part of what the next layer takes; there the ends are kept here.
-        self.between = [supports.limits(support) for support in held] or [supports.REAL]
-        self.uses_context = any(layer.uses_context for layer in layers)
-        self.follows_data = any(layer.follows_data for layer in layers)
-        self.keeps_volume = all(layer.keeps_volume for layer in layers) and all(limits == supports.REAL for limits in self.between)
-        self.sees = "; ".join(dict.fromkeys(layer.sees for layer in layers))
-        self.passes = (sum(layer.passes[0] for layer in layers), sum(layer.passes[1] for layer in layers))
-        self.steps = (sum(layer.steps[0] for layer in layers), sum(layer.steps[1] for layer in layers))
-        self.roots = (sum(layer.roots[0] for layer in layers), sum(layer.roots[1] for layer in layers))
-        self.adaptive = (any(layer.adaptive[0] for layer in layers), any(layer.adaptive[1] for layer in layers))
+        held = [_domain(layers)] if layers else [facts.domain]
 
-    def _chain(self, inverse: bool, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        def through(index: int, layer: TransformModule, own: Constraint, turned: bool) -> Constraint:
+            held.append(self._image_in(index, layer, own, turned))
+            return held[-1]
+
+        self.route(held[0], False, through)
+        self.between = [supports.limits(support) for support in held]
+        open_ends = all(limits == supports.REAL for limits in self.between)
+        self.facts = facts.onto(held[0], held[-1], facts.keeps_volume and open_ends)
+
+    def place(self, index: int, layer: TransformModule) -> str:
+        return f"layer {index}: {layer.plan!r}: "
+
+    def route(self, values: Values, inverse: bool, through: Through) -> Values:
         # A ModuleList is slow to give its items one by one from its end.
-        layers, ends = ([*self.layers][::-1], self.between[::-1]) if inverse else ([*self.layers], self.between)
-        source, target = (self.out_shape, self.event_shape) if inverse else (self.event_shape, self.out_shape)
-        # Between layers values stay in the working precision, so that half formats round once, at the end.
-        value, outside = supports.enter(numerics.working(x), ends[0])
-        total: Tensor | None = None
-        for layer, limits in zip(layers, ends[1:], strict=True):
-            value, ladj = layer.pull(value, context) if inverse else layer.push(value, context)
-            value = supports.leave(value, limits)
-            # A permutation adds nothing, and to add nothing would be an operator for each of them.
-            total = total if layer.keeps_volume else ladj if total is None else total + ladj
-        batch = value.shape[: value.dim() - len(target)]
-        total = value.new_zeros(()) if total is None else total
+        layers: list[TransformModule] = [*self.layers]
+        for index in range(len(layers) - 1, -1, -1) if inverse else range(len(layers)):
+            values = through(index, layers[index], values, inverse)
+        return values
+
+    def settle(self, index: int, values: Tensor, inverse: bool) -> Tensor:
+        return supports.leave(values, self.between[index if inverse else index + 1])
+
+    def run(self, values: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
+        rank = len(self.out_shape if inverse else self.event_shape)
+        # Between layers values stay in the working precision, so that half formats round once, at the end. Which are outside is told here:
+        # between the layers all are taken for inside, and moved there where rounding has put them beyond an end.
+        value, outside = supports.enter_events(numerics.working(values), self.between[-1 if inverse else 0], rank, values.dtype)
+        value, total = super().run(value, context, inverse)
         if outside is not None:
-            total = torch.where(supports.any_site(outside, len(source)), -math.inf, total)
-        return supports.leave(value.to(x.dtype), ends[-1]), numerics.expanded(total, batch)
-
-    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._chain(False, x, context)
-
-    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._chain(True, y, context)
-
-    def image(self, support: Constraint) -> Constraint:
-        for index, layer in enumerate(self.layers):
-            support = self._image_of(index, layer, support)  # type: ignore[arg-type]
-        return support
-
-    @staticmethod
-    def _image_of(index: int, layer: TransformModule, support: Constraint) -> Constraint:
-        try:
-            return layer.image(support)
-        except PlanError as error:
-            raise PlanError(f"layer {index}: {layer.plan!r}: {error}") from error
-
-    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
-        mapped: Tensor | None = ends
-        for layer in [*self.layers][::-1] if inverse else self.layers:
-            mapped = None if mapped is None else layer.map_ends(mapped, inverse)  # type: ignore[operator]
-        return mapped
-
-    def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
-        self._each("measure", values, context, inverse)
-
-    def follow(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
-        self._each("follow", values, context, inverse)
-
-    def _each(self, action: Literal["measure", "follow"], values: Tensor, context: Tensor | None, inverse: bool) -> None:
-        """Let each layer look at the values on its own side, from the data's side (``inverse``: the base's) on."""
-        for layer in self.layers if inverse else [*self.layers][::-1]:
-            getattr(layer, action)(values, context, inverse)
-            values = (layer.push if inverse else layer.pull)(values, context)[0]  # type: ignore[operator]
+            total = torch.where(outside, -math.inf, total)
+        return supports.leave(value.to(values.dtype), self.between[0 if inverse else -1]), total
 
     def leaves(self) -> Iterator[TransformModule]:
         for layer in self.layers:
@@ -418,137 +462,8 @@ def _domain(layers: Sequence[TransformModule]) -> Constraint:
     """Return what a chain takes: of what its first layer takes, the values that the others take from it, as far as that is known."""
     needed = layers[-1].domain
     for layer in layers[-2::-1]:
-        ends = None if supports.contains(needed, layer.codomain) else supports.sites(needed, layer.out_shape)
-        mapped = None if ends is None else layer.map_ends(ends, inverse=True)
-        needed = layer.domain if mapped is None or bool(torch.isnan(mapped).any()) else supports.of_sites(mapped)
+        try:
+            needed = layer.domain if supports.contains(needed, layer.codomain) else layer.image(needed, inverse=True)
+        except PlanError:
+            needed = layer.domain
     return needed
-
-
-class Base(Spec):
-    """A plan of a base distribution."""
-
-    _called = ("a base plan, such as StandardNormal() or what wrap() gives for a torch distribution", "base plans")
-
-    def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
-        """Build the base for events of a shape."""
-        raise NotImplementedError
-
-
-class BaseModule(BuiltModule):
-    """A base distribution with its shapes fixed; its tensors move with the module and are in its ``state_dict``.
-
-    The public methods check what they are given. A subclass writes those that do the work: `score`, `draw`, and what else it has.
-    """
-
-    noun = "base"
-    plan: Base
-    has_rsample: bool = True
-    has_tails: bool = False
-    """Whether its sites are independent of one another and their distribution functions are known: `log_tails` and `quantile`."""
-    gaussian: bool = False
-    """Whether it is a normal distribution, of whatever covariance."""
-    uses_context: bool = False
-    follows_data: bool = False
-    """Whether `update` moves something."""
-    batch_shape: torch.Size = torch.Size()
-    support: Constraint = constraints.real
-
-    def __init__(self, plan: Base, event_shape: Shape, context_shape: Shape | None = None) -> None:
-        super().__init__(plan, event_shape, context_shape)
-        reserve(1, LAYER + math.prod(event_shape))
-
-    @final
-    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the log-density ``(*batch)``, at least float32.
-
-        Args:
-            value: ``(*batch, *event)``, of the parameters' precision.
-            context: ``(*batch, *context)``, whose batch broadcasts; None where it was built without.
-
-        Raises:
-            ValueError: Another shape or place; a context that is missing or not expected.
-            TypeError: No tensor, or of another precision.
-        """
-        context = self.admit("value", value, self.event_shape, context)
-        check_batch(self, "value", value.shape[: value.dim() - len(self.event_shape)], self.batch_shape)
-        return self.score(value, context)
-
-    @final
-    def rsample(self, batch: Sequence[int] = (), context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """Draw ``(*batch, *event)``; ``batch`` includes the base's own batch shape, and that of the context, at its end."""
-        size, given = as_size(batch), self.admit_context(context)
-        own = () if context is None or self.context_shape is None else context.shape[: context.dim() - len(self.context_shape)]
-        needed = check_batch(self, "the context", own, self.batch_shape)
-        if check_batch(self, "the sample", needed, size) != size:
-            raise ValueError(f"{self.label()}: expected a batch to which {tuple(needed)} broadcasts, got {tuple(size)}")
-        return self.draw(size, given, generator)
-
-    @final
-    def log_tails(self, value: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return log P(X <= value) and log P(X > value) at each site, ``(*batch, *event)``, in float64, where ``has_tails``."""
-        self._expect_tails()
-        return self.tails_at(value, self.admit("value", value, self.event_shape, context))
-
-    @final
-    def quantile(self, odds: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return ``(*batch, *event)`` whose `log_tails` differ by ``odds``, the log-odds of the distribution function."""
-        self._expect_tails()
-        return self.value_at(odds, self.admit("odds", odds, self.event_shape, context))
-
-    @final
-    def calibrate(self, value: Tensor, context: Tensor | None = None) -> None:
-        """Set what depends on data from values of the base; only bases with bijections inside have something to set."""
-        self.measure(value, self.admit("value", value, self.event_shape, context))
-
-    @final
-    def update(self, value: Tensor, context: Tensor | None = None) -> None:
-        """Move what follows the data of a training step by values of the base; see `TransformModule.update`."""
-        self.follow(value, self.admit("value", value, self.event_shape, context))
-
-    def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
-        """Do the work of `log_prob`, on what has been checked."""
-        raise NotImplementedError
-
-    def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """Do the work of `rsample`."""
-        raise NotImplementedError
-
-    def tails_at(self, value: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Do the work of `log_tails`."""
-        raise NotImplementedError
-
-    def value_at(self, odds: Tensor, context: Tensor | None = None) -> Tensor:
-        """Do the work of `quantile`."""
-        raise NotImplementedError
-
-    def mean_at(self, context: Tensor | None = None) -> Tensor | None:
-        """Return the mean ``(*batch, *event)`` given a context that has been checked, or None where it has no closed form."""
-        return None
-
-    def spread_at(self, context: Tensor | None = None) -> Tensor | None:
-        """Return vectors ``(n, *batch, *event)`` whose outer products add up to the covariance, or None where it has no closed form."""
-        return None
-
-    def entropy_at(self, context: Tensor | None = None) -> Tensor | None:
-        """Return the entropy ``(*batch)`` in nats, or None where it has no closed form."""
-        return None
-
-    def _expect_tails(self) -> None:
-        if not self.has_tails:
-            raise NotImplementedError(f"{self.label()}: its distribution function is not known, or its sites depend on one another")
-
-    def measure(self, value: Tensor, context: Tensor | None = None) -> None:
-        """Do the work of `calibrate`."""
-
-    def follow(self, value: Tensor, context: Tensor | None = None) -> None:
-        """Do the work of `update`."""
-
-
-def hand_down(
-    action: Literal["measure", "follow"], value: Tensor, context: Tensor | None, transform: TransformModule, base: BaseModule
-) -> None:
-    """Let a bijection, and then the base under it, ``measure`` or ``follow``, each by the values on its own data side."""
-    getattr(transform, action)(value, context)
-    # To map all rows once more is for bases that have something to set.
-    if base.follows_data if action == "follow" else type(base).measure is not BaseModule.measure:
-        getattr(base, action)(transform.pull(value, context)[0], context)

@@ -119,31 +119,31 @@ def describe(module: nn.Module | None, base: nn.Module | None = None, title: str
     if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
         raise ValueError(f"describe: expected batch to be a whole number of at least 1, got {batch!r}")
     root, below = _root(base)
-    inner: list[Any] = [*getattr(root, "components", ()), *getattr(root, "parts", ())]
+    inner: list[Any] = [] if root is None else [*root.members()]
     components = [
         describe(None, part, f"component {index} of {len(inner)}, from {_root(part)[0].plan}", batch) for index, part in enumerate(inner)
     ]
     layers = []
     for layer in (*below, *(() if module is None else module.leaves())):  # type: ignore[operator]
-        parameters = _count(layer)
+        parameters, facts = _count(layer), layer.facts
         held = _step_bytes(layer, None, batch).held
         layers.append(
             LayerDescription(
                 name=repr(layer.plan),
-                formula=_formula(layer.plan),
+                formula=layer.plan.words(),
                 shape_in=tuple(layer.event_shape),
                 shape_out=tuple(layer.out_shape),
-                sees=layer.sees,
+                sees=facts.sees,
                 network=_network(layer),
                 parameters=parameters,
-                passes_to_sample=layer.passes[0],
-                passes_to_score=layer.passes[1],
-                steps_to_sample=layer.steps[0],
-                steps_to_score=layer.steps[1],
-                roots_to_sample=layer.roots[0],
-                roots_to_score=layer.roots[1],
-                adaptive_to_sample=layer.adaptive[0],
-                adaptive_to_score=layer.adaptive[1],
+                passes_to_sample=facts.passes[0],
+                passes_to_score=facts.passes[1],
+                steps_to_sample=facts.steps[0],
+                steps_to_score=facts.steps[1],
+                roots_to_sample=facts.roots[0],
+                roots_to_score=facts.roots[1],
+                adaptive_to_sample=facts.adaptive[0],
+                adaptive_to_score=facts.adaptive[1],
                 training_bytes=_state_bytes(layer) + held,
             )
         )
@@ -163,22 +163,20 @@ def _effort(count: Callable[[str], int], to: str, noun: str = "") -> str:
 def _root(base: Any) -> tuple[Any, list[Any]]:
     """Return the base under a base that is itself pushed through bijections, and their layers."""
     layers: list[Any] = []
-    while hasattr(base, "transform"):
-        layers, base = [*base.transform.leaves(), *layers], base.base
+    while base is not None and (made := base.beneath()) is not None:
+        base, transform = made
+        layers = [*transform.leaves(), *layers]
     return base, layers
 
 
-def _formula(plan: Any) -> str:
-    inner = getattr(plan, "bijector", None)
-    if inner is not None:
-        return ("inverse of: " if type(plan).__name__ == "Inverse" else "") + _formula(inner)
-    kernel = getattr(plan, "kernel", None)
-    return str(_formula(kernel) if kernel is not None else getattr(plan, "formula", "") or repr(plan))
+class Summarised(nn.Module):
+    """A module that tells in a few words which network is in it."""
+
+    summary: str
 
 
-def _network(layer: Any) -> str:
-    summaries = [m.summary for m in layer.modules() if hasattr(m, "summary") and isinstance(m.summary, str)]
-    return "; ".join(summaries) or "none"
+def _network(layer: nn.Module) -> str:
+    return "; ".join(module.summary for module in layer.modules() if isinstance(module, Summarised)) or "none"
 
 
 def _count(module: nn.Module) -> int:
@@ -254,7 +252,7 @@ def _traced(module: Any, base: Any, batch: int) -> _Step:
     buffers = [b for part in parts for b in part.buffers()]
     dtype = next((t.dtype for t in (*parameters, *buffers) if t.is_floating_point()), torch.get_default_dtype())
     y = torch.empty(batch, *(base.event_shape if module is None else module.out_shape), device="meta", dtype=dtype)
-    needed = any(part.uses_context for part in parts)
+    needed = (module is not None and module.facts.uses_context) or (base is not None and base.uses_context)
     context = torch.empty(batch, *parts[0].context_shape, device="meta", dtype=dtype) if needed else None
     learnable = [p for p in parameters if p.requires_grad]
     sizes = [p.numel() * p.element_size() for p in learnable]

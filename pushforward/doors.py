@@ -110,11 +110,23 @@ def as_size(shape: Any) -> torch.Size:
 
 def first_parameter(module: nn.Module) -> Tensor | None:
     """Return what ``next(module.parameters())`` would, without the names and the sets, which take longer than a small layer."""
-    for held in module._parameters.values():
-        if held is not None:
+    return _first(module, "_parameters", False)
+
+
+def first_tensor(module: nn.Module, floating: bool = False) -> Tensor | None:
+    """Return the first parameter or, where there is none, the first buffer; of those with floating point alone, if asked to."""
+    found = _first(module, "_parameters", floating)
+    return _first(module, "_buffers", floating) if found is None else found
+
+
+def _first(module: nn.Module, kind: str, floating: bool) -> Tensor | None:
+    # Loops without a generator, through which no compiler before torch 2.6 sees.
+    held: Tensor | None
+    for held in getattr(module, kind).values():
+        if held is not None and (held.is_floating_point() or not floating):
             return held
     for part in module._modules.values():
-        if part is not None and (found := first_parameter(part)) is not None:
+        if part is not None and (found := _first(part, kind, floating)) is not None:
             return found
     return None
 
@@ -124,5 +136,5 @@ def place(module: nn.Module) -> tuple[torch.dtype | None, torch.device | None]:
     first = first_parameter(module)
     if first is not None and first.dtype in FLOATS:
         return first.dtype, first.device
-    buffer = next(module.buffers(), None)
+    buffer = _first(module, "_buffers", False)
     return None, None if buffer is None else buffer.device

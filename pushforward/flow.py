@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from pushforward import io, moments, numerics, quantiles, supports
+from pushforward.base import Base, BaseModule, hand_down
 from pushforward.bases import Wrapped, wrap
 from pushforward.blocks import in_blocks
 from pushforward.budget import Budget
-from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, TransformModule, as_shape, hand_down
+from pushforward.core import Bijector, Compose, Shape, TransformModule, as_shape, expect_way_back
 from pushforward.describe import Description, describe
-from pushforward.doors import as_size, broadcast, check_context, check_tensor, first_parameter
+from pushforward.doors import as_size, broadcast, check_context, check_tensor, first_parameter, first_tensor
 from pushforward.draws import Drawing
 from pushforward.estimates import Estimate, Estimated, EstimatedModule, NoClosedFormError, no_form
 from pushforward.fields import OneOf, Within, shown
@@ -94,17 +95,13 @@ class Flow(EstimatedModule, Planned):
 
     def _check(self) -> None:
         """Check what only base and bijection together can tell, the domains and that a context is used; and let both take raw contexts."""
-        for part in self.transform.modules():
-            if isinstance(part, TransformModule) and not part.plan.bijective:
-                raise PlanError(
-                    f"Flow: expected bijections, got {part.plan!r}, which has no way back, so no density can be scored through it"
-                )
+        expect_way_back("Flow", self.transform)
         try:
             image = self.transform.image(self.base.support)
         except PlanError as error:
             raise PlanError(f"Flow of {self.base.plan!r} through {self.plan!r}: {error}") from error
         self._support, self._ends = supports.independent(image, len(self.transform.out_shape)), supports.limits(image)
-        if self.context_shape is not None and not (self.transform.uses_context or self.base.uses_context):
+        if self.context_shape is not None and not (self.transform.facts.uses_context or self.base.uses_context):
             raise PlanError(
                 f"Flow: expected a layer or a base that uses the context of shape {self.context_shape}, got none in {self.plan!r}; "
                 "give a layer a net, or leave out context_shape"
@@ -137,21 +134,19 @@ class Flow(EstimatedModule, Planned):
     @property
     def dtype(self) -> torch.dtype:
         """The precision of the parameters."""
-        return next((t.dtype for t in self._tensors() if t.is_floating_point()), torch.get_default_dtype())
+        first = first_tensor(self, floating=True)
+        return torch.get_default_dtype() if first is None else first.dtype
 
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
-        return next((t.device for t in self._tensors()), torch.device("cpu"))
+        first = first_tensor(self)
+        return torch.device("cpu") if first is None else first.device
 
     def _place(self) -> tuple[torch.dtype, torch.device]:
         """Return precision and device, both from one look at the first parameter: each call of the flow asks."""
         first = first_parameter(self)
         return (self.dtype, self.device) if first is None or not first.is_floating_point() else (first.dtype, first.device)
-
-    def _tensors(self) -> Iterator[Tensor]:
-        yield from self.parameters()
-        yield from self.buffers()
 
     def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-density of ``value``.
@@ -310,7 +305,7 @@ class Flow(EstimatedModule, Planned):
 
     def update(self, value: Tensor, context: Tensor | None = None) -> None:
         """Move what layers follow from step to step (`BatchNorm`) by the rows of a training step; `fit` calls it before each."""
-        if self.transform.follows_data or self.base.follows_data:
+        if self.transform.facts.follows_data or self.base.follows_data:
             with torch.no_grad():
                 hand_down("follow", value, self._inner(context), self.transform, self.base)
 
@@ -377,7 +372,7 @@ class Flow(EstimatedModule, Planned):
         header = {
             "base": self.base.plan.to_dict(),
             "bijector": self.plan.to_dict(),
-            "event_shape": list(self.base.event_shape),
+            "event_shape": list(self.base.in_shape),
             "context_shape": None if self.context_shape is None else list(self.context_shape),
             "dtype": io.dtype_name(self.dtype),
             "columns": io.check_names("save", "columns", self.columns, math.prod(self.event_shape)),

@@ -14,6 +14,7 @@ from torch.distributions.constraints import Constraint
 
 from pushforward import numerics, supports
 from pushforward.core import Bijector, Shape, TransformModule
+from pushforward.facts import Facts
 from pushforward.native.elementwise import Code, Reference, elementwise
 from pushforward.native.library import transformed, usable
 from pushforward.parameters import NetLike, Parameters, flat_context
@@ -139,7 +140,6 @@ class KernelModule(TransformModule):
         if not supports.same(kernel.domain, constraints.real) and type(kernel).inverse is Kernel.inverse:
             raise PlanError(f"{kernel!r}: the numerical inverse expects a domain of all real values; write inverse in closed form")
         self.kernel = kernel
-        self.domain, self.codomain = kernel.domain, kernel.codomain
         self.ends = supports.bounds(kernel.domain), supports.bounds(kernel.codomain)
         self.rank = len(event_shape)
         if kernel.event_dim == 0:
@@ -149,10 +149,15 @@ class KernelModule(TransformModule):
             self.sites, lead = event_shape[-1:], self.rank - 1
         context = 0 if net is None or context_shape is None else math.prod(context_shape)
         self.parameters_of = Parameters(kernel.init(self.sites), net, 0, context, None, lead)
-        self.uses_context = self.parameters_of.net is not None
-        self.is_affine = kernel.is_affine
-        self.sees = "the context" if self.uses_context else "nothing"
-        self.roots = (0, int(kernel.searches))
+        given = self.parameters_of.net is not None
+        self.facts = Facts(
+            kernel.domain,
+            kernel.codomain,
+            sees="the context" if given else "nothing",
+            uses_context=given,
+            roots=(0, int(kernel.searches)),
+            is_affine=kernel.is_affine,
+        )
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._apply_kernel(False, x, context, *self.ends)
@@ -163,7 +168,7 @@ class KernelModule(TransformModule):
     def _apply_kernel(
         self, inverse: bool, x: Tensor, context: Tensor | None, source: supports.Ends, target: supports.Ends
     ) -> tuple[Tensor, Tensor]:
-        theta = self.parameters_of.flat(None, flat_context(context, self.context_shape) if self.uses_context else None)
+        theta = self.parameters_of.flat(None, flat_context(context, self.context_shape) if self.facts.uses_context else None)
         values, outside = supports.enter(numerics.working(x), source)
         if self.kernel.event_dim == 0 and outside is None:
             values = numerics.reshaped(values, (*x.shape[: x.dim() - self.rank], *self.sites))
@@ -184,22 +189,20 @@ class KernelModule(TransformModule):
                 ladj = torch.where(outside.reshape(values.shape[: values.dim() - self.rank] + self.sites), -math.inf, ladj)
             return y, ladj.sum(-1), y.shape[:-1]
         # With a context the rows have matrices of their own, and a row alone has to be computed as in a batch.
-        made = None if self.uses_context else self.kernel.compiled(values, theta, inverse)
+        made = None if self.facts.uses_context else self.kernel.compiled(values, theta, inverse)
         y, ladj = made or function(values, **self.parameters_of.named(theta))
         batch = y.shape[: y.dim() - self.rank]
         if self.rank > 1:
             ladj = ladj.expand(y.shape[:-1]).flatten(len(batch)).sum(-1)
         return y, ladj, batch
 
-    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
-        if self.kernel.event_dim or self.kernel.wraps:
-            return None
-        if self.parameters_of.size:
-            return ends if self.kernel.keeps(ends) else None
-        function = self.kernel.inverse if inverse else self.kernel.forward
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor:
         source, target = self.ends[::-1] if inverse else self.ends
-        if source is None or target is None:
-            return None
+        if self.parameters_of.size and not self.kernel.event_dim and not self.kernel.wraps and self.kernel.keeps(ends):
+            return ends
+        if self.parameters_of.size or self.kernel.event_dim or self.kernel.wraps or source is None or target is None:
+            return super().map_ends(ends, inverse)
+        function = self.kernel.inverse if inverse else self.kernel.forward
         low, high = ends.reshape(2, *self.sites)
         first, second = function(torch.stack(supports.inner_points(low, high)))[0]
         rising, mapped = first < second, function(torch.stack([low, high]))[0]
@@ -229,6 +232,9 @@ class Elementwise(Bijector):
 
     def check(self) -> None:
         expect_bijective(self, self.kernel)
+
+    def words(self) -> str:
+        return self.kernel.words()
 
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
         if len(event_shape) < self.kernel.event_dim:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from pushforward.core import BaseModule, TransformModule
+from pushforward.base import BaseModule
+from pushforward.core import TransformModule
 
 
 def affine(transform: TransformModule) -> bool:
     """Tell whether a bijection is affine in its values: whether all layers of it are."""
-    return all(part.is_affine for part in transform.modules() if isinstance(part, TransformModule))
+    return transform.facts.is_affine
 
 
 def mean(transform: TransformModule, base: BaseModule, context: Tensor | None) -> Tensor | None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pushforward import numerics
 from pushforward.core import Shape
+from pushforward.describe import Summarised
 from pushforward.doors import check_batch, check_tensor
 from pushforward.fields import Named
 from pushforward.spec import PlanError, Spec
@@ -157,7 +158,7 @@ class ModuleNet(NetModule):
         return out + self.offset
 
 
-class Parameters(nn.Module):
+class Parameters(Summarised):
     """The only place where kernel parameters come to be: learnable offset + optional net of whatever is visible.
 
     ``flat`` takes the visible features ``(*batch, inputs)`` and the context and returns all parameters on one axis; ``named``

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from pushforward import numerics, supports
-from pushforward.core import BaseModule, TransformModule
+from pushforward.base import BaseModule
+from pushforward.core import TransformModule
 
 ODDS = (2.0, 20.0, 200.0)
 """Log-odds of the points of the base, either side of its middle, at which a map is asked whether it rises."""

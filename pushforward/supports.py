@@ -6,9 +6,11 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
@@ -200,6 +202,16 @@ class Parts(Structured):
         masks = [independent(c, rank).check(part) for c, part in zip(self.cseq, self.split(value), strict=True)]
         return torch.stack(masks, -1).all(-1)
 
+    def member(self, z: Tensor) -> Tensor:
+        found = []
+        for constraint, part in zip(self.cseq, self.split(z), strict=True):
+            inner = limits(constraint)
+            if isinstance(inner, Structured):
+                found.append(inner.member(part))
+            else:
+                found.append(part if inner is None or inner == REAL else torch.full_like(part, inner_point(*inner)))
+        return self.join(found)
+
     def settle(self, value: Tensor) -> Tensor:
         return self.join([leave(part, limits(c)) for c, part in zip(self.cseq, self.split(value), strict=True)])
 
@@ -349,6 +361,57 @@ def joined(each: Sequence[Constraint], lengths: Sequence[int] | None, dim: int, 
     return Parts(tuple(c for c, _ in flat), None if lengths is None else tuple(n for _, n in flat), dim, rank)
 
 
+def split(constraint: Constraint, count: int, lengths: Sequence[int] | None, dim: int, shape: Sequence[int]) -> Sequence[Constraint]:
+    """Return the set in which each part of events of a shape lies, cut along an axis: what `joined` puts together.
+
+    >>> split(joined([constraints.positive, constraints.real], [2, 1], -1, 1), 2, [2, 1], -1, (3,))
+    (GreaterThan(lower_bound=0.0), Real())
+    """
+    given, cuts = structured(constraint), None if lengths is None else tuple(lengths)
+    if isinstance(given, Parts) and (given.dim, given.lengths, len(given.cseq)) == (dim, cuts, count):
+        return given.cseq
+    if isinstance(given, Parts) and cuts is not None and given.lengths is not None and (given.dim, given.rank) == (dim, len(shape)):
+        grouped = _grouped(given, cuts)
+        if grouped is not None:
+            return grouped
+    ends = sites(constraint, shape)
+    if ends is None:
+        return [constraint] * count
+    return [of_sites(own) for own in (ends.unbind(dim) if lengths is None else ends.split(list(lengths), dim))]
+
+
+def _grouped(parts: Parts, lengths: Sequence[int]) -> list[Constraint] | None:
+    """Return parts in groups of some lengths, or None where a cut goes through a part."""
+    assert parts.lengths is not None
+    left, found = list(zip(parts.cseq, parts.lengths, strict=True))[::-1], []
+    for length in lengths:
+        own: list[tuple[Constraint, int]] = []
+        while left and sum(n for _, n in own) < length:
+            own.append(left.pop())
+        if sum(n for _, n in own) != length:
+            return None
+        alone = len(own) == 1
+        found.append(own[0][0] if alone else joined([c for c, _ in own], [n for _, n in own], parts.dim, parts.rank))
+    return found
+
+
+def moved(constraint: Constraint, source: int, target: int, shape: Sequence[int]) -> Constraint:
+    """Return the set of events whose axis ``source`` is moved to ``target``, for events of a shape in a set; axes are counted backwards.
+
+    >>> moved(moved(Simplex(), -2, -1, (3, 2)), -1, -2, (2, 3))
+    Simplex()
+    """
+    given = structured(constraint)
+    if given is None or source == target:
+        return constraint
+    ends = sites(constraint, shape)
+    if ends is not None:
+        return of_sites(ends.movedim(source, target))
+    if isinstance(given, Moved) and (given.source, given.target) == (source, target):
+        return given.inner
+    return Moved(given, target, source, len(shape))
+
+
 def interval(lower: float, upper: float) -> Constraint:
     """Return the torch constraint of the open interval (lower, upper), either end of which may be infinite."""
     if lower == -math.inf and upper == math.inf:
@@ -374,6 +437,8 @@ def contains(outer: Constraint, inner: Constraint) -> bool:
         return all(contains(one, inner) for one in a.cseq)
     if isinstance(a, tuple) and isinstance(b, Parts):
         return all(contains(outer, other) for other in b.cseq)
+    if isinstance(a, Moved) and isinstance(b, Moved) and (a.source, a.target, a.rank) == (b.source, b.target, b.rank):
+        return contains(a.inner, b.inner)
     if isinstance(a, tuple) and isinstance(b, tuple):
         return a[0] <= b[0] and b[1] <= a[1]
     return a is not None and a == b
@@ -395,10 +460,28 @@ def enter(value: Tensor, ends: Limits, closed: bool = False) -> tuple[Tensor, Te
 
     What is outside becomes an inner point, so that no formula and no gradient meets it; NaN is left as it is.
     """
-    if not isinstance(ends, tuple) or ends == REAL:  # what is in a set of vectors, the layer that takes them tells itself
+    if not isinstance(ends, tuple) or ends == REAL:  # for a set of vectors there is `enter_events`
         return value, None
     outside = (value < ends[0]) | (value > ends[1]) if closed else (value <= ends[0]) | (value >= ends[1])
     return torch.where(outside, inner_point(*ends), value), outside
+
+
+def enter_events(value: Tensor, limits: Limits, rank: int, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """Return events of ``rank`` axes that are all in a set, and which of them were not (None for the real line).
+
+    Args:
+        value: ``(*batch, *event)``.
+        limits: What bounds the set.
+        rank: How many axes an event has.
+        dtype: The precision in which values came: how far rounding may have moved what depends on other numbers.
+    """
+    if not isinstance(limits, Structured):
+        value, outside = enter(value, limits)
+        return value, None if outside is None else any_site(outside, rank)
+    inside, known = limits.matches(value.detach(), tolerance(dtype)), ~torch.isnan(value).flatten(value.dim() - limits.event_dim).any(-1)
+    outside = known & ~inside
+    kept = torch.where(outside.reshape(outside.shape + (1,) * limits.event_dim), limits.member(torch.zeros_like(value)), value)
+    return kept, any_site(outside, rank - limits.event_dim)
 
 
 def leave(value: Tensor, ends: Limits) -> Tensor:
@@ -431,16 +514,40 @@ def _diagonal(like: Tensor) -> Tensor:
 
 def _rising(value: Tensor) -> Tensor:
     """Return vectors whose numbers rise, each by one rounding at least: those that do not are moved up to the next number that does."""
+    # Before torch 2.6 vmap does not see through bits, and a compiler not through the function that vmap takes instead.
+    rise = _risen if torch.compiler.is_compiling() else _Risen.apply
+    rising: Tensor = rise(value.detach())
+    # The difference of near numbers is exact, so the sum is what it should be and the gradient that of the value.
+    return torch.where(torch.isfinite(value), value + (rising - value).detach(), torch.where(torch.isnan(value), value, rising))
+
+
+def _risen(value: Tensor) -> Tensor:
+    """Return vectors whose numbers rise, made from their bits."""
     kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[value.dtype.itemsize]
     info = torch.finfo(value.dtype)
-    place = _turned(torch.clamp(value.detach(), info.min, info.max).nan_to_num().view(kind))
+    place = _turned(torch.clamp(value, info.min, info.max).nan_to_num().view(kind))
     step = torch.arange(value.shape[-1], dtype=kind, device=value.device)
     # To rise by one at least is not to fall after one has been taken off for each before.
     place = torch.cummax(place - step, -1).values + step
     top = _turned(value.new_full((), info.max).view(kind))
-    rising = _turned(torch.minimum(place, top + step - step[-1])).view(value.dtype)
-    # The difference of near numbers is exact, so the sum is what it should be and the gradient that of the value.
-    return torch.where(torch.isfinite(value), value + (rising - value).detach(), torch.where(torch.isnan(value), value, rising))
+    return _turned(torch.minimum(place, top + step - step[-1])).view(value.dtype)
+
+
+class _Risen(Function):
+    """`_risen` for vmap."""
+
+    @staticmethod
+    def forward(value: Tensor) -> Tensor:
+        return _risen(value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keep nothing: it has no gradient."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None], value: Tensor) -> tuple[Tensor, int | None]:
+        (dim,) = in_dims
+        return _Risen.apply(value if dim is None else value.movedim(dim, 0)), None if dim is None else 0  # type: ignore[no-untyped-call]
 
 
 def _turned(bits: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from pushforward import bases, built, doors, flows
 from pushforward import bijectors as bij
 from pushforward import flow as flow_module
 from pushforward import transforms as T
-from pushforward.core import Base, TransformModule
+from pushforward.base import Base
+from pushforward.core import TransformModule
 from pushforward.distributions import DiagNormal, Flow, StandardNormal, TransformedDistribution
 from pushforward.flow import load
 from pushforward.periodic import Periodic

@@ -55,7 +55,7 @@ def test_roots_are_sought_as_often_as_is_said(name, sought):
         module.inverse(y, context)
         backward = sum(sought)
     numbers = ROWS * max(math.prod(module.event_shape), math.prod(module.out_shape))
-    for said, done in zip(module.roots, (forward, backward), strict=True):
+    for said, done in zip(module.facts.roots, (forward, backward), strict=True):
         assert done <= said * numbers
         assert (done > 0) == (said > 0) or (said and own(module.plan)) or any(own(layer.plan) for layer in module.leaves())
 
@@ -88,7 +88,7 @@ def test_passes_are_as_much_work_as_is_said(name):
     module = plan.build(event, context).to("meta")
     work = [multiplied(module, event, context, inverse) for inverse in (False, True)]
     # Jacobi iteration stops when nothing changes, which meta tensors cannot tell: it makes steps there. The next test counts it.
-    passes = [1 if adaptive else count for count, adaptive in zip(module.passes, module.adaptive, strict=True)]
+    passes = [1 if adaptive else count for count, adaptive in zip(module.facts.passes, module.facts.adaptive, strict=True)]
     parallel = int(isinstance(module, AutoregressiveModule) and module.forward_sequential)
     assert passes[parallel] == 1
     once = work[parallel]
@@ -107,8 +107,8 @@ def test_jacobi_iteration_takes_at_most_as_many_passes_as_is_said(layer, kernel,
     module.parameters_of.net.register_forward_hook(lambda *_: calls.append(1))
     with torch.no_grad():
         (module.inverse, module.forward)[1 - parallel](torch.randn(50, features, generator=torch.Generator().manual_seed(0)))
-    assert module.passes[1 - parallel] == features + 1
-    assert module.adaptive == (bool(parallel), not parallel)
+    assert module.facts.passes[1 - parallel] == features + 1
+    assert module.facts.adaptive == (bool(parallel), not parallel)
     assert 1 <= len(calls) <= features + 1
     text = str(pf.Flow(pf.distributions.StandardNormal(), module.plan, features).describe())
     assert f"at most {features + 1}" in text

@@ -17,7 +17,8 @@ from every_plan import EVERY, build, ours
 
 from pushforward import bijectors as bij
 from pushforward import distributions as bases
-from pushforward.core import Base, Bijector
+from pushforward.base import Base
+from pushforward.core import Bijector
 from pushforward.fields import MOST, Count, Numbers, Within, check_field, hints
 from pushforward.kernel import Kernel
 from pushforward.parameters import Net

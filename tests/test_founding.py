@@ -149,7 +149,7 @@ def test_describe_answers_the_forum(name, monkeypatch):
         assert block["parameters"].replace(",", "") == str(sum(p.numel() for p in layer.parameters()))
         # "The input size and output size must therefore be the same".
         assert block["shape"] == f"{tuple(layer.event_shape)} → {tuple(layer.out_shape)}"
-        assert block["sees"] == layer.sees
+        assert block["sees"] == layer.facts.sees
         # "What is the NN that is used inside of the spline call?"
         nets = [part.net for part in layer.modules() if isinstance(part, Parameters) and part.net is not None]
         if nets:

@@ -16,6 +16,7 @@ import pytest
 import pushforward
 
 ROOT = Path(pushforward.__file__).parent
+FACE = "contrib.pyro.face"  # needs no Pyro, so it is a layer of its own
 FOLDERS = (
     "native",
     "kernels",
@@ -23,7 +24,6 @@ FOLDERS = (
     "bases",
     "recipes",
     "flows",
-    "transforms",
     "distributions",
     "train",
     "plots",
@@ -32,11 +32,12 @@ FOLDERS = (
     "testing",
     "cli",
     "contrib",
+    FACE,
 )
 
 # Each module with all that it may import. What is not named here has no place yet: give it one.
-CORE = {"spec", "fields", "state", "budget", "supports", "numerics", "native", "roots", "describe", "core"}
-BELOW_FLOW = CORE | {"parameters", "kernel", "io", "bases", "nets", "structures"}
+CORE = {"spec", "fields", "facts", "state", "budget", "supports", "numerics", "native", "roots", "describe", "core"}
+BELOW_FLOW = CORE | {"base", "parameters", "kernel", "io", "bases", "nets", "structures"}
 MAY = {
     "fields": set(),
     "spec": {"fields"},
@@ -53,21 +54,23 @@ MAY = {
     "describe": {"native"},
     "state": {"spec", "fields"},
     "built": {"doors", "spec", "state"},
-    "core": {"budget", "spec", "fields", "supports", "numerics", "doors", "built", "describe"},
-    "parameters": {"core", "doors", "numerics", "spec", "fields"},
-    "moments": {"core"},
+    "facts": set(),
+    "core": {"budget", "facts", "spec", "fields", "supports", "numerics", "built", "describe"},
+    "base": {"budget", "built", "core", "doors", "spec"},
+    "parameters": {"core", "describe", "doors", "numerics", "spec", "fields"},
+    "moments": {"base", "core"},
     "blocks": {"native"},
     "finite": {"native", "supports"},
     "estimates": {"numerics"},
-    "quantiles": {"core", "numerics", "supports"},
-    "kernel": {"core", "parameters", "native", "numerics", "roots", "supports", "spec", "fields"},
-    "kernels": {"core", "parameters", "kernel", "native", "numerics", "roots", "supports", "spec", "fields"},
+    "quantiles": {"base", "core", "numerics", "supports"},
+    "kernel": {"core", "facts", "parameters", "native", "numerics", "roots", "supports", "spec", "fields"},
+    "kernels": {"core", "facts", "parameters", "kernel", "native", "numerics", "roots", "supports", "spec", "fields"},
     "dense": {"native", "parameters"},
     "perceptron": {"dense", "native", "numerics", "parameters"},
     "nets": {"budget", "core", "dense", "parameters", "perceptron", "spec", "fields"},
     "periodic": {"nets", "parameters", "spec", "fields"},
     "structures": CORE | {"parameters", "kernel", "kernels", "dense", "nets", "perceptron"},
-    "bases": CORE | {"parameters", "kernels", "nets", "structures", "moments", "blocks"},
+    "bases": CORE | {"base", "parameters", "kernels", "nets", "structures", "moments", "blocks"},
     "targets": {"numerics", "doors", "estimates", "names", "supports"},
     "atomic": set(),
     "budget": {"spec"},
@@ -78,6 +81,7 @@ MAY = {
         "draws",
         "state",
         "budget",
+        "base",
         "core",
         "numerics",
         "supports",
@@ -97,12 +101,13 @@ MAY = {
     },
     "kl": {"estimates", "flow", "moments"},
     "bijectors": CORE | {"names", "parameters", "kernel", "kernels", "nets", "periodic", "structures"},
-    "transforms": CORE | {"names", "parameters", "kernel", "kernels", "dense", "nets", "structures", "doors", "estimates"},
-    "distributions": {"bases", "flow", "kl", "names", "supports", "transforms"},
-    "recipes": CORE | {"draws", "parameters", "kernel", "kernels", "nets", "periodic", "structures", "bases", "flow"},
+    FACE: CORE | {"parameters", "kernel", "kernels", "dense", "nets", "structures", "doors", "estimates"},
+    "transforms": {FACE, "names"},
+    "distributions": {FACE, "base", "bases", "flow", "kl", "names", "supports", "transforms"},
+    "recipes": CORE | {"base", "draws", "parameters", "kernel", "kernels", "nets", "periodic", "structures", "bases", "flow"},
     "flows": {"names", "bases", "core", "flow", "parameters", "recipes", "spec"},
     "elsewhere": set(),
-    "catalogue": {"core", "elsewhere", "kernel", "kernels", "parameters", "recipes", "spec", "supports"},
+    "catalogue": {"base", "core", "elsewhere", "kernel", "kernels", "parameters", "recipes", "spec", "supports"},
     "train": BELOW_FLOW | {"bases", "doors", "flow", "extras", "draws", "moments", "structures"},
     "tables": {"extras", "io"},
     "plots": BELOW_FLOW | {"draws", "kernels", "flow", "extras"},
@@ -114,6 +119,7 @@ MAY = {
         "config",
         "distributions",
         "flows",
+        "base",
         "core",
         "kernel",
         "parameters",
@@ -126,13 +132,13 @@ MAY = {
         "plots",
         "testing",
     },
-    "cli": {"", "io", "startup", "flow", "recipes", "train", "tables", "plots", "extras", "spec", "bijectors", "distributions"},
+    "cli": {"", "io", "startup", "flow", "recipes", "train", "tables", "plots", "extras", "spec", "bijectors"},
     "__main__": {"cli", "extras"},
     # Adapters to other packages see all of the library; no part of it sees them.
     "contrib": CORE
-    | {"", "parameters", "kernel", "kernels", "dense", "nets", "perceptron", "structures", "bases", "io", "doors", "flow", "extras"}
+    | {"", "base", "parameters", "kernel", "kernels", "dense", "nets", "perceptron", "structures", "bases", "io", "doors", "flow", "extras"}
     | {"estimates"}
-    | {"bijectors", "distributions", "draws", "flows", "recipes", "targets", "to_base", "train", "transforms"},
+    | {"bijectors", "draws", "flows", "recipes", "targets", "to_base", "train"},
 }
 # Which part of a folder may import which other part of it.
 WITHIN = {
@@ -185,6 +191,14 @@ LINES = {
         {"mixture", "normal", "student", "truncated", "uniform", "von_mises"},
         {"order_statistics", "resampled"},
     ),
+    FACE: (
+        {"affine", "events", "given", "held", "layout", "sizes", "transform"},
+        {"arrangements", "compose", "dense_nets", "order"},
+        {"conditional", "distribution", "masked_nets", "row"},
+        {"conditional_distribution", "planned", "table", "words"},
+        {"factory", "fixed", "permute"},
+        {"matrices", "named"},
+    ),
     "targets": ({"target"}, {"checkerboard", "energies", "mixtures", "picture", "triangular"}, {"curves"}),
     "recipes": ({"angles", "stack"}, {"layers", "option"}, {"recipe"}, {"table"}, {"choice"}),
 }
@@ -226,7 +240,7 @@ def imports(path):
 
 def layer_of(name):
     """Return the layer of a module: its file, or the folder in which it is."""
-    return name.split(".")[0]
+    return FACE if name.startswith(FACE) else name.split(".")[0]
 
 
 def own_imports(name):
@@ -358,7 +372,41 @@ def test_the_import_brings_nothing_heavy():
     assert not [name for name in brought if name.split(".")[0] in {"torch", "sympy", "numpy", "safetensors", "tqdm"}]
     assert not packages & (OPTIONAL | {"triton", "networkx", "jinja2"})
     # What only some users use stays out of the first import.
-    assert not [name for name in brought if name.startswith(("pushforward.cli", "pushforward.tables"))]
+    later = ("pushforward.cli", "pushforward.tables", "pushforward.contrib", "pushforward.distributions", "pushforward.transforms")
+    assert not [name for name in brought if name.startswith(later)]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "pushforward.transforms.Planar, pushforward.distributions.transforms.Planar",
+        "pushforward.distributions.StandardNormal, pushforward.distributions.constraints.sphere, pushforward.distributions.conditional",
+        "__import__('pushforward.transforms').transforms.Spline",
+        "__import__('pushforward', fromlist=['distributions']).distributions.kl_divergence",
+    ],
+)
+def test_names_of_pyro_come_when_they_are_asked_for_and_need_no_pyro(asked):
+    came = f"""
+        import json, sys
+        sys.modules["pyro"] = None  # what imports it fails
+        import pushforward
+        {asked}
+        print(json.dumps([name for name in sys.modules if name.startswith("pushforward.contrib")]))
+    """
+    there = fresh(came)
+    assert "pushforward.contrib.pyro.face" in there
+    assert {name for name in there if not name.startswith(f"pushforward.{FACE}")} == {"pushforward.contrib", "pushforward.contrib.pyro"}
+
+
+def test_a_name_of_a_part_that_is_not_imported_yet_is_found_there():
+    told = fresh("""
+        import json, pushforward
+        try:
+            pushforward.Planar
+        except AttributeError as error:
+            print(json.dumps(str(error)))
+    """)
+    assert told.endswith("there is pushforward.bijectors.Planar and pushforward.transforms.Planar")
 
 
 OUTSIDE = """

@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 import pushforward
 from pushforward import bijectors as bij
 from pushforward import io
-from pushforward.core import Base, Bijector
+from pushforward.base import Base
+from pushforward.core import Bijector
 from pushforward.distributions import Flow, Resampled, StandardNormal, wrap
 from pushforward.flow import FREE
 from pushforward.spec import DEPTH, PlanError

@@ -131,7 +131,7 @@ def test_compiled_code_and_reference_are_of_one_mind(structure, kernel, way, dty
             for a, b in zip((*ours[1], *ours[2]), (*theirs[1], *theirs[2]), strict=True) if huge and exact else ():
                 assert torch.allclose(a, b, rtol=1e-6, atol=1e-6 * float(b.abs().max() + 1)), told
             # The compiled gradient of a sequence takes all steps at once, where infinity meets the masked weights of the others.
-            sequential = layer.steps[way == "inverse"] > 1 and math.isinf(value)
+            sequential = layer.facts.steps[way == "inverse"] > 1 and math.isinf(value)
             for a, b in (([g[ROW] for g in ours[1]], [g[ROW] for g in theirs[1]]), (ours[2], theirs[2])):
                 assert spoiled(a) == spoiled(b) or (sequential and spoiled(a)), told
 

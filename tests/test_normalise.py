@@ -197,7 +197,7 @@ def test_statistics_follow_the_data_in_a_fit():
     flow = Flow(StandardNormal(), [BatchNorm(), bij.Coupling(bij.Spline(bins=4), net=SMALL), bij.Reverse(), BatchNorm()], event_shape=2)
     y = torch.sinh(rows(400, 2, dtype=torch.float32))
     history = pf.fit(flow, y, epochs=5, progress=False)
-    assert all(bool(layer.calibrated) for layer in flow.transform.layers if layer.follows_data)
+    assert all(bool(layer.calibrated) for layer in flow.transform.layers if layer.facts.follows_data)
     assert history.best_loss < history.start
     assert check_flow(flow, scale=None, only=["sample and score in one pass", "file and copies"])
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import copy
+import doctest
+import importlib
+import importlib.util
+import inspect
 import io
 import pickle
+import pkgutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +22,8 @@ from torch.distributions import transforms as torch_transforms
 import pushforward.bijectors as bij
 import pushforward.distributions as dist
 import pushforward.transforms as T
+from pushforward.contrib.pyro import face
+from pushforward.contrib.pyro.face import factory, named, table, words
 from pushforward.spec import PlanError
 
 TORCH = torch.distributions.TransformedDistribution
@@ -189,7 +198,7 @@ class Counting(nn.Module):
     def __init__(self, layer):
         super().__init__()
         self.layer, self.count = layer, 0
-        self.plan, self.event_shape, self.steps = layer.plan, layer.event_shape, layer.steps
+        self.plan, self.event_shape, self.facts = layer.plan, layer.event_shape, layer.facts
         self.domain, self.codomain = layer.domain, layer.codomain
 
     def push(self, x, context=None):
@@ -370,6 +379,12 @@ def test_what_a_network_gives_is_what_pyro_calls_it(name):
         transform = transform.condition(flat(6, 2, seed=8))
     torch.testing.assert_close(transform(x), formula(x))
     torch.testing.assert_close(transform.inv(formula(x)), x)
+
+
+def test_an_answer_of_one_axis_is_that_of_two_beside_free_parameters_too():
+    answer, x = flat(2, 3, seed=5), flat(6, 3, seed=9)
+    one, two = (T.Polynomial(Constants(given), 3, 1, 1).double() for given in (answer.T.flatten(), answer))
+    torch.testing.assert_close(one(x), two(x))
 
 
 class Unbound(nn.Module):
@@ -606,3 +621,55 @@ def test_learnable_names_are_all_tried():
     names = {name for name in T.__all__ if name.islower() and callable(getattr(T, name))}
     helpers = names - {"elu", "leaky_relu", "iterated", "identity_transform"}
     assert helpers == {case.split()[0] for case in LEARNABLE | CONDITIONAL}
+
+
+def test_type_checkers_are_told_what_the_table_says():
+    path = Path(__file__).parents[1] / "scripts" / "stubs.py"
+    specification = importlib.util.spec_from_file_location("stubs", path)
+    stubs = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(stubs)
+    assert ast.dump(ast.parse(stubs.FILE.read_text())) == ast.dump(ast.parse(stubs.stub())), "run scripts/stubs.py"
+
+
+MADE = {row.named(kind): (row, kind) for row in table.ROWS for kinds in factory.KINDS for kind in kinds if row.words(kind)}
+
+
+@pytest.mark.parametrize("name", named.NAMES)
+def test_what_is_made_of_the_table_is_like_what_is_written(name):
+    made, arguments = getattr(T, name), list(words.arguments(*MADE[name]).parameters)
+    assert (made.__module__, made.__qualname__, made.__name__) == ("pushforward.transforms", name, name)
+    assert inspect.isclass(made) == (name[0].isupper())
+    assert pickle.loads(pickle.dumps(made)) is copy.deepcopy(made) is made
+    assert arguments
+    for argument in arguments:  # help() tells of each
+        assert f"    {argument}: " in made.__doc__, argument
+    with pytest.raises(TypeError, match=rf"^{name}: .*'other'; its arguments are {', '.join(arguments)}$"):
+        made(**dict.fromkeys(arguments, 2), other=1)
+    with pytest.raises(TypeError, match=f"^{name}: too many positional arguments"):
+        made(*range(20))
+
+
+def test_a_class_of_the_table_may_be_derived_from():
+    class Mine(T.Spline):
+        """A spline of two numbers."""
+
+        def __init__(self):
+            super().__init__(2, count_bins=4)
+
+    x = torch.randn(5, 2)
+    assert Mine()(x).shape == (5, 2)
+    assert Mine().label() == "Mine"
+    assert isinstance(Mine.of(T.Spline(2).layer, 0), Mine)
+
+
+@pytest.mark.parametrize("name", [part.name for part in pkgutil.iter_modules(face.__path__)])
+def test_the_examples_of_the_face_run(name):
+    module = importlib.import_module(f"{face.__name__}.{name}")
+    failed, _ = doctest.testmod(module, extraglobs={"torch": torch}, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    assert not failed
+
+
+def test_examples_of_the_face_are_found():
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    found = {example.name for module in (T, face.compose, face.conditional) for example in finder.find(module)}
+    assert {"pushforward.transforms.Spline", "pushforward.transforms.AffineCoupling"} <= found

@@ -53,7 +53,7 @@ def test_a_wrapped_layer_is_measured(name, layer):
 def test_a_wrapped_layer_is_updated(name):
     wrap, shape = WRAPPERS[name]
     flow = Flow(N, [wrap(BatchNorm(momentum=0.5))], shape)
-    assert flow.transform.follows_data
+    assert flow.transform.facts.follows_data
     y = rows(*shape)
     flow.update(y)
     assert float(flow.to_base(y)[0].detach().mean().abs()) < 0.02

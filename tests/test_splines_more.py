@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import integrate
 from torch.distributions import Uniform, VonMises
 
 from pushforward.flow import Flow
@@ -66,7 +67,7 @@ def reference(plan, parameters, x):
     if isinstance(plan, QuadraticSpline):
         inner = np.exp(clamp(one["slopes"] / 4, SLOPE_BOUND))
         # Find the common slope c of both ends that makes the trapezoids' area c, so that after division by it the ends are 1.
-        free = np.trapezoid([0, *inner, 0], xs) / (2 * bound)
+        free = integrate.trapezoid([0, *inner, 0], xs) / (2 * bound)
         ends = free / (1 - (w[0] + w[-1]) / 2)
         d = np.array([ends, *inner, ends]) / ends
         areas = width * (d[1:] + d[:-1]) / 2

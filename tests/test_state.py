@@ -14,7 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 
 import pushforward
 from pushforward import bijectors as bij
-from pushforward.core import Base, Bijector
+from pushforward.base import Base
+from pushforward.core import Bijector
 from pushforward.distributions import DiagNormal, Flow, Mixture, Product, StandardNormal
 from pushforward.testing import randomize
 

@@ -81,7 +81,7 @@ def test_coupling_sees_what_passes(name, kernel):
         assert (sparsity(function, module) == expected).all()
     x = torch.randn(3, features, dtype=torch.float64)
     assert torch.equal(module(x)[0][:, passing], x[:, passing])
-    assert module.passes == (1, 1)
+    assert module.facts.passes == (1, 1)
 
 
 def test_coupling_of_images_splits_channels():
@@ -94,7 +94,7 @@ def test_coupling_of_images_splits_channels():
 def test_one_feature_sees_the_context():
     for plan in (bij.Coupling(SPLINE), bij.Autoregressive(SPLINE), bij.InverseAutoregressive(AFFINE)):
         module = built(plan, 1, 2)
-        assert module.uses_context
+        assert module.facts.uses_context
         x = torch.zeros(1, dtype=torch.float64) + 0.3
         one, two = (module(x, torch.tensor([0.1, c], dtype=torch.float64))[0] for c in (0.0, 1.0))
         assert one != two
@@ -120,8 +120,8 @@ def test_autoregressive_orders(name, net):
         expected = np.eye(features, dtype=bool) | parents
         parallel = module.inverse if kind is bij.Autoregressive else module.forward
         assert (sparsity(parallel, module) <= expected).all()
-        assert module.passes == (1, 1)
-        assert module.steps == ((features, 1) if kind is bij.Autoregressive else (1, features))
+        assert module.facts.passes == (1, 1)
+        assert module.facts.steps == ((features, 1) if kind is bij.Autoregressive else (1, features))
 
 
 @st.composite
@@ -166,10 +166,10 @@ def test_any_graph(graph, widths, residual, inverse, seed):
     seen = parameter_sparsity(module, features, context, points=3).reshape(-1, features, features + context)
     assert (seen[:, :, :features] == graph).all()
     assert (seen[:, :, features:] == (True if beside is None else beside)).all()
-    assert module.uses_context == bool(context and (beside is None or beside.any()))
+    assert module.facts.uses_context == bool(context and (beside is None or beside.any()))
     steps = depth(graph)
-    assert module.passes == (1, 1)
-    assert module.steps == ((1, steps) if inverse else (steps, 1))
+    assert module.facts.passes == (1, 1)
+    assert module.facts.steps == ((1, steps) if inverse else (steps, 1))
     x = torch.randn(4, features, dtype=torch.float64)
     c = torch.randn(4, context, dtype=torch.float64) if context else None
     y = module(x, c)[0]
@@ -219,8 +219,8 @@ def test_a_graph_of_a_context_is_a_plan_like_any_other(tmp_path):
     x, c = torch.randn(5, 3), torch.randn(5, 2)
     assert torch.equal(pushforward.load(tmp_path / "flow.safetensors").log_prob(x, c), flow.log_prob(x, c))
     blind = bij.Autoregressive(AFFINE, adjacency=[[0, 0], [1, 0]], net=bij.MLP((9,))).build(2, 3)
-    assert blind.uses_context
-    assert not bij.Autoregressive(AFFINE, adjacency=[[0, 0, 0], [1, 0, 0]], net=bij.MLP((9,))).build(2, 1).uses_context
+    assert blind.facts.uses_context
+    assert not bij.Autoregressive(AFFINE, adjacency=[[0, 0, 0], [1, 0, 0]], net=bij.MLP((9,))).build(2, 1).facts.uses_context
 
 
 def test_narrow_nets_see_no_more_than_they_may():
@@ -326,8 +326,8 @@ def test_compose_runs_from_base_to_data():
 
 def test_parameters_see_nothing_where_there_is_no_net():
     module = bij.Elementwise(AFFINE).build(3, 2)
-    assert not module.uses_context
-    assert module.sees == "nothing"
+    assert not module.facts.uses_context
+    assert module.facts.sees == "nothing"
 
 
 @pytest.mark.parametrize("features", [2, 3, 8])

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 import pytest
 import torch
 import torch.distributions as td
+from torch.distributions import constraints
 
 import pushforward.bijectors as bij
-from pushforward.core import Base, BaseModule, Bijector, TransformModule
+from pushforward import supports
+from pushforward.base import Base, BaseModule
+from pushforward.core import Bijector, TransformModule
 from pushforward.distributions import Flow, StandardNormal
+from pushforward.facts import Facts
 from pushforward.kernel import Kernel
 from pushforward.testing import FLOW_LAWS, LAWS, LawError, check_bijector, check_flow
 
@@ -275,10 +279,112 @@ class Trains(SoundModule):
         return (y + 1e-3 if self.training else y), ladj
 
 
+class Faint(SoundModule):
+    """It looks at the batch so little that beside its largest row nothing is seen."""
+
+    def push(self, x, context=None):
+        y, ladj = super().push(x, context)
+        small = x.abs().amax(-1, keepdim=True) < 0.5
+        return y + small * 2e-6 * (x.numel() > x.shape[-1]), ladj
+
+
+class Lossy(SoundModule):
+    """It changes the shape, and does not bring large values back."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.out_shape = (1, *self.event_shape)
+
+    def push(self, x, context=None):
+        y, ladj = super().push(x, context)
+        return y.unsqueeze(-2), ladj
+
+    def pull(self, y, context=None):
+        x, ladj = super().pull(y.squeeze(-2), context)
+        return x.clamp(-1e10, 1e10), ladj
+
+
+class TooWide(SoundModule):
+    """It says that it gives all numbers, and gives positive ones."""
+
+    def push(self, x, context=None):
+        return torch.exp(x.clamp(max=80.0)), self.ladj(x, 0) + x.sum(-1)
+
+    def pull(self, y, context=None):
+        x = torch.log(y.abs().clamp(min=1e-37))
+        return x, self.ladj(y, 0) - x.sum(-1)
+
+
+class OfSet(SoundModule):
+    """It gives positive vectors in order, as `Ordered` does; the broken ones below say, or do, another thing."""
+
+    inner = bij.Ordered(positive=True)
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.layer = self.inner.build(self.event_shape)
+        self.out_shape, self.codomain = self.layer.out_shape, self.layer.codomain
+
+    def push(self, x, context=None):
+        return self.layer.push(x)
+
+    def pull(self, y, context=None):
+        return self.layer.pull(y)
+
+
+class TooWideSet(OfSet):
+    """It says that it gives all vectors in order."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.codomain = supports.ORDERED
+
+    def pull(self, y, context=None):
+        return self.layer.pull(torch.cat([y[..., :1].abs() + 1e-30, y[..., 1:].clamp(min=1e-20)], -1))
+
+
+class Settles(OfSet):
+    """It moves what is outside of its set inside, and gives that a density."""
+
+    inner = bij.StickBreaking()
+
+    def pull(self, y, context=None):
+        positive = torch.where(y > 0, y, 1e-6)
+        return self.layer.pull(torch.where(torch.isnan(y), y, positive / positive.sum(-1, keepdim=True)))
+
+
+class FirstOnly(SoundModule):
+    """Of an event of positive numbers it looks at the first alone."""
+
+    codomain = constraints.positive
+
+    def push(self, x, context=None):
+        return torch.exp(x.clamp(-80.0, 80.0)), self.ladj(x, 0) + x.sum(-1)
+
+    def pull(self, y, context=None):
+        x = torch.log(torch.where(y > 0, y, 1.0))
+        return x, torch.where(y[..., 0] > 0, self.ladj(y, 0) - x.sum(-1), -math.inf)
+
+
+class OffByConstant(SoundModule):
+    """Its log-determinants are both off by a constant, so that they cancel."""
+
+    def ladj(self, x, sign):
+        return super().ladj(x, sign) + 0.1 * sign
+
+
+class SamplesWider(SoundModule):
+    """It samples 1.15 times as wide as it scores, and has the determinants of what it does."""
+
+    def push(self, x, context=None):
+        y, ladj = super().push(x, context)
+        return 1.15 * y, ladj + math.log(1.15) * x.shape[-1]
+
+
 class Deaf(SoundModule):
     """It says that it uses the context, and does not."""
 
-    uses_context = True
+    facts = Facts(uses_context=True)
 
 
 BROKEN = {
@@ -304,6 +410,13 @@ BROKEN = {
     plan(Scaled): "a row alone, train and eval, in ulps",
     plan(Locked): "copies",
     plan(Trains): "a row alone, train and eval, in ulps",
+    plan(Faint): "a row alone, train and eval, in ulps",
+    plan(Lossy): "any x up to 1e30",
+    plan(TooWide): "outside the domain",
+    plan(TooWideSet): "outside the domain",
+    plan(Settles): "outside the domain",
+    plan(FirstOnly): "outside the domain",
+    plan(OffByConstant): "ladj against autograd, float64",
 }
 
 
@@ -323,6 +436,11 @@ def test_what_is_broken_is_found(broken, law):
         check_bijector(broken, 2, only=[law])
     assert str(raised.value).startswith(f"{broken!r} breaks 1 law(s):\n")
     assert names(raised.value)[0].startswith(law + ": ")
+
+
+@pytest.mark.parametrize("law", ["outside the domain", "any x up to 1e30"])
+def test_what_is_sound_about_sets_passes(law):
+    check_bijector(plan(OfSet), 2, only=[law])
 
 
 def test_a_context_that_is_not_used_is_found():
@@ -381,6 +499,38 @@ class Unnormalised(OwnNormal):
 class Wider(OwnNormal):
     def draw(self, batch, context=None, generator=None):
         return 1.2 * super().draw(batch, context, generator)
+
+
+class Narrow(OwnNormal):
+    """One number of several has 1.15 times its scale."""
+
+    def draw(self, batch, context=None, generator=None):
+        x = super().draw(batch, context, generator)
+        return torch.cat([x[..., :-1], 1.15 * x[..., -1:]], -1)
+
+
+class AllWider(OwnNormal):
+    def draw(self, batch, context=None, generator=None):
+        return 1.03 * super().draw(batch, context, generator)
+
+
+class InBatch(OwnNormal):
+    """A batch of three, of which the last draws wider."""
+
+    batch_shape = torch.Size([3])
+
+    def draw(self, batch, context=None, generator=None):
+        x = super().draw(batch, context, generator)
+        return torch.cat([x[..., :-1, :], 1.2 * x[..., -1:, :]], -2)
+
+
+class InBatchUnnormalised(OwnNormal):
+    """A batch of three, of which the last has too much mass."""
+
+    batch_shape = torch.Size([3])
+
+    def score(self, value, context=None):
+        return super().score(value) + torch.tensor([0.0, 0.0, 0.1], dtype=value.dtype)
 
 
 class Forgetful(OwnNormal):
@@ -456,7 +606,60 @@ def test_a_sound_base_passes():
     check_flow(Flow(base(OwnNormal), bij.Affine(), 1), only=[flow_law(start) for start in dict.fromkeys(BROKEN_BASES.values())])
 
 
-@pytest.mark.parametrize(("broken", "start"), [(WrongSign(), "density"), (NoLadj(), "sample and"), (WrongInverse(), "sample and")])
+@pytest.mark.parametrize(
+    ("broken", "start"),
+    [
+        (WrongSign(), "density integrates"),
+        (NoLadj(), "sample and"),
+        (WrongInverse(), "sample and"),
+        (plan(TooWide), "density integrates"),
+        (plan(TooWide), "outside"),
+        (plan(FirstOnly), "outside"),
+    ],
+)
 def test_a_broken_layer_breaks_its_flow(broken, start):
     with pytest.raises(LawError, match=flow_law(start).split("|")[0]):
-        check_flow(Flow(StandardNormal(), broken, 1), only=[flow_law(start)])
+        check_flow(Flow(StandardNormal(), broken, 1 if start != "outside" else 2), only=[flow_law(start)])
+
+
+SIZES = (1, 2, 3, 10)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("broken", "start"),
+    [
+        (base(Unnormalised), "density integrates"),
+        (base(Narrow), "samples"),
+        (base(InBatch), "samples"),
+        (base(InBatchUnnormalised), "density integrates"),
+        (plan(OffByConstant), "density against"),
+        (plan(OffByConstant), "density integrates"),
+        (WrongSign(), "density against"),
+        (plan(SamplesWider), "samples"),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else value,
+)
+def test_what_is_broken_is_found_in_any_dimension(broken, start, size):
+    flow = Flow(broken, [], size) if isinstance(broken, Base) else Flow(StandardNormal(), broken, size)
+    with pytest.raises(LawError, match=flow_law(start).split("|")[0]):
+        check_flow(flow, only=[flow_law(start)])
+
+
+def test_scales_that_are_all_a_little_off_add_up():
+    with pytest.raises(LawError, match="samples against"):
+        check_flow(Flow(base(AllWider), [], 24), only=[flow_law("samples")])
+
+
+@pytest.mark.parametrize("size", [*SIZES, 24])
+def test_what_is_sound_passes_in_any_dimension(size):
+    laws = [flow_law(start) for start in ("density against", "density integrates", "samples")]
+    check_flow(Flow(base(OwnNormal), [bij.Affine(), bij.Linear()], size), only=laws)
+
+
+@pytest.mark.parametrize(("broken", "sound"), [(TooWideSet, OfSet), (Settles, None)], ids=["too wide", "settles"])
+def test_a_set_that_is_not_the_flows_is_found(broken, sound):
+    with pytest.raises(LawError, match="outside the support"):
+        check_flow(Flow(StandardNormal(), plan(broken), 3), only=[flow_law("outside")])
+    if sound is not None:
+        check_flow(Flow(StandardNormal(), plan(sound), 3), only=[flow_law("outside"), flow_law("density i"), flow_law("samples")])

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
 from pushforward import moments, supports
+from pushforward.base import Base, BaseModule, hand_down
 from pushforward.blocks import in_blocks
-from pushforward.core import Base, BaseModule, Bijector, Compose, Shape, hand_down
+from pushforward.core import Bijector, Compose, Shape, TransformModule, expect_way_back
 from pushforward.fields import Length, Within
 from pushforward.parameters import NetLike, Parameters, flat_context
 from pushforward.spec import PlanError
@@ -57,10 +58,11 @@ class PushforwardModule(BaseModule):
         base = plan.base.build(event_shape, context_shape)
         transform = plan.chain().build(base.event_shape, context_shape)
         super().__init__(plan, transform.out_shape, context_shape)
-        self.base, self.transform = base, transform
+        expect_way_back("Pushforward", transform)
+        self.base, self.transform, self.in_shape = base, transform, base.in_shape
         self.has_rsample, self.batch_shape = base.has_rsample, base.batch_shape
-        self.uses_context = base.uses_context or transform.uses_context
-        self.follows_data = base.follows_data or transform.follows_data
+        self.uses_context = base.uses_context or transform.facts.uses_context
+        self.follows_data = base.follows_data or transform.facts.follows_data
         self.gaussian = base.gaussian and moments.affine(transform)
         # Contexts in the units of this flow alone, as a `Flow` has them: flows that were fitted apart have measured different ones.
         self.context_units = Standardize().build(context_shape) if self.uses_context and context_shape is not None else None
@@ -68,6 +70,9 @@ class PushforwardModule(BaseModule):
             self.support: Constraint = transform.image(base.support)
         except PlanError as error:
             raise PlanError(f"{plan!r}: {error}") from error
+
+    def beneath(self) -> tuple[BaseModule, TransformModule] | None:
+        return self.base, self.transform
 
     def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         context = self._enter(context)
@@ -141,6 +146,7 @@ class MixtureModule(BaseModule):
     def __init__(self, plan: Mixture, event_shape: Shape, context_shape: Shape | None) -> None:
         built = [component.build(event_shape, context_shape) for component in plan.components]
         super().__init__(plan, built[0].event_shape, context_shape)
+        self.in_shape = event_shape
         for index, component in enumerate(built):
             if component.event_shape != self.event_shape or component.batch_shape:
                 raise PlanError(
@@ -158,6 +164,9 @@ class MixtureModule(BaseModule):
         self.weighted = context > 0
         self.uses_context = self.weighted or any(component.uses_context for component in built)
         self.follows_data = any(component.follows_data for component in built)
+
+    def members(self) -> Sequence[BaseModule]:
+        return [*self.components]
 
     def log_weights(self, context: Tensor | None = None) -> Tensor:
         """Return the logs of the weights, ``(*batch of the context, K)``."""
@@ -204,7 +213,7 @@ class MixtureModule(BaseModule):
     def _share(self, k: int, context: Tensor | None) -> Tensor:
         """Return the root of a component's weight, with axes for the event."""
         weight = torch.exp(0.5 * self._log_weights(context)[..., k])
-        return weight.reshape(*weight.shape, *(1 for _ in self.event_shape))
+        return weight.reshape(weight.shape + (1,) * len(self.event_shape))
 
     def measure(self, value: Tensor, context: Tensor | None = None) -> None:
         for component, *rows in self._rows_of_each(value, context):

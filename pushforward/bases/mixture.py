@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
+from pushforward.base import Base, BaseModule
 from pushforward.bases.clusters import clusters, moments
 from pushforward.bases.sites import SitesModule
 from pushforward.bases.tails import Tails, normal_tails
 from pushforward.budget import reserve
-from pushforward.core import Base, BaseModule, Shape
+from pushforward.core import Shape
 from pushforward.fields import Count, OneOf, Place, Positive
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.linear import ROW_BOUND, shortened, strictly_lower

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pushforward.base import Base, BaseModule
 from pushforward.bases.sites import SitesModule
 from pushforward.bases.tails import Tails, normal_quantile, normal_tails
-from pushforward.core import Base, BaseModule, Shape
+from pushforward.core import Shape
 from pushforward.fields import Positive
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.linear import Linear
@@ -94,7 +95,7 @@ class NormalModule(SitesModule):
 
     def theta(self, context: Tensor | None) -> dict[str, Tensor]:
         theta = super().theta(context)
-        return theta | {"upper": torch.zeros_like(theta["lower"])} if "lower" in theta else theta
+        return {**theta, "upper": torch.zeros_like(theta["lower"])} if "lower" in theta else theta
 
     def density(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
         if self.kernel is None:

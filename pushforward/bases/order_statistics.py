@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from pushforward import numerics, supports
+from pushforward.base import Base, BaseModule
 from pushforward.bases.truncated import expect_tails
-from pushforward.core import Base, BaseModule, Shape
+from pushforward.core import Shape
 from pushforward.fields import Count
 from pushforward.spec import PlanError
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pushforward import moments, supports
-from pushforward.core import Base, BaseModule, Shape
+from pushforward.base import Base, BaseModule
+from pushforward.core import Shape
 from pushforward.fields import Count, Length
 from pushforward.spec import PlanError
 
@@ -23,7 +24,7 @@ class Product(Base):
 
     Args:
         bases: The bases, in the order of the features.
-        sizes: How many features each has.
+        sizes: With how many features each is built, which it mostly has; where a bijection in it changes the length, it has another.
 
     >>> from pushforward.distributions import BoxUniform, StandardNormal
     >>> base = Product([StandardNormal(), BoxUniform(0.0, 2.0)], [2, 1]).build((3,))
@@ -48,20 +49,29 @@ class ProductModule(BaseModule):
     def __init__(self, plan: Product, event_shape: Shape, context_shape: Shape | None) -> None:
         if not event_shape or event_shape[0] != sum(plan.sizes):
             raise PlanError(f"{plan!r}: expected an event of {sum(plan.sizes)} features, got event_shape {event_shape}")
-        super().__init__(plan, event_shape, context_shape)
         parts = []
         for base, size in zip(plan.bases, plan.sizes, strict=True):
             part = base.build((size, *event_shape[1:]), context_shape)
             if part.batch_shape:
                 raise PlanError(f"{plan!r}: expected bases without a batch, got {base!r} with batch_shape {tuple(part.batch_shape)}")
+            if len(part.event_shape) != len(event_shape) or part.event_shape[1:] != event_shape[1:]:
+                raise PlanError(
+                    f"{plan!r}: expected bases that change no axis but the first, along which they are joined, got {base!r} with events of "
+                    f"shape {part.event_shape} for {(size, *event_shape[1:])}"
+                )
             parts.append(part)
-        self.parts, self.sizes = nn.ModuleList(parts), list(plan.sizes)
+        sizes = [part.event_shape[0] for part in parts]
+        super().__init__(plan, (sum(sizes), *event_shape[1:]), context_shape)
+        self.parts, self.sizes, self.in_shape = nn.ModuleList(parts), sizes, event_shape
         self.has_rsample = all(part.has_rsample for part in parts)
         self.uses_context = any(part.uses_context for part in parts)
         self.follows_data = any(part.follows_data for part in parts)
         self.gaussian = all(part.gaussian for part in parts)
         rank = len(event_shape)
         self.support = supports.joined([part.support for part in parts], self.sizes, -rank, rank)
+
+    def members(self) -> Sequence[BaseModule]:
+        return [*self.parts]
 
     def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         blocks = value.split(self.sizes, -len(self.event_shape))

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward import numerics
+from pushforward.base import Base, BaseModule
 from pushforward.bases.normal import standard_normal
 from pushforward.bases.sites import SitesModule
 from pushforward.budget import reserve
-from pushforward.core import Base, BaseModule, Shape
+from pushforward.core import Shape
 from pushforward.fields import Count
 from pushforward.nets import MLP
 from pushforward.numerics import clamp

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from pushforward import numerics
+from pushforward.base import Base, BaseModule
 from pushforward.bases.tails import Tails
 from pushforward.budget import reserve
-from pushforward.core import Base, BaseModule, Shape
+from pushforward.core import Shape
 from pushforward.fields import LARGEST
 from pushforward.moments import apart
 from pushforward.parameters import NetLike, Parameters, flat_context

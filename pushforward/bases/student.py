@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from pushforward import numerics
+from pushforward.base import Base, BaseModule
 from pushforward.bases.sites import SitesModule, expect_positive, per_site
-from pushforward.core import Base, BaseModule, Shape
+from pushforward.core import Shape
 from pushforward.fields import Numbers, Positive
 from pushforward.kernels.affine import Affine
 from pushforward.numerics import clamp

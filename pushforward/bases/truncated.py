@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from pushforward import numerics, supports
+from pushforward.base import Base, BaseModule
 from pushforward.bases.sites import per_site
 from pushforward.bases.tails import Tails, between, mixed
-from pushforward.core import Base, BaseModule, Shape
+from pushforward.core import Shape
 from pushforward.fields import Numbers
 from pushforward.numerics import clamp
 from pushforward.spec import PlanError

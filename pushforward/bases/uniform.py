@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from pushforward import supports
+from pushforward.base import Base, BaseModule
 from pushforward.bases.sites import SitesModule, per_site
 from pushforward.bases.tails import Tails
-from pushforward.core import Base, BaseModule, Shape
+from pushforward.core import Shape
 from pushforward.fields import Numbers
 from pushforward.numerics import clamp
 from pushforward.spec import PlanError

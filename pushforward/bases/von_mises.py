@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pushforward import numerics, supports
+from pushforward.base import Base, BaseModule
 from pushforward.bases.sites import SitesModule, expect_positive, per_site
-from pushforward.core import Base, BaseModule, Shape
+from pushforward.core import Shape
 from pushforward.fields import Numbers, Positive
 from pushforward.parameters import NetLike
 

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal, Normal, VonMises, constraints, transform_to
 
 from pushforward import numerics, supports
+from pushforward.base import Base, BaseModule
 from pushforward.bases.tails import Tails, normal_quantile, normal_tails
 from pushforward.budget import reserve
-from pushforward.core import Base, BaseModule, Shape
+from pushforward.core import Shape
 from pushforward.fields import OneOf, shown
 from pushforward.moments import apart
 from pushforward.roots import root
@@ -236,8 +237,12 @@ class WrappedModule(BaseModule):
                 f"base {self.plan!r}: expected no generator, since torch.distributions draws from torch's global one only, got one; "
                 "leave it out, or use StandardNormal() or DiagNormal() as the base"
             )
-        made = self.holder.distribution().expand(batch + self.event_shape[: self.extra])
-        drawn: Tensor = made.rsample() if self.has_rsample else made.sample()
+        made, shape = self.holder.distribution(), batch + self.event_shape[: self.extra]
+        lead = shape[: len(shape) - len(made.batch_shape)]
+        # To expand takes torch through checks that no compiler before torch 2.6 sees through.
+        if shape != lead + made.batch_shape:
+            made, lead = made.expand(shape), torch.Size()
+        drawn: Tensor = made.rsample(lead) if self.has_rsample else made.sample(lead)
         return drawn
 
     def tails_at(self, value: Tensor, context: Tensor | None = None) -> Tails:

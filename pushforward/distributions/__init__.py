@@ -5,60 +5,28 @@ torch's. Of the names that torch has too, ``StudentT`` and ``VonMises`` are here
 ``kl_divergence`` takes flows as well.
 """
 
-from typing import TYPE_CHECKING
+import typing as _typing
 
-from torch.distributions import *  # noqa: F403
-from torch.distributions import __all__ as _torch_names
+from torch.distributions import *
 
-from pushforward.bases import (  # type: ignore[assignment]
-    BoxUniform,
-    CircleUniform,
-    DiagNormal,
-    FullNormal,
-    GeneralizedNormal,
-    Mixture,
-    MixtureOfNormals,
-    OrderStatistics,
-    Product,
-    Pushforward,
-    Resampled,
-    StandardNormal,
-    StudentT,
-    Truncated,
-    VonMises,
-    Wrapped,
-    wrap,
-)
-from pushforward.distributions import conditional, constraints, transforms
-from pushforward.distributions.torchs import *  # noqa: F403
-from pushforward.flow import ConditionedFlow, Flow
-from pushforward.kl import kl_divergence
-from pushforward.names import missing
-from pushforward.transforms import (
-    ComposeTransformModule,
-    ConditionalComposeTransformModule,
-    ConditionalTransform,
-    ConditionalTransformModule,
-    ConstantConditionalTransform,
-    TransformModule,
-)
-from pushforward.transforms.conditional_distribution import (
-    ConditionalDistribution,
-    ConditionalTransformedDistribution,
-    ConstantConditionalDistribution,
-)
-from pushforward.transforms.distribution import TransformedDistribution
-from pushforward.transforms.events import Independent
+from pushforward.bases import *  # type: ignore[assignment]
+from pushforward.contrib.pyro.face.compose import ComposeTransformModule as ComposeTransformModule
+from pushforward.contrib.pyro.face.conditional import *
+from pushforward.contrib.pyro.face.conditional_distribution import *
+from pushforward.contrib.pyro.face.distribution import *
+from pushforward.contrib.pyro.face.events import *
+from pushforward.contrib.pyro.face.transform import *
+from pushforward.distributions.torchs import *
+from pushforward.flow import ConditionedFlow as ConditionedFlow
+from pushforward.flow import Flow as Flow
+from pushforward.kl import kl_divergence as kl_divergence
+from pushforward.names import missing as _missing
 
-__all__ = [
-    "BoxUniform", "CircleUniform", "ComposeTransformModule", "ConditionalComposeTransformModule", "ConditionalDistribution",
-    "ConditionalTransform", "ConditionalTransformModule", "ConditionalTransformedDistribution", "ConditionedFlow",
-    "ConstantConditionalDistribution", "ConstantConditionalTransform", "DiagNormal", "Flow", "FullNormal", "GeneralizedNormal",
-    "Independent", "Mixture", "MixtureOfNormals", "OrderStatistics", "Product", "Pushforward", "Resampled", "StandardNormal", "StudentT",
-    "TransformModule", "TransformedDistribution", "Truncated", "VonMises", "Wrapped", "conditional", "constraints", "kl_divergence",
-    "transforms", "wrap",
-]  # fmt: skip
-__all__ += [name for name in _torch_names if name not in __all__]
-
-if not TYPE_CHECKING:
-    __getattr__ = missing(__name__)
+if _typing.TYPE_CHECKING:
+    from pushforward.distributions import conditional as conditional
+    from pushforward.distributions import constraints as constraints
+    from pushforward.distributions import transforms as transforms
+else:
+    _LATER = ("conditional", "constraints", "transforms")
+    __all__ = [*(name for name in dir() if not name.startswith("_") and name != "torchs"), *_LATER]
+    __getattr__ = _missing(__name__, later=_LATER)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributions.constraints import *  # noqa: F403
+from torch.distributions.constraints import *
 from torch.distributions.constraints import Constraint, corr_cholesky, lower_cholesky, positive
 from torch.distributions.constraints import __all__ as _torch_names
 
 from pushforward import supports
-from pushforward.transforms.sets import SPHERE
+from pushforward.contrib.pyro.face.fixed import SPHERE
 
 
 class Integer(Constraint):

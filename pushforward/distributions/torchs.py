@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import distributions
 
-from pushforward.transforms.events import Events
+from pushforward.contrib.pyro.face.events import Events
 
 # Not torch's own here: what others derive from, what has a class of its own, and the plans of bases that have these names.
 _OTHERS = ("Distribution", "ExponentialFamily", "Independent", "TransformedDistribution", "StudentT", "VonMises")

@@ -1,6 +1,9 @@
 """Pyro's transforms by name, those of `pushforward.transforms`; no logic of its own."""
 
-from pushforward import transforms
-from pushforward.transforms import *  # noqa: F403
+import typing as _typing
 
-__all__ = transforms.__all__
+from pushforward import transforms as _transforms
+from pushforward.transforms import *
+
+if not _typing.TYPE_CHECKING:
+    __all__ = _transforms.__all__

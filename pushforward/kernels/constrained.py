@@ -11,6 +11,7 @@ from torch.distributions.constraints import Constraint
 
 from pushforward import numerics, supports
 from pushforward.core import Bijector, Shape, TransformModule
+from pushforward.facts import Facts
 from pushforward.spec import PlanError
 
 
@@ -79,7 +80,7 @@ class ConstrainedModule(TransformModule):
         super().__init__(plan, event_shape, context_shape)
         self.out_shape = plan.shape_after(event_shape)
         self.kernel = plan
-        self.domain, self.codomain = plan.domain, plan.codomain
+        self.facts = Facts(plan.domain, plan.codomain)
         # Says how precise the values are that come in: between layers half formats are float32.
         self.register_buffer("anchor", torch.zeros(()), persistent=False)
 

@@ -67,7 +67,7 @@ class DeepSigmoid(Monotone):
         units, width, last = self.units, self.width, self.layers - 1
         steepest = SCALE_BOUND / self.layers
         # What the earlier layers have shifted is stretched by the later ones.
-        shift = MEANS[self.activation][1] / sum(math.exp(steepest * layer) for layer in range(self.layers))
+        shift = MEANS[self.activation][1] / sum([math.exp(steepest * layer) for layer in range(self.layers)])
         slopes = torch.exp(soft_clamp(scales, steepest)).unflatten(-2, (self.layers, units)).unbind(-3)
         shifts = soft_clamp(biases, shift).unflatten(-2, (self.layers, units)).unbind(-3)
         shares = torch.log_softmax(soft_clamp(weights, SHARE_BOUND).unflatten(-2, (last * width + 1, units)), -2)

@@ -130,7 +130,7 @@ def _module(bijector: Any, layer: int | None, context: Any) -> tuple[TransformMo
         raise ValueError(
             f"curve: expected at most {MOST_CURVES} sites, got {sites} in an event of shape {module.event_shape}; draw the plan itself"
         )
-    needed = module.context_shape if module.uses_context else None
+    needed = module.context_shape if module.facts.uses_context else None
     inner = None if needed is None else spaces.one_context(given, needed, torch.float64, "cpu", "curve")
     names = columns if columns is not None and len(columns) == sites and layer is None else [f"site {i}" for i in range(sites)]
     return module, inner, [style.short(name) for name in names]
@@ -177,8 +177,10 @@ def _bounded(side: Constraint) -> bool:
 
 def _evaluate(module: TransformModule, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the values and the log-slopes at ``x``, all ``(points, sites)``; raise ValueError when a site depends on others."""
-    if x.shape[1] > 1 and not set(module.sees.split("; ")) <= {"nothing", "the context"}:
-        raise ValueError(f"curve: expected an elementwise map, got {module.plan!r}, whose parameters see {module.sees}; choose with layer=")
+    if x.shape[1] > 1 and not set(module.facts.sees.split("; ")) <= {"nothing", "the context"}:
+        raise ValueError(
+            f"curve: expected an elementwise map, got {module.plan!r}, whose parameters see {module.facts.sees}; choose with layer="
+        )
     x = x.clone().requires_grad_()
     y, ladj = _call(module, x, context)
     if x.shape[1] == 1:
@@ -235,7 +237,7 @@ def _knots(module: TransformModule, context: Tensor | None) -> tuple[Tensor, Ten
     kernel = None if inside is None else inside.kernel
     if inside is None or not isinstance(kernel, Spline):
         return None
-    parameters = inside.parameters_of(None, flat_context(context, inside.context_shape) if inside.uses_context else None)
+    parameters = inside.parameters_of(None, flat_context(context, inside.context_shape) if inside.facts.uses_context else None)
     with torch.no_grad():
         table = kernel._table(**{"middles": None, **parameters})
     end = torch.full_like(table[0, :1], kernel.bound)

@@ -105,7 +105,7 @@ def _parts(flow: Any, context: Any) -> tuple[Distribution | None, Any, Transform
     if isinstance(flow, Bijector | TransformModule):
         shape = None if context is None else tuple(torch.as_tensor(context).shape)
         module = flow.build((2,), shape) if isinstance(flow, Bijector) else flow
-        needed = module.context_shape if module.uses_context else None
+        needed = module.context_shape if module.facts.uses_context else None
         return None, None, module, spaces.one_context(context, needed, *spaces.place(module), "grid"), ("y1", "y2")
     raise ValueError(f"grid: expected a flow, a plan or a built module of two numbers, got a {type(flow).__name__}")
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pushforward.core import BaseModule, Shape
+from pushforward.base import BaseModule
+from pushforward.core import Shape
 from pushforward.draws import Drawing
 from pushforward.flow import ConditionedFlow, Flow
 from pushforward.plots.rows import Array, limits

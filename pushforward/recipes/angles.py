@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch.distributions.constraints import Constraint
 
+from pushforward.base import Base
 from pushforward.bases import CircleUniform, Product, StandardNormal
-from pushforward.core import Base, Bijector, Compose
+from pushforward.core import Bijector, Compose
 from pushforward.kernel import Kernel
 from pushforward.kernels.circular import CircularShift, CircularSpline, Unwrap
 from pushforward.parameters import NetLike

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from torch.distributions.constraints import Constraint
 
+from pushforward.base import Base
 from pushforward.bases import StandardNormal
-from pushforward.core import Base, Bijector
+from pushforward.core import Bijector
 from pushforward.flow import Flow
 from pushforward.kernels.linear import Linear
 from pushforward.spec import PlanError

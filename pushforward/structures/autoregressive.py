@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from pushforward import numerics
 from pushforward.budget import reserve
 from pushforward.core import Bijector, Shape, TransformModule
+from pushforward.facts import Facts
 from pushforward.fields import Named, OneOf, Place
 from pushforward.kernel import Kernel, evaluate, expect_between_numbers
 from pushforward.nets import MLP
@@ -47,6 +49,9 @@ class _Ordered(Bijector):
             rows = self.adjacency
             if len({len(row) for row in rows}) > 1 or any(len(row) < len(rows) for row in rows):
                 raise PlanError(f"{name}: expected adjacency {GRAPH}, got {rows!r}")
+
+    def words(self) -> str:
+        return self.kernel.words()
 
     def parents(self, features: int) -> Mask:
         """Return ``(features, features)``: True where the row's parameters see the column."""
@@ -91,7 +96,7 @@ class Autoregressive(_Ordered):
 
     >>> from pushforward.bijectors import Affine
     >>> layer = Autoregressive(Affine(), order=[1, 0, 2]).build(3)
-    >>> layer.passes, layer.steps
+    >>> layer.facts.passes, layer.facts.steps
     ((1, 1), (3, 1))
     """
 
@@ -109,7 +114,7 @@ class InverseAutoregressive(_Ordered):
 
     >>> from pushforward.bijectors import Affine
     >>> layer = InverseAutoregressive(Affine()).build(3)
-    >>> layer.passes, layer.steps
+    >>> layer.facts.passes, layer.facts.steps
     ((1, 1), (1, 3))
     """
 
@@ -158,23 +163,27 @@ class AutoregressiveModule(TransformModule):
         incremental = isinstance(self.parameters_of.net, Perceptron)
         self.incremental = Steps(self.parameters_of, [expand_sites(group, rest) for group in groups]) if incremental else None
         self.jacobi = plan.solve == "jacobi"
-        self.uses_context = context > 0 if beside is None else bool(beside.any())
-        self.is_affine = plan.kernel.is_affine and not parents.any()
+        uses_context = context > 0 if beside is None else bool(beside.any())
         passes, steps, adaptive = 1 if incremental else len(groups), len(groups), False
         if self.jacobi and incremental:
             # After as many passes as there are steps nothing changes any more; one more computes the log-determinant.
             passes, steps, adaptive = len(groups) + 1, len(groups) + 1, True
-        self.passes = (passes, 1) if forward_sequential else (1, passes)
-        self.steps = (steps, 1) if forward_sequential else (1, steps)
-        self.adaptive = (adaptive, False) if forward_sequential else (False, adaptive)
-        self.roots = (0, int(plan.kernel.searches))
         which = "outputs" if forward_sequential else "inputs"
         earlier = f"earlier {which}" if plan.adjacency is None else f"the {which} its graph names"
         given = "the context" if beside is None else "the numbers of the context that it names"
-        self.sees = f"{earlier} and {given}" if self.uses_context else earlier
+        sequential = Facts(
+            sees=f"{earlier} and {given}" if uses_context else earlier,
+            uses_context=uses_context,
+            passes=(passes, 1),
+            steps=(steps, 1),
+            adaptive=(adaptive, False),
+            is_affine=plan.kernel.is_affine and not parents.any(),
+        )
+        facts = sequential if forward_sequential else sequential.inverted()
+        self.facts = dataclasses.replace(facts, roots=(0, int(plan.kernel.searches)))
 
-    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
-        return ends if self.kernel.keeps(ends) else None
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor:
+        return ends if self.kernel.keeps(ends) else super().map_ends(ends, inverse)
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         run = self._sequential if self.forward_sequential else self._parallel

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core import Bijector, Shape, TransformModule
+from pushforward.facts import Facts
 from pushforward.fields import Count, Length, OneOf, Positive
 from pushforward.kernels.planar import LEAK, leaky_slope, tanh_slope
 from pushforward.numerics import finer, soft_clamp
@@ -117,10 +118,14 @@ class BlockAutoregressiveModule(WholeModule):
         sizes = (1, *plan.factors, 1)
         self.layers = nn.ModuleList(Blocks(features, a, b, plan.bound) for a, b in zip(sizes, sizes[1:], strict=False))
         self.gate = nn.Parameter(torch.tensor(GATE_START)) if plan.residual == "gated" else None
-        self.steps = (1, features)
-        self.passes = (1, ROOT_STEPS + 3)
-        self.roots, self.adaptive = (0, 1), (False, True)
-        self.sees = "earlier inputs and the context" if self.uses_context else "earlier inputs"
+        self.facts = Facts(
+            sees=self.seen("earlier inputs"),
+            uses_context=self.context is not None,
+            passes=(1, ROOT_STEPS + 3),
+            steps=(1, features),
+            roots=(0, 1),
+            adaptive=(False, True),
+        )
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         value, weights, biases = self._prepare(x, context)

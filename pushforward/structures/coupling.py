@@ -13,6 +13,7 @@ from torch import Tensor
 from pushforward import numerics
 from pushforward.budget import reserve
 from pushforward.core import Bijector, Shape, TransformModule
+from pushforward.facts import Facts
 from pushforward.fields import Named, OneOf, Place
 from pushforward.kernel import Kernel, evaluate, expect_between_numbers
 from pushforward.nets import MLP
@@ -54,6 +55,9 @@ class Coupling(Bijector):
     def check(self) -> None:
         expect_between_numbers(self, self.kernel)
 
+    def words(self) -> str:
+        return self.kernel.words()
+
     def passing(self, features: int) -> tuple[int, ...]:
         """Return the features that pass through."""
         reserve(features)
@@ -92,16 +96,18 @@ class CouplingModule(TransformModule):
         if not init:
             raise PlanError(f"{plan!r}: expected a kernel with parameters for the net to set, got {plan.kernel!r}")
         self.parameters_of = Parameters(init, plan.net, len(passing) * rest, context)
-        self.uses_context = context > 0
-        self.roots = (0, int(plan.kernel.searches))
-        self.is_affine = plan.kernel.is_affine and not passing
         self.selection = Selection(passing, moving, rest)
         seen = [f"features {_ranges(passing)}"] if passing else []
-        self.sees = " and ".join(seen + ["the context"] * self.uses_context) or "nothing"
+        self.facts = Facts(
+            sees=" and ".join(seen + ["the context"] * bool(context)) or "nothing",
+            uses_context=context > 0,
+            roots=(0, int(plan.kernel.searches)),
+            is_affine=plan.kernel.is_affine and not passing,
+        )
 
-    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor:
         moving = torch.tensor([i not in self.passing for i in range(len(ends[0]))], device="cpu")
-        return ends if self.kernel.keeps(ends[:, moving]) else None
+        return ends if self.kernel.keeps(ends[:, moving]) else super().map_ends(ends, inverse)
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._apply_kernel(False, x, context)

@@ -66,11 +66,24 @@ def to_support(support: Constraint | str) -> Bijector:
         return _to_interval(*kind)
     if isinstance(kind, supports.Parts):
         each = [to_support(c) for c in kind.cseq]
-        return Stack(each, kind.dim) if kind.lengths is None else Concatenate(each, kind.lengths, kind.dim)
+        if kind.lengths is None:
+            return Stack(each, kind.dim)
+        return Concatenate(each, [_before(plan, n, kind) for plan, n in zip(each, kind.lengths, strict=True)], kind.dim)
     found = _PLANS.get(kind) if kind is not None else None
     if found is None:
         raise PlanError(f"to_support: expected a support onto which a bijection of real values is known, got {support}")
     return found
+
+
+def _before(plan: Bijector, length: int, parts: supports.Parts) -> int:
+    """Return how long a part is before a plan has made it so long; where its axis is not that of the parts, as long."""
+    shape = [1] * parts.rank
+    shape[parts.dim] = length
+    try:
+        before = plan.shape_before(tuple(shape))
+    except PlanError:
+        return length
+    return before[parts.dim] if len(before) == parts.rank else length
 
 
 _PLANS: dict[supports.Structured, Bijector] = {

@@ -14,6 +14,7 @@ from pushforward.kernels.bins import through
 from pushforward.kernels.pareto import fit_pareto, tail_forward, tail_inverse
 from pushforward.kernels.spline import quadratic_forward, quadratic_inverse
 from pushforward.numerics import clamp
+from pushforward.spec import PlanError
 
 TAIL = 0.05
 """Share of the rows in each tail, where rows are many; where they are few, `FEW` rows are, up to a quarter."""
@@ -56,6 +57,7 @@ class NormalScores(Bijector):
     """
 
     event_dim = 0
+    measured_turned = False
     formula = "y = spline(x) for |x| <= c, y = q + sigma (exp(xi (x^2 - c^2) / 2) - 1) / xi beyond, all measured"
 
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
@@ -108,7 +110,7 @@ class NormalScoresModule(TransformModule):
     def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
         """Measure quantiles and tails of the sites that need it."""
         if inverse:
-            raise ValueError("NormalScores: expected values of the data side to measure, got the layer turned round; write it without .inv")
+            raise PlanError("NormalScores: expected values of the data side to measure, got the layer turned round; write it without .inv")
         rows = values.detach().reshape(-1, self.bent.numel())
         if not len(rows) or not bool(torch.isfinite(rows).all()):
             raise ValueError(f"NormalScores: expected finite rows to measure, got {len(rows)} of which some are not")

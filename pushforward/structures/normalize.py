@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pushforward import numerics
 from pushforward.core import Bijector, Shape, TransformModule
+from pushforward.facts import Facts
 from pushforward.fields import Positive, Within
 from pushforward.kernel import evaluate
 from pushforward.kernels.affine import Affine
@@ -89,7 +90,7 @@ class BatchNorm(Bijector):
 class ActNormModule(TransformModule):
     """Measured location and scale of each feature, and a learned affine map below them."""
 
-    is_affine = True
+    facts = Facts(is_affine=True)
     loc: Tensor
     scale: Tensor
     calibrated: Tensor
@@ -157,7 +158,7 @@ class ActNormModule(TransformModule):
 class BatchNormModule(ActNormModule):
     """A built batch normalisation: `ActNormModule` with statistics that move."""
 
-    follows_data = True
+    facts = Facts(is_affine=True, follows_data=True)
 
     def __init__(self, plan: BatchNorm, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape, plan.bound, plan.epsilon)

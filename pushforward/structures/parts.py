@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributions.constraints import Constraint
 
-from pushforward import numerics, supports
-from pushforward.core import Bijector, Shape, TransformModule
+from pushforward import supports
+from pushforward.core import Bijector, Composite, Shape, Through, TransformModule, Values
+from pushforward.facts import abreast
 from pushforward.fields import Count, Length
 from pushforward.spec import PlanError
 
@@ -127,10 +128,8 @@ class Stack(_Sliced):
         return (*parts[0][:axis], len(parts), *parts[0][axis:])
 
 
-class PartsModule(TransformModule):
+class PartsModule(Composite):
     """Built bijections on slices of an event."""
-
-    is_affine = True
 
     def __init__(self, plan: _Sliced, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
@@ -145,68 +144,34 @@ class PartsModule(TransformModule):
         self.out_shape = plan.shape_after(event_shape)
         self.axes = plan.place(event_shape) - len(event_shape), plan.place(self.out_shape) - len(self.out_shape)
         self.out_lengths = None if self.lengths is None else [part.out_shape[self.axes[1]] for part in made]
-        self.uses_context = any(part.uses_context for part in made)
-        self.follows_data = any(part.follows_data for part in made)
-        self.sees = "; ".join(dict.fromkeys(part.sees for part in made))
-        self.passes = max(part.passes[0] for part in made), max(part.passes[1] for part in made)
-        self.steps = max(part.steps[0] for part in made), max(part.steps[1] for part in made)
-        self.roots = max(part.roots[0] for part in made), max(part.roots[1] for part in made)
-        self.adaptive = any(part.adaptive[0] for part in made), any(part.adaptive[1] for part in made)
-        self.keeps_volume = all(part.keeps_volume for part in made)
-        self.domain = supports.joined([part.domain for part in made], self.lengths, self.axes[0], len(event_shape))
-        self.codomain = supports.joined([part.codomain for part in made], self.out_lengths, self.axes[1], len(self.out_shape))
+        facts = [part.facts for part in made]
+        self.facts = abreast(facts).onto(self._join([f.domain for f in facts], True), self._join([f.codomain for f in facts], False))
 
-    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        values = zip(self.parts, self._split(x, False), strict=True)
-        return self._join([part.push(v, context) for part, v in values], False)  # type: ignore[operator]
+    def place(self, index: int, layer: TransformModule) -> str:
+        return f"part {index}: "
 
-    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        values = zip(self.parts, self._split(y, True), strict=True)
-        return self._join([part.pull(v, context) for part, v in values], True)  # type: ignore[operator]
+    def route(self, values: Values, inverse: bool, through: Through) -> Values:
+        each = zip(self.parts, self._split(values, inverse), strict=True)
+        return self._join([through(index, part, own, inverse) for index, (part, own) in enumerate(each)], inverse)  # type: ignore[arg-type]
 
-    def _split(self, x: Tensor, inverse: bool) -> tuple[Tensor, ...]:
-        lengths = self.out_lengths if inverse else self.lengths
-        return x.unbind(self.axes[inverse]) if lengths is None else torch.split(x, lengths, self.axes[inverse])
+    def _side(self, data: bool) -> tuple[int, list[int] | None, Shape]:
+        """Return the axis, the lengths and the shape of events on a side."""
+        return (self.axes[1], self.out_lengths, self.out_shape) if data else (self.axes[0], self.lengths, self.event_shape)
 
-    def _join(self, done: list[tuple[Tensor, Tensor]], inverse: bool) -> tuple[Tensor, Tensor]:
-        values, ladjs = [value for value, _ in done], [ladj for _, ladj in done]
+    def _split(self, values: Values, inverse: bool) -> Sequence[Values]:
+        axis, lengths, shape = self._side(inverse)
+        if isinstance(values, Constraint):
+            return supports.split(values, len(self.parts), lengths, axis, shape)
+        return values.unbind(axis) if lengths is None else torch.split(values, lengths, axis)
+
+    def _join(self, parts: list[Values], inverse: bool) -> Values:
+        axis, lengths, shape = self._side(not inverse)
+        if isinstance(parts[0], Constraint):
+            return supports.joined(parts, lengths, axis, len(shape))
+        rank = len(shape) - (lengths is None)
         # A context may widen the batch of some parts alone.
-        shapes = [ladj.shape for ladj in ladjs]
-        batch = shapes[0] if all(shape == shapes[0] for shape in shapes) else torch.broadcast_shapes(*shapes)
-        values = [numerics.expanded(value, batch + value.shape[ladj.dim() :]) for value, ladj in zip(values, ladjs, strict=True)]
-        moved = [ladj for part, ladj in zip(self.parts, ladjs, strict=True) if not part.keeps_volume] or ladjs[:1]
-        axis = self.axes[not inverse]
-        return torch.stack(values, axis) if self.lengths is None else torch.cat(values, axis), numerics.expanded(
-            sum(moved[1:], moved[0]), batch
-        )
-
-    def image(self, support: Constraint) -> Constraint:
-        images = []
-        for index, (part, own) in enumerate(zip(self.parts, self._each_of(support), strict=True)):
-            try:
-                images.append(part.image(own))  # type: ignore[operator]
-            except PlanError as error:
-                raise PlanError(f"part {index}: {error}") from error
-        return supports.joined(images, self.out_lengths, self.axes[1], len(self.out_shape))
-
-    def _each_of(self, support: Constraint) -> Sequence[Constraint]:
-        """Return the set in which the values of each part lie."""
-        given, lengths = supports.structured(support), self.lengths and tuple(self.lengths)
-        if isinstance(given, supports.Parts) and (given.dim, given.lengths) == (self.axes[0], lengths):
-            return given.cseq
-        ends = supports.sites(support, self.event_shape)
-        return [support] * len(self.parts) if ends is None else [supports.of_sites(own) for own in self._split(ends, False)]
-
-    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
-        mapped = [part.map_ends(own, inverse) for part, own in zip(self.parts, self._split(ends, inverse), strict=True)]  # type: ignore[operator]
-        if any(one is None for one in mapped):
-            return None
-        return torch.stack(mapped, self.axes[not inverse]) if self.lengths is None else torch.cat(mapped, self.axes[not inverse])
-
-    def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
-        for part, value in zip(self.parts, self._split(values, not inverse), strict=True):
-            part.measure(value, context, inverse)  # type: ignore[operator]
-
-    def follow(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
-        for part, value in zip(self.parts, self._split(values, not inverse), strict=True):
-            part.follow(value, context, inverse)  # type: ignore[operator]
+        batches = [part.shape[: part.dim() - rank] for part in parts]
+        if any(batch != batches[0] for batch in batches):
+            batch = torch.broadcast_shapes(*batches)
+            parts = [part.expand(batch + part.shape[part.dim() - rank :]) for part in parts]
+        return torch.stack(parts, axis) if lengths is None else torch.cat(parts, axis)

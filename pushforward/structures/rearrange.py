@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,8 @@ from torch.distributions.constraints import Constraint
 
 from pushforward import supports
 from pushforward.budget import reserve
-from pushforward.core import Bijector, Compose, Inverse, Shape, TransformModule
+from pushforward.core import Bijector, Compose, Composite, Inverse, Shape, Through, TransformModule, Values
+from pushforward.facts import Facts
 from pushforward.fields import Place
 from pushforward.spec import PlanError
 
@@ -70,8 +71,7 @@ class PermuteModule(TransformModule):
 
     order: Tensor
     back: Tensor
-    keeps_volume = True
-    is_affine = True
+    facts = Facts(keeps_volume=True, is_affine=True)
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None, order: Sequence[int]) -> None:
         super().__init__(plan, event_shape, context_shape)
@@ -94,7 +94,7 @@ class PermuteModule(TransformModule):
         moved = x.flip(len(batch)) if self.reverses else torch.index_select(x, len(batch), index)
         return moved, zero.expand(batch)
 
-    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor:
         # From the plan's own numbers: a module on the meta device has none.
         order = sorted(range(len(self.places)), key=self.places.__getitem__) if inverse else self.places
         return ends[:, order]
@@ -189,55 +189,55 @@ class OnAxis(Bijector):
         if isinstance(inner, Compose):
             raise PlanError(f"OnAxis: expected a single layer, got {self.bijector!r}; wrap the layers one by one")
 
+    def words(self) -> str:
+        return self.bijector.words()
+
+    def shape_after(self, shape: Shape) -> Shape:
+        return self._shape(shape, self.bijector.shape_after)
+
+    def shape_before(self, shape: Shape) -> Shape:
+        return self._shape(shape, self.bijector.shape_before)
+
+    def _shape(self, shape: Shape, change: Callable[[Shape], Shape]) -> Shape:
+        place, own, seen = self.place(shape), self.bijector.axis % len(shape), list(shape)
+        seen.insert(own, seen.pop(place))
+        found = list(change(tuple(seen)))
+        if len(found) != len(shape):
+            raise PlanError(f"{self!r}: expected a bijector that keeps the number of axes, got one between shapes {seen} and {found}")
+        found.insert(place, found.pop(own))
+        return tuple(found)
+
+    def place(self, shape: Shape) -> int:
+        """Return the axis, counted from 0; raise `PlanError` when the event has none such."""
+        if not -len(shape) <= self.axis < len(shape):
+            raise PlanError(f"{self!r}: expected an axis of the event, got axis {self.axis} for event_shape {shape}")
+        return self.axis % len(shape)
+
     def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
-        if not -len(event_shape) <= self.axis < len(event_shape):
-            raise PlanError(f"{self!r}: expected an axis of the event, got axis {self.axis} for event_shape {event_shape}")
         return OnAxisModule(self, event_shape, context_shape)
 
 
-class OnAxisModule(TransformModule):
+class OnAxisModule(Composite):
     """A built bijection that sees the event with one axis moved."""
-
-    is_affine = True
 
     def __init__(self, plan: OnAxis, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
-        rank = len(event_shape)
+        rank, place, seen = len(event_shape), plan.place(event_shape), list(event_shape)
         own = plan.bijector.axis % rank
-        self.source, self.target = plan.axis % rank - rank, own - rank
-        moved = list(event_shape)
-        moved.insert(own, moved.pop(plan.axis % rank))
-        self.module = plan.bijector.build(tuple(moved), context_shape)
-        self.uses_context, self.sees = self.module.uses_context, self.module.sees
-        self.passes, self.steps = self.module.passes, self.module.steps
-        self.roots, self.adaptive = self.module.roots, self.module.adaptive
-        self.domain, self.codomain = (self._moved(each, rank) for each in (self.module.domain, self.module.codomain))
-        self.follows_data, self.keeps_volume = self.module.follows_data, self.module.keeps_volume
-        if len(self.module.out_shape) != rank:
-            raise PlanError(f"{plan!r}: expected a bijector that keeps the number of axes, got one from {moved} to {self.module.out_shape}")
-        out = list(self.module.out_shape)
-        out.insert(plan.axis % rank, out.pop(own))
-        self.out_shape = tuple(out)
+        self.source, self.target = place - rank, own - rank
+        seen.insert(own, seen.pop(place))
+        self.module = plan.bijector.build(tuple(seen), context_shape)
+        self.out_shape = plan.shape_after(event_shape)
+        facts = self.module.facts
+        self.facts = facts.onto(self._moved(facts.domain, True, True), self._moved(facts.codomain, True, False))
 
-    def _moved(self, constraint: Constraint, rank: int) -> Constraint:
-        """Return the set of events in which a set of vectors or matrices has its own axis where this layer has it."""
-        given = supports.structured(constraint)
-        return constraint if given is None or self.source == self.target else supports.Moved(given, self.source, self.target, rank)
+    def route(self, values: Values, inverse: bool, through: Through) -> Values:
+        return self._moved(through(0, self.module, self._moved(values, False, inverse), inverse), True, inverse)
 
-    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        y, ladj = self.module.push(x.movedim(self.source, self.target), context)
-        return y.movedim(self.target, self.source), ladj
-
-    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, ladj = self.module.pull(y.movedim(self.source, self.target), context)
-        return x.movedim(self.target, self.source), ladj
-
-    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
-        mapped = self.module.map_ends(ends.movedim(self.source, self.target), inverse)
-        return None if mapped is None else mapped.movedim(self.target, self.source)
-
-    def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
-        self.module.measure(values.movedim(self.source, self.target), context, inverse)
-
-    def follow(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
-        self.module.follow(values.movedim(self.source, self.target), context, inverse)
+    def _moved(self, values: Values, out: bool, inverse: bool) -> Values:
+        """Return values as the bijection sees them, or as they leave (``out``)."""
+        source, target = (self.target, self.source) if out else (self.source, self.target)
+        if not isinstance(values, Constraint):
+            return values.movedim(source, target)
+        layer = self.module if out else self
+        return supports.moved(values, source, target, layer.out_shape if inverse != out else layer.event_shape)

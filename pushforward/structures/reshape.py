@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core import Bijector, Shape, TransformModule, as_shape
+from pushforward.facts import Facts
 from pushforward.fields import Count
 from pushforward.spec import PlanError
 
@@ -17,8 +18,7 @@ from pushforward.spec import PlanError
 class ReshapeModule(TransformModule):
     """Events whose numbers stay in their order, in another shape."""
 
-    keeps_volume = True
-    is_affine = True
+    facts = Facts(keeps_volume=True, is_affine=True)
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None, out_shape: Shape) -> None:
         super().__init__(plan, event_shape, context_shape)
@@ -36,7 +36,7 @@ class ReshapeModule(TransformModule):
         zero = torch.zeros((), device=x.device, dtype=torch.promote_types(x.dtype, torch.float32))
         return x.reshape(batch + after), zero.expand(batch)
 
-    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor | None:
+    def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor:
         return ends.reshape(2, *(self.event_shape if inverse else self.out_shape))
 
 

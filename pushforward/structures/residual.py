@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pushforward import numerics
 from pushforward.core import Bijector, Shape, TransformModule
+from pushforward.facts import Facts
 from pushforward.fields import Count, Length, OneOf, Within
 from pushforward.kernels.planar import tanh_slope
 from pushforward.numerics import clamp
@@ -100,10 +101,14 @@ class WholeModule(TransformModule):
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None, width: int) -> None:
         super().__init__(plan, event_shape, context_shape)
-        self.rank, self.uses_context = len(event_shape), context_shape is not None
+        self.rank = len(event_shape)
         self.context = nn.Linear(math.prod(context_shape), width, bias=False) if context_shape is not None else None
         if self.context is not None:
             nn.init.zeros_(self.context.weight)
+
+    def seen(self, inputs: str) -> str:
+        """Return in words what the parameters see."""
+        return inputs if self.context is None else f"{inputs} and the context"
 
     def enter(self, x: Tensor, context: Tensor | None, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Return flat values, with the batch of the context, and the first bias with what the context adds."""
@@ -131,8 +136,7 @@ class ResidualModule(WholeModule):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)
-        self.passes = (1, 2 * STEPS + 3)
-        self.sees = "all inputs and the context" if self.uses_context else "all inputs"
+        self.facts = Facts(sees=self.seen("all inputs"), uses_context=self.context is not None, passes=(1, 2 * STEPS + 3))
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         value, weights, biases = self._prepare(x, context)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pushforward import numerics
 from pushforward.core import Bijector, Shape, TransformModule
+from pushforward.facts import Facts
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +37,7 @@ class StandardizeModule(TransformModule):
     loc: Tensor
     scale: Tensor
     calibrated: Tensor
-    is_affine = True
+    facts = Facts(is_affine=True)
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)

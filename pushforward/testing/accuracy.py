@@ -47,10 +47,10 @@ def rounding(case: Case, module: TransformModule, x: Tensor, context: Tensor | N
 
         inverse = jacobian(back, value, context, len(layer.out_shape)).abs()
         allowed = allowed + (inverse @ value.reshape(len(x), -1, 1).abs()).squeeze(-1)
-        if max(layer.steps) > 1 and len(layers) == 1:
+        if max(layer.facts.steps) > 1 and len(layers) == 1:
             slope = jacobian(layer.forward, x.double(), context, rank(case)).abs()
             allowed = allowed + (inverse @ slope @ x.double().reshape(len(x), -1, 1).abs()).squeeze(-1)
-            allowed = allowed * max(layer.steps)
+            allowed = allowed * max(layer.facts.steps)
     return (eps * allowed).detach()
 
 
@@ -185,7 +185,11 @@ def _knots(case: Case, scale: float) -> float:
 
 
 def anywhere(case: Case) -> float:
-    """Count values of |x| up to 1e30 that give something not finite, or that come back farther off than rounding allows."""
+    """Count values of |x| up to 1e30 that give something not finite, or that come back farther off than rounding allows.
+
+    Of maps onto a part of the real numbers, or onto a set, those come back that are not all mapped onto its edge; those that are have to
+    come back as something that is mapped there, too.
+    """
     module, exact = case.build(torch.float32), case.build(torch.float64)
     magnitude = torch.tensor([1e2, 1e3, 1e6, 1e15, 1e30], dtype=torch.float32)
     x = torch.cat([magnitude, -magnitude]).reshape(-1, *(1,) * rank(case)).expand(-1, *case.event_shape)
@@ -195,17 +199,18 @@ def anywhere(case: Case) -> float:
     context = case.contexts(len(x), torch.float32)
     y, ladj = module(x, context)
     back = module.inverse(y, context)[0]
-    if module.out_shape != module.event_shape:
-        return float((~torch.isfinite(y)).sum() + (~torch.isfinite(back)).sum() + (~torch.isfinite(ladj)).sum())
-    bad = ~torch.isfinite(y) | ~torch.isfinite(back)
-    if ends == supports.REAL == supports.bounds(module.codomain):
-        bad = bad | ~torch.isfinite(module.inverse(x, context)[0])
-        # Where the values reach the end of the format, there is no room left for a round trip.
-        room = (y.abs() < 1e35).flatten(1).all(1) if rank(case) else y.abs() < 1e35
-        allowed = rounding(case, exact, x, context, torch.finfo(torch.float32).eps)
-        off = (back - x).reshape(len(x), -1).double().abs() > 16 * allowed + 1e-5
-        bad = bad | (off.any(1) & room).reshape(-1, *(1,) * rank(case))
-    return float(bad.sum() + (~torch.isfinite(ladj)).sum())
+    bad = (~torch.isfinite(y)).flatten(1).any(1) | (~torch.isfinite(back)).flatten(1).any(1) if rank(case) else ~torch.isfinite(y + back)
+    if ends == supports.REAL == supports.bounds(module.codomain) and module.out_shape == module.event_shape:
+        there = torch.isfinite(module.inverse(x, context)[0])
+        bad = bad | ~(there.flatten(1).all(1) if rank(case) else there)
+    allowed = 16 * rounding(case, exact, x, context, torch.finfo(torch.float32).eps) + 1e-5
+    off = ((back - x).reshape(len(x), -1).double().abs() > torch.nan_to_num(allowed, nan=math.inf)).any(1)
+    # Where the values reach the end of the format, or of the range, there is no room left for a round trip; what comes back stands there
+    # for all that is mapped onto it.
+    again = module(back, context)[0]
+    stays = ((again - y).abs() <= 1e-3 * (1 + y.abs())).reshape(len(x), -1).all(1)
+    room = (y.abs() < 1e35).reshape(len(x), -1).all(1) & torch.tensor(ends == supports.REAL == supports.bounds(module.codomain))
+    return float((bad | (off & (room | ~stays))).sum() + (~torch.isfinite(ladj)).sum())
 
 
 def ladj_exact(scale: float) -> Callable[[Case], float]:
@@ -277,7 +282,7 @@ def _slopes(
     draw = torch.Generator().manual_seed(7)
     point = point.clone().requires_grad_()
     inputs = [point, *(p for p in module.parameters())]
-    if context is not None and module.uses_context:
+    if context is not None and module.facts.uses_context:
         context = context.clone().requires_grad_()
         inputs.append(context)
     weights = torch.randn(function(point, context)[0].shape, generator=draw, dtype=torch.float64)

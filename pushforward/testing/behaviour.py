@@ -41,7 +41,7 @@ def shapes(case: Case) -> float:
     if context is not None:
         one = module(x, context[0])
         bad += int(not _close(one[0], module(x, context[:1].expand_as(context))[0]))
-        if module.uses_context:
+        if module.facts.uses_context:
             many = module(x[0], context)
             bad += int(tuple(many[0].shape) != (6, *event)) + int(tuple(many[1].shape) != (6,))
             crossed = module(x[:, None], context[None])

@@ -13,6 +13,7 @@ from torch.distributions.constraints import Constraint
 
 from pushforward import supports
 from pushforward.core import Bijector, Shape, TransformModule
+from pushforward.flow import Flow
 from pushforward.parameters import ModuleNet, Parameters
 
 ROWS = 200
@@ -114,6 +115,31 @@ class Case:
             return kind.member(z)
         mapped: Tensor = biject_to(support)(z)
         return mapped
+
+
+@dataclass(frozen=True)
+class FlowCase:
+    """A flow with its parameters moved off the identity, and contexts to try it on."""
+
+    flow: Flow
+    seed: int = 0
+
+    def build(self, dtype: torch.dtype = torch.float64) -> Flow:
+        """Return a copy in a given precision."""
+        return copy.deepcopy(self.flow).to(dtype)
+
+    def contexts(self, rows: int, dtype: torch.dtype = torch.float64) -> Tensor | None:
+        """Draw ``(rows, *context)``, or None."""
+        if self.flow.context_shape is None:
+            return None
+        draw = torch.Generator().manual_seed(self.seed + 2)
+        return torch.randn(rows, *self.flow.context_shape, generator=draw, dtype=torch.float64).to(dtype)
+
+    def samples(self, flow: Flow, rows: int, context: Tensor | None = None) -> Tensor:
+        """Draw rows of the flow's batch, leaving the global random state alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed + 3)
+            return flow.sample((rows,), context)
 
 
 def rank(case: Case) -> int:

@@ -7,7 +7,6 @@ import math
 import pickle
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +16,10 @@ from torch.distributions import Distribution
 
 from pushforward import supports
 from pushforward.flow import Flow, load
-from pushforward.testing.case import randomize
+from pushforward.testing import densities
+from pushforward.testing.case import FlowCase, randomize
 from pushforward.testing.laws import Law, run_laws
-
-
-@dataclass(frozen=True)
-class FlowCase:
-    """A flow with its parameters moved off the identity, and contexts to try it on."""
-
-    flow: Flow
-    seed: int = 0
-
-    def build(self, dtype: torch.dtype = torch.float64) -> Flow:
-        """Return a copy in a given precision."""
-        return copy.deepcopy(self.flow).to(dtype)
-
-    def contexts(self, rows: int, dtype: torch.dtype = torch.float64) -> Tensor | None:
-        """Draw ``(rows, *context)``, or None."""
-        if self.flow.context_shape is None:
-            return None
-        draw = torch.Generator().manual_seed(self.seed + 2)
-        return torch.randn(rows, *self.flow.context_shape, generator=draw, dtype=torch.float64).to(dtype)
-
-    def samples(self, flow: Flow, rows: int, context: Tensor | None = None) -> Tensor:
-        """Draw rows of the flow's batch, leaving the global random state alone."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed + 3)
-            return flow.sample((rows,), context)
+from pushforward.testing.sets import beyond, members
 
 
 def check_flow(flow: Flow, *, scale: float | None = 0.3, only: Iterable[str] | None = None, seed: int = 0) -> dict[str, float]:
@@ -116,72 +92,6 @@ def doubt(flow: Flow, value: Tensor, context: Tensor | None = None) -> Tensor:
     return off.flatten(off.dim() - rank).sum(-1) if rank else off
 
 
-def _integral(case: FlowCase) -> float:
-    """Return how far the density of a one-dimensional flow is from integrating to 1, on nodes where the flow puts its mass.
-
-    Flows of more dimensions are held to the law of samples and density, and their layers to autograd's Jacobian.
-    """
-    flow = case.build()
-    if math.prod(flow.event_shape) != 1 or flow.batch_shape:
-        return 0.0
-    context = case.contexts(1)
-    probability = torch.linspace(-14, 14, 40001, dtype=torch.float64).sigmoid()
-    drawn = case.samples(flow, 2000, context).reshape(-1)
-    # Quantiles of a wide logistic cover the tails; those of the samples give the density's own scale.
-    spread = torch.quantile(drawn, 0.75) - torch.quantile(drawn, 0.25)
-    wide = drawn.median() + 8 * spread * torch.logit(probability)
-    ends = supports.bounds(flow.support)
-    nodes = torch.cat([wide, torch.quantile(drawn, torch.linspace(0, 1, 2000, dtype=torch.float64))])
-    if ends is not None:
-        nodes = nodes[(nodes > ends[0]) & (nodes < ends[1])]
-        nodes = torch.cat(
-            [nodes, *(torch.tensor([supports.leave(torch.tensor(e, dtype=torch.float64), ends)]) for e in ends if math.isfinite(e))]
-        )
-    nodes = nodes.sort().values
-    density = flow.log_prob(nodes.reshape(-1, *flow.event_shape), context).exp()
-    return abs(float(torch.trapezoid(density, nodes).detach()) - 1)
-
-
-def _samples(case: FlowCase) -> float:
-    """Return the largest |z| of importance-weighted mass and moments, by the density, against samples (over several seeds).
-
-    The proposal is a mixture of kernels round other samples, so that weights stay bounded where the density does.
-    """
-    flow = case.build()
-    size = math.prod(flow.event_shape)
-    if flow.batch_shape or size > 6:
-        return 0.0
-    context = case.contexts(1)
-    worst = 0.0
-    for seed in range(3):
-        draw = torch.Generator().manual_seed(100 + seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(200 + seed)
-            drawn = flow.sample((4096,), context).reshape(4096, size)
-        centre, spread = drawn.median(0).values, drawn.std(0).clamp(min=1e-9)
-        centres = drawn[torch.randint(4096, (256,), generator=draw)]
-        width = 0.7 * spread
-        noise = torch.distributions.StudentT(4.0)
-        picked = centres[torch.randint(256, (8192,), generator=draw)]
-        # A Student t with 4 degrees of freedom as normal over chi: drawn from our own generator.
-        normal = torch.randn(8192, size, generator=draw, dtype=torch.float64)
-        chi = torch.randn(8192, size, 4, generator=draw, dtype=torch.float64).square().mean(-1).sqrt()
-        points = picked + width * normal / chi
-        proposal = torch.empty(8192, dtype=torch.float64)
-        for block in range(0, 8192, 1024):
-            scaled = (points[block : block + 1024, None] - centres) / width
-            proposal[block : block + 1024] = (noise.log_prob(scaled) - torch.log(width)).sum(-1).logsumexp(1) - math.log(256)
-        weights = torch.exp(flow.log_prob(points.reshape(8192, *flow.event_shape), context).reshape(-1) - proposal)
-        # Mass, and bounded functions of the samples, so that no tail makes the variance infinite.
-        inner, outer = (points - centre) / spread, (drawn - centre) / spread
-        for function in (torch.ones_like, torch.tanh, lambda v: torch.exp(-v * v)):
-            one = weights[:, None] * function(inner)
-            other = function(outer)
-            error = (one.var(0) / 8192 + other.var(0) / 4096).sqrt().clamp(min=1e-12)
-            worst = max(worst, float(((one.mean(0) - other.mean(0)) / error).detach().abs().max()))
-    return worst
-
-
 def _interface(case: FlowCase) -> float:
     """Count what torch.distributions promises and the flow does not keep: shapes, expand, support, sample_shape."""
     flow = case.build(torch.float32)
@@ -244,18 +154,23 @@ def _files(case: FlowCase) -> float:
 
 
 def _support(case: FlowCase) -> float:
-    """Count values outside the support that are not -inf, with torch's validation on and off, and NaN rows that are not NaN."""
-    flow = case.build(torch.float32)
+    """Count what is wrong about the support, with torch's validation on and off.
+
+    That are values outside that are not -inf or not refused where values are checked; values all over the support that the flow does not
+    give, since they do not come back from the base; and NaN rows that are not NaN.
+    """
+    flow, bad = case.build(torch.float32), _unreached(case)
     context = case.contexts(1, torch.float32)
     given = None if context is None else context[0]
-    bad = 0
     x = case.samples(flow, 3, given)
-    ends = supports.bounds(flow.support)
-    outside = [e + d for e, d in zip(ends or (), (-1.0, 1.0), strict=False) if math.isfinite(e)]
+    strict = copy.deepcopy(flow)
+    strict._validate_args = True
     before = Distribution._validate_args
-    for value in outside:
+    every = x.reshape(-1, *flow.event_shape)
+    for wrong in beyond(flow.support, every):
         spoiled = x.clone()
-        spoiled[1] = value
+        spoiled[1] = wrong.reshape(x.shape)[1]
+        bad += int(bool(supports.inside(flow.support, spoiled)[1].any()))
         for mode in (True, False):
             Distribution.set_default_validate_args(mode)
             try:
@@ -263,8 +178,6 @@ def _support(case: FlowCase) -> float:
             finally:
                 Distribution.set_default_validate_args(before)
             bad += int((result[1] != -math.inf).any()) + int((~torch.isfinite(result[[0, 2]])).any())
-        strict = copy.deepcopy(flow)
-        strict._validate_args = True
         try:
             strict.log_prob(spoiled, given)
             bad += 1
@@ -274,6 +187,23 @@ def _support(case: FlowCase) -> float:
     spoiled[1] = math.nan
     result = flow.log_prob(spoiled, given)
     return float(bad + int((~torch.isnan(result[1])).any()) + int((~torch.isfinite(result[[0, 2]])).any()))
+
+
+def _unreached(case: FlowCase) -> int:
+    """Count values all over the support that come from no value of the base."""
+    flow, context = case.build(), case.contexts(8)
+    draw = torch.Generator().manual_seed(case.seed + 4)
+    z = 1.5 * torch.randn(8, *flow.event_shape, generator=draw, dtype=torch.float64)
+    try:
+        y = members(flow.support, z)
+    except NotImplementedError:  # of a set of the user's own nothing is known but that the flow draws from it
+        return 0
+    y = y.reshape(8, *(1 for _ in flow.batch_shape), *flow.event_shape).expand(8, *flow.batch_shape, *flow.event_shape)
+    given = context if not flow.batch_shape else None if context is None else context[0]
+    x, ladj = flow.to_base(y, given)
+    back = flow.from_base(x, given)[0]
+    off = (back - y).abs() > 1e-4 * (1 + y.abs())
+    return int((~torch.isfinite(ladj)).sum()) + int(off.reshape(8, -1).any(1).sum())
 
 
 def _doors(case: FlowCase) -> float:
@@ -352,8 +282,9 @@ def _compiled(case: FlowCase) -> float:
 
 FLOW_LAWS: tuple[Law, ...] = (
     Law("sample and score in one pass", 1e-9, _one_pass),
-    Law("density integrates to 1", 1e-4, _integral),
-    Law("samples against density, |z|", 4, _samples),
+    Law("density against autograd's Jacobian", 1e-9, densities.determinant),
+    Law("density integrates to 1", 1e-4, densities.integral),
+    Law("samples against density, |z|", densities.SURE, densities.samples),
     Law("torch.distributions interface", 0, _interface),
     Law("seeds and generators", 0, _seeds),
     Law("file and copies", 0, _files),

@@ -6,11 +6,13 @@ import math
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from pushforward import supports
-from pushforward.core import TransformModule
+from pushforward.core import Shape, TransformModule
 from pushforward.testing.accuracy import FUNCTIONS, Move, apart, largest, layers_of, rounding
 from pushforward.testing.case import Case
+from pushforward.testing.sets import beyond, members, on_ends
 
 
 def extremes(case: Case) -> float:
@@ -121,7 +123,9 @@ def row_alone(case: Case) -> float:
         alone = [function(point[i], None if context is None else context[i]) for i in range(len(x))]
         for index, all_rows in enumerate(together):
             off = (all_rows - torch.stack([a[index] for a in alone])).detach().double().abs()
-            size = torch.finfo(torch.float32).eps * all_rows.detach().double().abs().max().clamp(min=1.0)
+            # Each row by its own size: beside a large one, that of a small one would count for nothing.
+            own = all_rows.detach().double().abs().reshape(len(x), -1).amax(1).clamp(min=1.0)
+            size = torch.finfo(torch.float32).eps * own.reshape(-1, *(1 for _ in range(all_rows.dim() - 1)))
             if largest(off / size) > 1:  # else no need to know what is allowed beside
                 # A ladj is a sum over the numbers of an event, each made by some functions.
                 size = torch.maximum(math.sqrt(FUNCTIONS * point[0].numel()) * size, 4 * _apart(case, name, point, context)[index])
@@ -144,25 +148,38 @@ def _apart(case: Case, name: str, x: Tensor, context: Tensor | None) -> list[Ten
 
 
 def domain(case: Case) -> float:
-    """Count values outside domain or codomain whose ladj is not -inf, whose result is not finite, or whose gradient is not."""
-    module = case.build(torch.float32)
-    bad = 0
-    for function, support, other in ((module.forward, module.domain, module.codomain), (module.inverse, module.codomain, module.domain)):
-        ends = supports.bounds(support)
-        shape = case.event_shape if function == module.forward else module.out_shape
-        inside = case.into(torch.zeros(4, *shape), support)
-        context = case.contexts(4, torch.float32)
-        value, ladj = function(inside, context)
-        bad += int((~other.check(value)).sum() + (~torch.isfinite(ladj)).sum())
-        for end, beyond in zip(ends or (), (-1.0, 1.0), strict=False):
-            if math.isinf(end):
-                continue
+    """Count what is wrong about the sets that a layer takes and gives, both ways.
+
+    That are values outside whose ladj is not -inf, whose result is not finite or which touch another row; values all over the set that have
+    no result in the other one, or no way back to where they were, since nothing is mapped onto them; and sets that say the opposite.
+    """
+    module, exact = case.build(torch.float32), case.build(torch.float64)
+    shapes = case.event_shape, tuple(module.out_shape)
+    draw, bad = torch.Generator().manual_seed(case.seed + 4), 0
+    sides = (("forward", module.domain, module.codomain, shapes), ("inverse", module.codomain, module.domain, shapes[::-1]))
+    for name, source, target, (shape, other) in sides:
+        z = torch.randn(6, *shape, generator=draw, dtype=torch.float64)
+        wide, context = members(source, 1.5 * z), case.contexts(6)
+        value, ladj = getattr(exact, name)(wide, context)
+        back = getattr(exact, "inverse" if name == "forward" else "forward")(value, context)[0]
+        bad += _outside(source, wide, shape) + _outside(target, value, other) + int((~torch.isfinite(ladj)).sum())
+        if name == "forward" or not any(part.plan.wraps for part in module.leaves()):  # an angle comes back by whole turns
+            bad += int(((back - wide).abs() > 1e-4 * (1 + wide.abs())).sum())
+        inside, given = members(source, 0.5 * z).float(), None if context is None else context.float()
+        for wrong in (outside := beyond(source, inside)) + on_ends(source, inside):
             point = inside.clone()
-            point[1] = end + beyond
-            point[2] = end
+            point[1] = wrong[1]
+            # Of the ends of an interval torch's sets say that they are members.
+            bad += int(any(wrong is one for one in outside) and _outside(source, point, shape) != 1)
             point.requires_grad_()
-            value, ladj = function(point, context)
-            gradient = torch.autograd.grad(value.sum() + ladj[[0, 3]].sum(), point)[0]
-            bad += int((ladj[1:3] != -math.inf).sum() + (~torch.isfinite(ladj[[0, 3]])).sum())
+            value, ladj = getattr(module, name)(point, given)
+            rows = [0, 2, 3, 4, 5]
+            gradient = torch.autograd.grad(value.sum() + ladj[rows].sum(), point)[0]
+            bad += int(ladj[1] != -math.inf) + int((~torch.isfinite(ladj[rows])).sum())
             bad += int((~torch.isfinite(value)).sum() + (~torch.isfinite(gradient)).sum())
     return float(bad)
+
+
+def _outside(support: Constraint, value: Tensor, shape: Shape) -> int:
+    """Return how many rows a set says are no members."""
+    return int((~supports.inside(supports.independent(support, len(shape)), value)).sum())

@@ -51,7 +51,8 @@ class Training(Loop):
         for rows in self._batches():
             rows = self._placed(rows)
             with self._layers():
-                self.flow.update(rows.x, rows.context)
+                seen = rows if rows.weights is None else rows.typical(self.random.rows)
+                self.flow.update(seen.x, seen.context)
             with self._layers(), self._precision():
                 loss = self.loss(rows.x, rows.context, rows.weights) / self.scale
             yield loss, loss, len(rows)

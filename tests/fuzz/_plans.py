@@ -11,8 +11,9 @@ from every_plan import EVERY
 
 from pushforward import bijectors as bij
 from pushforward import distributions as bases
+from pushforward.base import Base
 from pushforward.bases.wrapped import Wrapped
-from pushforward.core import Base, Bijector
+from pushforward.core import Bijector
 from pushforward.spec import PlanError, Spec
 
 

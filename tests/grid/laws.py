@@ -104,7 +104,7 @@ def moved(module: TransformModule, x: Tensor, y: Tensor, context: Tensor | None)
     there, back = module(x, context)[1], module.inverse(y, context)[1]
     forth = jacobian(module.forward, x.detach(), context, len(module.event_shape)).detach().abs()
     inverse = jacobian(module.inverse, y.detach(), context, len(module.out_shape)).detach().abs()
-    steps, total = max(module.steps), torch.zeros(len(x), dtype=x.dtype)
+    steps, total = max(module.facts.steps), torch.zeros(len(x), dtype=x.dtype)
     for point, ladj, onto, away, other in ((x, there, inverse, forth, y), (y, back, forth, inverse, x)):
         slope = torch.autograd.grad(ladj.sum(), point, allow_unused=True)[0] if ladj.requires_grad else None
         if slope is None:
@@ -130,7 +130,7 @@ def ladj_exact(case: Case) -> float:
     Autograd's Jacobian is made row by row by another order of sums than ladj is.
     """
     module = case.build(torch.float64)
-    if max(module.steps) == 1 or any(supports.structured(support) for support in (module.domain, module.codomain)):
+    if max(module.facts.steps) == 1 or any(supports.structured(support) for support in (module.domain, module.codomain)):
         return accuracy.ladj_exact(1.0)(case)
     x, context = case.points(128, module=module), case.contexts(128)
     rows = representable(module, module(x, context)[0].detach())

@@ -77,7 +77,7 @@ def test_what_the_grid_leaves_out_is_refused(name, d):
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if True in row.given])
 def test_what_is_given_a_context_uses_it(name):
     row = ROWS[name]
-    assert row.plan(5, True).build(row.shape(5), CONTEXT).uses_context
+    assert row.plan(5, True).build(row.shape(5), CONTEXT).facts.uses_context
 
 
 def test_every_plan_and_every_named_flow_is_on_the_grid():

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pushforward.base import Base
 from pushforward.bases.normal import StandardNormal
 from pushforward.contrib.conversion.copying import CopiedNet
 from pushforward.contrib.conversion.kernels import RawAffine, RawLinear
 from pushforward.contrib.conversion.weights import Tensors
-from pushforward.core import Base, Bijector, Inverse
+from pushforward.core import Bijector, Inverse
 from pushforward.draws import Drawing
 from pushforward.flow import Flow
 from pushforward.kernel import Elementwise, Kernel

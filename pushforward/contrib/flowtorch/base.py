@@ -178,7 +178,7 @@ class Bijector(nn.Module, metaclass=LazyMeta):
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-determinant of the map from ``x`` to ``y``, from the side where it takes fewer steps."""
-        if self.module.steps[0] <= self.module.steps[1]:
+        if self.module.facts.steps[0] <= self.module.facts.steps[1]:
             return self._both(x, context)[1]
         return -self._both(y, context, inverse=True)[1]
 

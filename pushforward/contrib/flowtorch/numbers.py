@@ -41,7 +41,7 @@ def log_det_of_numbers(module: TransformModule, x: Tensor, context: Tensor | Non
             x = (layer.pull if inverse else layer.push)(x, context)[0]
         return total.expand(x.shape)
     assert isinstance(module, KernelModule)
-    theta = module.parameters_of.flat(None, flat_context(context, module.context_shape) if module.uses_context else None)
+    theta = module.parameters_of.flat(None, flat_context(context, module.context_shape) if module.facts.uses_context else None)
     values, outside = supports.enter(numerics.working(x), module.ends[1] if inverse else module.ends[0])
     batch = values.shape[: values.dim() - module.rank]
     function = module.kernel.inverse if inverse else module.kernel.forward

@@ -9,8 +9,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from pushforward.base import Base
 from pushforward.bases import StandardNormal
-from pushforward.core import Base, Bijector, Compose
+from pushforward.core import Bijector, Compose
 from pushforward.flow import Flow
 from pushforward.kernels.affine import Affine
 from pushforward.numerics import soft_clamp_inverse

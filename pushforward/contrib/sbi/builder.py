@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from pushforward import flows, supports
+from pushforward.base import hand_down
 from pushforward.contrib.sbi.estimator import Conditions, FlowEstimator
 from pushforward.contrib.sbi.priors import Support, of_features
-from pushforward.core import TransformModule, hand_down
+from pushforward.core import TransformModule
 from pushforward.flow import Flow
 from pushforward.recipes.choice import Choice, look_up, make_flow
 from pushforward.structures.domains import Domain
