@@ -9,7 +9,7 @@ import torch
 from hypothesis import strategies as st
 
 from pushforward.native import library
-from pushforward.native.elementwise import JOB, parameters_of
+from pushforward.native.elementwise import JOB, KINDS, Code
 from pushforward.native.perceptron import _HEAD as NET_HEAD
 from pushforward.native.perceptron import _LAYER as NET_LAYER
 from pushforward.native.sweep import _HEAD as SWEEP_HEAD
@@ -25,7 +25,7 @@ def fields(words: str) -> list[str]:
     return [f"{word[:-1]}.{part}" if word[-1] in parts else word for word in words.split() for part in parts.get(word[-1], ("",))]
 
 
-KIND = "kind bins inverse bound is_double backward threads rows sites "
+KIND = "kind bins inverse bound parts floor is_double backward threads rows sites "
 JOB_FIELDS = fields(KIND + "group x* theta* g* gl* out+ ladj+ gtheta+")
 SWEEP_FIELDS = fields(KIND + "groups layers activation order+ ends+ values* shift* gmade* gladj* theta+ made+ ladj+ gvalues+ gtheta+")
 SWEEP_LAYER_FIELDS = fields("width source skip edges+ weight+ bias+ transposed+ z+ gz+")
@@ -71,13 +71,24 @@ class Job:
 
 sizes = st.integers(1, 40)
 gaps = st.integers(0, 3)
-KINDS = st.one_of(st.just((0, 0)), st.tuples(st.sampled_from([1, 2]), st.integers(2, 9)))
 
 
-def team(draw, kind=(0, 0)):
+@st.composite
+def codes(draw):
+    """Draw a kernel of a small size."""
+    kind = draw(st.sampled_from(list(KINDS)))
+    form = KINDS[kind]
+    bins, parts = (draw(st.integers(sizes[0], min(sizes[-1], max(sizes[0], most)))) for sizes, most in ((form.bins, 9), (form.parts, 3)))
+    return Code(kind, bins, draw(st.sampled_from([0.5, 3.0, 100.0])), parts, 0.01 if form.has_floor else 0.0)
+
+
+NO_KERNEL = Code(0, 0, 3.0)
+
+
+def team(draw, code=NO_KERNEL):
     dtype = draw(st.sampled_from([torch.float32, torch.float64]))
     numbers = {
-        "kind": kind[0], "bins": kind[1], "inverse": draw(st.integers(0, 1)), "bound": draw(st.sampled_from([0.5, 3.0, 100.0])),
+        **code._asdict(), "inverse": draw(st.integers(0, 1)),
         "is_double": int(dtype == torch.float64), "backward": draw(st.integers(0, 1)), "threads": draw(st.sampled_from([1, 1, 2, 3])),
         "rows": draw(st.integers(0, 70)),
     }  # fmt: skip
@@ -86,10 +97,10 @@ def team(draw, kind=(0, 0)):
 
 @st.composite
 def elementwise_jobs(draw):
-    kind = draw(KINDS)
-    dtype, numbers = team(draw, kind)
+    code = draw(codes())
+    dtype, numbers = team(draw, code)
     rows, sites, group = numbers["rows"], draw(sizes), draw(st.integers(1, 80))
-    shared, count = draw(st.booleans()), parameters_of(*kind) * sites
+    shared, count = draw(st.booleans()), code.parameters * sites
     job = Job("elementwise", [(JOB, JOB_FIELDS, numbers | {"sites": sites, "group": group})], dtype)
     job.put(0, "x", rows, sites, gap=draw(gaps))
     job.put(0, "theta", 1 if shared else rows, count, gap=draw(gaps))
@@ -135,10 +146,10 @@ def wiring(draw, layers):
 
 @st.composite
 def sweep_jobs(draw):
-    kind = draw(KINDS)
-    dtype, numbers = team(draw, kind)
+    code = draw(codes())
+    dtype, numbers = team(draw, code)
     rows, sites, layers = numbers["rows"], draw(st.integers(1, 8)), draw(st.integers(1, 3))
-    groups, count = draw(st.integers(1, sites)), parameters_of(*kind) * sites
+    groups, count = draw(st.integers(1, sites)), code.parameters * sites
     sources, skips, widths = wiring(draw, layers)
     numbers |= {"sites": sites, "groups": groups, "layers": layers, "activation": draw(st.integers(0, 7))}
     heads = [{"width": w, "source": a, "skip": b} for w, a, b in zip(widths, sources, skips, strict=True)]
@@ -248,6 +259,8 @@ def faults(draw, job):
         )
     elif kind == "stride":
         wrong = -1 - numbers[name]
+    elif name == "floor":
+        wrong = draw(st.sampled_from([1.0, -1.0, float("nan"), float("inf")]))
     elif name in ("bound", "gain"):
         wrong = draw(st.sampled_from([0.0, -1.0, float("nan"), float("inf")]))
     else:

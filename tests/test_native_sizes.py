@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import pushforward
 import pushforward.bijectors as bij
 from pushforward.kernel import reference
-from pushforward.native.elementwise import elementwise, parameters_of
+from pushforward.native.elementwise import elementwise
 from pushforward.native.linear import linear, linear_gradient
 from pushforward.native.perceptron import Form, perceptron
 from pushforward.native.perceptron import reference as by_torch
@@ -143,11 +143,17 @@ def differentiated(function, tensors, cotangents):
     return [*(t.detach() for t in out), *torch.autograd.grad(out, given, cotangents)]
 
 
+PLANS = [
+    bij.Affine(2.0), bij.Spline(3, 4.0), bij.Spline(5, 2.0, "linear"), bij.MonotonicNetwork(3, 2), bij.DeepSigmoid(3),
+    bij.SumOfSquares(3, 2), bij.Bernstein(7, tails="gentle"),
+]  # fmt: skip
+
+
 @st.composite
 def elementwise_calls(draw):
-    plan = draw(st.sampled_from([bij.Affine(2.0), bij.Spline(3, 4.0), bij.Spline(5, 2.0, "linear")]))
+    plan = draw(st.sampled_from(PLANS))
     batch, sites, shared = draw(batches), draw(st.sampled_from([1, 2, 5, 31, 32, 33])), draw(st.booleans())
-    width = parameters_of(plan.code().kind, plan.code().bins) * sites
+    width = plan.code().parameters * sites
     tensors = {
         "x": tensor(draw, (*batch, sites), draw(values)), "theta": tensor(draw, (width,) if shared else (*batch, width)),
         "gy": cotangent(draw, (*batch, sites)), "gladj": cotangent(draw, batch),
@@ -200,12 +206,21 @@ def assert_refused(told, call):
         pytest.fail(f"not refused: {told}")
 
 
-@pytest.mark.parametrize(("kind", "bins", "bound"), [(0, 1, 3.0), (1, 1, 3.0), (1, 1025, 3.0), (2, -3, 3.0), (3, 4, 3.0), (-1, 0, 3.0),
-                                                     (1, 4, 0.0), (1, 4, -1.0), (0, 0, float("nan")), (0, 0, float("inf"))])  # fmt: skip
-def test_elementwise_refuses_kernels_that_there_are_none_of(kind, bins, bound):
+WRONG_CODES = [
+    (0, 1, 3.0, 0, 0.0), (0, 0, 3.0, 1, 0.0), (0, 0, 3.0, 0, 0.5), (0, 0, float("nan"), 0, 0.0), (0, 0, float("inf"), 0, 0.0),
+    (1, 1, 3.0, 0, 0.0), (1, 1025, 3.0, 0, 0.0), (1, 4, 0.0, 0, 0.0), (1, 4, -1.0, 0, 0.0), (1, 4, 3.0, 1, 0.0), (2, -3, 3.0, 0, 0.0),
+    (3, 0, 3.0, 4, 0.0), (3, 65, 3.0, 4, 0.0), (3, 8, 3.0, 0, 0.0), (3, 8, 3.0, 33, 0.0), (4, 0, 1.0, 0, 0.0), (5, 1025, 1.0, 0, 0.0),
+    (6, 0, 3.0, 2, 0.5), (6, 17, 3.0, 2, 0.5), (7, 4, 3.0, 0, 0.5), (7, 4, 3.0, 65, 0.5), (6, 4, 3.0, 2, 0.0), (7, 4, 3.0, 2, 1.0),
+    (8, 2, 3.0, 0, 0.0), (9, 129, 3.0, 0, 0.0), (10, 5, 3.0, 0, 0.0), (11, 4, 3.0, 0, 0.0), (-1, 0, 3.0, 0, 0.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "bins", "bound", "parts", "floor"), WRONG_CODES)
+def test_elementwise_refuses_kernels_that_there_are_none_of(kind, bins, bound, parts, floor):
+    run, told = torch.ops.pushforward.elementwise, f"got kind {kind}, bins {bins}, bound {bound}, parts {parts}, floor {floor}"
     for device in ("cpu", "meta"):
-        with pytest.raises(ValueError, match=f"got kind {kind}, bins {bins}, bound {bound}"):
-            torch.ops.pushforward.elementwise(torch.zeros(5, 1, device=device), torch.zeros(2, device=device), kind, bins, bound, False)
+        with pytest.raises(ValueError, match=told):
+            run(torch.zeros(5, 1, device=device), torch.zeros(2, device=device), kind, bins, bound, parts, floor, False)
 
 
 @st.composite
@@ -333,7 +348,7 @@ def test_perceptron_refuses_what_does_not_fit(data, case):
 @st.composite
 def sweep_calls(draw):
     features, context = draw(st.integers(1, 5)), draw(st.sampled_from([0, 2]))
-    kernel = draw(st.sampled_from([bij.Affine(2.0), bij.Spline(3, 4.0), bij.Spline(3, 2.0, "linear")]))
+    kernel = draw(st.sampled_from(PLANS))
     net = draw(st.sampled_from([bij.MLP((7,), "tanh"), bij.MLP((6, 8), "silu"), bij.ResidualMLP(7, 1, "tanh")]))
     layer = randomize(
         bij.Autoregressive(kernel, order=draw(st.permutations(range(features))), net=net).build(features, context or None), 0.5, 0

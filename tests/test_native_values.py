@@ -25,6 +25,8 @@ KERNELS = {
     "affine": bij.Affine(),
     "quadratic": bij.Spline(bins=4, bound=3.0),
     "linear": bij.Spline(bins=3, bound=3.0, order="linear"),
+    "sigmoid": bij.DeepSigmoid(units=3),
+    "squares": bij.SumOfSquares(degree=2, terms=2, tails="gentle"),
 }
 NET = bij.MLP((9, 9), "silu")
 STRUCTURES = {

@@ -76,4 +76,4 @@ class Additive(Kernel):
         return y - clamp(loc, -LOC_BOUND, LOC_BOUND), torch.zeros_like(loc)
 
 
-REFERENCES[AFFINE] = lambda bins, bound: reference(Affine(bound))
+REFERENCES[AFFINE] = lambda code: reference(Affine(code.bound))

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from pushforward.fields import Count, Positive, Within
-from pushforward.kernel import Kernel
+from pushforward.kernel import Kernel, reference
 from pushforward.kernels.affine import LOC_BOUND
+from pushforward.native.elementwise import MONOTONIC_NETWORK, REFERENCES, Code
 from pushforward.numerics import clamp, finer, soft_clamp
 from pushforward.roots import root
 
@@ -21,7 +22,7 @@ class Monotone(Kernel):
     """An increasing map of all real values onto all real values, with slopes between fixed bounds and a numerical inverse.
 
     A subclass writes ``prepare``, which bounds the parameters once, and ``curve``, which evaluates the map. Both work in float64 (MPS
-    has none): a value is then rounded once each way, however many terms it is the sum of.
+    has none), and so does the compiled form: a value is then rounded once each way, however many terms it is the sum of.
     """
 
     way_back = "a root"
@@ -32,15 +33,27 @@ class Monotone(Kernel):
     """From ``x`` and that to value and log-slope."""
 
     def forward(self, x: Tensor, **parameters: Tensor) -> tuple[Tensor, Tensor]:
-        y, ladj = self.curve(finer(x), self.prepare(**{name: finer(value) for name, value in parameters.items()}))
-        return y.to(x.dtype), ladj.to(x.dtype)
+        near, infinite = _reachable(x)
+        y, ladj = self.curve(near, self.prepare(**{name: finer(value) for name, value in parameters.items()}))
+        return torch.where(infinite, x, y.to(x.dtype)), ladj.to(x.dtype)
 
     def inverse(self, y: Tensor, **parameters: Tensor) -> tuple[Tensor, Tensor]:
         prepared = self.prepare(**{name: finer(value) for name, value in parameters.items()})
-        x = root(lambda x: self.curve(x, prepared), finer(y), STEPS)
-        return x.to(y.dtype), -self.curve(x, prepared)[1].to(y.dtype)
+        near, infinite = _reachable(y)
+        x = root(lambda x: self.curve(x, prepared), near, STEPS)
+        value, log_slope = self.curve(x, prepared)
+        # Parameters that are no numbers have no root.
+        x, log_slope = (torch.where(torch.isnan(value), value, made) for made in (x, log_slope))
+        return torch.where(infinite, y, x.to(y.dtype)), -log_slope.to(y.dtype)
 
 
+def _reachable(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``x`` with numbers far out in the place of infinity, and what is infinite: its image is itself, its slope that out there."""
+    fine, infinite = finer(x), torch.isinf(x)
+    return torch.where(infinite, torch.sign(fine) * (torch.finfo(fine.dtype).max * FAR), fine), infinite
+
+
+FAR = 1e-18
 # Slopes between fixed bounds: with parameters of any size 45 steps reach the last digit.
 STEPS = 48
 
@@ -77,6 +90,10 @@ class MonotonicNetwork(Monotone):
     formula = "y = loc + integral_0^x exp(level + sum_k v_k tanh(a_k t + c_k)) dt on [-bound, bound], its tangent outside"
     size = "D * (3 * units + 2)"
     log_det = "closed form, the derivative of the quadrature rule"
+
+    def code(self) -> Code | None:
+        code = Code(MONOTONIC_NETWORK, self.units, float(self.bound), self.panels)
+        return code if code.taken else None
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         # Heights of zero are the identity; the units' places over the box are what makes each learn something of its own.
@@ -133,3 +150,6 @@ def spread(count: int, reach: float, shape: tuple[int, ...]) -> Tensor:
     """Return ``(count, *shape)``: numbers spread evenly over (-reach, reach), the same at all sites."""
     values = torch.tensor([reach * ((2 * k + 1) / count - 1) for k in range(count)])
     return values.reshape(-1, *(1,) * len(shape)).expand(-1, *shape)
+
+
+REFERENCES[MONOTONIC_NETWORK] = lambda code: reference(MonotonicNetwork(code.bins, code.parts, code.bound))

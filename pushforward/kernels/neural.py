@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.fields import MOST, Count, OneOf, Within
+from pushforward.kernel import reference
 from pushforward.kernels.monotonic import Monotone, spread
+from pushforward.native.elementwise import DEEP_SIGMOID, DEEP_TANH, REFERENCES, Code
 from pushforward.numerics import clamp, soft_clamp
 
 # One layer: slopes, shifts, log-shares of the units in each output, shares of the inputs in each unit (None: a single input).
@@ -50,6 +52,11 @@ class DeepSigmoid(Monotone):
     def width(self) -> int:
         """How many values each layer hands on to the next."""
         return 1
+
+    def code(self) -> Code | None:
+        kind = COMPILED.get(self.activation)
+        code = None if kind is None or self.layers > 1 else Code(kind, self.units, 1.0)
+        return code if code is not None and code.taken else None
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         count = self.units * self.layers
@@ -159,3 +166,6 @@ MEANS: dict[str, tuple[Mean, float]] = {
     "elu": (_elu_mean, 6.0),
     "leaky_relu": (_leaky_relu_mean, 6.0),
 }
+COMPILED = {"sigmoid": DEEP_SIGMOID, "tanh": DEEP_TANH}
+REFERENCES[DEEP_SIGMOID] = lambda code: reference(DeepSigmoid(code.bins))
+REFERENCES[DEEP_TANH] = lambda code: reference(DeepSigmoid(code.bins, activation="tanh"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -12,8 +13,19 @@ import torch
 from torch import Tensor
 
 from pushforward.fields import Count, OneOf, Positive, Within
+from pushforward.kernel import reference
 from pushforward.kernels.affine import LOC_BOUND
 from pushforward.kernels.monotonic import Monotone, spread
+from pushforward.native.elementwise import (
+    BERNSTEIN,
+    GENTLE_BERNSTEIN,
+    GENTLE_SUM_OF_SQUARES,
+    IDENTITY_BERNSTEIN,
+    REFERENCES,
+    SUM_OF_SQUARES,
+    Code,
+    Reference,
+)
 from pushforward.numerics import clamp, soft_clamp
 from pushforward.spec import PlanError
 
@@ -96,6 +108,10 @@ class SumOfSquares(_Polynomial):
 
     formula = "y = loc + integral_0^x (slope + 1/K sum_k p_k(t/bound)^2) dt on [-bound, bound], its tails outside"
     size = "D * (terms * (degree + 1) + 1)"
+
+    def code(self) -> Code | None:
+        code = Code(SQUARES[self.tails], self.degree, float(self.bound), self.terms, float(self.slope))
+        return code if code.taken else None
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         rows = [torch.zeros(self.terms, *shape) for _ in range(self.degree + 1)]
@@ -184,6 +200,9 @@ class Bernstein(_Polynomial):
         # With identity tails the box is mapped onto itself.
         return (torch.abs(x) >= self.bound) & (self.tails == "identity")
 
+    def code(self) -> Code | None:
+        return Code(BERNSTEINS[self.tails], self.degree, float(self.bound))
+
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         if self.tails == "identity":
             return {"increments": torch.zeros(self.degree - 4, *shape)}
@@ -229,3 +248,19 @@ def _powers(t: Tensor, count: int) -> Tensor:
         rows = torch.cat([rows, rows * factor], -2)
         factor = factor * factor
     return rows[..., :count, :]
+
+
+SQUARES = {"linear": SUM_OF_SQUARES, "gentle": GENTLE_SUM_OF_SQUARES}
+BERNSTEINS = {"linear": BERNSTEIN, "gentle": GENTLE_BERNSTEIN, "identity": IDENTITY_BERNSTEIN}
+
+
+def _squares(tails: str, code: Code) -> Reference:
+    return reference(SumOfSquares(code.bins, code.parts, code.bound, code.floor, tails))
+
+
+def _bernstein(tails: str, code: Code) -> Reference:
+    return reference(Bernstein(code.bins, code.bound, tails))
+
+
+REFERENCES.update({kind: partial(_squares, tails) for tails, kind in SQUARES.items()})
+REFERENCES.update({kind: partial(_bernstein, tails) for tails, kind in BERNSTEINS.items()})

@@ -161,5 +161,5 @@ def _linear_inverse(u: Tensor, s: Tensor, d0: Tensor, d1: Tensor, middle: Tensor
     return torch.where(left_side, t, 1 - t), log_slope + torch.log(s)
 
 
-REFERENCES[QUADRATIC_SPLINE] = lambda bins, bound: reference(Spline(bins, bound))
-REFERENCES[LINEAR_SPLINE] = lambda bins, bound: reference(Spline(bins, bound, "linear"))
+REFERENCES[QUADRATIC_SPLINE] = lambda code: reference(Spline(code.bins, code.bound))
+REFERENCES[LINEAR_SPLINE] = lambda code: reference(Spline(code.bins, code.bound, "linear"))

@@ -13,30 +13,83 @@ from torch.autograd import Function
 
 from pushforward.native.library import BLOCK, DOUBLE, MATRIX, as_rows, block, call, matrix, threads, transformed
 
-AFFINE, QUADRATIC_SPLINE, LINEAR_SPLINE = range(3)
+(
+    AFFINE, QUADRATIC_SPLINE, LINEAR_SPLINE, MONOTONIC_NETWORK, DEEP_SIGMOID, DEEP_TANH, SUM_OF_SQUARES, GENTLE_SUM_OF_SQUARES, BERNSTEIN,
+    GENTLE_BERNSTEIN, IDENTITY_BERNSTEIN,
+) = range(11)  # fmt: skip
 MAX_BINS = 1024
 
 
 class Code(NamedTuple):
-    """A kernel in numbers: which one, its bins, and its bound."""
+    """A kernel in numbers.
+
+    Args:
+        kind: Which one.
+        bins: Of a spline, units of a network, the degree of a polynomial.
+        bound: Half the width of its box, or what bounds its logarithm.
+        parts: Panels of a network, terms of a sum of squares.
+        floor: The least slope of a sum of squares.
+    """
 
     kind: int
     bins: int
     bound: float
+    parts: int = 0
+    floor: float = 0.0
 
+    @property
+    def parameters(self) -> int:
+        """How many parameters a site has."""
+        return KINDS[self.kind].parameters(self.bins, self.parts)
+
+    @property
+    def taken(self) -> bool:
+        """Whether the compiled code takes a kernel of this size."""
+        form = KINDS.get(self.kind)
+        least = 0 < self.floor < 1 if form is not None and form.has_floor else self.floor == 0
+        return form is not None and self.bins in form.bins and self.parts in form.parts and least and 0 < self.bound < math.inf
+
+
+class Form(NamedTuple):
+    """What sizes the compiled code takes of a kind, how many parameters a site has, and its work, where that of a spline is its bins."""
+
+    bins: range
+    parts: range
+    parameters: Callable[[int, int], int]
+    work: Callable[[int, int], int]
+    has_floor: bool = False
+
+
+_SQUARES = Form(range(1, 17), range(1, 65), lambda bins, parts: parts * (bins + 1) + 1, lambda bins, parts: parts * (bins + 2), True)
+_SIGMOIDS = Form(range(1, MAX_BINS + 1), range(1), lambda bins, _: 3 * bins, lambda bins, _: 2 * bins)
+KINDS = {
+    AFFINE: Form(range(1), range(1), lambda bins, _: 2, lambda bins, _: 1),
+    QUADRATIC_SPLINE: Form(range(2, MAX_BINS + 1), range(1), lambda bins, _: 3 * bins - 1, lambda bins, _: bins),
+    LINEAR_SPLINE: Form(range(2, MAX_BINS + 1), range(1), lambda bins, _: 4 * bins - 1, lambda bins, _: bins),
+    MONOTONIC_NETWORK: Form(range(1, 65), range(1, 33), lambda bins, _: 3 * bins + 2, lambda bins, parts: 4 * bins * parts),
+    DEEP_SIGMOID: _SIGMOIDS,
+    DEEP_TANH: _SIGMOIDS,
+    SUM_OF_SQUARES: _SQUARES,
+    GENTLE_SUM_OF_SQUARES: _SQUARES,
+    BERNSTEIN: Form(range(3, 129), range(1), lambda bins, _: bins - 1, lambda bins, _: bins),
+    GENTLE_BERNSTEIN: Form(range(3, 129), range(1), lambda bins, _: bins - 1, lambda bins, _: bins),
+    IDENTITY_BERNSTEIN: Form(range(6, 129), range(1), lambda bins, _: bins - 4, lambda bins, _: bins),
+}
 
 Reference = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor]]
-REFERENCES: dict[int, Callable[[int, float], Reference]] = {}
+REFERENCES: dict[int, Callable[[Code], Reference]] = {}
 """For each kind, what makes the pure PyTorch function of (x, flat parameters, inverse); second derivatives come from it."""
 
-# kind, bins, inverse, bound, is double, backward, threads, rows, sites, group; x, theta and their cotangents; what is made
-JOB = struct.Struct("=qqqd6q" + 4 * MATRIX + 3 * BLOCK)
+KIND = "qqqdqd"
+"""A kernel as the library gets it: kind, bins, inverse, bound, parts, floor."""
+# kernel; is double, backward, threads, rows, sites, group; x, theta and their cotangents; what is made
+JOB = struct.Struct(f"={KIND}6q" + 4 * MATRIX + 3 * BLOCK)
 _GROUP = 512
 """Sites that a thread takes at a time."""
 _SHARED_GROUP = 2048
 """The same where all rows share their parameters: what is the same for all of them is computed once a group."""
 _GRAIN = 16384
-"""Sites, times bins, worth a thread: about a tenth of a millisecond."""
+"""Sites, times their work, worth a thread: about a tenth of a millisecond."""
 _SHARED_PARTS = 16
 """Partial sums, at most, of the gradient of parameters that all rows share."""
 
@@ -58,18 +111,17 @@ def elementwise(x: Tensor, theta: Tensor, code: Code, inverse: bool) -> tuple[Te
     return _forward(x, theta, *code, inverse)
 
 
-def parameters_of(kind: int, bins: int) -> int:
-    """Return how many parameters a site has."""
-    return 2 if kind == AFFINE else (3 if kind == QUADRATIC_SPLINE else 4) * bins - 1
-
-
-def _check(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float) -> tuple[tuple[int, ...], bool]:
+def _check(x: Tensor, theta: Tensor, code: Code) -> tuple[tuple[int, ...], bool]:
     """Return the batch, and whether numbers are double; raise `ValueError` unless all that an operator gets fits together."""
     shape, given, double = x.shape, theta.shape, DOUBLE.get(x.dtype)
-    if not 0 <= kind <= LINEAR_SPLINE or not (bins == 0 if kind == AFFINE else 2 <= bins <= MAX_BINS) or not 0 < bound < math.inf:
+    if not code.taken:
+        form = KINDS.get(code.kind)
+        sizes = "" if form is None else (
+            f" with {_between(form.bins)} bins, {_between(form.parts)} parts, a floor {'in (0, 1)' if form.has_floor else 'of 0'}"
+        )  # fmt: skip
         raise ValueError(
-            f"elementwise: expected kind {AFFINE} with bins 0, or {QUADRATIC_SPLINE} or {LINEAR_SPLINE} with bins from 2 to {MAX_BINS}, "
-            f"and bound > 0, got kind {kind}, bins {bins}, bound {bound}"
+            f"elementwise: expected a kind from 0 to {len(KINDS) - 1}{sizes}, and bound > 0, got kind {code.kind}, bins {code.bins}, "
+            f"bound {code.bound}, parts {code.parts}, floor {code.floor}"
         )
     if double is None or theta.dtype is not x.dtype or not ((x.is_cpu and theta.is_cpu) or x.device == theta.device):
         raise ValueError(
@@ -77,7 +129,7 @@ def _check(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float) -> tupl
         )
     if not shape:
         raise ValueError("elementwise: expected x of shape (*batch, sites), got ()")
-    batch, width = shape[:-1], parameters_of(kind, bins) * shape[-1]
+    batch, width = shape[:-1], code.parameters * shape[-1]
     if given != (*batch, width) and given != (width,):
         raise ValueError(
             f"elementwise: expected theta of shape ({width},) or {(*batch, width)} for x of shape {tuple(shape)}, got {tuple(given)}"
@@ -85,9 +137,13 @@ def _check(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float) -> tupl
     return batch, double
 
 
-def _check_backward(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, kind: int, bins: int, bound: float) -> bool:
+def _between(sizes: range) -> str:
+    return f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else f"{sizes[0]}"
+
+
+def _check_backward(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, code: Code) -> bool:
     """Return whether numbers are double; raise `ValueError` unless all that an operator gets fits together."""
-    batch, double = _check(x, theta, kind, bins, bound)
+    batch, double = _check(x, theta, code)
     if gy.shape != x.shape or gladj.shape != batch:
         raise ValueError(
             f"elementwise_backward: expected cotangents of shapes {tuple(x.shape)} and {tuple(batch)}, "
@@ -103,20 +159,23 @@ def _words(tensor: Tensor) -> str:
     return f"{tensor.dtype} on {tensor.device}"
 
 
-def _forward(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
-    batch, double = _check(x, theta, kind, bins, bound)
+def _forward(
+    x: Tensor, theta: Tensor, kind: int, bins: int, bound: float, parts: int, floor: float, inverse: bool
+) -> tuple[Tensor, Tensor]:
+    code = Code(kind, bins, bound, parts, floor)
+    batch, double = _check(x, theta, code)
     shape = x.shape
     sites = shape[-1]
     y, ladj = x.new_empty(shape), x.new_empty(batch)
     if not sites or x.is_meta:
         return y, ladj if sites else ladj.zero_()
-    width = sites * parameters_of(kind, bins)
+    width = sites * code.parameters
     rows, parameters = as_rows(x, sites), as_rows(theta, width)
     count = rows.shape[0]
     if count:
         group = max(1, min(count, (_SHARED_GROUP if theta.dim() == 1 else _GROUP) // sites))
         job = JOB.pack(
-            kind, bins, inverse, bound, double, 0, threads(count * sites * max(1, bins), _GRAIN), count, sites, group,
+            kind, bins, inverse, bound, parts, floor, double, 0, _threads(count * sites, code), count, sites, group,
             *matrix(rows, count, sites), *_parameters(parameters, count, width, theta.dim() == 1), 0, 0, 0, 0, 0, 0,
             y.data_ptr(), count * sites, ladj.data_ptr(), count, 0, 0,
         )  # fmt: skip
@@ -124,16 +183,21 @@ def _forward(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float, inver
     return y, ladj
 
 
+def _threads(sites: int, code: Code) -> int:
+    return threads(sites * KINDS[code.kind].work(code.bins, code.parts), _GRAIN)
+
+
 def _parameters(rows: Tensor, count: int, width: int, shared: bool) -> tuple[int, int, int]:
     return (rows.data_ptr(), width, 0) if shared else matrix(rows, count, width)
 
 
 def _backward(
-    x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, kind: int, bins: int, bound: float, inverse: bool
+    x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, kind: int, bins: int, bound: float, parts: int, floor: float, inverse: bool
 ) -> tuple[Tensor, Tensor]:
-    double = _check_backward(x, theta, gy, gladj, kind, bins, bound)
+    code = Code(kind, bins, bound, parts, floor)
+    double = _check_backward(x, theta, gy, gladj, code)
     sites, shared = x.shape[-1], theta.dim() == 1
-    width = sites * parameters_of(kind, bins)
+    width = sites * code.parameters
     gx = x.new_empty(x.shape)
     if not sites or x.is_meta:
         return gx, x.new_empty(theta.shape)
@@ -145,11 +209,11 @@ def _backward(
     group = max(1, min(count, (_SHARED_GROUP if shared else _GROUP) // sites))
     if shared:
         group = max(group, -(-count // _SHARED_PARTS))
-    parts = -(-count // group) if count else 0
-    gtheta = x.new_empty((parts, theta.shape[-1]) if shared else theta.shape)
+    sums = -(-count // group) if count else 0
+    gtheta = x.new_empty((sums, theta.shape[-1]) if shared else theta.shape)
     if count:
         job = JOB.pack(
-            kind, bins, inverse, bound, double, 1, threads(count * sites * max(1, bins), _GRAIN), count, sites, group,
+            kind, bins, inverse, bound, parts, floor, double, 1, _threads(count * sites, code), count, sites, group,
             *matrix(rows, count, sites), *_parameters(parameters, count, width, shared), *matrix(cotangents, count, sites),
             *matrix(heights, count, 1), gx.data_ptr(), count * sites, 0, 0, *block(gtheta),
         )  # fmt: skip
@@ -159,33 +223,34 @@ def _backward(
 
 # Gradients
 
-Arguments = tuple[Tensor, Tensor, int, int, float, bool]
+Arguments = tuple[Tensor, Tensor, int, int, float, int, float, bool]
 
 
 def _keep(ctx: Any, inputs: Arguments, output: tuple[Tensor, Tensor]) -> None:
-    x, theta, ctx.kind, ctx.bins, ctx.bound, ctx.inverse = inputs
+    x, theta, kind, bins, bound, parts, floor, ctx.inverse = inputs
+    ctx.code = Code(kind, bins, bound, parts, floor)
     ctx.save_for_backward(output[0] if ctx.inverse else x, theta)  # the base side, and nothing that grows with the bins
 
 
 def _gradient(ctx: Any, gy: Tensor, gladj: Tensor) -> Any:
     run: Any = _Slope.apply if transformed() or torch.is_grad_enabled() else _backward
-    return (*run(*ctx.saved_tensors, gy, gladj, ctx.kind, ctx.bins, ctx.bound, ctx.inverse), None, None, None, None)
+    return (*run(*ctx.saved_tensors, gy, gladj, *ctx.code, ctx.inverse), *[None] * 6)
 
 
 def _gradient_by_operator(ctx: Any, gy: Tensor, gladj: Tensor) -> Any:
     """Return the gradient as tracers want it, whose tensors have no memory to point to."""
     run: Any = torch.ops.pushforward.elementwise_backward
-    return (*run(*ctx.saved_tensors, gy, gladj, ctx.kind, ctx.bins, ctx.bound, ctx.inverse), None, None, None, None)
+    return (*run(*ctx.saved_tensors, gy, gladj, *ctx.code, ctx.inverse), *[None] * 6)
 
 
 def _keep_again(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.kind, ctx.bins, ctx.bound, ctx.inverse = inputs
-    ctx.save_for_backward(*tensors)
+    ctx.code, ctx.inverse = Code(*inputs[4:-1]), inputs[-1]
+    ctx.save_for_backward(*inputs[:4])
 
 
 def _second_gradient(ctx: Any, ggx: Tensor, ggtheta: Tensor) -> Any:
     """Differentiate the reference twice; for an inverse, whose x is a function of y and theta, through its forward map."""
-    reference = REFERENCES[ctx.kind](ctx.bins, ctx.bound)
+    reference = REFERENCES[ctx.code.kind](ctx.code)
 
     def first(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor) -> tuple[Tensor, Tensor]:
         pull: Any = torch.func.vjp(lambda x, theta: reference(x, theta, False), x, theta)[1]
@@ -199,7 +264,7 @@ def _second_gradient(ctx: Any, ggx: Tensor, ggtheta: Tensor) -> Any:
         return -inner, pull((inner, -gladj))[1]
 
     back: Any = torch.func.vjp(first, *ctx.saved_tensors)[1]
-    return (*back((ggx, ggtheta)), None, None, None, None)
+    return (*back((ggx, ggtheta)), *[None] * 6)
 
 
 class _Eager(Function):
@@ -257,7 +322,7 @@ class _Slope(Function):
 
 # The operators
 
-_ARGUMENTS = "int kind, int bins, float bound, bool inverse"
+_ARGUMENTS = "int kind, int bins, float bound, int parts, float floor, bool inverse"
 _LIBRARY = torch.library.Library("pushforward", "FRAGMENT")
 _LIBRARY.define(f"elementwise(Tensor x, Tensor theta, {_ARGUMENTS}) -> (Tensor, Tensor)")
 _LIBRARY.define(f"elementwise_backward(Tensor x, Tensor theta, Tensor gy, Tensor gladj, {_ARGUMENTS}) -> (Tensor, Tensor)")
@@ -265,15 +330,17 @@ _LIBRARY.impl("elementwise", _forward, "CPU")
 _LIBRARY.impl("elementwise_backward", _backward, "CPU")
 
 
-def _forward_shapes(x: Tensor, theta: Tensor, kind: int, bins: int, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
-    _check(x, theta, kind, bins, bound)
+def _forward_shapes(
+    x: Tensor, theta: Tensor, kind: int, bins: int, bound: float, parts: int, floor: float, inverse: bool
+) -> tuple[Tensor, Tensor]:
+    _check(x, theta, Code(kind, bins, bound, parts, floor))
     return x.new_empty(x.shape), x.new_empty(x.shape[:-1])
 
 
 def _backward_shapes(
-    x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, kind: int, bins: int, bound: float, inverse: bool
+    x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, kind: int, bins: int, bound: float, parts: int, floor: float, inverse: bool
 ) -> tuple[Tensor, Tensor]:
-    _check_backward(x, theta, gy, gladj, kind, bins, bound)
+    _check_backward(x, theta, gy, gladj, Code(kind, bins, bound, parts, floor))
     return x.new_empty(x.shape), x.new_empty(theta.shape)
 
 

@@ -82,7 +82,7 @@ def _run(
     height = rows.shape[0]
     count = threads(height * size * size, _GRAIN)
     call("pushforward_linear", JOB.pack(
-        0, bias, inverse, bound, x.dtype == torch.float64, gy is not None, count, height, size, group,
+        0, bias, inverse, bound, 0, 0.0, x.dtype == torch.float64, gy is not None, count, height, size, group,
         *matrix(rows, height, size), *matrix(theta, 1, theta.shape[0]), *matrix(cotangents, height, size), *matrix(heights, height, 1),
         *block(out), *block(ladj), *block(gtheta),
     ))  # fmt: skip

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from pushforward import numerics
-from pushforward.native.elementwise import Code, parameters_of
+from pushforward.native.elementwise import KIND, Code
 from pushforward.native.library import BLOCK, DOUBLE, MATRIX, as_rows, block, call, matrix, threads
 
 MAX_LAYERS = 32
@@ -32,9 +32,9 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
     return found
 
 
-# kind, bins, inverse, bound, double, backward, threads, rows, sites, groups, layers, activation; order, ends; values, shift, gmade, gladj;
+# kernel; double, backward, threads, rows, sites, groups, layers, activation; order, ends; values, shift, gmade, gladj;
 # theta, made, ladj, gvalues, gtheta
-_HEAD = struct.Struct("=qqqd8q" + 2 * BLOCK + 4 * MATRIX + 5 * BLOCK)
+_HEAD = struct.Struct(f"={KIND}8q" + 2 * BLOCK + 4 * MATRIX + 5 * BLOCK)
 # width, source, skip; edges, weight, bias, transposed, z, gz
 _LAYER = struct.Struct("=3q" + 6 * BLOCK)
 _TILE = 32
@@ -118,7 +118,7 @@ def _check(code: Code, program: Program, values: Tensor, shift: Tensor | None, w
     for index, (source, weight, bias) in enumerate(zip(program.sources, weights[::2], weights[1::2], strict=True)):
         taken = sites if source < 0 else widths[source]
         shape = weight.shape  # of which torch takes long to tell
-        outputs = (shape or (0,))[0] if index < len(program.skips) else sites * parameters_of(code.kind, code.bins)
+        outputs = (shape or (0,))[0] if index < len(program.skips) else sites * code.parameters
         if shape != (outputs, taken) or bias.shape != (outputs,):
             raise ValueError(
                 f"sweep: layer {index}: expected weight and bias of shapes {(outputs, taken)} and {(outputs,)}, "
@@ -194,7 +194,7 @@ class _Call:
     def run(self) -> None:
         program, (rows, sites) = self.program, self.values.shape
         head = _HEAD.pack(
-            self.code.kind, self.code.bins, self.inverse, self.code.bound,
+            self.code.kind, self.code.bins, self.inverse, self.code.bound, self.code.parts, self.code.floor,
             self.values.dtype == torch.float64, self.gmade is not None, threads(rows, _TILE), rows, sites, len(program.ends),
             len(program.edges), ACTIVATIONS.index(program.activation), *_indices(program.order), *_indices(program.ends),
             *matrix(self.values, rows, sites), *matrix(self.shift, rows, self.widths[0]), *matrix(self.gmade, rows, sites),

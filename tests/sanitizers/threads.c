@@ -24,7 +24,7 @@ static void team(void (*function)(void *), void *data, unsigned count, unsigned 
   for (unsigned i = 1; i < count; i++) pthread_join(thread[i], NULL);
 }
 
-enum { ROWS_OF_ALL = 300, SITES = 6, BINS = 5, SIZE = 3 * 5 - 1, UNITS = 12, PARAMETERS = SITES * SIZE, LARGE = ROWS_OF_ALL * PARAMETERS };
+enum { ROWS_OF_ALL = 300, SITES = 6, BINS = 6, SIZE = 3 * BINS - 1, UNITS = 12, PARAMETERS = SITES * SIZE, LARGE = ROWS_OF_ALL * SITES * 4 * BINS };
 
 static double pool[40][LARGE];
 static int taken, failures, calls;
@@ -58,10 +58,10 @@ static void compare(const char *name, int (*entry)(const void *, Int), void *job
 
 #define ENTRY(name) ((int (*)(const void *, Int))(void (*)(void))pushforward_##name)
 
-static void elementwise(Int code, int shared, int backward) {
+static void elementwise(Int code, int inverse, int shared, int backward) {
   taken = 0;
   const Int count = shared ? (ROWS_OF_ALL + 49) / 50 : ROWS_OF_ALL;
-  Job job = {{code, code == AFFINE ? 0 : BINS, 0, 3.0}, 1, backward, 1, ROWS_OF_ALL, SITES, 50};
+  Job job = {{code, SIZES[code].most ? BINS : 0, inverse, 3.0, SIZES[code].most_parts ? 2 : 0, SIZES[code].has_floor ? 0.01 : 0}, 1, backward, 1, ROWS_OF_ALL, SITES, 50};
   const Int width = parameters_of(&job.kind) * SITES;
   job.x = matrix_of(ROWS_OF_ALL, SITES);
   job.theta = matrix_of(shared ? 1 : ROWS_OF_ALL, width);
@@ -138,8 +138,8 @@ int main(void) {
     if (!pushforward_choose(SETS[set])) continue;
     printf("%s\n", SETS[set]);
     for (int backward = 0; backward < 2; backward++) {
-      for (Int code = AFFINE; code <= LINEAR_SPLINE; code++)
-        for (int shared = 0; shared < 2; shared++) elementwise(code, shared, backward);
+      for (Int code = AFFINE; code < KIND_COUNT; code++)
+        for (int either = 0; either < 4; either++) elementwise(code, either / 2, either % 2, backward);
       linear(backward);
       sweep(backward);
       perceptron(backward);

@@ -19,7 +19,7 @@
   R(OVERLAP, "an output that overlaps another array")
 
 #define WHATS(W) \
-  W(job) W(kind) W(bins) W(inverse) W(bound) W(is_double) W(backward) W(threads) W(rows) W(sites) W(group) W(groups) W(layers) \
+  W(job) W(kind) W(bins) W(inverse) W(bound) W(parts) W(floor) W(is_double) W(backward) W(threads) W(rows) W(sites) W(group) W(groups) W(layers) \
   W(activation) W(inputs) W(contexts) W(width) W(source) W(skip) W(x) W(theta) W(g) W(gl) W(out) W(ladj) W(gtheta) W(order) W(ends) \
   W(edges) W(values) W(shift) W(gmade) W(gladj) W(made) W(gvalues) W(weight) W(bias) W(transposed) W(z) W(gz) W(c) W(gx) W(gc) W(mask) \
   W(more) W(gweight) W(gmore) W(gbias)
@@ -91,12 +91,32 @@ static void check_bound(Check *c, const Kind *kind) {
   expect(c, kind->bound > 0 && kind->bound <= DBL_MAX, RANGE, OF_bound);
 }
 
+/* What a kernel may be large, as native/elementwise.py has it: a spline of one bin has no slopes to look up, and a gradient keeps what
+ * grows with bins times parts. */
+static const struct {
+  Int least, most, least_parts, most_parts;
+  int has_floor;
+} SIZES[] = {
+    [AFFINE] = {0, 0, 0, 0, 0},
+    [QUADRATIC_SPLINE] = {2, MAX_BINS, 0, 0, 0},
+    [LINEAR_SPLINE] = {2, MAX_BINS, 0, 0, 0},
+    [MONOTONIC_NETWORK] = {1, 64, 1, 32, 0},
+    [DEEP_SIGMOID] = {1, MAX_BINS, 0, 0, 0},
+    [DEEP_TANH] = {1, MAX_BINS, 0, 0, 0},
+    [SUM_OF_SQUARES] = {1, MOST_NODES - 1, 1, 64, 1},
+    [GENTLE_SUM_OF_SQUARES] = {1, MOST_NODES - 1, 1, 64, 1},
+    [BERNSTEIN] = {3, 128, 0, 0, 0},
+    [GENTLE_BERNSTEIN] = {3, 128, 0, 0, 0},
+    [IDENTITY_BERNSTEIN] = {6, 128, 0, 0, 0},
+};
+
 static void check_kind(Check *c, const Kind *kind) {
   check_bound(c, kind);
-  expect(c, within(kind->code, AFFINE, LINEAR_SPLINE), RANGE, OF_kind);
-  /* A spline of one bin has no slopes to look up. */
-  if (kind->code == AFFINE) expect(c, kind->bins == 0, RANGE, OF_bins);
-  else expect(c, within(kind->bins, 2, MAX_BINS), RANGE, OF_bins);
+  expect(c, within(kind->code, AFFINE, KIND_COUNT - 1), RANGE, OF_kind);
+  if (c->refusal) return;
+  expect(c, within(kind->bins, SIZES[kind->code].least, SIZES[kind->code].most), RANGE, OF_bins);
+  expect(c, within(kind->parts, SIZES[kind->code].least_parts, SIZES[kind->code].most_parts), RANGE, OF_parts);
+  expect(c, SIZES[kind->code].has_floor ? kind->floor > 0 && kind->floor < 1 : kind->floor == 0, RANGE, OF_floor);
 }
 
 /* Notes what an array is touched in: `count` numbers of `size` bytes from its start. */
@@ -210,6 +230,8 @@ static int check_linear(const Job *job, Int bytes) {
   check_bound(&c, &job->kind);
   expect(&c, job->kind.code == 0, RANGE, OF_kind);
   expect(&c, within(job->kind.bins, 0, 1), FLAG, OF_bins);
+  expect(&c, job->kind.parts == 0, RANGE, OF_parts);
+  expect(&c, job->kind.floor == 0, RANGE, OF_floor);
   expect(&c, within(job->sites, 1, MOST_WIDTH), RANGE, OF_sites);
   expect(&c, within(job->group, 1, MOST_ROWS), RANGE, OF_group);
   if (c.refusal) return c.refusal;

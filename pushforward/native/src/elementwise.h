@@ -71,12 +71,14 @@ static void FN(scatter)(const FN(Tile) *restrict t, const REAL *restrict lanes, 
 
 static void FN(value)(const Kind *kind, const REAL *p, Int stride, const REAL *in, REAL *out, REAL *ladj, REAL *work, Int fresh) {
   if (kind->code == AFFINE) FN(affine_value)(kind, p, stride, in, out, ladj);
+  else if (is_monotone(kind)) FN(monotone_value)(kind, p, stride, in, out, ladj, work, fresh);
   else FN(spline_value)(kind, p, stride, in, out, ladj, work, fresh);
 }
 
 static void FN(grad)(const Kind *kind, const REAL *p, Int stride, const REAL *x, const REAL *g, const REAL *gl, REAL *gin, REAL *gp,
                      Int gstride, REAL *work, Int fresh) {
   if (kind->code == AFFINE) FN(affine_grad)(kind, p, stride, x, g, gl, gin, gp, gstride);
+  else if (is_monotone(kind)) FN(monotone_grad)(kind, p, stride, x, g, gl, gin, gp, gstride, work, fresh);
   else FN(spline_grad)(kind, p, stride, x, g, gl, gin, gp, gstride, work, fresh);
 }
 
@@ -128,10 +130,10 @@ static void FN(backward_rows)(const void *argument, Int start, Int stop, void *s
   REAL *sums = shared ? (REAL *)job->gtheta.at + start / job->group * count * sites : NULL;
   FN(Tile) tile = {0, 0, start, 0, {{0}}};
   /* Where each lane keeps its site from tile to tile, it has sums of its own, and lanes are added up at the end. */
-  const int kept = shared && sites <= T, collected = kept && job->kind.code != AFFINE;
+  const int kept = shared && sites <= T, collected = kept && is_spline(&job->kind);
   REAL *lane_sums = work + space_of(&job->kind) * T * (Int)(sizeof(double) / sizeof(REAL));
   if (shared) memset(sums, 0, (size_t)(count * sites) * sizeof(REAL));
-  if (kept) memset(lane_sums, 0, (size_t)(collected ? SUMS_OF(job->kind.bins) : count) * T * sizeof(REAL));
+  if (kept) memset(lane_sums, 0, (size_t)sums_of_shared(&job->kind) * T * sizeof(REAL));
   for (Int fresh = 1; tile.row < stop; fresh = !(shared && sites <= T)) {
     FN(lay)(&tile, stop, sites, width);
     const FN(Run) first = tile.run[0];

@@ -1,4 +1,28 @@
-/* Everything for one instruction set, in both precisions. */
+/* Everything for one instruction set, in both precisions; what has its sums in double takes them from that one. */
+#define PRECISION double
+#define REAL double
+#define LARGEST_EXPONENT 1400
+#define ROUNDING 6755399441055744.0 /* 1.5 2^52 */
+#define SQRT sqrt
+#define ABS __builtin_fabs
+#define COPYSIGN __builtin_copysign
+#define ERF erf
+#ifdef HAS_FMA
+#define FMA(a, b, c) __builtin_fma(a, b, c)
+#else
+#define FMA(a, b, c) ((a) * (b) + (c))
+#endif
+#include "precision.h"
+#undef PRECISION
+#undef REAL
+#undef LARGEST_EXPONENT
+#undef ROUNDING
+#undef SQRT
+#undef ABS
+#undef COPYSIGN
+#undef ERF
+#undef FMA
+
 #define SINGLE
 #define PRECISION float
 #define REAL float
@@ -15,30 +39,6 @@
 #endif
 #include "precision.h"
 #undef SINGLE
-#undef PRECISION
-#undef REAL
-#undef LARGEST_EXPONENT
-#undef ROUNDING
-#undef SQRT
-#undef ABS
-#undef COPYSIGN
-#undef ERF
-#undef FMA
-
-#define PRECISION double
-#define REAL double
-#define LARGEST_EXPONENT 1400
-#define ROUNDING 6755399441055744.0 /* 1.5 2^52 */
-#define SQRT sqrt
-#define ABS __builtin_fabs
-#define COPYSIGN __builtin_copysign
-#define ERF erf
-#ifdef HAS_FMA
-#define FMA(a, b, c) __builtin_fma(a, b, c)
-#else
-#define FMA(a, b, c) ((a) * (b) + (c))
-#endif
-#include "precision.h"
 #undef PRECISION
 #undef REAL
 #undef LARGEST_EXPONENT

@@ -1,4 +1,4 @@
-/* The compiled kernels: affine, rational splines, linear maps and perceptrons, forward, inverse and backward, in float and double, on (rows, sites).
+/* The compiled kernels: affine, rational splines, monotone networks and polynomials, linear maps and perceptrons, forward, inverse and backward, in float and double, on (rows, sites).
  *
  * Plain C with no dependency. The same text is compiled for each instruction set and the best for the CPU at hand is chosen when
  * the library is loaded. Loops run over T lanes at a time, always all of them, and -ffp-contract is off, so a value does not depend
@@ -35,7 +35,11 @@
 
 #define NEAR_BOUND 80 /* log-scales up to it cannot leave the range of a float */
 
-enum { AFFINE = 0, QUADRATIC_SPLINE = 1, LINEAR_SPLINE = 2 };
+/* In the order of native/elementwise.py. */
+enum {
+  AFFINE, QUADRATIC_SPLINE, LINEAR_SPLINE, MONOTONIC_NETWORK, DEEP_SIGMOID, DEEP_TANH, SUM_OF_SQUARES, GENTLE_SUM_OF_SQUARES, BERNSTEIN,
+  GENTLE_BERNSTEIN, IDENTITY_BERNSTEIN, KIND_COUNT
+};
 
 #define PLACE(i, j) ((i) * ((i) - 1) / 2 + (j)) /* entry (i, j), i > j, of a triangle that stands row by row */
 #define ROW_BOUND 2.0 /* as in kernels/linear.py */
@@ -46,20 +50,55 @@ typedef int64_t Int;
 
 #define INDICES(block) ((const Int *)(block).at)
 
+/* A kernel in numbers. bins: of a spline, units of a network, the degree of a polynomial. parts: panels of a network, terms of a sum of
+ * squares. floor: the least slope of a sum of squares. */
 typedef struct {
   Int code, bins, inverse;
   double bound;
+  Int parts;
+  double floor;
 } Kind;
 
+static int is_spline(const Kind *kind) { return kind->code == QUADRATIC_SPLINE || kind->code == LINEAR_SPLINE; }
+static int is_monotone(const Kind *kind) { return kind->code >= MONOTONIC_NETWORK; }
+static int is_sigmoids(const Kind *kind) { return kind->code == DEEP_SIGMOID || kind->code == DEEP_TANH; }
+static int is_squares(const Kind *kind) { return kind->code == SUM_OF_SQUARES || kind->code == GENTLE_SUM_OF_SQUARES; }
+static int is_gentle(const Kind *kind) { return kind->code == GENTLE_SUM_OF_SQUARES || kind->code == GENTLE_BERNSTEIN; }
+
 static Int parameters_of(const Kind *kind) {
-  return kind->code == AFFINE ? 2 : (kind->code == LINEAR_SPLINE ? 4 : 3) * kind->bins - 1;
+  const Int bins = kind->bins;
+  switch (kind->code) {
+    case AFFINE: return 2;
+    case QUADRATIC_SPLINE: return 3 * bins - 1;
+    case LINEAR_SPLINE: return 4 * bins - 1;
+    case MONOTONIC_NETWORK: return 3 * bins + 2;
+    case DEEP_SIGMOID: case DEEP_TANH: return 3 * bins;
+    case SUM_OF_SQUARES: case GENTLE_SUM_OF_SQUARES: return kind->parts * (bins + 1) + 1;
+    case BERNSTEIN: case GENTLE_BERNSTEIN: return bins - 1;
+    default: return bins - 4;
+  }
 }
 
-/* Rows of T doubles that a kernel needs to work: the sizes of all bins and their sums. */
-static Int space_of(const Kind *kind) { return 4 * kind->bins + 4; }
+/* Of a monotone map: how many numbers its bounded parameters are, and how many `curve` keeps for a gradient, or works in. */
+#define PANEL_NODES 8
+static Int bounded_of(const Kind *kind) { return kind->code >= BERNSTEIN ? kind->bins + 1 : parameters_of(kind); }
+static Int tape_of(const Kind *kind) {
+  if (kind->code == MONOTONIC_NETWORK) return PANEL_NODES * kind->parts * (kind->bins + 2);
+  return is_sigmoids(kind) ? 2 * kind->bins + 6 : is_squares(kind) ? 2 : 2 * kind->bins + 2;
+}
 
-/* Rows of sums that a spline whose parameters all rows share collects for their gradient. */
-#define SUMS_OF(bins) (6 * (bins) + 3)
+/* Rows of T doubles that a kernel needs to work: of a spline the sizes of all bins and their sums. */
+static Int space_of(const Kind *kind) {
+  return is_monotone(kind) ? 2 * (parameters_of(kind) + bounded_of(kind)) + tape_of(kind) : 4 * kind->bins + 4;
+}
+
+/* Rows of sums that are collected where all rows share their parameters: of their gradient, or of what a spline makes it from. */
+static Int sums_of_shared(const Kind *kind) { return is_spline(kind) ? 6 * kind->bins + 3 : parameters_of(kind); }
+
+/* Value, slope and bend (the second derivative) of a monotone map. */
+typedef struct {
+  double y[T], slope[T], bend[T];
+} Curve;
 
 /* Arrays come with how many numbers there are from where they begin: rows, `stride` numbers apart, and what lies without gaps. */
 typedef struct {
@@ -138,6 +177,8 @@ typedef void (*Whole)(Net *);
 #if defined(__aarch64__)
 #define HAS_FMA
 #endif
+#include "gauss.h"
+
 #define SET plain
 #include "instruction_set.h"
 #undef SET
@@ -259,7 +300,7 @@ static int run(Rows rows_of, const void *job, Int rows, Int group, Int space, In
 EXPORT int pushforward_elementwise(const Job *job, Int bytes) {
   const int refusal = check_elementwise(job, bytes);
   if (refusal) return refusal;
-  const Int space = 2 * parameters_of(&job->kind) + SUMS_OF(job->kind.bins) + space_of(&job->kind);
+  const Int space = 2 * parameters_of(&job->kind) + sums_of_shared(&job->kind) + space_of(&job->kind);
   return run(ROWS[chosen_set][job->is_double][job->backward], job, job->rows, job->group, space, job->threads);
 }
 

@@ -91,15 +91,18 @@ INLINE REAL FN(log)(REAL x) {
 #endif
 }
 
+/* c ? a : b by bits: of a condition the compiler makes two polynomials, or two divisions, one for each side, and selects at the end. */
+INLINE REAL FN(chosen)(int c, REAL a, REAL b) {
 #ifdef SINGLE
-/* c ? a : b by bits: of a condition the compiler makes two polynomials, one for each side, and selects at the end. */
-INLINE float FN(chosen)(int c, float a, float b) {
   union { float f; uint32_t i; } x = {a}, y = {b}, z;
   const uint32_t mask = 0u - (uint32_t)c;
+#else
+  union { double f; uint64_t i; } x = {a}, y = {b}, z;
+  const uint64_t mask = 0u - (uint64_t)c;
+#endif
   z.i = (x.i & mask) | (y.i & ~mask);
   return z.f;
 }
-#endif
 
 /* arctan by reduction to |t| <= 1 (float) or tan(pi/8) (double). */
 INLINE REAL FN(atan)(REAL x) {
@@ -121,9 +124,9 @@ INLINE REAL FN(atan)(REAL x) {
 #else
   const double low = 0.41421356237309504880, high = 2.41421356237309504880;
   double a = ABS(x);
-  double top = a > high ? -1 : (a > low ? a - 1 : a), bottom = a > high ? a : (a > low ? a + 1 : 1);
-  double base = a > high ? 1.57079632679489661923 : (a > low ? 0.78539816339744830962 : 0);
-  double t = top / bottom, z = t * t;
+  int far = a > high, beyond = a > low;
+  double base = far ? 1.57079632679489661923 : (beyond ? 0.78539816339744830962 : 0);
+  double t = FN(chosen)(far, -1, FN(chosen)(beyond, a - 1, a)) / FN(chosen)(far, a, FN(chosen)(beyond, a + 1, 1)), z = t * t;
   double p = 0.016285756855221028; /* 1e-18 */
   p = FMA(p, z, -0.034570561981427747);
   p = FMA(p, z, 0.045515932206265492);

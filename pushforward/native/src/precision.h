@@ -2,6 +2,7 @@
 #include "maths.h"
 #include "affine.h"
 #include "spline.h"
+#include "monotone.h"
 #include "elementwise.h"
 #include "autoregressive.h"
 #include "linear.h"
