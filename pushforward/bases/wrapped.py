@@ -239,8 +239,8 @@ class WrappedModule(BaseModule):
             )
         made, shape = self.holder.distribution(), batch + self.event_shape[: self.extra]
         lead = shape[: len(shape) - len(made.batch_shape)]
-        # To expand takes torch through checks that no compiler before torch 2.6 sees through.
-        if shape != lead + made.batch_shape:
+        # To expand takes torch through checks that no compiler before torch 2.6 sees through; a choice of nothing it cannot draw otherwise.
+        if shape != lead + made.batch_shape or 0 in shape:
             made, lead = made.expand(shape), torch.Size()
         drawn: Tensor = made.rsample(lead) if self.has_rsample else made.sample(lead)
         return drawn

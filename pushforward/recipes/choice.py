@@ -73,5 +73,7 @@ def make_flow(
         made = maker(features, context, **given) if context else maker(features, **given)
     wanted = (features,), (context,) if context else None
     if not isinstance(made, Flow) or (tuple(made.event_shape), made.context_shape) != wanted:
-        raise ValueError(f"{owner}: expected a pushforward.Flow of event_shape {wanted[0]} and context_shape {wanted[1]}, got {made!r}")
+        raise ValueError(
+            f"{owner}: expected flow to make a pushforward.Flow of event_shape {wanted[0]} and context_shape {wanted[1]}, got {made!r}"
+        )
     return made

@@ -127,7 +127,7 @@ def _of_any_plan(random: Random, path: Path) -> str | None:
     if isinstance(found, PlanError):
         return None
     plan, event_shape, context_shape = found
-    base, bijector = (plan, bij.Compose([])) if isinstance(plan, pushforward.core.Base) else (StandardNormal(), plan)
+    base, bijector = (plan, bij.Compose([])) if isinstance(plan, pushforward.base.Base) else (StandardNormal(), plan)
     try:
         text = bijector.to_json(), base.to_json()
         hostile.write(path, json.loads(text[1]), json.loads(text[0]), list(event_shape or ()), context_shape)
