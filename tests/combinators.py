@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from pushforward import supports
 from pushforward.base import Base, BaseModule
 from pushforward.bases import Mixture, Product, Pushforward, StandardNormal
 from pushforward.core import Bijector, Compose, Inverse
-from pushforward.spec import PlanError
+from pushforward.spec import PlanError, Spec
 from pushforward.structures.domains import to_support
 from pushforward.structures.parts import Concatenate, Stack
 from pushforward.structures.rearrange import OnAxis, Reverse
@@ -54,6 +54,18 @@ _PLANS = {row.plan for row in ROWS.values()}
 ROWS |= {
     repr(plan): Row(repr(plan), plan, *shapes) for plan, *shapes in EVERY.values() if isinstance(plan, Bijector) and plan not in _PLANS
 }
+
+
+def kind(value: Any) -> tuple[str, ...]:
+    """Return the names of the classes of which a plan is made."""
+    if isinstance(value, Spec):
+        return (type(value).__name__, *(name for field in fields(value) for name in kind(getattr(value, field.name))))
+    return tuple(dict.fromkeys(name for item in value for name in kind(item))) if isinstance(value, tuple) else ()
+
+
+# Rows made of the same classes as an earlier one, with other arguments, are left to `make test-heavy`.
+_FIRST = {kind(row.plan): name for name, row in reversed(ROWS.items())}
+FURTHER = set(ROWS) - set(_FIRST.values())
 
 
 @dataclass(frozen=True)
