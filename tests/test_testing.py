@@ -323,7 +323,7 @@ class OfSet(SoundModule):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.layer = self.inner.build(self.event_shape)
-        self.out_shape, self.codomain = self.layer.out_shape, self.layer.codomain
+        self.out_shape, self.facts = self.layer.out_shape, Facts(codomain=self.layer.codomain)
 
     def push(self, x, context=None):
         return self.layer.push(x)
@@ -337,7 +337,7 @@ class TooWideSet(OfSet):
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.codomain = supports.ORDERED
+        self.facts = Facts(codomain=supports.ORDERED)
 
     def pull(self, y, context=None):
         return self.layer.pull(torch.cat([y[..., :1].abs() + 1e-30, y[..., 1:].clamp(min=1e-20)], -1))
@@ -356,7 +356,7 @@ class Settles(OfSet):
 class FirstOnly(SoundModule):
     """Of an event of positive numbers it looks at the first alone."""
 
-    codomain = constraints.positive
+    facts = Facts(codomain=constraints.positive)
 
     def push(self, x, context=None):
         return torch.exp(x.clamp(-80.0, 80.0)), self.ladj(x, 0) + x.sum(-1)

@@ -74,6 +74,6 @@ def make_flow(
     wanted = (features,), (context,) if context else None
     if not isinstance(made, Flow) or (tuple(made.event_shape), made.context_shape) != wanted:
         raise ValueError(
-            f"{owner}: expected flow to make a pushforward.Flow of event_shape {wanted[0]} and context_shape {wanted[1]}, got {made!r}"
+            f"{owner}: expected a pushforward.Flow of event_shape {wanted[0]} and context_shape {wanted[1]}, got {made!r} from flow"
         )
     return made
