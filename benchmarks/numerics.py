@@ -30,7 +30,7 @@ import torch
 from numerics_page import page, rows_missing
 
 from pushforward.testing import FLOW_LAWS, LAWS, Case, accuracy, randomize
-from pushforward.testing.flow_laws import FlowCase
+from pushforward.testing.case import FlowCase
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES, PAGE = ROOT / "docs" / "numerics.json", ROOT / "docs" / "numerics.md"

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pushforward.core import Bijector, TransformModule
+from pushforward.core.bijector import Bijector
+from pushforward.core.layer import TransformModule
 from pushforward.testing.case import Case
 
 Run = Callable[[Any, bool, Tensor], tuple[Tensor, Tensor]]

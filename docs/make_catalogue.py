@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from pushforward.catalogue import catalogue
+from pushforward.report.catalogue import catalogue
 
 PAGE = Path(__file__).with_name("catalogue.md")
 HEAD = """# The catalogue
 
 Every plan of the library. This page is written by `make catalogue` from the plans themselves: their formulas, domains and docstrings, and
 what they become when they are built. A test holds that it is up to date, and another that each formula of a number of parameters
-gives what a built layer has. `print(pushforward.catalogue.catalogue())` is a short form of it.
+gives what a built layer has. `print(pushforward.report.catalogue.catalogue())` is a short form of it.
 
 - **D** is the number of sites of an event; for a map of vectors the length of the vectors. **C** is the length of the first event axis, the
   number of features or channels. **s** is the smooth clamp that bounds a log-scale.

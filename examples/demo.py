@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pushforward.tables import open_table, write_table
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
 
 import pushforward as pf
 from pushforward import plots
-from pushforward.tables import open_table, write_table
-from pushforward.train.data import dequantize
+from pushforward.data.frames import dequantize
 
 HERE = Path(__file__).parent
 Array = np.ndarray

@@ -7,19 +7,23 @@ from pushforward import startup as _startup
 _startup.end_command_at_once()
 
 from pushforward import bijectors, flows, plots, targets, testing
-from pushforward.base import Base
-from pushforward.config import show_config
-from pushforward.core import Bijector, TransformModule
-from pushforward.describe import Description
-from pushforward.flow import ConditionedFlow, Flow, load
+from pushforward.core.base import Base
+from pushforward.core.bijector import Bijector
+from pushforward.core.describe import Description
+from pushforward.core.layer import TransformModule
+from pushforward.core.names import missing
+from pushforward.core.spec import PlanError, Spec
+from pushforward.flow.conditioned import ConditionedFlow
+from pushforward.flow.file import load
+from pushforward.flow.flow import Flow
 from pushforward.flows import IAF, MAF, NICE, NSF, RealNVP
-from pushforward.kernel import Kernel
-from pushforward.names import missing
-from pushforward.parameters import Net
-from pushforward.spec import PlanError, Spec
-from pushforward.train.fit import History, fit
-from pushforward.train.importance import ImportanceSample, importance
-from pushforward.train.variational import TargetHistory, fit_target
+from pushforward.inference.importance import ImportanceSample, importance
+from pushforward.inference.variational import TargetHistory, fit_target
+from pushforward.kernels.kernel import Kernel
+from pushforward.nets.net import Net
+from pushforward.report.versions import show_config
+from pushforward.train.fit import fit
+from pushforward.train.history import History
 
 __version__ = "0.1.0"
 

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from pushforward.extras import require
+from pushforward.core.extras import require
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pushforward.core import Bijector, Compose, Inverse
-from pushforward.kernel import Elementwise, Kernel
+from pushforward.core.bijector import Bijector, Inverse
+from pushforward.core.compose import Compose
+from pushforward.core.names import missing
 from pushforward.kernels.activations import CauchyCDF, CumulativeDistribution, Logit, Softclip
 from pushforward.kernels.affine import Additive, Affine
 from pushforward.kernels.cholesky import (
@@ -24,6 +25,7 @@ from pushforward.kernels.exponential import MatrixExponential
 from pushforward.kernels.factored import QR, SVD
 from pushforward.kernels.fixed import ELU, AffineFixed, Cos, Exp, LeakyReLU, Power, Sigmoid, Sin, Softplus, Tanh
 from pushforward.kernels.householder import Householder
+from pushforward.kernels.kernel import Elementwise, Kernel
 from pushforward.kernels.linear import Linear
 from pushforward.kernels.mixture import Gaussianization, LogisticMixture
 from pushforward.kernels.monotonic import MonotonicNetwork
@@ -41,21 +43,20 @@ from pushforward.kernels.sylvester import Sylvester
 from pushforward.kernels.tails import LogTanh, PositivePower, SignedPower, SinhArcsinh
 from pushforward.kernels.triangular import LowerCholeskyAffine, Triangular
 from pushforward.kernels.wavelet import DiscreteCosine, Haar
-from pushforward.names import missing
-from pushforward.nets import MLP, ResidualMLP
-from pushforward.parameters import NetLike
-from pushforward.periodic import Periodic
-from pushforward.structures.autoregressive import Autoregressive, InverseAutoregressive
-from pushforward.structures.block_autoregressive import BlockAutoregressive
-from pushforward.structures.coupling import Coupling
-from pushforward.structures.domains import Domain, to_support
-from pushforward.structures.normal_scores import NormalScores
-from pushforward.structures.normalize import ActNorm, BatchNorm
-from pushforward.structures.parts import Concatenate, Stack
-from pushforward.structures.rearrange import OnAxis, Permute, Reverse, Shuffle
-from pushforward.structures.reshape import Flatten, Reshape
-from pushforward.structures.residual import Residual
-from pushforward.structures.standardize import Standardize
+from pushforward.layers.actnorm import ActNorm, BatchNorm
+from pushforward.layers.autoregressive import Autoregressive, InverseAutoregressive
+from pushforward.layers.block_autoregressive import BlockAutoregressive
+from pushforward.layers.coupling import Coupling
+from pushforward.layers.domains import Domain, to_support
+from pushforward.layers.normal_scores import NormalScores
+from pushforward.layers.parts import Concatenate, Stack
+from pushforward.layers.rearrange import OnAxis, Permute, Reverse, Shuffle
+from pushforward.layers.reshape import Flatten, Reshape
+from pushforward.layers.residual import Residual
+from pushforward.layers.standardize import Standardize
+from pushforward.nets.mlp import MLP, ResidualMLP
+from pushforward.nets.net import NetLike
+from pushforward.nets.periodic import Periodic
 
 
 def AffineAutoregressive(net: NetLike = MLP(), order: Sequence[int] | None = None, bound: float = 3.0) -> InverseAutoregressive:

@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from pushforward.atomic import replacing as replacing
-from pushforward.fields import check_field, shown
-from pushforward.spec import parse_json
+from pushforward.core.atomic import replacing as replacing
+from pushforward.core.fields import check_field, shown
+from pushforward.core.spec import parse_json
 
 FORMAT = 2
 """1: without a checksum. 2: with one."""

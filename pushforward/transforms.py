@@ -17,7 +17,7 @@ from pushforward.contrib.pyro.face.matrices import *
 from pushforward.contrib.pyro.face.named import *
 from pushforward.contrib.pyro.face.permute import *
 from pushforward.contrib.pyro.face.transform import *
-from pushforward.names import missing as _missing
+from pushforward.core.names import missing as _missing
 
 if not _typing.TYPE_CHECKING:  # which sees what is imported above
     __all__ = [name for name in dir() if not name.startswith("_")]

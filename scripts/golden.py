@@ -25,11 +25,11 @@ from torch.distributions import constraints
 import pushforward as pf
 from pushforward import bijectors as bij
 from pushforward import distributions as bases
-from pushforward import flows, supports
-from pushforward.base import Base
-from pushforward.core import Bijector
-from pushforward.flow import Flow
-from pushforward.spec import Spec
+from pushforward import flows, sets
+from pushforward.core.base import Base
+from pushforward.core.bijector import Bijector
+from pushforward.core.spec import Spec
+from pushforward.flow.flow import Flow
 from pushforward.testing import randomize
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -112,7 +112,7 @@ def rows_of(flow: Flow, seed: int) -> tuple[Tensor, Tensor | None]:
     """Return rows inside the flow's support, in a column of which a few are far out, and contexts of which a few are."""
     draw = torch.Generator().manual_seed(seed)
     noise = torch.randn(400, *flow.event_shape, generator=draw)
-    if supports.bounds(flow.support) == supports.REAL:
+    if sets.bounds(flow.support) == sets.REAL:
         noise.reshape(400, -1)[:, 0].copy_(torch.sinh(3 * noise.reshape(400, -1)[:, 0]))
         y = 2 * noise + 1
     else:
@@ -133,7 +133,7 @@ def make(name: str, seed: int) -> tuple[Flow, Tensor, Tensor | None]:
         randomize(flow, 0.1, seed + 1)
     flow.columns = tuple(f"column {i}" for i in range(math.prod(flow.event_shape)))
     x = y[:ROWS].double()
-    if (ends := supports.bounds(flow.support)) is not None and math.isfinite(ends[0]):
+    if (ends := sets.bounds(flow.support)) is not None and math.isfinite(ends[0]):
         x[-1] = ends[0] - 1.0
     return flow, x, None if context is None else context[:ROWS].double()
 

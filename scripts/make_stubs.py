@@ -12,9 +12,9 @@ HEAD = '''"""Named flows: functions that return a ready flow. Written by `make g
 
 from collections.abc import Sequence
 
-from pushforward.flow import Flow
+from pushforward.flow.flow import Flow
 from pushforward.flows.mixture import mixture as mixture
-from pushforward.parameters import NetLike
+from pushforward.nets.net import NetLike
 from pushforward.recipes.stack import Support
 '''
 

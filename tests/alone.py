@@ -106,7 +106,7 @@ def spoiled(value):
 @contextlib.contextmanager
 def without_memory():
     """Let descriptions count everything but memory, which a training step on the meta device measures in up to seconds."""
-    module = importlib.import_module("pushforward.describe")
+    module = importlib.import_module("pushforward.core.describe")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_step_bytes", lambda *arguments: module._Step(1, 1))
         yield

@@ -18,14 +18,15 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward import supports
-from pushforward.base import Base, BaseModule
+from pushforward import sets
 from pushforward.bases import Mixture, Product, Pushforward, StandardNormal
-from pushforward.core import Bijector, Compose, Inverse
-from pushforward.spec import PlanError, Spec
-from pushforward.structures.domains import to_support
-from pushforward.structures.parts import Concatenate, Stack
-from pushforward.structures.rearrange import OnAxis, Reverse
+from pushforward.core.base import Base, BaseModule
+from pushforward.core.bijector import Bijector, Inverse
+from pushforward.core.compose import Compose
+from pushforward.core.spec import PlanError, Spec
+from pushforward.layers.domains import to_support
+from pushforward.layers.parts import Concatenate, Stack
+from pushforward.layers.rearrange import OnAxis, Reverse
 
 Shape = tuple[int, ...]
 S = StandardNormal()
@@ -257,7 +258,7 @@ def set_of(row: Row, data: bool) -> Constraint:
 def is_real(row: Row, data: bool) -> bool:
     """Tell whether values on one side of a row's plan are all real numbers."""
     module = row.plan.build(row.event_shape, row.context_shape)
-    return supports.bounds(module.codomain if data else module.domain) == supports.REAL
+    return sets.bounds(module.codomain if data else module.domain) == sets.REAL
 
 
 @functools.cache

@@ -11,13 +11,13 @@ from cases import CASES, SMALL
 import pushforward
 from pushforward import bijectors as bij
 from pushforward import distributions as bases
-from pushforward.base import Base
 from pushforward.contrib.conversion.kernels import RawAffine, RawLinear, RawSpline
 from pushforward.contrib.conversion.nets import CopiedMLP, CopiedResidual
-from pushforward.core import Bijector
+from pushforward.core.base import Base
+from pushforward.core.bijector import Bijector
+from pushforward.core.spec import Spec, registry
 from pushforward.kernels.projections import Abs, Normalize
-from pushforward.parameters import Net
-from pushforward.spec import Spec, registry
+from pushforward.nets.net import Net
 
 Shape = tuple[int, ...] | None
 S = bases.StandardNormal()

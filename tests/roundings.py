@@ -18,7 +18,7 @@ import copy
 import torch
 from torch import Tensor
 
-from pushforward.perceptron import ACTIVATIONS, Block, Entrance
+from pushforward.nets.perceptron import ACTIVATIONS, Block, Entrance
 from pushforward.testing.accuracy import apart
 
 SURE = 6.0

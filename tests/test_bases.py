@@ -10,8 +10,8 @@ import torch.distributions as td
 
 import pushforward
 import pushforward.bijectors as bij
+from pushforward.core.spec import PlanError, Spec
 from pushforward.distributions import DiagNormal, Flow, StandardNormal, Wrapped, wrap
-from pushforward.spec import PlanError, Spec
 
 L = torch.tensor([[1.0, 0.0], [0.5, 2.0]])
 COVARIANCE = L @ L.T

@@ -30,8 +30,8 @@ from pushforward.bases import (
     wrap,
 )
 from pushforward.bases.clusters import clusters
+from pushforward.core.spec import PlanError, Spec
 from pushforward.distributions import Flow
-from pushforward.spec import PlanError, Spec
 from pushforward.testing import FLOW_LAWS, check_flow, randomize
 
 # name -> (plan, bijector, event_shape, context_shape)

@@ -9,8 +9,8 @@ from torch import nn
 
 import pushforward as pf
 from pushforward import bijectors as bij
-from pushforward import blocks
 from pushforward.bases import DiagNormal, Mixture, Pushforward, StandardNormal
+from pushforward.core import blocks
 from pushforward.testing.case import randomize
 
 N, NET = StandardNormal(), bij.MLP((8,))

@@ -8,9 +8,9 @@ from torch.distributions import Dirichlet, Gamma
 
 import pushforward as pf
 from pushforward import bijectors as bij
-from pushforward import supports
+from pushforward import sets
 from pushforward.bases import BoxUniform, CircleUniform, Product, StandardNormal, VonMises, wrap
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
 from pushforward.testing.case import randomize
 
 N, NET = StandardNormal(), bij.MLP((8,))
@@ -110,12 +110,12 @@ def made(name, scale=2.0):
 def test_samples_lie_in_the_support_and_have_a_density(name):
     torch.manual_seed(0)
     flow = made(name)
-    assert supports.name(flow.support) == BOXES[name][3]
+    assert sets.name(flow.support) == BOXES[name][3]
     y = flow.sample((2000,))
     rank = len(flow.event_shape)
-    assert bool(supports.independent(flow.support, rank).check(y).all())
+    assert bool(sets.independent(flow.support, rank).check(y).all())
     assert bool(torch.isfinite(flow.log_prob(y)).all())
-    ends = supports.sites(flow.support, flow.event_shape)
+    ends = sets.sites(flow.support, flow.event_shape)
     if ends is not None:
         # As wide as is said: up to where a support ends there is a density, and past it there is none.
         for end, way in ((ends[0], -1), (ends[1], 1)):
@@ -132,9 +132,9 @@ def test_the_density_integrates_to_one_over_the_support(name):
     randomize(flow, 1.0)
     # By the middles of cells of the unit square, of which the logistic function makes the plane.
     side = 400
-    ends = supports.bounds(flow.support)
+    ends = sets.bounds(flow.support)
     u = (torch.arange(side, dtype=torch.float64) + 0.5) / side
-    if ends == supports.REAL:
+    if ends == sets.REAL:
         cell, x = -torch.log(u) - torch.log1p(-u), torch.logit(u)
     else:
         cell, x = math.log(ends[1] - ends[0]) * torch.ones_like(u), ends[0] + (ends[1] - ends[0]) * u
@@ -169,7 +169,7 @@ def test_a_fit_leaves_bounded_values_in_their_box():
     flow = pf.Flow(BoxUniform(-1.0, 1.0), [bij.Coupling(bij.Spline(bound=1.0), flip=flip, net=NET) for flip in (False, True)], 2)
     history = pf.fit(flow, x, epochs=15, progress=False)
     assert not any(isinstance(part, bij.Standardize) for part in flow.plan.bijectors)
-    assert supports.bounds(flow.support) == (-1.0, 1.0)
+    assert sets.bounds(flow.support) == (-1.0, 1.0)
     # The uniform density is log 4; what the data has is well below.
     assert history.best_loss < 0.8 < history.start == pytest.approx(math.log(4), abs=1e-5)
 
@@ -183,19 +183,19 @@ def test_a_fit_leaves_angles_in_their_units():
 
 def test_sets_of_parts_are_compared_entry_by_entry():
     box, real = torch.distributions.constraints.interval(0.0, 1.0), torch.distributions.constraints.real
-    one = supports.Parts((box, real), (2, 1), -1, 1)
-    other = supports.Parts((box, box, real), (1, 1, 1), -1, 1)
-    stacked = supports.Parts((box, box, real), None, -1, 1)
-    assert supports.same(one, other)
-    assert supports.same(one, stacked)
-    assert not supports.same(one, supports.Parts((box, real), (1, 2), -1, 1))
-    assert not supports.contains(one, supports.Parts((box, real), (2, 2), -1, 1))
-    simplex = supports.Parts((supports.Simplex(), real), (2, 1), -1, 1)
-    assert supports.same(simplex, supports.Parts((supports.Simplex(), real), (2, 1), -1, 1))
-    assert not supports.contains(one, simplex)
+    one = sets.Parts((box, real), (2, 1), -1, 1)
+    other = sets.Parts((box, box, real), (1, 1, 1), -1, 1)
+    stacked = sets.Parts((box, box, real), None, -1, 1)
+    assert sets.same(one, other)
+    assert sets.same(one, stacked)
+    assert not sets.same(one, sets.Parts((box, real), (1, 2), -1, 1))
+    assert not sets.contains(one, sets.Parts((box, real), (2, 2), -1, 1))
+    simplex = sets.Parts((sets.Simplex(), real), (2, 1), -1, 1)
+    assert sets.same(simplex, sets.Parts((sets.Simplex(), real), (2, 1), -1, 1))
+    assert not sets.contains(one, simplex)
     for parts in (one, other, stacked):
-        assert torch.equal(supports.sites(parts, (3,)), torch.tensor([[0, 0, -math.inf], [1, 1, math.inf]], dtype=torch.float64))
-        assert supports.same(supports.of_sites(supports.sites(parts, (3,))), parts)
+        assert torch.equal(sets.sites(parts, (3,)), torch.tensor([[0, 0, -math.inf], [1, 1, math.inf]], dtype=torch.float64))
+        assert sets.same(sets.of_sites(sets.sites(parts, (3,))), parts)
 
 
 def test_a_flow_of_blocks_is_saved_and_loaded(tmp_path):
@@ -205,4 +205,4 @@ def test_a_flow_of_blocks_is_saved_and_loaded(tmp_path):
     y = flow.sample((5,))
     assert torch.equal(loaded.log_prob(y), flow.log_prob(y))
     with torch.device("meta"):
-        assert supports.name(made("permuted", 0.0).support) == BOXES["permuted"][3]
+        assert sets.name(made("permuted", 0.0).support) == BOXES["permuted"][3]

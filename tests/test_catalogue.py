@@ -11,11 +11,11 @@ import pytest
 from cases import CASES, SMALL
 
 from pushforward import bijectors as bij
-from pushforward.catalogue import KINDS, LAYERS, catalogue, example
-from pushforward.core import Bijector
-from pushforward.elsewhere import ELSEWHERE, EXAMPLES, SYSTEMS
-from pushforward.kernel import Kernel
-from pushforward.spec import PlanError, registry
+from pushforward.core.bijector import Bijector
+from pushforward.core.spec import PlanError, registry
+from pushforward.kernels.kernel import Kernel
+from pushforward.report.catalogue import KINDS, LAYERS, catalogue, example
+from pushforward.report.peer_names import ELSEWHERE, EXAMPLES, SYSTEMS
 
 ROOT = Path(__file__).parents[1]
 ENTRIES = {entry.name: entry for entry in catalogue().entries}

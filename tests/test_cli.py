@@ -10,12 +10,12 @@ import threading
 import numpy as np
 import pytest
 import torch
+from pushforward.tables import open_table, write_table
 
 import pushforward as pf
 from pushforward.__main__ import main
 from pushforward.cli import commands
 from pushforward.recipes.choice import NAMED
-from pushforward.tables import open_table, write_table
 
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".parquet", ".npy")
 QUICK = ["--epochs", "1", "--transforms", "1", "--widths", "8", "--bins", "4", "-q"]

@@ -17,11 +17,12 @@ from combinators import COMBINATORS, FURTHER, ROWS, S, flow_arguments, kind, sou
 
 import pushforward as pf
 from pushforward import bijectors as bij
-from pushforward.base import BaseModule
-from pushforward.core import Compose, Inverse
-from pushforward.estimates import NoClosedFormError
-from pushforward.flow import Flow
-from pushforward.spec import PlanError
+from pushforward.core.base import BaseModule
+from pushforward.core.bijector import Inverse
+from pushforward.core.compose import Compose
+from pushforward.core.estimates import NoClosedFormError
+from pushforward.core.spec import PlanError
+from pushforward.flow.flow import Flow
 from pushforward.testing.case import Case
 
 

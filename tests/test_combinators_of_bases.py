@@ -20,11 +20,11 @@ from every_plan import EVERY
 import pushforward as pf
 from pushforward import bijectors as bij
 from pushforward import distributions as bases
-from pushforward.base import Base
-from pushforward.estimates import NoClosedFormError
-from pushforward.flow import Flow
-from pushforward.parameters import Net
-from pushforward.spec import PlanError
+from pushforward.core.base import Base
+from pushforward.core.estimates import NoClosedFormError
+from pushforward.core.spec import PlanError
+from pushforward.flow.flow import Flow
+from pushforward.nets.net import Net
 from pushforward.testing import randomize
 
 ROWS = 12

@@ -22,9 +22,9 @@ from combinators import ROWS, source
 
 from pushforward import transforms as T
 from pushforward.contrib.pyro.face.planned import Planned, PlannedConditional
-from pushforward.core import TransformModule
+from pushforward.core.layer import TransformModule
 from pushforward.distributions import ConditionalTransformedDistribution, TransformedDistribution
-from pushforward.flow import Flow
+from pushforward.flow.flow import Flow
 from pushforward.testing import randomize
 
 

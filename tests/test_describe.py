@@ -7,12 +7,12 @@ import torch
 from memory import peak
 
 import pushforward.bijectors as bij
-from pushforward.bases.flow_mixture import Mixture, Pushforward
+from pushforward.bases.mixture import Mixture, Pushforward
 from pushforward.bases.product import Product
+from pushforward.core.spec import PlanError
 from pushforward.distributions import DiagNormal, Flow, StandardNormal
 from pushforward.flows import IAF, MAF, NSF, RealNVP
 from pushforward.native.library import LIBRARY
-from pushforward.spec import PlanError
 
 
 def measured_peak(flow, batch):

@@ -11,16 +11,17 @@ import torch
 import torch.distributions as td
 from cases import CASES, SMALL
 
-from pushforward import bases, built, doors, flows
+from pushforward import bases, flows
 from pushforward import bijectors as bij
-from pushforward import flow as flow_module
 from pushforward import transforms as T
-from pushforward.base import Base
-from pushforward.core import TransformModule
+from pushforward.core import built, checks
+from pushforward.core.base import Base
+from pushforward.core.layer import TransformModule
+from pushforward.core.spec import registry
 from pushforward.distributions import DiagNormal, Flow, StandardNormal, TransformedDistribution
-from pushforward.flow import load
-from pushforward.periodic import Periodic
-from pushforward.spec import registry
+from pushforward.flow import flow as flow_module
+from pushforward.flow.file import load
+from pushforward.nets.periodic import Periodic
 from pushforward.testing import randomize
 from pushforward.testing.case import Case
 
@@ -359,10 +360,10 @@ def test_one_check_of_the_whole(monkeypatch):
         seen.append(what)
         return check(owner, what, value, *rest)
 
-    check = doors.check_tensor
-    monkeypatch.setattr(doors, "check_tensor", counted)
+    check = checks.check_tensor
+    monkeypatch.setattr(checks, "check_tensor", counted)
     monkeypatch.setattr(flow_module, "check_tensor", counted)
-    assert built.doors is doors
+    assert built.checks is checks
     flow = flows.NSF(3, context=2, transforms=6)
     x, c = torch.zeros(4, 3), torch.zeros(4, 2)
     calls = {

@@ -12,11 +12,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import pushforward as pf
 import pushforward.bijectors as bij
-from pushforward import flows, roots
+from pushforward import flows
+from pushforward.core import roots
+from pushforward.layers.autoregressive import AutoregressiveModule
+from pushforward.layers.coupling import CouplingModule
 from pushforward.native import library
 from pushforward.native.library import AS_ON_CPU
-from pushforward.structures.autoregressive import AutoregressiveModule
-from pushforward.structures.coupling import CouplingModule
 from pushforward.testing import Case, randomize
 
 ROWS = 5

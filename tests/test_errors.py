@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 
 import pushforward
 import pushforward.bijectors as bij
+from pushforward.core.spec import PlanError
 from pushforward.distributions import Flow, StandardNormal
 from pushforward.flows import NSF, RealNVP
 from pushforward.io import checksum
-from pushforward.spec import PlanError
 
 S = StandardNormal()
 AFFINE, COUPLING = bij.Affine(), bij.AffineCoupling()

@@ -10,7 +10,7 @@ from torch import nn
 import pushforward as pf
 from pushforward import bijectors as bij
 from pushforward.bases import StandardNormal
-from pushforward.parameters import NetModule
+from pushforward.nets.net import NetModule
 from pushforward.testing.case import Case, randomize
 
 ROWS = (1, 2, 3, 4, 9, 30)

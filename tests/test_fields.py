@@ -17,12 +17,12 @@ from every_plan import EVERY, build, ours
 
 from pushforward import bijectors as bij
 from pushforward import distributions as bases
-from pushforward.base import Base
-from pushforward.core import Bijector
-from pushforward.fields import MOST, Count, Numbers, Within, check_field, hints
-from pushforward.kernel import Kernel
-from pushforward.parameters import Net
-from pushforward.spec import PlanError, Spec
+from pushforward.core.base import Base
+from pushforward.core.bijector import Bijector
+from pushforward.core.fields import MOST, Count, Numbers, Within, check_field, hints
+from pushforward.core.spec import PlanError, Spec
+from pushforward.kernels.kernel import Kernel
+from pushforward.nets.net import Net
 
 DEEP: Any = 0
 for _ in range(5000):

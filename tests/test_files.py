@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import pushforward
-from pushforward import atomic
+from pushforward.core import atomic
 from pushforward.io import replacing
 
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0

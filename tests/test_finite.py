@@ -10,7 +10,7 @@ from test_flow_laws import FLOWS
 
 import pushforward as pf
 from pushforward import bijectors as bij
-from pushforward import flows, supports
+from pushforward import flows, sets
 from pushforward.distributions import Flow, StandardNormal, StudentT
 from pushforward.testing import randomize
 
@@ -88,7 +88,7 @@ def test_nan_is_for_nan_alone(name):
 @pytest.mark.parametrize("name", ALL)
 def test_at_the_ends_of_a_support_there_is_a_density_or_none(name):
     flow = flow_of(name)
-    ends = supports.bounds(flow.support)
+    ends = sets.bounds(flow.support)
     if ends is None:
         return
     for end in ends:

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import pushforward as pf
 from pushforward.bases import StandardNormal
 from pushforward.bijectors import Affine, Coupling, Exp, Spline
-from pushforward.structures.standardize import StandardizeModule
-from pushforward.train.data import dequantize
+from pushforward.data.frames import dequantize
+from pushforward.layers.standardize import StandardizeModule
 
 QUICK = {"epochs": 2, "batch_size": 64, "progress": False}
 FLOWS = {

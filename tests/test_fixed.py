@@ -13,29 +13,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Dirichlet, biject_to, constraints
 
-from pushforward import supports
+from pushforward import sets
 from pushforward.bases import StandardNormal
-from pushforward.core import Compose
-from pushforward.flow import Flow, load
-from pushforward.kernel import Kernel
+from pushforward.core.compose import Compose
+from pushforward.core.numerics import soft_clamp
+from pushforward.core.spec import PlanError
+from pushforward.flow.file import load
+from pushforward.flow.flow import Flow
 from pushforward.kernels.activations import CauchyCDF, CumulativeDistribution, Logit, Softclip
 from pushforward.kernels.affine import Additive, Affine
 from pushforward.kernels.cholesky import Cholesky, CorrCholesky, CorrelationMatrix, LowerCholesky, PositiveDefinite
 from pushforward.kernels.circular import CircularShift, Unwrap
 from pushforward.kernels.constrained import Constrained
 from pushforward.kernels.fixed import ELU, AffineFixed, Cos, Exp, LeakyReLU, Power, Sigmoid, Sin, Softplus, Tanh
+from pushforward.kernels.kernel import Kernel
 from pushforward.kernels.projections import Abs, Normalize
 from pushforward.kernels.simplex import Ordered, SimplexToOrdered, Softmax, StickBreaking
 from pushforward.kernels.spline import Spline
 from pushforward.kernels.tails import CORE, SKEWNESS_BOUND, LogTanh, PositivePower, SignedPower, SinhArcsinh
 from pushforward.kernels.triangular import LowerCholeskyAffine
 from pushforward.kernels.wavelet import DiscreteCosine, Haar
-from pushforward.numerics import soft_clamp
-from pushforward.spec import PlanError
-from pushforward.structures.coupling import Coupling
-from pushforward.structures.domains import BY_NAME, Domain, to_support
-from pushforward.structures.parts import Concatenate, Stack
-from pushforward.structures.reshape import Flatten, Reshape
+from pushforward.layers.coupling import Coupling
+from pushforward.layers.domains import BY_NAME, Domain, to_support
+from pushforward.layers.parts import Concatenate, Stack
+from pushforward.layers.reshape import Flatten, Reshape
 from pushforward.testing.charts import complete, free
 
 
@@ -97,7 +98,7 @@ def test_simplex_keeps_small_shares_where_torch_loses_them():
 def test_charts_go_both_ways(numbers):
     x = torch.tensor(numbers, dtype=torch.float64)
     y = Softmax().build(len(numbers))(x)[0]
-    assert torch.allclose(complete(free(y, supports.Simplex(), 1), supports.Simplex(), tuple(y.shape)), y)
+    assert torch.allclose(complete(free(y, sets.Simplex(), 1), sets.Simplex(), tuple(y.shape)), y)
 
 
 def number(x):
@@ -341,7 +342,7 @@ def test_every_support_is_reached(name):
     rank = max(plan.event_dim, 1)
     module = plan.build((3,) * rank)
     y, ladj = module(torch.randn(9, 3))
-    assert supports.independent(BY_NAME[name], len(module.out_shape)).check(y).all()
+    assert sets.independent(BY_NAME[name], len(module.out_shape)).check(y).all()
     assert torch.isfinite(ladj).all()
 
 

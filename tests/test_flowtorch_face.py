@@ -295,7 +295,7 @@ def test_a_name_takes_its_arguments_in_any_number_of_calls():
     assert late(shape=3)(torch.zeros(5, 3), torch.zeros(5, 2)).shape == (5, 3)
     for again in (copy.deepcopy(lazy), pickle.loads(pickle.dumps(lazy))):
         assert again == lazy
-        assert again.plan == lazy.plan == pushforward.spec.Spec.from_json(lazy.to_json())
+        assert again.plan == lazy.plan == pushforward.core.spec.Spec.from_json(lazy.to_json())
         assert hash(again) == hash(lazy)
     assert lazy != bij.AffineAutoregressive()
     assert repr(late).endswith("context_shape=(2,))")
@@ -325,7 +325,7 @@ def test_a_lazy_bijector_stands_for_its_plan_in_all_of_the_library(tmp_path):
         loaded = pushforward.load(tmp_path / "flow.safetensors")
         assert torch.equal(loaded.log_prob(value), flow.log_prob(value))
         assert "Lazy" not in repr(loaded.plan)
-    assert "Lazy" not in pushforward.spec.registry()
+    assert "Lazy" not in pushforward.core.spec.registry()
     given = pushforward.Flow(base_dist, bij.Affine(MLP((8,)), context_shape=2), context_shape=2)
     assert given.log_prob(torch.zeros(5, 3), torch.zeros(5, 2)).shape == (5,)
     assert bij.Affine().describe(3)

@@ -12,9 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import pushforward.bijectors as bij
 import pushforward.distributions as dist
-from pushforward.dense import Dense
 from pushforward.flows import IAF, MAF, NSF, RealNVP
-from pushforward.parameters import ModuleNet, Parameters
+from pushforward.nets.conditioner import Parameters
+from pushforward.nets.dense import Dense
+from pushforward.nets.net import ModuleNet
 
 ENTROPY = 2 * (0.5 * math.log(2 * math.pi * math.e) + math.log(0.5))
 

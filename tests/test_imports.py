@@ -298,7 +298,7 @@ def early(name):
 @pytest.mark.parametrize("name", list(filter(early, MODULES)))
 def test_optional_packages_are_imported_where_they_are_used(name):
     bad = [full for full, _, typing in imports(MODULES[name]) if full.split(".")[0] in OPTIONAL and not typing]
-    assert not bad, "use pushforward.extras.require inside the function"
+    assert not bad, "use pushforward.core.extras.require inside the function"
     late = [target for target, at_import, typing in own_imports(name) if not early(target) and at_import and not typing]
     assert not late, "import this inside the function"
 

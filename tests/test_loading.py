@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 import pushforward
 from pushforward import bijectors as bij
 from pushforward import io
-from pushforward.base import Base
-from pushforward.core import Bijector
+from pushforward.core.base import Base
+from pushforward.core.bijector import Bijector
+from pushforward.core.spec import DEPTH, PlanError
 from pushforward.distributions import Flow, Resampled, StandardNormal, wrap
-from pushforward.flow import FREE
-from pushforward.spec import DEPTH, PlanError
+from pushforward.flow.file import FREE
 
 OLD = Path(__file__).parent / "data" / "flow-0.1.0.safetensors"
 
@@ -43,7 +43,7 @@ def same(one, other):
 GREEDY = """
 import resource, sys, pushforward, hostile
 from pathlib import Path
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
 path = Path(sys.argv[1])
 pushforward.load(sys.argv[2])
 for name, row in hostile.GREEDY.items():

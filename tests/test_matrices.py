@@ -10,19 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pushforward.bijectors as bij
-from pushforward.core import Compose, Inverse
-from pushforward.kernel import Elementwise
+from pushforward.core.bijector import Inverse
+from pushforward.core.compose import Compose
+from pushforward.core.numerics import soft_clamp
+from pushforward.core.spec import PlanError, Spec
 from pushforward.kernels.exponential import MatrixExponential, exponential
 from pushforward.kernels.factored import QR, SVD
 from pushforward.kernels.householder import Householder
+from pushforward.kernels.kernel import Elementwise
 from pushforward.kernels.linear import Linear
 from pushforward.kernels.rotation import METHODS, Rotation
 from pushforward.kernels.triangular import LowerCholeskyAffine, Triangular
 from pushforward.kernels.wavelet import DiscreteCosine, Haar
-from pushforward.nets import MLP
-from pushforward.numerics import soft_clamp
-from pushforward.spec import PlanError, Spec
-from pushforward.structures.rearrange import Reverse, Shuffle
+from pushforward.layers.rearrange import Reverse, Shuffle
+from pushforward.nets.mlp import MLP
 from pushforward.testing.case import randomize
 
 

@@ -12,7 +12,7 @@ from torch import distributions as td
 
 import pushforward as pf
 from pushforward import bijectors as bij
-from pushforward import moments, supports
+from pushforward import sets
 from pushforward.bases import (
     BoxUniform,
     CircleUniform,
@@ -29,11 +29,12 @@ from pushforward.bases import (
     StudentT,
     Truncated,
     VonMises,
+    moments,
     wrap,
 )
+from pushforward.core.spec import PlanError
 from pushforward.distributions import TransformedDistribution, kl_divergence
 from pushforward.distributions import transforms as T
-from pushforward.spec import PlanError
 from pushforward.targets import Funnel, GaussianRing
 from pushforward.testing.case import Case, randomize
 
@@ -378,7 +379,7 @@ def test_the_slope_of_the_distribution_function_is_the_density(name):
     flow = moved(pf.Flow(base, plan, (1,), context))
     c = None if context is None else torch.randn(1, *context, dtype=torch.float64)
     wraps = any(part.plan.wraps for part in flow.transform.modules() if hasattr(part, "plan"))
-    if wraps or supports.bounds(flow.support) is None:
+    if wraps or sets.bounds(flow.support) is None:
         with pytest.raises(NotImplementedError, match="wraps angles" if wraps else "a support that is an interval"):
             flow.cdf(torch.zeros(1, 1, dtype=torch.float64), c)
         return
@@ -390,7 +391,7 @@ def test_the_slope_of_the_distribution_function_is_the_density(name):
     torch.testing.assert_close(u, p, rtol=1e-6, atol=1e-9)
     slope = torch.autograd.grad(u.sum(), y)[0].squeeze(-1)
     torch.testing.assert_close(slope, flow.log_prob(y, c).exp().detach(), rtol=1e-5, atol=1e-12)
-    ends = torch.tensor(supports.bounds(flow.support), dtype=torch.float64)
+    ends = torch.tensor(sets.bounds(flow.support), dtype=torch.float64)
     assert torch.equal(flow.icdf(torch.tensor([0.0, 1.0], dtype=torch.float64), c).squeeze(-1), ends)
     beyond = torch.stack([ends[0] - 1, ends[1] + 1])[:, None]
     assert flow.cdf(beyond, c).tolist() == [0.0, 1.0]

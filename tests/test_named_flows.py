@@ -11,12 +11,13 @@ import torch
 from torch.distributions import constraints
 
 import pushforward
-from pushforward import flows, kernel, roots
-from pushforward.kernels import mixture, monotonic
+from pushforward import flows
+from pushforward.core import roots
+from pushforward.core.spec import PlanError
+from pushforward.kernels import kernel, mixture, monotonic
+from pushforward.layers import block_autoregressive
+from pushforward.layers.coupling import CouplingModule
 from pushforward.native import library
-from pushforward.spec import PlanError
-from pushforward.structures import block_autoregressive
-from pushforward.structures.coupling import CouplingModule
 from pushforward.testing import check_flow, randomize
 from tests.named_flow_plans import NAMES, called, options, small, value_of
 

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 import pushforward
 import pushforward.bijectors as bij
-from pushforward.kernel import evaluate, reference
+from pushforward.kernels.kernel import evaluate, reference
 from pushforward.kernels.spline import HEIGHT_BOUND, MIDDLE_BOUND, SLOPE_BOUND, WIDTH_BOUND
 from pushforward.native import library
 from pushforward.native.elementwise import AFFINE, MAX_BINS, elementwise

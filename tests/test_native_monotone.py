@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import pushforward.bijectors as bij
-from pushforward.kernel import reference
+from pushforward.kernels.kernel import reference
 from pushforward.native.elementwise import KINDS, MAX_BINS, MONOTONIC_NETWORK, elementwise
 from pushforward.testing import randomize
 

@@ -10,10 +10,10 @@ import torch
 from torch.nn.utils import parametrizations, prune
 
 import pushforward.bijectors as bij
-from pushforward import perceptron as module
 from pushforward.native import perceptron as native
 from pushforward.native.library import LIBRARY
-from pushforward.perceptron import ACTIVATIONS
+from pushforward.nets import perceptron as module
+from pushforward.nets.perceptron import ACTIVATIONS
 
 pytestmark = pytest.mark.compiled
 

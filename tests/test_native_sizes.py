@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import pushforward
 import pushforward.bijectors as bij
-from pushforward.kernel import reference
+from pushforward.kernels.kernel import reference
 from pushforward.native.elementwise import elementwise
 from pushforward.native.linear import linear, linear_gradient
 from pushforward.native.perceptron import Form, perceptron

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import pushforward.bijectors as bij
-from pushforward.kernel import reference
+from pushforward.kernels.kernel import reference
 from pushforward.native import library
 from pushforward.native.elementwise import elementwise
 from pushforward.testing import randomize

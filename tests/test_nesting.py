@@ -12,8 +12,8 @@ from every_plan import build
 
 from pushforward import bijectors as bij
 from pushforward import distributions as bases
-from pushforward.core import Bijector
-from pushforward.spec import DEPTH, NESTED, PlanError, Spec, parse_json
+from pushforward.core.bijector import Bijector
+from pushforward.core.spec import DEPTH, NESTED, PlanError, Spec, parse_json
 
 S = bases.StandardNormal()
 

@@ -12,13 +12,13 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import pushforward.bijectors as bij
-from pushforward.dense import LEAST, Dense, product
+from pushforward.core.spec import PlanError
 from pushforward.distributions import DiagNormal, Flow, StandardNormal
 from pushforward.flows import NSF, RealNVP
-from pushforward.nets import MLP, ResidualMLP
-from pushforward.parameters import Parameters
-from pushforward.perceptron import ACTIVATIONS
-from pushforward.spec import PlanError
+from pushforward.nets.conditioner import Parameters
+from pushforward.nets.dense import LEAST, Dense, product
+from pushforward.nets.mlp import MLP, ResidualMLP
+from pushforward.nets.perceptron import ACTIVATIONS
 from pushforward.testing import randomize
 from tests.roundings import of_perceptron, of_product, within
 
@@ -429,7 +429,7 @@ def test_masks_lie_in_memory_as_their_weights_do(plan):
     ],
 )
 def test_activations_of_few_inputs_are_made_again(plan, inputs, context, masked, monkeypatch):
-    monkeypatch.setattr("pushforward.perceptron.LARGE", 1)
+    monkeypatch.setattr("pushforward.nets.perceptron.LARGE", 1)
     sees = np.repeat(np.tril(np.ones((5, 5), dtype=bool), -1), 3, 0) if masked else None
     net = plan.build(inputs, 15, context, sees).double()
     torch.manual_seed(0)
@@ -466,7 +466,7 @@ def test_activations_are_made_again_in_half_precision_and_under_a_trace(monkeypa
     net = randomize(MLP((80, 60)).build(3, 7, 2), 0.5, 0)
     x, c = torch.randn(20, 3, requires_grad=True), torch.randn(20, 2)
     plain = torch.autograd.grad(net.bfloat16()(x, c).float().sin().sum(), [x, *net.parameters()])
-    monkeypatch.setattr("pushforward.perceptron.LARGE", 1)
+    monkeypatch.setattr("pushforward.nets.perceptron.LARGE", 1)
     again = torch.autograd.grad(net(x, c).float().sin().sum(), [x, *net.parameters()])
     for one, other in zip(again, plain, strict=True):
         assert one.dtype == other.dtype

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pushforward.core.spec import PlanError
 from pushforward.kernels.monotonic import HEIGHT_BOUND, MAX_PANELS, STEEPNESS, MonotonicNetwork
 from pushforward.kernels.neural import MEANS, DeepSigmoid, DenseSigmoid
-from pushforward.nets import MLP
-from pushforward.spec import PlanError
-from pushforward.structures.autoregressive import Autoregressive, InverseAutoregressive
+from pushforward.layers.autoregressive import Autoregressive, InverseAutoregressive
+from pushforward.nets.mlp import MLP
 
 PLANS = [
     DeepSigmoid(),

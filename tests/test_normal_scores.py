@@ -12,7 +12,7 @@ import pushforward as pf
 from pushforward.bijectors import Compose, Exp, NormalScores, Standardize
 from pushforward.distributions import Flow, StandardNormal
 from pushforward.kernels.pareto import fit_pareto
-from pushforward.structures.normal_scores import far_out
+from pushforward.layers.normal_scores import far_out
 
 
 def normal(count, generator):

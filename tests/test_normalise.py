@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 import pushforward as pf
 import pushforward.bijectors as bij
-from pushforward.bases.flow_mixture import Mixture, Pushforward
+from pushforward.bases.mixture import Mixture, Pushforward
 from pushforward.bases.product import Product
-from pushforward.core import Compose
+from pushforward.core.compose import Compose
+from pushforward.core.spec import PlanError
 from pushforward.distributions import DiagNormal, Flow, StandardNormal, wrap
 from pushforward.flows.mixture import mixture
-from pushforward.spec import PlanError
-from pushforward.structures.normalize import ActNorm, BatchNorm
+from pushforward.layers.actnorm import ActNorm, BatchNorm
 from pushforward.testing import check_flow, randomize
 
 SMALL = bij.MLP((16, 16))

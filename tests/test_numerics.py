@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pushforward import numerics
+from pushforward.core import numerics
 
 
 def test_a_gradient_of_a_gradient_takes_each_tensor_as_independent():

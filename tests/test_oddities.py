@@ -13,10 +13,10 @@ import torch
 
 import pushforward as pf
 from pushforward.__main__ import main
-from pushforward.train.checks import blurred
-from pushforward.train.data import dequantize
-from pushforward.train.dependence import dependent
-from pushforward.train.grids import repeats
+from pushforward.data.checks import blurred
+from pushforward.data.dependence import dependent
+from pushforward.data.frames import dequantize
+from pushforward.data.grids import repeats
 
 QUICK = {"epochs": 1, "progress": False}
 

@@ -18,10 +18,10 @@ import pushforward as pf
 from pushforward import bijectors as bij
 from pushforward.bases import StandardNormal
 from pushforward.bijectors import MLP, Affine
-from pushforward.structures.standardize import StandardizeModule
+from pushforward.inference.variational import TargetTraining
+from pushforward.layers.standardize import StandardizeModule
 from pushforward.train import loop
 from pushforward.train.likelihood import Training
-from pushforward.train.variational import TargetTraining
 
 X = np.random.default_rng(0).standard_normal((80, 2)).astype(np.float32) * [2.0, 5.0] + [1.0, -3.0]
 C = np.random.default_rng(1).standard_normal((80, 1)).astype(np.float32)
@@ -377,7 +377,7 @@ def target_batch_size():
 
 
 def target_validation():
-    with mock.patch("pushforward.train.variational.EVALUATE", 30):  # in parts, the last of which is shorter
+    with mock.patch("pushforward.inference.variational.EVALUATE", 30):  # in parts, the last of which is shorter
         for draws in (50, 70):
             seen = target(validation=draws)
             # Before the first step they are scored twice: once to see whether the density is one.

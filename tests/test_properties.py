@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import pushforward
 import pushforward.bijectors as bij
+from pushforward.core.spec import Spec
 from pushforward.distributions import DiagNormal, Flow, StandardNormal
-from pushforward.spec import Spec
 from pushforward.testing import randomize
 from pushforward.testing.flow_laws import doubt
 

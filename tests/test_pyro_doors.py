@@ -13,7 +13,7 @@ from torch.distributions import transforms as torch_transforms
 
 import pushforward.distributions as dist
 import pushforward.transforms as T
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
 from pushforward.testing import randomize
 
 

@@ -24,7 +24,7 @@ import pushforward.distributions as dist
 import pushforward.transforms as T
 from pushforward.contrib.pyro import face
 from pushforward.contrib.pyro.face import factory, named, table, words
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
 
 TORCH = torch.distributions.TransformedDistribution
 

@@ -9,14 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pushforward.kernel import Elementwise
+from pushforward.core.spec import PlanError
+from pushforward.kernels.kernel import Elementwise
 from pushforward.kernels.planar import Planar, contained, solve_tanh, tanh_slope
 from pushforward.kernels.radial import Radial
 from pushforward.kernels.sylvester import Sylvester
-from pushforward.nets import MLP
-from pushforward.spec import PlanError
-from pushforward.structures.block_autoregressive import BlockAutoregressive
-from pushforward.structures.residual import ACTIVATIONS, Residual, norm_bound
+from pushforward.layers.block_autoregressive import BlockAutoregressive
+from pushforward.layers.residual import ACTIVATIONS, Residual, norm_bound
+from pushforward.nets.mlp import MLP
 from pushforward.testing import randomize
 
 PLANS = [

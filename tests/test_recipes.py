@@ -227,7 +227,7 @@ AFTER = """
     import pushforward
     from pushforward import flows
     from pushforward.__main__ import main
-    from pushforward.catalogue import catalogue
+    from pushforward.report.catalogue import catalogue
     from pushforward.contrib.sklearn import FlowDensity
 
     rows = np.random.default_rng(0).normal(size=(60, 3))

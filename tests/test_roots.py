@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from pushforward.roots import POLISH, STEPS, root
+from pushforward.core.roots import POLISH, STEPS, root
 
 FUNCTIONS = {
     "line": lambda x: (3 * x - 1, torch.full_like(x, math.log(3.0))),

@@ -9,11 +9,11 @@ from torch.distributions import constraints
 
 import pushforward as pf
 from pushforward import bijectors as bij
-from pushforward import flows, supports
+from pushforward import flows, sets
 from pushforward.bases import BoxUniform, OrderStatistics, Product, StandardNormal
 from pushforward.bijectors import ActNorm, BatchNorm, Compose, Concatenate, OnAxis, Stack, Standardize
-from pushforward.flow import Flow
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
+from pushforward.flow.flow import Flow
 
 N = StandardNormal()
 
@@ -95,28 +95,28 @@ def test_the_support_of_a_layer_on_another_axis_holds_its_samples(inner, shape, 
     assert bool(inside.all())
     assert bool(torch.isfinite(flow.log_prob(y)).all())
     assert not bool(flow.support.check(-y).any())
-    assert f"on axis {axis - len(shape)}" in supports.name(flow.support) or axis == len(shape) - 1
+    assert f"on axis {axis - len(shape)}" in sets.name(flow.support) or axis == len(shape) - 1
     pf.fit(flow, y, epochs=1, progress=False)
     x = flow.to_base(y)[0]
     torch.testing.assert_close(flow.from_base(x)[0], y, rtol=1e-4, atol=1e-5)
 
 
 def test_a_moved_set_knows_its_members_and_takes_values_in():
-    moved = supports.Moved(supports.Simplex(), -2, -1, 2)
+    moved = sets.Moved(sets.Simplex(), -2, -1, 2)
     made = moved.member(torch.randn(5, 3, 4))
     assert bool(moved.check(made).all())
     torch.testing.assert_close(made.sum(-2), torch.ones(5, 4))
     assert bool(moved.check(moved.settle(made)).all())
-    assert moved == supports.Moved(supports.Simplex(), -2, -1, 2)
-    assert not supports.same(moved, supports.Moved(supports.Simplex(), -3, -1, 3))
+    assert moved == sets.Moved(sets.Simplex(), -2, -1, 2)
+    assert not sets.same(moved, sets.Moved(sets.Simplex(), -3, -1, 3))
 
 
 def test_ends_go_through_chains_and_their_inverses():
     chain = Compose([bij.AffineFixed(0.0, 2.0), bij.AffineFixed(1.0, 3.0)])
     box = BoxUniform(0.0, 1.0)
-    assert supports.name(Flow(box, chain, 1).support) == "(1, 7)"
+    assert sets.name(Flow(box, chain, 1).support) == "(1, 7)"
     back = Flow(box, chain.inv, 1)
-    low, high = supports.bounds(back.support)
+    low, high = sets.bounds(back.support)
     assert (low, high) == pytest.approx((-1 / 6, 0.0))
     assert bool(back.support.check(back.sample((100,))).all())
 
@@ -176,4 +176,4 @@ def test_a_mixture_keeps_the_names_of_its_columns():
     ],
 )
 def test_sets_are_named_in_full(constraint, words):
-    assert supports.name(constraint) == words
+    assert sets.name(constraint) == words

@@ -17,10 +17,10 @@ from test_structures import graphs
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import pushforward.bijectors as bij
-from pushforward.kernel import Kernel
+from pushforward.kernels.kernel import Kernel
 from pushforward.native import library, sweep
-from pushforward.parameters import flat_context
-from pushforward.perceptron import ACTIVATIONS
+from pushforward.nets.conditioner import flat_context
+from pushforward.nets.perceptron import ACTIVATIONS
 from pushforward.testing import randomize
 
 
@@ -82,7 +82,7 @@ def only_compiled():
     """Refuse the steps in torch, so that what runs is sure to be compiled, unless there is to be no compiled code."""
     if os.environ.get("PUSHFORWARD_NATIVE") == "0":
         return contextlib.nullcontext()
-    return mock.patch("pushforward.structures.sequence.Steps._reference", side_effect=AssertionError("not compiled"))
+    return mock.patch("pushforward.layers.incremental.Steps._reference", side_effect=AssertionError("not compiled"))
 
 
 def sequential(module, x, c):
@@ -317,7 +317,7 @@ def test_deeper_nets_than_the_library_takes(kind):
         with (
             only_compiled()
             if layers == sweep.MAX_LAYERS
-            else mock.patch("pushforward.structures.sequence.sweep", side_effect=AssertionError)
+            else mock.patch("pushforward.layers.incremental.sweep", side_effect=AssertionError)
         ):
             agree(results(sequential, module, *data(module)), wanted, 1e-9)
 

@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from pushforward.bases import StudentT
 from pushforward.bijectors import MLP, Affine, AffineFixed, Autoregressive, Elementwise, Spline
 from pushforward.contrib.sklearn import FlowDensity, FlowRegressor
-from pushforward.flow import Flow
+from pushforward.flow.flow import Flow
 from pushforward.flows import MAF, NSF
 
 pytestmark = pytest.mark.filterwarnings("ignore:fit. columns on a grid:UserWarning")

@@ -26,10 +26,10 @@ from safetensors.torch import load_file
 import pushforward
 import pushforward.bijectors as bij
 from pushforward import distributions as dist
-from pushforward.base import Base
-from pushforward.kernel import Kernel
-from pushforward.parameters import Net
-from pushforward.spec import PlanError, Spec, registry
+from pushforward.core.base import Base
+from pushforward.core.spec import PlanError, Spec, registry
+from pushforward.kernels.kernel import Kernel
+from pushforward.nets.net import Net
 from pushforward.testing import check_bijector, randomize
 
 FILE = Path(__file__).parent / "data" / "flow-0.1.0.safetensors"

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from scipy import integrate
 from torch.distributions import Uniform, VonMises
 
-from pushforward.flow import Flow
-from pushforward.kernel import Elementwise
+from pushforward.core.spec import PlanError, Spec
+from pushforward.flow.flow import Flow
 from pushforward.kernels.circular import TURN, CircularShift, CircularSpline, Unwrap, wrap
+from pushforward.kernels.kernel import Elementwise
 from pushforward.kernels.piecewise import END_BOUND, CubicSpline, LinearSpline, QuadraticSpline
 from pushforward.kernels.spline import HEIGHT_BOUND, SLOPE_BOUND, WIDTH_BOUND, Spline
-from pushforward.nets import MLP, ResidualMLP
-from pushforward.periodic import Periodic
-from pushforward.spec import PlanError, Spec
-from pushforward.structures.autoregressive import Autoregressive, InverseAutoregressive
-from pushforward.structures.coupling import Coupling
+from pushforward.layers.autoregressive import Autoregressive, InverseAutoregressive
+from pushforward.layers.coupling import Coupling
+from pushforward.nets.mlp import MLP, ResidualMLP
+from pushforward.nets.periodic import Periodic
 from pushforward.testing.case import randomize
 
 BOXED = [LinearSpline, QuadraticSpline, CubicSpline]

@@ -14,8 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 
 import pushforward
 from pushforward import bijectors as bij
-from pushforward.base import Base
-from pushforward.core import Bijector
+from pushforward.core.base import Base
+from pushforward.core.bijector import Bijector
 from pushforward.distributions import DiagNormal, Flow, Mixture, Product, StandardNormal
 from pushforward.testing import randomize
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import pushforward
 import pushforward.bijectors as bij
-from pushforward.parameters import Parameters
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
+from pushforward.nets.conditioner import Parameters
 from pushforward.testing import randomize
 
 AFFINE, SPLINE = bij.Affine(), bij.Spline(bins=4)
@@ -185,7 +185,7 @@ CONTEXT_GRAPH = [[0, 0, 0, 1, 0], [1, 0, 0, 0, 0], [1, 1, 0, 1, 1]]
 def test_what_a_graph_hides_of_a_context_stays_hidden(net, compiled, monkeypatch):
     """In every way in which a net is run: compiled, by torch's operators, with gradients, step by step, and for a row alone."""
     if not compiled:
-        monkeypatch.setattr("pushforward.perceptron.perceptron", lambda *_: None)
+        monkeypatch.setattr("pushforward.nets.perceptron.perceptron", lambda *_: None)
     for kind in (bij.Autoregressive, bij.InverseAutoregressive):
         module = built(kind(bij.Spline(4), adjacency=CONTEXT_GRAPH, net=net), 3, 2)
         with torch.no_grad():  # what training would leave of weights that a mask forbids
@@ -213,7 +213,7 @@ def test_what_a_graph_hides_of_a_context_stays_hidden(net, compiled, monkeypatch
 
 def test_a_graph_of_a_context_is_a_plan_like_any_other(tmp_path):
     plan = bij.Autoregressive(AFFINE, adjacency=CONTEXT_GRAPH, net=bij.MLP((9,)))
-    assert pushforward.spec.Spec.from_json(plan.to_json()) == plan
+    assert pushforward.core.spec.Spec.from_json(plan.to_json()) == plan
     flow = pushforward.Flow(pushforward.distributions.StandardNormal(), plan, 3, 2)
     flow.save(tmp_path / "flow.safetensors")
     x, c = torch.randn(5, 3), torch.randn(5, 2)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import pushforward.bijectors as bij
-from pushforward import supports
+from pushforward import sets
 from pushforward.bases import OrderStatistics, StandardNormal
-from pushforward.flow import Flow
+from pushforward.flow.flow import Flow
 
 SETS = {
     "ordered": ([bij.Ordered()], 3),
@@ -46,27 +46,27 @@ def test_a_sample_lies_in_the_support(name, scale, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
 def test_numbers_that_do_not_rise_are_moved_by_roundings_alone(dtype):
     rows = [[1.0, 1.0, 1.0, 2.0], [-0.0, 0.0, -0.0, 0.0], [-1.0, -1.0, -1.0, 1.0], [1.0, 2.0, 3.0, 4.0]]
-    y = supports.Ordered().settle(torch.tensor(rows, dtype=dtype))
+    y = sets.Ordered().settle(torch.tensor(rows, dtype=dtype))
     assert bool((y[:, 1:] > y[:, :-1]).all())
     assert torch.equal(y[3], torch.tensor(rows[3], dtype=dtype))
     eps = torch.finfo(dtype).eps
     assert bool((torch.abs(y - torch.tensor(rows, dtype=dtype)) <= 3 * eps).all())
-    top = supports.Ordered().settle(torch.full((1, 4), torch.inf, dtype=dtype))
-    assert bool(supports.Ordered().check(top).all())
-    lost = supports.Ordered(positive=True).settle(torch.tensor([[torch.nan, 1.0, 1.0], [-1.0, 1.0, 1.0]], dtype=dtype))
+    top = sets.Ordered().settle(torch.full((1, 4), torch.inf, dtype=dtype))
+    assert bool(sets.Ordered().check(top).all())
+    lost = sets.Ordered(positive=True).settle(torch.tensor([[torch.nan, 1.0, 1.0], [-1.0, 1.0, 1.0]], dtype=dtype))
     assert bool(torch.isnan(lost[0, 0]))
-    assert bool(supports.Ordered(positive=True).check(lost[1]))
+    assert bool(sets.Ordered(positive=True).check(lost[1]))
 
 
 def test_what_moves_a_sample_leaves_its_gradient():
     x = torch.tensor([10.0, -50.0, -50.0], requires_grad=True)
     y = bij.Ordered().build(3)(x)[0]
-    assert bool(supports.Ordered().check(y))
+    assert bool(sets.Ordered().check(y))
     # y_3 = x_1 + exp(x_2) + exp(x_3), of which rounding left x_1 and two steps.
     gradient = torch.autograd.grad(y[2], x)[0]
     assert gradient.tolist() == [1.0, pytest.approx(1.9e-22, rel=0.1), pytest.approx(1.9e-22, rel=0.1)]
     batch = torch.randn(4, 3)
-    function = lambda v: supports.Ordered().settle(torch.cumsum(torch.exp(v), -1)).sum()  # noqa: E731
+    function = lambda v: sets.Ordered().settle(torch.cumsum(torch.exp(v), -1)).sum()  # noqa: E731
     plain = torch.func.grad(lambda v: torch.cumsum(torch.exp(v), -1).sum())
     torch.testing.assert_close(torch.func.vmap(torch.func.grad(function))(batch), torch.func.vmap(plain)(batch))
     torch.testing.assert_close(torch.func.jacfwd(function)(batch[0]), plain(batch[0]))
@@ -77,10 +77,10 @@ def test_a_matrix_that_is_good_is_left_as_it_is():
     y = flow.sample((1000,), generator=torch.Generator().manual_seed(0))
     well = y[torch.linalg.cond(y.double()) < 1e4]
     assert len(well) > 900
-    assert torch.equal(supports.PositiveDefinite().settle(well), well)
+    assert torch.equal(sets.PositiveDefinite().settle(well), well)
     on_edge = torch.ones(3, 3)
-    moved = supports.PositiveDefinite(correlation=True).settle(on_edge)
-    assert bool(supports.PositiveDefinite(correlation=True).check(moved))
+    moved = sets.PositiveDefinite(correlation=True).settle(on_edge)
+    assert bool(sets.PositiveDefinite(correlation=True).check(moved))
     assert torch.allclose(moved, on_edge, rtol=0, atol=4e-6)
 
 
@@ -92,27 +92,27 @@ def test_equal_draws_are_put_in_order():
 
 # Values at the edge of each set, and whether they are in it.
 EDGES = [
-    (supports.Ordered(), [1.0, 2.0, 3.0], True),
-    (supports.Ordered(), [1.0, 1.0, 3.0], False),
-    (supports.Ordered(), [-1.0, 2.0, 3.0], True),
-    (supports.Ordered(), [1.0, 2.0, float("inf")], False),
-    (supports.Ordered(positive=True), [1e-9, 2.0, 3.0], True),
-    (supports.Ordered(positive=True), [0.0, 2.0, 3.0], False),
-    (supports.Simplex(), [0.2, 0.3, 0.5], True),
-    (supports.Simplex(), [0.0, 0.5, 0.5], False),
-    (supports.Simplex(), [0.2, 0.3, 0.51], False),
-    (supports.LowerCholesky(), [[1.0, 0.0], [5.0, 2.0]], True),
-    (supports.LowerCholesky(), [[1.0, 0.1], [5.0, 2.0]], False),
-    (supports.LowerCholesky(), [[1.0, 0.0], [5.0, 0.0]], False),
-    (supports.LowerCholesky("unit"), [[1.0, 0.0], [5.0, 1.0]], True),
-    (supports.LowerCholesky("unit"), [[1.0, 0.0], [5.0, 2.0]], False),
-    (supports.LowerCholesky("rows"), [[1.0, 0.0], [0.6, 0.8]], True),
-    (supports.LowerCholesky("rows"), [[1.0, 0.0], [0.6, 0.7]], False),
-    (supports.PositiveDefinite(), [[2.0, 1.0], [1.0, 1.0]], True),
-    (supports.PositiveDefinite(), [[1.0, 1.0], [1.0, 1.0]], False),
-    (supports.PositiveDefinite(), [[2.0, 1.0], [0.9, 1.0]], False),
-    (supports.PositiveDefinite(correlation=True), [[1.0, 0.5], [0.5, 1.0]], True),
-    (supports.PositiveDefinite(correlation=True), [[2.0, 0.5], [0.5, 1.0]], False),
+    (sets.Ordered(), [1.0, 2.0, 3.0], True),
+    (sets.Ordered(), [1.0, 1.0, 3.0], False),
+    (sets.Ordered(), [-1.0, 2.0, 3.0], True),
+    (sets.Ordered(), [1.0, 2.0, float("inf")], False),
+    (sets.Ordered(positive=True), [1e-9, 2.0, 3.0], True),
+    (sets.Ordered(positive=True), [0.0, 2.0, 3.0], False),
+    (sets.Simplex(), [0.2, 0.3, 0.5], True),
+    (sets.Simplex(), [0.0, 0.5, 0.5], False),
+    (sets.Simplex(), [0.2, 0.3, 0.51], False),
+    (sets.LowerCholesky(), [[1.0, 0.0], [5.0, 2.0]], True),
+    (sets.LowerCholesky(), [[1.0, 0.1], [5.0, 2.0]], False),
+    (sets.LowerCholesky(), [[1.0, 0.0], [5.0, 0.0]], False),
+    (sets.LowerCholesky("unit"), [[1.0, 0.0], [5.0, 1.0]], True),
+    (sets.LowerCholesky("unit"), [[1.0, 0.0], [5.0, 2.0]], False),
+    (sets.LowerCholesky("rows"), [[1.0, 0.0], [0.6, 0.8]], True),
+    (sets.LowerCholesky("rows"), [[1.0, 0.0], [0.6, 0.7]], False),
+    (sets.PositiveDefinite(), [[2.0, 1.0], [1.0, 1.0]], True),
+    (sets.PositiveDefinite(), [[1.0, 1.0], [1.0, 1.0]], False),
+    (sets.PositiveDefinite(), [[2.0, 1.0], [0.9, 1.0]], False),
+    (sets.PositiveDefinite(correlation=True), [[1.0, 0.5], [0.5, 1.0]], True),
+    (sets.PositiveDefinite(correlation=True), [[2.0, 0.5], [0.5, 1.0]], False),
 ]
 
 
@@ -126,10 +126,10 @@ def test_a_set_knows_what_is_at_its_edge(support, value, inside):
 def test_what_leaves_into_an_interval_lies_between_its_ends(ends, dtype):
     finite = [end for end in ends if abs(end) < float("inf")]
     values = torch.tensor([*finite, *(end - 1 for end in finite), *(end + 1 for end in finite)], dtype=dtype)
-    made = supports.leave(values, ends)
+    made = sets.leave(values, ends)
     assert ((made > ends[0]) & (made < ends[1])).all()
-    middle = torch.tensor([supports.inner_point(*ends)], dtype=dtype)
-    assert torch.equal(supports.leave(middle, ends), middle)
+    middle = torch.tensor([sets.inner_point(*ends)], dtype=dtype)
+    assert torch.equal(sets.leave(middle, ends), middle)
 
 
 INTERVALS = [(float("-inf"), float("inf")), (0.0, float("inf")), (1.0, float("inf")), (float("-inf"), 2.0), (0.0, 1.0), (0.0, 2.0)]
@@ -139,4 +139,4 @@ INTERVALS = [(float("-inf"), float("inf")), (0.0, float("inf")), (1.0, float("in
 @pytest.mark.parametrize("outer", INTERVALS)
 def test_an_interval_contains_those_within_it(outer, inner):
     within = outer[0] <= inner[0] and inner[1] <= outer[1]
-    assert supports.contains(supports.interval(*outer), supports.interval(*inner)) is within
+    assert sets.contains(sets.interval(*outer), sets.interval(*inner)) is within

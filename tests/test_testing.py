@@ -12,12 +12,13 @@ import torch.distributions as td
 from torch.distributions import constraints
 
 import pushforward.bijectors as bij
-from pushforward import supports
-from pushforward.base import Base, BaseModule
-from pushforward.core import Bijector, TransformModule
+from pushforward import sets
+from pushforward.core.base import Base, BaseModule
+from pushforward.core.bijector import Bijector
+from pushforward.core.facts import Facts
+from pushforward.core.layer import TransformModule
 from pushforward.distributions import Flow, StandardNormal
-from pushforward.facts import Facts
-from pushforward.kernel import Kernel
+from pushforward.kernels.kernel import Kernel
 from pushforward.testing import FLOW_LAWS, LAWS, LawError, check_bijector, check_flow
 
 
@@ -337,7 +338,7 @@ class TooWideSet(OfSet):
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.facts = Facts(codomain=supports.ORDERED)
+        self.facts = Facts(codomain=sets.ORDERED)
 
     def pull(self, y, context=None):
         return self.layer.pull(torch.cat([y[..., :1].abs() + 1e-30, y[..., 1:].clamp(min=1e-20)], -1))

@@ -11,7 +11,7 @@ import pushforward as pf
 from pushforward.bases import StandardNormal
 from pushforward.bijectors import Affine, Coupling
 from pushforward.contrib.sklearn import FlowDensity
-from pushforward.draws import Drawing
+from pushforward.core.draws import Drawing
 from pushforward.train.randomness import Randomness
 
 X = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)) * 2 + 1

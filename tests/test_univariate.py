@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, special
 
-from pushforward import supports
-from pushforward.kernel import Kernel
+from pushforward import sets
+from pushforward.core.numerics import soft_clamp
+from pushforward.core.spec import PlanError
+from pushforward.kernels.kernel import Kernel
 from pushforward.kernels.mixture import FAR, SCALE_BOUND, WEIGHT_BOUND, Gaussianization, LogisticMixture, _log_mills
 from pushforward.kernels.polynomial import COEFFICIENT_BOUND, LOGIT_BOUND, Bernstein, SumOfSquares
 from pushforward.kernels.squared import HEIGHT_BOUND, LOG_BOUND, SHIFT_BOUND, NonlinearSquared
-from pushforward.numerics import soft_clamp
-from pushforward.spec import PlanError
 
 PLANS = [
     SumOfSquares(),
@@ -355,9 +355,9 @@ KERNELS = {name: (plan, event) for name, (plan, event, _) in CASES.items() if is
 def test_the_slope_at_knots_and_ends_is_that_of_the_formula(name):
     """A knot, an end of a box and zero are where a guard begins or ends: the derivative there is the slope that is reported, both ways."""
     kernel, event = KERNELS[name]
-    bound, ends = getattr(kernel, "bound", 1.0), supports.bounds(kernel.domain)
+    bound, ends = getattr(kernel, "bound", 1.0), sets.bounds(kernel.domain)
     x = torch.tensor([0.0, bound, -bound, bound / 2, -bound / 4, 0.75 * bound, 1.0, -1.0, 2.0, 1e-6, -1e-6], dtype=torch.float64)
-    if ends not in (None, supports.REAL):
+    if ends not in (None, sets.REAL):
         x = x[(x > ends[0]) & (x < ends[1])]
     sites = math.prod(event)
     parameters = {key: value.double() for key, value in kernel.init((sites,)).items()}

@@ -12,12 +12,12 @@ from torch.distributions import Categorical, Gamma, Independent, MixtureSameFami
 import pushforward as pf
 from pushforward.bases import StandardNormal, StudentT
 from pushforward.bijectors import Affine, Spline
-from pushforward.flow import Flow
+from pushforward.flow.flow import Flow
+from pushforward.inference.density import make_density
+from pushforward.inference.divergences import Divergence, make_divergence
+from pushforward.inference.weights import effective_size, log_mean_exp, pareto_k
 from pushforward.targets import Banana, Funnel, GaussianRing
-from pushforward.train.density import make_density
-from pushforward.train.divergences import Divergence, make_divergence
 from pushforward.train.randomness import Randomness
-from pushforward.train.weights import effective_size, log_mean_exp, pareto_k
 
 QUICK = {"steps": 50, "batch_size": 32, "validation": 200, "progress": False}
 DIVERGENCES = [

@@ -16,7 +16,7 @@ from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 
 log = logging.getLogger(__name__)
-LEFT = {"pushforward.describe"}
+LEFT = {"pushforward.core.describe"}
 """Paths of modules that are left in docstrings; they are shown by their last name."""
 
 

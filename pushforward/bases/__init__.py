@@ -1,7 +1,7 @@
 """Base distributions: what a flow pushes forward."""
 
-from pushforward.bases.flow_mixture import Mixture, Pushforward
-from pushforward.bases.mixture import MixtureOfNormals
+from pushforward.bases.mixture import Mixture, Pushforward
+from pushforward.bases.mixture_of_normals import MixtureOfNormals
 from pushforward.bases.normal import DiagNormal, FullNormal, StandardNormal
 from pushforward.bases.order_statistics import OrderStatistics
 from pushforward.bases.product import Product

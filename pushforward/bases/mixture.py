@@ -1,251 +1,265 @@
-"""Mixtures of normals as a base, with samples that carry gradients."""
+"""Mixtures: a base that is a weighted sum of other bases or of flows."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
+from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
 
-from pushforward.base import Base, BaseModule
-from pushforward.bases.clusters import clusters, moments
-from pushforward.bases.sites import SitesModule
-from pushforward.bases.tails import Tails, normal_tails
-from pushforward.budget import reserve
-from pushforward.core import Shape
-from pushforward.fields import Count, OneOf, Place, Positive
-from pushforward.kernels.affine import Affine
-from pushforward.kernels.linear import ROW_BOUND, shortened, strictly_lower
-from pushforward.kernels.triangular import Triangular
-from pushforward.moments import apart, together
-from pushforward.numerics import clamp, soft_clamp, soft_clamp_inverse
-from pushforward.parameters import NetLike
-from pushforward.roots import root
+from pushforward import sets
+from pushforward.bases import moments
+from pushforward.core.base import Base, BaseModule, hand_down
+from pushforward.core.bijector import Bijector
+from pushforward.core.blocks import in_blocks
+from pushforward.core.compose import Compose
+from pushforward.core.fields import Length, Within
+from pushforward.core.layer import Shape, TransformModule, expect_way_back
+from pushforward.core.spec import PlanError
+from pushforward.layers.standardize import Standardize
+from pushforward.nets.conditioner import Parameters, flat_context
+from pushforward.nets.net import NetLike
 
 
 @dataclass(frozen=True, repr=False)
-class MixtureOfNormals(Base):
-    r"""A mixture of K normals, :math:`p(x) = \sum_k w_k \, \mathcal{N}(x | \mu_k, \Sigma_k)`.
+class Pushforward(Base):
+    r"""A base pushed through a bijection, which is a base again: :math:`\log p(y) = \log p_{base}(x) - \log|\det dg/dx|`, y = g(x).
 
-    Weights, locations and covariances are learned, free or a function of the context; on events of any shape. For D sites these are
-    :math:`K (2 D + 1)` numbers where the covariances are diagonal. It starts with equal weights, unit covariances and locations drawn
-    from a standard normal (equal components would stay equal), or from clusters of the data. Samples carry gradients to all parameters:
-    each site's conditional distribution function is kept constant, whichever component a value came from.
-    Source: Stochastic Backpropagation through Mixture Density Distributions (Graves, 2016); Implicit Reparameterization
-    Gradients (Figurnov et al., 2018).
+    Its parameters are those of the two. As a component of a `Mixture` it is a whole flow.
 
     Args:
-        components: K.
-        net: The network from context to the parameters (None: free parameters).
-        bound: The largest absolute log-scale, as in `Affine`.
-        seed: Seed of the locations that it starts with, and of clusters.
-        covariance: ``"diagonal"``, ``"spherical"`` (one scale for all sites) or ``"full"``, by factors as in `Triangular`.
-        tied: Whether all components share one covariance.
-        start: Where it starts: ``"normal"``, see above, or from clusters of the rows that `Flow.calibrate` is given, which `fit` calls:
-            ``"kmeans"``, ``"kmeans++"`` (only as k-means begins) or ``"rows"`` (about rows at random). A net then starts as a constant.
+        base: The plan of the distribution of x.
+        bijector: The plan from x to y, or a list of plans.
 
-    >>> MixtureOfNormals(3).build((2,)).parameters_of.size
-    15
-    >>> MixtureOfNormals(3, covariance="full", tied=True).build((2,)).parameters_of.size
-    12
+    >>> from pushforward.distributions import StandardNormal
+    >>> from pushforward.bijectors import Exp
+    >>> Pushforward(StandardNormal(), Exp()).build((1,)).log_prob(torch.ones(1))
+    tensor(-0.9189)
     """
 
-    components: Count = 8
-    net: NetLike | None = None
-    bound: Positive = 3.0
-    seed: Place = 0
-    covariance: Annotated[str, OneOf("diagonal", "spherical", "full")] = "diagonal"
-    tied: bool = False
-    start: Annotated[str, OneOf("normal", "kmeans", "kmeans++", "rows")] = "normal"
+    base: Base
+    bijector: Bijector | Sequence[Bijector]
+
+    def check(self) -> None:
+        self.chain()  # a list of layers is as deep as the composition that it stands for
+
+    def chain(self) -> Bijector:
+        """Return the bijector as one plan."""
+        return self.bijector if isinstance(self.bijector, Bijector) else Compose(self.bijector)
 
     def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
-        made = MixtureModule if self.start == "normal" else StartedMixtureModule
-        return made(self, event_shape, context_shape)
+        return PushforwardModule(self, event_shape, context_shape)
 
 
-class MixtureModule(SitesModule):
-    """Built `MixtureOfNormals`."""
+class PushforwardModule(BaseModule):
+    """A built base with a built bijection on top."""
 
-    plan: MixtureOfNormals
+    def __init__(self, plan: Pushforward, event_shape: Shape, context_shape: Shape | None) -> None:
+        base = plan.base.build(event_shape, context_shape)
+        transform = plan.chain().build(base.event_shape, context_shape)
+        super().__init__(plan, transform.out_shape, context_shape)
+        expect_way_back("Pushforward", transform)
+        self.base, self.transform, self.in_shape = base, transform, base.in_shape
+        self.has_rsample, self.batch_shape = base.has_rsample, base.batch_shape
+        self.uses_context = base.uses_context or transform.facts.uses_context
+        self.follows_data = base.follows_data or transform.facts.follows_data
+        self.gaussian = base.gaussian and moments.affine(transform)
+        # Contexts in the units of this flow alone, as a `Flow` has them: flows that were fitted apart have measured different ones.
+        self.context_units = Standardize().build(context_shape) if self.uses_context and context_shape is not None else None
+        try:
+            self.support: Constraint = transform.image(base.support)
+        except PlanError as error:
+            raise PlanError(f"{plan!r}: {error}") from error
 
-    def __init__(self, plan: MixtureOfNormals, event_shape: Shape, context_shape: Shape | None) -> None:
-        sites = math.prod(event_shape)
-        size, shared = (plan.components, sites), 1 if plan.tied else plan.components
-        self.kernel, self.full = Affine(plan.bound), plan.covariance == "full" and sites > 1
-        self.triangular = Triangular(bias=False, bound=plan.bound)
-        triangle = sites * (sites - 1) // 2 if self.full else 0
-        reserve(math.prod(size) + shared * triangle, 16)
-        loc = np.random.default_rng(plan.seed).standard_normal(size) if plan.components > 1 else np.zeros(size)
-        init = {"logits": torch.zeros(plan.components), "loc": torch.tensor(loc, dtype=torch.get_default_dtype())}
-        init["log_scale"] = torch.zeros(shared, 1 if plan.covariance == "spherical" else sites)
-        if self.full:
-            init["entries"] = torch.zeros(shared, triangle)
-        super().__init__(plan, event_shape, context_shape, init, plan.net)
-        self.has_tails = self.sites == 1  # several are not independent: a component brings all of its own
+    def beneath(self) -> tuple[BaseModule, TransformModule] | None:
+        return self.base, self.transform
 
-    def distribution(self, context: Tensor | None = None) -> MixtureSameFamily:
-        """Return the mixture as a distribution of torch: its ``mixture_distribution.logits``, and means and covariances of its components.
+    def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        context = self._enter(context)
+        x, ladj = self.transform.pull(value, context)
+        return self.base.score(x, context) + ladj
 
-        Args:
-            context: ``(*batch, *context_shape)``; None where it was built without.
-
-        Raises:
-            ValueError: Another shape or place; a context that is missing or not expected.
-            TypeError: No tensor, or of another precision.
-
-        >>> MixtureOfNormals(3).build((2,)).distribution().mixture_distribution.logits.shape
-        torch.Size([3])
-        """
-        theta = self.theta(self.admit_context(context))
-        logits, loc = theta["logits"], theta["loc"]
-        scale = torch.exp(soft_clamp(theta["log_scale"], self.plan.bound)).expand(loc.shape)
-        normals: Any = Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
-        if self.full:
-            eye = torch.eye(self.sites, dtype=loc.dtype, device=loc.device)
-            factor = (self._below(theta) + eye * scale.unsqueeze(-2)).expand(*loc.shape, self.sites)
-            normals = MultivariateNormal(loc, scale_tril=factor, validate_args=False)
-        return MixtureSameFamily(Categorical(logits=logits, validate_args=False), normals, validate_args=False)
-
-    def density(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
-        parts = self._log_normal(x.unsqueeze(-2), theta)[1].sum(-1)
-        return torch.logsumexp(torch.log_softmax(theta["logits"], -1) + parts, -1)
-
-    def draw_sites(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
-        thresholds = torch.softmax(theta["logits"], -1).cumsum(-1)[..., :-1]
-        chosen = (self.uniform((*shape[:-1], 1), generator) >= thresholds).sum(-1)[..., None, None]
-        own = {
-            name: torch.take_along_dim(value.expand(*shape[:-1], self.plan.components, -1), chosen, -2).squeeze(-2)
-            for name, value in theta.items()
-            if name != "logits"
-        }
-        z = self.normal(shape, generator)
-        if self.full:
-            x = own["loc"] + self.triangular.forward(z, own["entries"], own["log_scale"])[0]
-        else:
-            x = self.kernel.forward(z, own["loc"], own["log_scale"])[0]
-        return self._with_gradient(x.detach(), theta) if torch.is_grad_enabled() else x
+    def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        context = self._enter(context)
+        x = self.base.draw(batch, context, generator)
+        given = (x, len(self.base.event_shape)), (context, len(self.context_shape or ()))
+        return in_blocks(lambda x, context: self.transform.push(x, context)[:1], self.transform, batch, len(self.base.batch_shape), *given)[
+            0
+        ]
 
     def mean_at(self, context: Tensor | None = None) -> Tensor | None:
-        mean, _ = self._weighted(self.theta(context))
-        return self.events(mean)
+        return moments.mean(self.transform, self.base, self._enter(context))
 
     def spread_at(self, context: Tensor | None = None) -> Tensor | None:
-        theta = self.theta(context)
-        mean, root = self._weighted(theta)
-        scale = torch.exp(soft_clamp(theta["log_scale"], self.plan.bound)).expand(theta["loc"].shape)
-        # Within the components, and between them.
-        if self.full:
-            factor = root.unsqueeze(-1) * (self._below(theta) + torch.diag_embed(scale))
-            within = factor.movedim((-3, -1), (0, 1)).flatten(0, 1)
-        else:
-            within = apart(torch.sqrt((root * scale).square().sum(-2)))
-        return self.events(together([within, (root * (theta["loc"] - mean.unsqueeze(-2))).movedim(-2, 0)]))
+        return moments.spread(self.transform, self.base, self._enter(context))
 
-    def _weighted(self, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the mean of vectors, and the roots of the weights ``(*batch, K, 1)``."""
-        root = torch.softmax(theta["logits"], -1).sqrt().unsqueeze(-1)
-        return (root.square() * theta["loc"]).sum(-2), root
-
-    def tails(self, x: Tensor, theta: dict[str, Tensor]) -> Tails:
-        weights = torch.log_softmax(theta["logits"], -1).unsqueeze(-1)
-        lower, upper = normal_tails(self._log_normal(x.unsqueeze(-2), theta)[0])
-        return torch.logsumexp(weights + lower, -2), torch.logsumexp(weights + upper, -2)
-
-    def at_odds(self, odds: Tensor, theta: dict[str, Tensor]) -> Tensor:
-        def function(x: Tensor) -> Tails:
-            lower, upper = self.tails(x, theta)
-            return lower - upper, self.density(x, theta).unsqueeze(-1) - lower - upper
-
-        return root(function, odds)
-
-    def _log_normal(self, x: Tensor, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return for each component the noise of each site, and its log-density given the sites before it."""
-        if not self.full:
-            return self._of_noise(*self.kernel.inverse(x, theta["loc"], theta["log_scale"]))
-        z = self.triangular.inverse(x - theta["loc"], theta["entries"], theta["log_scale"])[0]
-        return self._of_noise(z, -soft_clamp(theta["log_scale"], self.plan.bound))
-
-    def _of_noise(self, z: Tensor, ladj: Tensor) -> tuple[Tensor, Tensor]:
-        return z, ladj - 0.5 * (z * z + math.log(2 * math.pi))
-
-    def _below(self, theta: dict[str, Tensor]) -> Tensor:
-        """Return of each component how the noise of each site moves the later ones, ``(*batch, K, D, D)``; zeros but below the diagonal."""
-        scale = torch.exp(soft_clamp(theta["log_scale"], self.plan.bound))
-        return shortened(strictly_lower(theta["entries"], self.sites)) * scale.unsqueeze(-2)
-
-    def _with_gradient(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
-        """Return ``x`` itself with the gradients that keep each ``F_d(x_d | x_1 ... x_{d-1})`` constant.
-
-        Newton steps at the solution do not move the value; two of them carry first and second derivatives.
-        """
-        log_weight = torch.log_softmax(theta["logits"], -1)
-        below = self._below(theta) if self.full else None
-        found: list[Tensor] = []
-        noise: list[Tensor] = []
-        for site in range(x.shape[-1]):
-            value, loc = x[..., site : site + 1], theta["loc"][..., site]
-            log_scale = theta["log_scale"][..., site if theta["log_scale"].shape[-1] > 1 else 0]
-            for earlier, z in enumerate(noise):
-                loc = loc if below is None else loc + below[..., site, earlier] * z
-            weight = torch.softmax(log_weight, -1)
-            z = self.kernel.inverse(value, loc, log_scale)[0].detach()
-            # The smaller tail, signed: near 1 a distribution function has lost what tells values apart.
-            sign = torch.where((weight.detach() * torch.special.ndtr(z)).sum(-1, keepdim=True) < 0.5, 1.0, -1.0).to(z.dtype)
-            fixed = None
-            for _ in range(2):
-                z, log_density = self._of_noise(*self.kernel.inverse(value, loc, log_scale))
-                tail = sign * (weight * torch.special.ndtr(sign * z)).sum(-1, keepdim=True)
-                fixed = tail.detach() if fixed is None else fixed
-                log_slope = torch.logsumexp(torch.log_softmax(log_weight, -1) + log_density, -1, keepdim=True)
-                value = value - (tail - fixed) * torch.exp(-log_slope)
-            z, log_density = self._of_noise(*self.kernel.inverse(value, loc, log_scale))
-            log_weight = log_weight + log_density
-            noise.append(z)
-            found.append(value)
-        return torch.cat(found, -1)
-
-
-class StartedMixtureModule(MixtureModule):
-    """A built mixture that starts from clusters of the rows it is calibrated on."""
+    def entropy_at(self, context: Tensor | None = None) -> Tensor | None:
+        return moments.entropy(self.transform, self.base, self._enter(context))
 
     def measure(self, value: Tensor, context: Tensor | None = None) -> None:
-        rows = self.flat(value.detach().double()).reshape(-1, self.sites)
-        found = clusters(rows, self.plan.components, self.plan.start, self.plan.seed)
-        share, loc, covariance = moments(rows, found, self.plan.components, self.plan.tied)
-        if self.full:
-            factor = _cholesky(covariance)
-            diagonal = factor.diagonal(dim1=-2, dim2=-1)
-            log_scale, entries = diagonal.log(), below_of(factor / diagonal.unsqueeze(-2))
-        else:
-            variance = covariance.diagonal(dim1=-2, dim2=-1)
-            variance = variance.mean(-1, keepdim=True) if self.plan.covariance == "spherical" else variance
-            log_scale, entries = 0.5 * variance.log(), variance.new_zeros(0)
-        # A column that hardly varies has the least scale that there is.
-        log_scale = soft_clamp_inverse(clamp(log_scale, -LIMIT * self.plan.bound, LIMIT * self.plan.bound), self.plan.bound)
-        self.parameters_of.start_at(torch.cat([part.flatten() for part in (share.log(), loc, log_scale, entries)]))
+        if self.context_units is not None and context is not None:
+            self.context_units.measure(context)
+        hand_down("measure", value, self._enter(context), self.transform, self.base)
+
+    def follow(self, value: Tensor, context: Tensor | None = None) -> None:
+        hand_down("follow", value, self._enter(context), self.transform, self.base)
+
+    def _enter(self, context: Tensor | None) -> Tensor | None:
+        return context if context is None or self.context_units is None else self.context_units.pull(context)[0]
 
 
-LIMIT = 0.95
-"""How much of the bound of a log-scale it starts with at most: at the bound itself nothing is learned."""
+@dataclass(frozen=True, repr=False)
+class Mixture(Base):
+    r"""Weighted sum of distributions, :math:`p(y) = \sum_k w_k\, p_k(y)`, :math:`w = \mathrm{softmax}(\lambda)`: bases or whole flows.
+
+    The density is exact, a logsumexp over the components. A sample is drawn from each component and one of them kept, so it
+    costs K draws; the choice has no gradient, so there is no ``rsample``. K weights, free or a function of the context, and the
+    parameters of the components. The support is the interval that spans those of the components.
+    Components that are alike would have the same gradients for ever, so a new mixture moves their parameters apart by some noise.
+    Source: Maximum Likelihood from Incomplete Data via the EM Algorithm (Dempster, Laird, Rubin, 1977), trained by gradients.
+
+    Args:
+        components: The plans of the components; `Pushforward` for a flow.
+        net: The network from context to the logits of the weights (None: free logits); it starts with equal weights.
+        noise: Size of the noise on the parameters of a new mixture.
+
+    >>> from pushforward.distributions import DiagNormal, StandardNormal
+    >>> Mixture([StandardNormal(), DiagNormal()], noise=0.0).build((2,)).log_prob(torch.zeros(2)).detach()
+    tensor(-1.8379)
+    """
+
+    components: Annotated[Sequence[Base], Length(1)]
+    net: NetLike | None = None
+    noise: Annotated[float, Within(least=0.0, most=1e6)] = 0.1
+
+    def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
+        if self.net is not None and context_shape is None:
+            raise PlanError(f"{self!r}: expected a context for its net, got none; give context_shape, or leave out net")
+        return MixtureModule(self, event_shape, context_shape)
 
 
-def _cholesky(covariance: Tensor) -> Tensor:
-    """Return the factors of covariances, which may be singular: their diagonals count a little more."""
-    diagonal = covariance.diagonal(dim1=-2, dim2=-1)
-    least = 1e-6 * diagonal.mean(-1, keepdim=True) + torch.finfo(covariance.dtype).tiny
-    factor: Tensor = torch.linalg.cholesky(covariance + torch.diag_embed(least.expand(diagonal.shape)))
-    return factor
+class MixtureModule(BaseModule):
+    """Built components and the logits of their weights."""
+
+    has_rsample = False
+
+    def __init__(self, plan: Mixture, event_shape: Shape, context_shape: Shape | None) -> None:
+        built = [component.build(event_shape, context_shape) for component in plan.components]
+        super().__init__(plan, built[0].event_shape, context_shape)
+        self.in_shape = event_shape
+        for index, component in enumerate(built):
+            if component.event_shape != self.event_shape or component.batch_shape:
+                raise PlanError(
+                    f"Mixture: expected all components on events of shape {self.event_shape} and without a batch, got component {index} "
+                    f"on {component.event_shape} with a batch of {tuple(component.batch_shape)}"
+                )
+        self.support = _span([component.support for component in built])
+        with torch.no_grad():
+            for parameter in (p for component in built for p in component.parameters()):
+                fan = parameter.shape[-1] if parameter.dim() > 1 else 1
+                parameter.add_(torch.randn_like(parameter), alpha=plan.noise / fan**0.5)
+        self.components = nn.ModuleList(built)
+        context = 0 if plan.net is None or context_shape is None else math.prod(context_shape)
+        self.parameters_of = Parameters({"logits": torch.zeros(len(built))}, plan.net, 0, context)
+        self.weighted = context > 0
+        self.uses_context = self.weighted or any(component.uses_context for component in built)
+        self.follows_data = any(component.follows_data for component in built)
+
+    def members(self) -> Sequence[BaseModule]:
+        return [*self.components]
+
+    def log_weights(self, context: Tensor | None = None) -> Tensor:
+        """Return the logs of the weights, ``(*batch of the context, K)``."""
+        return self._log_weights(self.admit_context(context))
+
+    def _log_weights(self, context: Tensor | None) -> Tensor:
+        logits = self.parameters_of.flat(None, flat_context(context, self.context_shape) if self.weighted else None)
+        return torch.log_softmax(logits, -1)
+
+    def log_joint(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the logs of weight times density, ``(*batch, K)``; a softmax over them says from which component a value comes."""
+        return self._log_joint(value, self.admit("value", value, self.event_shape, context))
+
+    def _log_joint(self, value: Tensor, context: Tensor | None) -> Tensor:
+        weights = self._log_weights(context).unbind(-1)
+        terms = [component.score(value, context) + weight for component, weight in zip(self.components, weights, strict=True)]  # type: ignore[operator]
+        return torch.stack(torch.broadcast_tensors(*terms), -1)
+
+    def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        joint = self._log_joint(value, context)
+        # Where every component is -inf, the gradient of logsumexp is NaN.
+        nowhere = (joint == -math.inf).all(-1)
+        inside = torch.where(nowhere.unsqueeze(-1), 0.0, joint)
+        return torch.where(nowhere, -math.inf, torch.logsumexp(inside, -1))
+
+    def mean_at(self, context: Tensor | None = None) -> Tensor | None:
+        means = [component.mean_at(context) for component in self.components]  # type: ignore[operator]
+        if any(mean is None for mean in means):
+            return None
+        total: Tensor = sum(self._share(k, context) ** 2 * mean for k, mean in enumerate(means))
+        return total
+
+    def spread_at(self, context: Tensor | None = None) -> Tensor | None:
+        mean, each = self.mean_at(context), [component.spread_at(context) for component in self.components]  # type: ignore[operator]
+        if mean is None or any(vectors is None for vectors in each):
+            return None
+        # Within each component, and from their means to that of all.
+        away = [(component.mean_at(context) - mean).unsqueeze(0) for component in self.components]  # type: ignore[operator]
+        shares = [self._share(k, context) for k in range(len(each))]
+        wide = [torch.broadcast_shapes(share.shape, v.shape[1:], mean.shape) for share, v in zip(shares, each, strict=True)]
+        found = [share * moments.widened(v, shape) for lot in (each, away) for share, v, shape in zip(shares, lot, wide, strict=True)]
+        return moments.together(found)
+
+    def _share(self, k: int, context: Tensor | None) -> Tensor:
+        """Return the root of a component's weight, with axes for the event."""
+        weight = torch.exp(0.5 * self._log_weights(context)[..., k])
+        return weight.reshape(weight.shape + (1,) * len(self.event_shape))
+
+    def measure(self, value: Tensor, context: Tensor | None = None) -> None:
+        for component, *rows in self._rows_of_each(value, context):
+            component.measure(*rows)  # type: ignore[operator]
+
+    def follow(self, value: Tensor, context: Tensor | None = None) -> None:
+        for component, *rows in self._rows_of_each(value, context):
+            component.follow(*rows)  # type: ignore[operator]
+
+    def _rows_of_each(self, value: Tensor, context: Tensor | None) -> Iterator[tuple[nn.Module, Tensor, Tensor | None]]:
+        """Give each component with the rows that lie in its support; one row alone says nothing of location and scale."""
+        rank = len(self.event_shape)
+        batch = value.shape[: value.dim() - rank]
+        if context is not None and self.context_shape is not None:
+            context = context.expand(*batch, *self.context_shape)
+        for component in self.components:
+            inside = sets.independent(component.support, rank).check(value)  # type: ignore[arg-type]
+            if inside.sum() > 1:
+                yield component, value[inside], None if context is None else context[inside]
+
+    def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        weights = torch.cumsum(torch.exp(self._log_weights(context)), -1)
+        place = torch.rand(batch, dtype=weights.dtype, device=weights.device, generator=generator)
+        chosen = (place.unsqueeze(-1) >= weights[..., :-1]).sum(-1)
+        drawn = torch.stack([component.draw(batch, context, generator) for component in self.components])  # type: ignore[operator]
+        chosen = chosen.reshape(1, *batch, *(1 for _ in self.event_shape)).expand(1, *batch, *self.event_shape)
+        return torch.gather(drawn, 0, chosen).squeeze(0)
 
 
-def below_of(factor: Tensor) -> Tensor:
-    """Return the entries that `shortened` makes the rows below the diagonals of unit factors of, as far as its bound lets it."""
-    rows = factor.tril(-1)
-    length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    rows = rows * clamp(LIMIT * ROW_BOUND / clamp(length, min=torch.finfo(rows.dtype).tiny), max=1.0)
-    rows = rows * torch.rsqrt(1 - (rows * rows).sum(-1, keepdim=True) / ROW_BOUND**2)
-    row, column = torch.tril_indices(rows.shape[-1], rows.shape[-1], -1, device=rows.device)
-    return rows[..., row, column]
+def _expect_base(owner: Base, plan: object) -> None:
+    if not isinstance(plan, Base):
+        raise PlanError(
+            f"{type(owner).__name__}: expected the plan of a distribution, got {plan!r}; wrap() gives that of a torch distribution, "
+            "and Pushforward(base, bijector) that of a flow"
+        )
+
+
+def _span(parts: Sequence[Constraint]) -> Constraint:
+    """Return the interval from the lowest end of some supports to the highest."""
+    if all(sets.same(part, parts[0]) for part in parts):
+        return parts[0]
+    ends = [sets.bounds(part) for part in parts]
+    if any(end is None for end in ends):
+        raise PlanError(f"Mixture: expected components on intervals or on the same set, got {[sets.name(part) for part in parts]}")
+    return sets.interval(min(end[0] for end in ends if end), max(end[1] for end in ends if end))

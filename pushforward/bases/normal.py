@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.base import Base, BaseModule
-from pushforward.bases.sites import SitesModule
+from pushforward.bases.elements import SitesModule
+from pushforward.bases.moments import apart, images
 from pushforward.bases.tails import Tails, normal_quantile, normal_tails
-from pushforward.core import Shape
-from pushforward.fields import Positive
+from pushforward.core.base import Base, BaseModule
+from pushforward.core.fields import Positive
+from pushforward.core.layer import Shape
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.linear import Linear
-from pushforward.moments import apart, images
-from pushforward.parameters import NetLike
+from pushforward.nets.net import NetLike
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward import numerics, supports
-from pushforward.base import Base, BaseModule
+from pushforward import sets
 from pushforward.bases.truncated import expect_tails
-from pushforward.core import Shape
-from pushforward.fields import Count
-from pushforward.spec import PlanError
+from pushforward.core import numerics
+from pushforward.core.base import Base, BaseModule
+from pushforward.core.fields import Count
+from pushforward.core.layer import Shape
+from pushforward.core.spec import PlanError
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,7 +57,7 @@ class Sorted(Constraint):
         super().__init__()
 
     def __repr__(self) -> str:
-        return f"{'descending' if self.descending else 'ascending'} vectors of numbers in {supports.name(self.part)}"
+        return f"{'descending' if self.descending else 'ascending'} vectors of numbers in {sets.name(self.part)}"
 
     def check(self, value: Tensor) -> Tensor:
         inside: Tensor = self.part.check(value).all(-1)
@@ -85,7 +86,7 @@ class OrderModule(BaseModule):
         self.base = expect_tails(plan, base) if self.rest else base
         self.has_rsample, self.uses_context = base.has_rsample, base.uses_context
         self.constant = math.lgamma(self.draws + 1) - math.lgamma(self.rest + 1)
-        self.ends = supports.bounds(base.support) or (-math.inf, math.inf)
+        self.ends = sets.bounds(base.support) or (-math.inf, math.inf)
         self.support = base.support if kept == 1 else _support(base.support, self.descending)
 
     def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
@@ -98,7 +99,7 @@ class OrderModule(BaseModule):
             # At the far end, where nothing can follow, and at what is no draw, the formula of the tail is given some other point.
             start, stop = self.ends
             possible = possible & ((x[..., -1] > start) if self.descending else (x[..., -1] < stop))
-            last = torch.where(possible.unsqueeze(-1), x[..., -1:], supports.inner_point(start, stop))
+            last = torch.where(possible.unsqueeze(-1), x[..., -1:], sets.inner_point(start, stop))
             tail = self.base.tails_at(last, context)[0 if self.descending else 1]
             density = density + self.rest * tail.squeeze(-1).to(density.dtype)
         density = torch.where(possible & in_order(x, self.descending), density, -math.inf)
@@ -107,7 +108,7 @@ class OrderModule(BaseModule):
     def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         x = self.base.draw(torch.Size((*batch, self.draws)), self._each(context), generator)
         x = torch.sort(x, -1, self.descending).values[..., : self.draws - self.rest]
-        x = supports.leave(x, supports.limits(self.support))  # equal draws are not in order for every support
+        x = sets.leave(x, sets.limits(self.support))  # equal draws are not in order for every support
         return x if self.event_shape else x.squeeze(-1)
 
     def _each(self, context: Tensor | None) -> Tensor | None:
@@ -116,8 +117,8 @@ class OrderModule(BaseModule):
 
 
 def _support(part: Constraint, descending: bool) -> Constraint:
-    ends = supports.bounds(part)
+    ends = sets.bounds(part)
     # Layers know the sets of ordered vectors that torch knows.
-    if not descending and ends in (supports.REAL, (0.0, math.inf)):
-        return supports.POSITIVE_ORDERED if ends == (0.0, math.inf) else supports.ORDERED
+    if not descending and ends in (sets.REAL, (0.0, math.inf)):
+        return sets.POSITIVE_ORDERED if ends == (0.0, math.inf) else sets.ORDERED
     return Sorted(part, descending)

@@ -9,11 +9,12 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pushforward import moments, supports
-from pushforward.base import Base, BaseModule
-from pushforward.core import Shape
-from pushforward.fields import Count, Length
-from pushforward.spec import PlanError
+from pushforward import sets
+from pushforward.bases import moments
+from pushforward.core.base import Base, BaseModule
+from pushforward.core.fields import Count, Length
+from pushforward.core.layer import Shape
+from pushforward.core.spec import PlanError
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,7 +69,7 @@ class ProductModule(BaseModule):
         self.follows_data = any(part.follows_data for part in parts)
         self.gaussian = all(part.gaussian for part in parts)
         rank = len(event_shape)
-        self.support = supports.joined([part.support for part in parts], self.sizes, -rank, rank)
+        self.support = sets.joined([part.support for part in parts], self.sizes, -rank, rank)
 
     def members(self) -> Sequence[BaseModule]:
         return [*self.parts]

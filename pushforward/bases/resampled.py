@@ -11,17 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward import numerics
-from pushforward.base import Base, BaseModule
+from pushforward.bases.elements import SitesModule
 from pushforward.bases.normal import standard_normal
-from pushforward.bases.sites import SitesModule
-from pushforward.budget import reserve
-from pushforward.core import Shape
-from pushforward.fields import Count
-from pushforward.nets import MLP
-from pushforward.numerics import clamp
-from pushforward.parameters import NetLike, Parameters, flat_context
-from pushforward.spec import PlanError
+from pushforward.core import numerics
+from pushforward.core.base import Base, BaseModule
+from pushforward.core.budget import reserve
+from pushforward.core.fields import Count
+from pushforward.core.layer import Shape
+from pushforward.core.numerics import clamp
+from pushforward.core.spec import PlanError
+from pushforward.nets.conditioner import Parameters, flat_context
+from pushforward.nets.mlp import MLP
+from pushforward.nets.net import NetLike
 
 # Bound of the acceptance's logit: acceptance and refusal both stay likely enough that no logarithm meets zero.
 LOGIT_BOUND = 10.0

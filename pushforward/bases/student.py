@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward import numerics
-from pushforward.base import Base, BaseModule
-from pushforward.bases.sites import SitesModule, expect_positive, per_site
-from pushforward.core import Shape
-from pushforward.fields import Numbers, Positive
+from pushforward.bases.elements import SitesModule, expect_positive, per_site
+from pushforward.core import numerics
+from pushforward.core.base import Base, BaseModule
+from pushforward.core.fields import Numbers, Positive
+from pushforward.core.layer import Shape
+from pushforward.core.numerics import clamp
 from pushforward.kernels.affine import Affine
-from pushforward.numerics import clamp
-from pushforward.parameters import NetLike
+from pushforward.nets.net import NetLike
 
 
 @dataclass(frozen=True, repr=False)

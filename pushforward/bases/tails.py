@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.numerics import clamp
+from pushforward.core.numerics import clamp
 
 Tails = tuple[Tensor, Tensor]
 """log P(X <= x) and log P(X > x)."""

@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward import numerics, supports
-from pushforward.base import Base, BaseModule
-from pushforward.bases.sites import per_site
+from pushforward import sets
+from pushforward.bases.elements import per_site
 from pushforward.bases.tails import Tails, between, mixed
-from pushforward.core import Shape
-from pushforward.fields import Numbers
-from pushforward.numerics import clamp
-from pushforward.spec import PlanError
+from pushforward.core import numerics
+from pushforward.core.base import Base, BaseModule
+from pushforward.core.fields import Numbers
+from pushforward.core.layer import Shape
+from pushforward.core.numerics import clamp
+from pushforward.core.spec import PlanError
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,16 +79,16 @@ class TruncatedModule(BaseModule):
         self.uses_context = self.base.uses_context
         self.register_buffer("anchor", torch.zeros(()), persistent=False)
         low, high = per_site(plan, "lower", plan.lower, event_shape), per_site(plan, "upper", plan.upper, event_shape)
-        start, stop = supports.bounds(self.base.support) or (-math.inf, math.inf)
+        start, stop = sets.bounds(self.base.support) or (-math.inf, math.inf)
         # Where there is nothing to cut, the tail is known, and its formula is given some other point.
         self.whole = [(low <= start).tolist(), (high >= stop).tolist()]
         low, high = low.clamp(min=start), high.clamp(max=stop)
-        within = torch.full_like(low, supports.inner_point(start, stop))
+        within = torch.full_like(low, sets.inner_point(start, stop))
         points = [torch.where(low > start, low, torch.where(high < stop, high, within))]
         points += [torch.where(high < stop, high, torch.where(low > start, low, within))]
         self.points, self.ends = [p.tolist() for p in points], [low.tolist(), high.tolist()]
-        self.support = supports.of_sites(torch.stack([low, high]).reshape(2, *event_shape))
-        self.limits = supports.limits(self.support)
+        self.support = sets.of_sites(torch.stack([low, high]).reshape(2, *event_shape))
+        self.limits = sets.limits(self.support)
         self._expect_mass()
 
     def _expect_mass(self) -> None:
@@ -105,8 +106,8 @@ class TruncatedModule(BaseModule):
         density = self.base.score(numerics.finer(clamp(x, low, high)), context)
         log_mass = between(*self._cuts(context))
         density = density - (log_mass.flatten(log_mass.dim() - rank).sum(-1) if rank else log_mass)
-        density = torch.where(supports.any_site((x < low) | (x > high), rank), -math.inf, density)
-        return torch.where(supports.any_site(torch.isnan(x), rank), math.nan, density).to(x.dtype)
+        density = torch.where(sets.any_site((x < low) | (x > high), rank), -math.inf, density)
+        return torch.where(sets.any_site(torch.isnan(x), rank), math.nan, density).to(x.dtype)
 
     def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         dtype = numerics.finer(self.anchor).dtype
@@ -115,7 +116,7 @@ class TruncatedModule(BaseModule):
         u = u * (1 - eps) + 0.5 * eps  # off both ends
         x = self.value_at(torch.log(u) - torch.log1p(-u), context).to(numerics.working(self.anchor).dtype)
         low, high = (self._at_sites(end, x) for end in self.ends)
-        return supports.leave(clamp(x, low, high), self.limits)
+        return sets.leave(clamp(x, low, high), self.limits)
 
     def tails_at(self, value: Tensor, context: Tensor | None = None) -> Tails:
         x = numerics.finer(value)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward import supports
-from pushforward.base import Base, BaseModule
-from pushforward.bases.sites import SitesModule, per_site
+from pushforward import sets
+from pushforward.bases.elements import SitesModule, per_site
 from pushforward.bases.tails import Tails
-from pushforward.core import Shape
-from pushforward.fields import Numbers
-from pushforward.numerics import clamp
-from pushforward.spec import PlanError
+from pushforward.core.base import Base, BaseModule
+from pushforward.core.fields import Numbers
+from pushforward.core.layer import Shape
+from pushforward.core.numerics import clamp
+from pushforward.core.spec import PlanError
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,14 +70,14 @@ class BoxModule(SitesModule):
         super().__init__(plan, event_shape, context_shape)
         low, high = per_site(plan, "low", plan.low, event_shape), per_site(plan, "high", plan.high, event_shape)
         self.low, self.high = low.tolist(), high.tolist()
-        self.support = supports.of_sites(torch.stack([low, high]).reshape(2, *event_shape))
+        self.support = sets.of_sites(torch.stack([low, high]).reshape(2, *event_shape))
         self.log_volume = math.fsum(math.log(b - a) for a, b in zip(self.low, self.high, strict=True))
 
     def density(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
         low, high = self._ends(x)
-        outside = supports.any_site((x < low) | (x > high), 1)
+        outside = sets.any_site((x < low) | (x > high), 1)
         log_density = torch.where(outside, -math.inf, torch.full_like(x[..., 0], -self.log_volume))
-        return torch.where(supports.any_site(torch.isnan(x), 1), math.nan, log_density)
+        return torch.where(sets.any_site(torch.isnan(x), 1), math.nan, log_density)
 
     def draw_sites(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
         u = self.uniform(shape, generator)

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pushforward import numerics, supports
-from pushforward.base import Base, BaseModule
-from pushforward.bases.sites import SitesModule, expect_positive, per_site
-from pushforward.core import Shape
-from pushforward.fields import Numbers, Positive
-from pushforward.parameters import NetLike
+from pushforward import sets
+from pushforward.bases.elements import SitesModule, expect_positive, per_site
+from pushforward.core import numerics
+from pushforward.core.base import Base, BaseModule
+from pushforward.core.fields import Numbers, Positive
+from pushforward.core.layer import Shape
+from pushforward.nets.net import NetLike
 
 # A proposal is accepted with a probability of at least 0.65, so that all of them fail once in 10^11 draws.
 PROPOSALS = 24
@@ -63,10 +64,10 @@ class VonMisesModule(SitesModule):
         self.rule: tuple[list[float], list[float]] = (0.5 * (nodes + 1)).tolist(), (0.5 * weights).tolist()
 
     def density(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
-        angle, outside = supports.enter(x, (-math.pi, math.pi), closed=True)
+        angle, outside = sets.enter(x, (-math.pi, math.pi), closed=True)
         assert outside is not None
         log_density = _log_density(angle - theta["loc"], self._concentration(theta)).sum(-1)
-        return torch.where(supports.any_site(outside, 1), -math.inf, log_density)
+        return torch.where(sets.any_site(outside, 1), -math.inf, log_density)
 
     def draw_sites(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
         kappa = self._concentration(theta)

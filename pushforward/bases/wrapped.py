@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal, Normal, VonMises, constraints, transform_to
 
-from pushforward import numerics, supports
-from pushforward.base import Base, BaseModule
+from pushforward import sets
+from pushforward.bases.moments import apart
 from pushforward.bases.tails import Tails, normal_quantile, normal_tails
-from pushforward.budget import reserve
-from pushforward.core import Shape
-from pushforward.fields import OneOf, shown
-from pushforward.moments import apart
-from pushforward.roots import root
-from pushforward.spec import PlanError
+from pushforward.core import numerics
+from pushforward.core.base import Base, BaseModule
+from pushforward.core.budget import reserve
+from pushforward.core.fields import OneOf, shown
+from pushforward.core.layer import Shape
+from pushforward.core.roots import root
+from pushforward.core.spec import PlanError
 
 
 @dataclass(frozen=True, repr=False)
@@ -217,19 +218,19 @@ class WrappedModule(BaseModule):
         self.has_tails = own == 0 and type(made).cdf is not Distribution.cdf
         self.gaussian = isinstance(made, Normal | MultivariateNormal)
         self.support = made.support  # type: ignore[assignment]
-        self.ends = None if made.support is None else supports.bounds(self.support)
+        self.ends = None if made.support is None else sets.bounds(self.support)
 
     def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         # torch checks the support only where validation is on; ours holds always, and no formula meets what is outside.
-        values, outside = supports.enter(numerics.working(value), self.ends, closed=True)
+        values, outside = sets.enter(numerics.working(value), self.ends, closed=True)
         log_density = self.holder.distribution().log_prob(values)
         if self.extra:
             log_density = log_density.sum(tuple(range(-self.extra, 0)))
         # Uniform and some others take a NaN for a value outside.
-        log_density = torch.where(supports.any_site(torch.isnan(values), len(self.event_shape)), math.nan, log_density)
+        log_density = torch.where(sets.any_site(torch.isnan(values), len(self.event_shape)), math.nan, log_density)
         if outside is None:
             return log_density
-        return torch.where(supports.any_site(outside, len(self.event_shape)), -math.inf, log_density)
+        return torch.where(sets.any_site(outside, len(self.event_shape)), -math.inf, log_density)
 
     def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         if generator is not None:

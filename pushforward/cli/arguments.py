@@ -14,10 +14,10 @@ import numpy as np
 import torch
 import typer
 
-from pushforward.flow import Flow
+from pushforward.data.reading import Array
+from pushforward.flow.flow import Flow
 from pushforward.recipes.choice import NAMED, known_name
 from pushforward.tables import Table, check_target
-from pushforward.tables.reading import Array
 
 
 def split(names: str | None, option: str) -> tuple[str, ...]:

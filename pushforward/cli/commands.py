@@ -33,12 +33,12 @@ from pushforward.cli.arguments import (
     split,
 )  # fmt: skip
 from pushforward.cli.signals import Signals
+from pushforward.data.checks import blurred
+from pushforward.data.frames import dequantize as spread_grids
+from pushforward.data.reading import Array
 from pushforward.io import replacing
 from pushforward.recipes.choice import NAMED, make_flow
 from pushforward.tables import ROWS, open_table, write_table
-from pushforward.tables.reading import Array
-from pushforward.train.checks import blurred
-from pushforward.train.data import dequantize as spread_grids
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help="Fit, sample and score densities of tables."

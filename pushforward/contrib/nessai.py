@@ -12,9 +12,9 @@ from nessai.flows.base import BaseFlow
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pushforward import flows, supports
+from pushforward import flows, sets
 from pushforward.bases import StandardNormal
-from pushforward.flow import Flow
+from pushforward.flow.flow import Flow
 from pushforward.recipes.choice import NAMED, Choice, look_up, make_flow
 
 
@@ -114,8 +114,8 @@ def _check(flow: Flow) -> None:
     """Raise ValueError for a flow whose latent space is not the one in which nessai draws."""
     if not isinstance(flow.base.plan, StandardNormal):
         raise ValueError(f"flow_class: expected the base StandardNormal(), from which nessai draws itself, got {flow.base.plan!r}")
-    if not supports.same(flow.support, constraints.real):
+    if not sets.same(flow.support, constraints.real):
         raise ValueError(
-            f"flow_class: expected values in (-inf, inf), got {supports.name(flow.support)}; "
+            f"flow_class: expected values in (-inf, inf), got {sets.name(flow.support)}; "
             "nessai maps the prior's bounds itself, so leave out support="
         )

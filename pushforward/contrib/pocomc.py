@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch.distributions import constraints
 
-from pushforward import supports
+from pushforward import sets
 from pushforward.contrib.zuko.adapter import ZukoFlow, to_zuko
-from pushforward.flow import Flow
+from pushforward.flow.flow import Flow
 
 
 def to_pocomc(flow: Flow) -> ZukoFlow:
@@ -40,9 +40,9 @@ def to_pocomc(flow: Flow) -> ZukoFlow:
     if len(flow.event_shape) != 1:
         raise ValueError(f"to_pocomc: expected events of one axis, got event_shape {tuple(flow.event_shape)}")
     for what, support in (("values", flow.support), ("a base", flow.base.support)):
-        if not supports.same(support, constraints.real):
+        if not sets.same(support, constraints.real):
             raise ValueError(
-                f"to_pocomc: expected {what} in (-inf, inf), got {supports.name(support)}; "
+                f"to_pocomc: expected {what} in (-inf, inf), got {sets.name(support)}; "
                 "pocoMC maps the prior's bounds to all real values itself, so leave out support="
             )
     return made

@@ -16,11 +16,11 @@ from pushforward.contrib.pyro.face.conditional_distribution import *
 from pushforward.contrib.pyro.face.distribution import *
 from pushforward.contrib.pyro.face.events import *
 from pushforward.contrib.pyro.face.transform import *
+from pushforward.core.names import missing as _missing
 from pushforward.distributions.torchs import *
-from pushforward.flow import ConditionedFlow as ConditionedFlow
-from pushforward.flow import Flow as Flow
-from pushforward.kl import kl_divergence as kl_divergence
-from pushforward.names import missing as _missing
+from pushforward.flow.conditioned import ConditionedFlow as ConditionedFlow
+from pushforward.flow.flow import Flow as Flow
+from pushforward.flow.kl import kl_divergence as kl_divergence
 
 if _typing.TYPE_CHECKING:
     from pushforward.distributions import conditional as conditional

@@ -8,7 +8,7 @@ from torch.distributions.constraints import *
 from torch.distributions.constraints import Constraint, corr_cholesky, lower_cholesky, positive
 from torch.distributions.constraints import __all__ as _torch_names
 
-from pushforward import supports
+from pushforward import sets
 from pushforward.contrib.pyro.face.fixed import SPHERE
 
 
@@ -21,15 +21,15 @@ class Integer(Constraint):
         return torch.isfinite(value) & (value == torch.floor(value))
 
 
-corr_matrix = supports.CORRELATION
+corr_matrix = sets.CORRELATION
 corr_cholesky_constraint = corr_cholesky
 integer = Integer()
-ordered_vector = supports.ORDERED
-positive_ordered_vector = supports.POSITIVE_ORDERED
+ordered_vector = sets.ORDERED
+positive_ordered_vector = sets.POSITIVE_ORDERED
 softplus_lower_cholesky = lower_cholesky
 softplus_positive = positive
 sphere = SPHERE
-unit_lower_cholesky = supports.UNIT_LOWER_CHOLESKY
+unit_lower_cholesky = sets.UNIT_LOWER_CHOLESKY
 
 __all__ = [
     *_torch_names, "corr_cholesky_constraint", "corr_matrix", "integer", "ordered_vector", "positive_ordered_vector",

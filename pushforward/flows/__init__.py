@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+from pushforward.core.names import missing
 from pushforward.flows.mixture import mixture
-from pushforward.names import missing
 from pushforward.recipes.table import FLOWS
 
 __all__ = [*sorted(FLOWS), "mixture"]

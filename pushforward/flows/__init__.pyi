@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from pushforward.flow import Flow
+from pushforward.flow.flow import Flow
 from pushforward.flows.mixture import mixture as mixture
-from pushforward.parameters import NetLike
+from pushforward.nets.net import NetLike
 from pushforward.recipes.stack import Support
 
 __all__ = [

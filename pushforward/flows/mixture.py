@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pushforward.bases.flow_mixture import Mixture, MixtureModule, Pushforward
-from pushforward.core import Compose
-from pushforward.flow import Flow
-from pushforward.parameters import NetLike
-from pushforward.spec import PlanError
+from pushforward.bases.mixture import Mixture, MixtureModule, Pushforward
+from pushforward.core.compose import Compose
+from pushforward.core.spec import PlanError
+from pushforward.flow.flow import Flow
+from pushforward.nets.net import NetLike
 
 
 def mixture(flows: Sequence[Flow], net: NetLike | None = None) -> Flow:

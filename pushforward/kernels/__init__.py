@@ -1,1 +1,1 @@
-"""Kernels: the pure maths of each bijection, one idea a file."""
+"""Kernels: the pure maths of bijections of numbers and vectors, one idea a file, without shapes, networks or state."""

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward.core import Bijector
-from pushforward.fields import OneOf, Positive
-from pushforward.kernel import Kernel
+from pushforward.core.bijector import Bijector
+from pushforward.core.fields import OneOf, Positive
+from pushforward.core.numerics import clamp
 from pushforward.kernels.fixed import Sigmoid
-from pushforward.numerics import clamp
+from pushforward.kernels.kernel import Kernel
 
 
 @dataclass(frozen=True, repr=False)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.fields import Positive
-from pushforward.kernel import Kernel, reference
+from pushforward.core.fields import Positive
+from pushforward.core.numerics import clamp, soft_clamp
+from pushforward.kernels.kernel import Kernel, reference
 from pushforward.native.elementwise import AFFINE, REFERENCES, Code
-from pushforward.numerics import clamp, soft_clamp
 
 # No further: in an autoregressive layer each location feeds the next one, and a chain of huge ones would leave float32.
 LOC_BOUND = 1e8

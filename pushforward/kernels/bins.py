@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.fields import MOST, Within
-from pushforward.numerics import clamp, finer
+from pushforward.core.fields import MOST, Within
+from pushforward.core.numerics import clamp, finer
 
 # From the place in a bin, in [0, 1], and what the bin has to (the place in its image, log-slope of the forward map).
 Piece = Callable[..., tuple[Tensor, Tensor]]

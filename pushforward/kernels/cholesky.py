@@ -12,13 +12,14 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward import supports
-from pushforward.core import Compose, Shape
-from pushforward.fields import OneOf
+from pushforward import sets
+from pushforward.core.compose import Compose
+from pushforward.core.fields import OneOf
+from pushforward.core.layer import Shape
+from pushforward.core.numerics import clamp
+from pushforward.core.spec import PlanError
 from pushforward.kernels.constrained import Constrained
 from pushforward.kernels.fixed import Tanh
-from pushforward.numerics import clamp
-from pushforward.spec import PlanError
 
 # Made once: the compiler does not trace the making of a plan.
 TANH = Tanh()
@@ -78,7 +79,7 @@ class LowerCholesky(Constrained):
 
     @property
     def codomain(self) -> Constraint:  # type: ignore[override]
-        return supports.UNIT_LOWER_CHOLESKY if self.diagonal == "unit" else supports.LowerCholesky()
+        return sets.UNIT_LOWER_CHOLESKY if self.diagonal == "unit" else sets.LowerCholesky()
 
     @property
     def _offset(self) -> int:
@@ -132,7 +133,7 @@ class CorrCholesky(Constrained):
 
     formula = "y_ij = tanh(x_ij) sech(x_i1) ... sech(x_i(j-1)) below the diagonal, rows of length 1"
     domain = constraints.real_vector
-    codomain = supports.LowerCholesky("rows")
+    codomain = sets.LowerCholesky("rows")
 
     def after(self, shape: Shape) -> Shape:
         return (_side(shape[0], -1, "CorrCholesky"),) * 2
@@ -183,11 +184,11 @@ class Cholesky(Constrained):
 
     @property
     def domain(self) -> Constraint:  # type: ignore[override]
-        return supports.CORRELATION if self.correlation else supports.PositiveDefinite()
+        return sets.CORRELATION if self.correlation else sets.PositiveDefinite()
 
     @property
     def codomain(self) -> Constraint:  # type: ignore[override]
-        return supports.LowerCholesky("rows" if self.correlation else "positive")
+        return sets.LowerCholesky("rows" if self.correlation else "positive")
 
     def forward(self, x: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
         y = torch.linalg.cholesky_ex(x).L

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pushforward.kernel import Kernel
+from pushforward.core.numerics import finer, soft_clamp
 from pushforward.kernels.bins import Bins, through
+from pushforward.kernels.kernel import Kernel
 from pushforward.kernels.spline import SLOPE_BOUND, boxes, logits, quadratic_forward, quadratic_inverse
-from pushforward.numerics import finer, soft_clamp
 
 # Of a rotation, whichever way: every angle is well inside, so none is only approached.
 TURN = 2 * math.pi

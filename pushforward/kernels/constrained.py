@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward import numerics, supports
-from pushforward.core import Bijector, Shape, TransformModule
-from pushforward.facts import Facts
-from pushforward.spec import PlanError
+from pushforward import sets
+from pushforward.core import numerics
+from pushforward.core.bijector import Bijector
+from pushforward.core.facts import Facts
+from pushforward.core.layer import Shape, TransformModule
+from pushforward.core.spec import PlanError
 
 
 class Constrained(Bijector):
@@ -95,9 +97,9 @@ class ConstrainedModule(TransformModule):
         function, source, target = (plan.inverse, plan.codomain, plan.domain) if inverse else (plan.forward, plan.domain, plan.codomain)
         taken, given = source.event_dim, target.event_dim
         shape = (self.event_shape if inverse else self.out_shape)[-given:]
-        value, limits = numerics.working(x), supports.limits(source)
-        if isinstance(limits, supports.Structured):
-            inside = limits.matches(value.detach(), max(supports.tolerance(x.dtype), supports.tolerance(self.anchor.dtype)))
+        value, limits = numerics.working(x), sets.limits(source)
+        if isinstance(limits, sets.Structured):
+            inside = limits.matches(value.detach(), max(sets.tolerance(x.dtype), sets.tolerance(self.anchor.dtype)))
             unknown = torch.isnan(value).flatten(value.dim() - taken).any(-1)
             # No formula and no gradient meets what is outside.
             value = torch.where(_wide(inside, taken), value, limits.member(torch.zeros_like(value)))
@@ -107,7 +109,7 @@ class ConstrainedModule(TransformModule):
         else:
             y, ladj = function(value, shape)
         lead = len(self.event_shape) - plan.event_dim
-        return supports.leave(y.to(x.dtype), supports.limits(target)), ladj.flatten(ladj.dim() - lead).sum(-1) if lead else ladj
+        return sets.leave(y.to(x.dtype), sets.limits(target)), ladj.flatten(ladj.dim() - lead).sum(-1) if lead else ladj
 
 
 def _wide(mask: Tensor, axes: int) -> Tensor:

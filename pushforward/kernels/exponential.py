@@ -9,10 +9,10 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from pushforward.fields import Within
-from pushforward.kernel import Kernel
+from pushforward.core.fields import Within
+from pushforward.core.numerics import finer
+from pushforward.kernels.kernel import Kernel
 from pushforward.kernels.linear import apply
-from pushforward.numerics import finer
 
 # Degree 15 as four blocks of four: at norm 1/2 the first term left out is 0.5^16 / 16!, below the rounding of float64.
 BLOCKS = 4

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pushforward.core import Bijector, Compose
-from pushforward.kernel import Elementwise, Kernel
+from pushforward.core.bijector import Bijector
+from pushforward.core.compose import Compose
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.householder import Householder
+from pushforward.kernels.kernel import Elementwise, Kernel
 from pushforward.kernels.triangular import Triangular
-from pushforward.parameters import NetLike
+from pushforward.nets.net import NetLike
 
 
 def _given(kernel: Kernel, net: NetLike | None) -> Bijector:

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints
 
-from pushforward.fields import Positive
-from pushforward.kernel import Kernel
-from pushforward.numerics import clamp
-from pushforward.spec import PlanError
+from pushforward.core.fields import Positive
+from pushforward.core.numerics import clamp
+from pushforward.core.spec import PlanError
+from pushforward.kernels.kernel import Kernel
 
 
 @dataclass(frozen=True, repr=False)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.fields import Count
-from pushforward.kernel import Kernel
+from pushforward.core.fields import Count
+from pushforward.core.numerics import finer
+from pushforward.kernels.kernel import Kernel
 from pushforward.kernels.linear import apply, solve
-from pushforward.numerics import finer
 
 # A vector with no entry above this has no direction to speak of, and the gradient of its direction would overflow.
 SMALLEST = 1e-12

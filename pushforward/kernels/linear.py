@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.fields import Positive
-from pushforward.kernel import Kernel
+from pushforward.core.fields import Positive
+from pushforward.core.numerics import finer, soft_clamp, with_gradient
+from pushforward.kernels.kernel import Kernel
 from pushforward.native.linear import linear, linear_gradient, takes
-from pushforward.numerics import finer, soft_clamp, with_gradient
 
 # Largest length of a row of a triangle beside its one. A product of unbounded triangular factors can be singular to working precision;
 # and were it the entries that are bounded, the inverse of a random triangle would grow exponentially with D.

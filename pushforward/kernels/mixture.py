@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.fields import Count
+from pushforward.core.fields import Count
+from pushforward.core.numerics import clamp, finer, soft_clamp
+from pushforward.core.roots import root
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.monotonic import Monotone, spread
 from pushforward.kernels.neural import MEANS
-from pushforward.numerics import clamp, finer, soft_clamp
-from pushforward.roots import root
 
 
 @dataclass(frozen=True, repr=False)

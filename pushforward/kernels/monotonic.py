@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.fields import Count, Positive, Within
-from pushforward.kernel import Kernel, reference
+from pushforward.core.fields import Count, Positive, Within
+from pushforward.core.numerics import clamp, finer, soft_clamp
+from pushforward.core.roots import root
 from pushforward.kernels.affine import LOC_BOUND
+from pushforward.kernels.kernel import Kernel, reference
 from pushforward.native.elementwise import MONOTONIC_NETWORK, REFERENCES, Code
-from pushforward.numerics import clamp, finer, soft_clamp
-from pushforward.roots import root
 
 
 class Monotone(Kernel):

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.fields import MOST, Count, OneOf, Within
-from pushforward.kernel import reference
+from pushforward.core.fields import MOST, Count, OneOf, Within
+from pushforward.core.numerics import clamp, soft_clamp
+from pushforward.kernels.kernel import reference
 from pushforward.kernels.monotonic import Monotone, spread
 from pushforward.native.elementwise import DEEP_SIGMOID, DEEP_TANH, REFERENCES, Code
-from pushforward.numerics import clamp, soft_clamp
 
 # One layer: slopes, shifts, log-shares of the units in each output, shares of the inputs in each unit (None: a single input).
 Layer = tuple[Tensor, Tensor, Tensor, Tensor | None]

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from pushforward.numerics import clamp
+from pushforward.core.numerics import clamp
 
 STRAIGHT = 1e-6
 """Shapes below are taken for 0: an exponential tail."""

@@ -9,11 +9,11 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from pushforward.fields import MOST, Positive, Within
-from pushforward.kernel import Kernel
+from pushforward.core.fields import MOST, Positive, Within
+from pushforward.core.numerics import clamp, finer, soft_clamp
 from pushforward.kernels.bins import Bins, Piece, boxed, fill
+from pushforward.kernels.kernel import Kernel
 from pushforward.kernels.spline import HEIGHT_BOUND, SLOPE_BOUND, WIDTH_BOUND, boxes, logits
-from pushforward.numerics import clamp, finer, soft_clamp
 
 # Bound of the logits of a cubic's end slopes: they stay within 0.3 and 2.1 times that of their bins, so no slope comes near zero.
 END_BOUND = 1.5

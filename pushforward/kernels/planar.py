@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.fields import OneOf, Positive
-from pushforward.kernel import Kernel
-from pushforward.numerics import finer
+from pushforward.core.fields import OneOf, Positive
+from pushforward.core.numerics import finer
+from pushforward.kernels.kernel import Kernel
 
 LEAK = 0.2
 

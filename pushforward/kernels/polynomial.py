@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.fields import Count, OneOf, Positive, Within
-from pushforward.kernel import reference
+from pushforward.core.fields import Count, OneOf, Positive, Within
+from pushforward.core.numerics import clamp, soft_clamp
+from pushforward.core.spec import PlanError
 from pushforward.kernels.affine import LOC_BOUND
+from pushforward.kernels.kernel import reference
 from pushforward.kernels.monotonic import Monotone, spread
 from pushforward.native.elementwise import (
     BERNSTEIN,
@@ -26,8 +28,6 @@ from pushforward.native.elementwise import (
     Code,
     Reference,
 )
-from pushforward.numerics import clamp, soft_clamp
-from pushforward.spec import PlanError
 
 REACH = 3.0
 """A gentle tail leaves the slope of its end within a third of the box's half width, but for a factor e."""

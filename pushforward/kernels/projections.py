@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pushforward.fields import Within
-from pushforward.kernel import Kernel
+from pushforward.core.fields import Within
+from pushforward.kernels.kernel import Kernel
 
 
 @dataclass(frozen=True, repr=False)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.fields import Positive
-from pushforward.kernel import Kernel
-from pushforward.numerics import clamp, soft_clamp
+from pushforward.core.fields import Positive
+from pushforward.core.numerics import clamp, soft_clamp
+from pushforward.kernels.kernel import Kernel
 
 
 @dataclass(frozen=True, repr=False)

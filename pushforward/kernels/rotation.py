@@ -8,11 +8,11 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from pushforward.fields import OneOf
-from pushforward.kernel import Kernel
+from pushforward.core.fields import OneOf
+from pushforward.core.numerics import finer
 from pushforward.kernels.exponential import bounded, exponential
+from pushforward.kernels.kernel import Kernel
 from pushforward.kernels.linear import apply, strictly_lower
-from pushforward.numerics import finer
 
 # Largest norm of the skew matrix, in units of sqrt(D). A rotation by pi in all planes has pi: exponentials reach all rotations.
 BOUNDS = {"exponential": 4.0, "cayley": 100.0}

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints
 
-from pushforward import supports
-from pushforward.core import Shape
+from pushforward import sets
+from pushforward.core.layer import Shape
+from pushforward.core.numerics import clamp, finer
 from pushforward.kernels.constrained import Constrained
-from pushforward.numerics import clamp, finer
 
 
 def _tail_sums(x: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class StickBreaking(Constrained):
 
     formula = "y_k = sigmoid(x_k - log(K - k)) (1 - y_1 - ... - y_(k-1)),  y_K the rest"
     domain = constraints.real_vector
-    codomain = supports.Simplex()
+    codomain = sets.Simplex()
 
     def after(self, shape: Shape) -> Shape:
         return _longer(shape)
@@ -86,7 +86,7 @@ class Softmax(Constrained):
 
     formula = "y = softmax(x_1, ..., x_(K-1), 0)"
     domain = constraints.real_vector
-    codomain = supports.Simplex()
+    codomain = sets.Simplex()
 
     def after(self, shape: Shape) -> Shape:
         return _longer(shape)
@@ -121,8 +121,8 @@ class SimplexToOrdered(Constrained):
     anchor: float = 0.0
 
     formula = "y_k = anchor + logit(x_1 + ... + x_k)"
-    domain = supports.Simplex()
-    codomain = supports.ORDERED
+    domain = sets.Simplex()
+    codomain = sets.ORDERED
 
     def after(self, shape: Shape) -> Shape:
         return _shorter(shape)
@@ -165,8 +165,8 @@ class Ordered(Constrained):
     domain = constraints.real_vector
 
     @property
-    def codomain(self) -> supports.Ordered:  # type: ignore[override]
-        return supports.POSITIVE_ORDERED if self.positive else supports.ORDERED
+    def codomain(self) -> sets.Ordered:  # type: ignore[override]
+        return sets.POSITIVE_ORDERED if self.positive else sets.ORDERED
 
     def forward(self, x: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
         # All of them together stay within the floating-point format.

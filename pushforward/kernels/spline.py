@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.fields import OneOf, Positive
-from pushforward.kernel import Kernel, reference
+from pushforward.core.fields import OneOf, Positive
+from pushforward.core.numerics import soft_clamp
 from pushforward.kernels.bins import Bins, boxed, fill
+from pushforward.kernels.kernel import Kernel, reference
 from pushforward.native.elementwise import LINEAR_SPLINE, MAX_BINS, QUADRATIC_SPLINE, REFERENCES, Code
-from pushforward.numerics import soft_clamp
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pushforward.core.numerics import clamp, soft_clamp
 from pushforward.kernels.affine import LOC_BOUND
 from pushforward.kernels.monotonic import Monotone
-from pushforward.numerics import clamp, soft_clamp
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.fields import Count, OneOf, Positive
-from pushforward.kernel import Kernel
+from pushforward.core.fields import Count, OneOf, Positive
+from pushforward.core.numerics import finer, soft_clamp
+from pushforward.core.spec import PlanError
+from pushforward.kernels.kernel import Kernel
 from pushforward.kernels.linear import apply
 from pushforward.kernels.planar import contained, solve_tanh, tanh_slope
-from pushforward.numerics import finer, soft_clamp
-from pushforward.spec import PlanError
 
 VARIANTS = ("householder", "orthogonal", "triangular")
 

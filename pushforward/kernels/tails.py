@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.fields import Positive, Within
-from pushforward.kernel import Kernel
+from pushforward.core.fields import Positive, Within
+from pushforward.core.numerics import clamp, finer, soft_clamp
 from pushforward.kernels.fixed import Tanh
-from pushforward.numerics import clamp, finer, soft_clamp
+from pushforward.kernels.kernel import Kernel
 
 # Below this size a power is replaced by its chord: at zero its slope is 0 or infinite.
 CORE = 1e-6

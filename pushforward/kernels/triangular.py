@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.fields import Positive
-from pushforward.kernel import Kernel
+from pushforward.core.fields import Positive
+from pushforward.core.numerics import finer, soft_clamp
+from pushforward.core.spec import PlanError
+from pushforward.kernels.kernel import Kernel
 from pushforward.kernels.linear import apply, shortened, solve, strictly_lower
-from pushforward.numerics import finer, soft_clamp
-from pushforward.spec import PlanError
 
 
 @dataclass(frozen=True, repr=False)

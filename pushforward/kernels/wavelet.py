@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.kernel import Kernel
+from pushforward.kernels.kernel import Kernel
 
 
 @dataclass(frozen=True, repr=False)

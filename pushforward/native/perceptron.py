@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from pushforward import numerics
+from pushforward.core import numerics
 from pushforward.native.library import BLOCK, MATRIX, as_rows, block, call, matrix, threads, usable
 from pushforward.native.sweep import ACTIVATIONS, MAX_LAYERS
 from pushforward.native.sweep import activation as function_of

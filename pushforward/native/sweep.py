@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from pushforward import numerics
+from pushforward.core import numerics
 from pushforward.native.elementwise import KIND, Code
 from pushforward.native.library import BLOCK, DOUBLE, MATRIX, as_rows, block, call, matrix, threads
 

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward import supports
-from pushforward.core import Bijector, ComposeModule, InverseModule, TransformModule
-from pushforward.flow import Flow
-from pushforward.kernel import KernelModule
+from pushforward import sets
+from pushforward.core.bijector import Bijector, InverseModule
+from pushforward.core.compose import ComposeModule
+from pushforward.core.layer import TransformModule
+from pushforward.flow.flow import Flow
+from pushforward.kernels.kernel import KernelModule
 from pushforward.kernels.spline import Spline
-from pushforward.parameters import flat_context
+from pushforward.nets.conditioner import flat_context
 from pushforward.plots import spaces, style
 from pushforward.plots.rows import limits, positive
 
@@ -140,11 +142,11 @@ def _inputs(module: TransformModule, extent: Any, points: int, knots: Tensor | N
     """Return the points at which to draw, ``(points, 1)``, inside the domain."""
     positive("points", points, 2)
     domain = module.domain
-    low, high = supports.bounds(domain) or (-math.inf, math.inf)
+    low, high = sets.bounds(domain) or (-math.inf, math.inf)
     if extent is not None:
         ((start, stop),) = spaces.ranges(extent, 1, "curve")
         if start < low or stop > high:
-            raise ValueError(f"curve: expected an extent within {supports.name(domain)}, the domain of {module.plan!r}, got {extent!r}")
+            raise ValueError(f"curve: expected an extent within {sets.name(domain)}, the domain of {module.plan!r}, got {extent!r}")
     elif math.isinf(low) and math.isinf(high):
         boxes = [part.kernel.bound for part in module.modules() if isinstance(part, KernelModule) and isinstance(part.kernel, Spline)]
         stop = 1.2 * max(boxes) if boxes else 5.0 if _bounded(module.codomain) else 3.0
@@ -172,7 +174,7 @@ def _limits(values: Tensor) -> tuple[float, float]:
 
 
 def _bounded(side: Constraint) -> bool:
-    return supports.bounds(side) not in (None, (-math.inf, math.inf))
+    return sets.bounds(side) not in (None, (-math.inf, math.inf))
 
 
 def _evaluate(module: TransformModule, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pushforward import supports
+from pushforward import sets
 from pushforward.bases import StandardNormal
-from pushforward.core import Bijector, TransformModule
-from pushforward.flow import ConditionedFlow, Flow
+from pushforward.core.bijector import Bijector
+from pushforward.core.layer import TransformModule
+from pushforward.flow.conditioned import ConditionedFlow
+from pushforward.flow.flow import Flow
 from pushforward.plots import spaces, style
 from pushforward.plots.rows import Array, limits, positive
 
@@ -112,7 +114,7 @@ def _parts(flow: Any, context: Any) -> tuple[Distribution | None, Any, Transform
 
 def _ends(base: Any, module: TransformModule, context: Tensor | None) -> list[Range]:
     """Return the ends of the grid: the domain if it is bounded, else where a standard normal has its mass, or draws of the base are."""
-    low, high = supports.bounds(module.domain if base is None else base.support) or (-math.inf, math.inf)
+    low, high = sets.bounds(module.domain if base is None else base.support) or (-math.inf, math.inf)
     if math.isfinite(low) and math.isfinite(high):
         # Half a step from open ends, where a map may be infinite.
         step = 0.5 * (high - low) / POINTS

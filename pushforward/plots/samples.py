@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pushforward.extras import require
+from pushforward.core.extras import require
 from pushforward.plots import regions, style
 from pushforward.plots.rows import Array, Columns, bins, limits, positive, read_both, some
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pushforward.base import BaseModule
-from pushforward.core import Shape
-from pushforward.draws import Drawing
-from pushforward.flow import ConditionedFlow, Flow
+from pushforward.core.base import BaseModule
+from pushforward.core.draws import Drawing
+from pushforward.core.layer import Shape
+from pushforward.flow.conditioned import ConditionedFlow
+from pushforward.flow.flow import Flow
 from pushforward.plots.rows import Array, limits
 
 Range = tuple[float, float]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pushforward.extras import require
+from pushforward.core.extras import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

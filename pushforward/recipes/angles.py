@@ -8,17 +8,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch.distributions.constraints import Constraint
 
-from pushforward.base import Base
 from pushforward.bases import CircleUniform, Product, StandardNormal
-from pushforward.core import Bijector, Compose
-from pushforward.kernel import Kernel
+from pushforward.core.base import Base
+from pushforward.core.bijector import Bijector
+from pushforward.core.compose import Compose
 from pushforward.kernels.circular import CircularShift, CircularSpline, Unwrap
-from pushforward.parameters import NetLike
-from pushforward.periodic import Periodic
-from pushforward.structures.coupling import Coupling
-from pushforward.structures.domains import Domain
-from pushforward.structures.parts import Concatenate
-from pushforward.structures.standardize import Standardize
+from pushforward.kernels.kernel import Kernel
+from pushforward.layers.coupling import Coupling
+from pushforward.layers.domains import Domain
+from pushforward.layers.parts import Concatenate
+from pushforward.layers.standardize import Standardize
+from pushforward.nets.net import NetLike
+from pushforward.nets.periodic import Periodic
 
 
 class Mixed:

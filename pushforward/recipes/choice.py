@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from pushforward.bases import StandardNormal
-from pushforward.core import Bijector
-from pushforward.draws import Drawing
-from pushforward.flow import Flow
+from pushforward.core.bijector import Bijector
+from pushforward.core.draws import Drawing
+from pushforward.flow.flow import Flow
 from pushforward.recipes.table import FLOWS, RECIPES
 
 Maker = Callable[..., Flow] | Bijector | Sequence[Bijector]

@@ -7,23 +7,24 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 from pushforward.bases import BoxUniform, DiagNormal
-from pushforward.core import Bijector, Compose
-from pushforward.kernel import Elementwise, Kernel
+from pushforward.core.bijector import Bijector
+from pushforward.core.compose import Compose
+from pushforward.core.spec import PlanError
 from pushforward.kernels.affine import Additive, Affine
 from pushforward.kernels.circular import CircularShift, CircularSpline, Unwrap
+from pushforward.kernels.kernel import Elementwise, Kernel
 from pushforward.kernels.mixture import Gaussianization
 from pushforward.kernels.rotation import Rotation
 from pushforward.kernels.spline import Spline
-from pushforward.nets import MLP
-from pushforward.parameters import NetLike
-from pushforward.periodic import Periodic
+from pushforward.layers.autoregressive import Autoregressive
+from pushforward.layers.block_autoregressive import BlockAutoregressive
+from pushforward.layers.coupling import Coupling
+from pushforward.layers.standardize import Standardize
+from pushforward.nets.mlp import MLP
+from pushforward.nets.net import NetLike
+from pushforward.nets.periodic import Periodic
 from pushforward.recipes.angles import Mixed
 from pushforward.recipes.stack import Parts, has_angles
-from pushforward.spec import PlanError
-from pushforward.structures.autoregressive import Autoregressive
-from pushforward.structures.block_autoregressive import BlockAutoregressive
-from pushforward.structures.coupling import Coupling
-from pushforward.structures.standardize import Standardize
 
 
 def net(o: SimpleNamespace) -> NetLike:

@@ -6,8 +6,8 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
+from pushforward.core.spec import PlanError
 from pushforward.recipes.stack import MIXES
-from pushforward.spec import PlanError
 
 
 @dataclass(frozen=True)

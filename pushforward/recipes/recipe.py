@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from pushforward.flow import Flow
-from pushforward.parameters import NetLike  # noqa: F401  (options are annotated with it)
+from pushforward.core.spec import PlanError, plain
+from pushforward.flow.flow import Flow
 from pushforward.recipes.option import CONTEXT, FEATURES, Option
 from pushforward.recipes.stack import Parts, Support, check_support, stack  # noqa: F401  (options are annotated with it)
-from pushforward.spec import PlanError, plain
 
 WIDTH = 130
 """Characters of a line of a docstring."""

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from torch.distributions.constraints import Constraint
 
-from pushforward.base import Base
 from pushforward.bases import StandardNormal
-from pushforward.core import Bijector
-from pushforward.flow import Flow
+from pushforward.core.base import Base
+from pushforward.core.bijector import Bijector
+from pushforward.core.spec import PlanError
+from pushforward.flow.flow import Flow
 from pushforward.kernels.linear import Linear
-from pushforward.spec import PlanError
-from pushforward.structures.domains import Domain
-from pushforward.structures.rearrange import Reverse, Shuffle
-from pushforward.structures.standardize import Standardize
+from pushforward.layers.domains import Domain
+from pushforward.layers.rearrange import Reverse, Shuffle
+from pushforward.layers.standardize import Standardize
 
 Support = Sequence[Constraint | str] | None
 MIXES = ("linear", "reverse", "shuffle", None)

@@ -6,16 +6,21 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from pushforward.core import Compose
-from pushforward.kernel import Kernel
+from pushforward.core.compose import Compose
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.householder import Householder
+from pushforward.kernels.kernel import Kernel
 from pushforward.kernels.monotonic import MonotonicNetwork
 from pushforward.kernels.neural import DeepSigmoid
 from pushforward.kernels.planar import Planar
 from pushforward.kernels.polynomial import Bernstein, SumOfSquares
 from pushforward.kernels.radial import Radial
 from pushforward.kernels.sylvester import Sylvester
+from pushforward.layers.actnorm import ActNorm
+from pushforward.layers.autoregressive import Autoregressive, InverseAutoregressive
+from pushforward.layers.coupling import Coupling
+from pushforward.layers.rearrange import Reverse
+from pushforward.layers.residual import Residual
 from pushforward.recipes.layers import blocks, circles, gaussianization, net, nice, posterior, splines
 from pushforward.recipes.option import (
     ACTIVATION,
@@ -33,11 +38,6 @@ from pushforward.recipes.option import (
 )
 from pushforward.recipes.recipe import PASS, ROOT, ROOTS, STEPS, Recipe
 from pushforward.recipes.stack import Parts
-from pushforward.structures.autoregressive import Autoregressive, InverseAutoregressive
-from pushforward.structures.coupling import Coupling
-from pushforward.structures.normalize import ActNorm
-from pushforward.structures.rearrange import Reverse
-from pushforward.structures.residual import Residual
 
 EITHER = f"{PASS}, or {STEPS} where it is autoregressive"
 BOX = 3.0

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pushforward.names import missing
+from pushforward.core.names import missing
 from pushforward.targets.checkerboard import Checkerboard
 from pushforward.targets.curves import Circles, Spirals, SwissRoll, TwoMoons
 from pushforward.targets.energies import RingMixture, SineEnergy, Smiley, TwoModes

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pushforward import supports
+from pushforward import sets
 from pushforward.targets.target import Source, Target, length, log_normal
 
 
@@ -172,7 +172,7 @@ class TwoIndependent(Target):
     def support(self) -> constraints.Constraint:
         """The set of values: those of the first in its own, and those of the second."""
         each = [part.support or constraints.real_vector for part in (self.first, self.second)]
-        return supports.independent(supports.joined(each, self._lengths, -1, 1), 1)
+        return sets.independent(sets.joined(each, self._lengths, -1, 1), 1)
 
     def density(self, x: Tensor) -> Tensor:
         a, b = x.split(self._lengths, -1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pushforward import numerics
+from pushforward.core import numerics
 from pushforward.targets.target import Source, Target
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pushforward import numerics
-from pushforward.doors import as_size
-from pushforward.estimates import Estimated
+from pushforward.core import numerics
+from pushforward.core.checks import as_size
+from pushforward.core.estimates import Estimated
 
 
 @dataclass(eq=False)

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pushforward import supports
-from pushforward.core import ComposeModule, TransformModule
+from pushforward import sets
+from pushforward.core.compose import ComposeModule
+from pushforward.core.layer import TransformModule
 from pushforward.testing.case import Case, jacobian, rank
 from pushforward.testing.charts import directions
 
@@ -101,7 +102,7 @@ def _allowed(case: Case, exact: TransformModule, x: Tensor, context: Tensor | No
 
 def representable(module: TransformModule, y: Tensor) -> Tensor:
     """Return the rows whose values are not so close to an end of the range that the format has too few numbers left there."""
-    ends = supports.bounds(module.codomain)
+    ends = sets.bounds(module.codomain)
     rows = torch.ones(len(y), dtype=torch.bool)
     info = torch.finfo(y.dtype)
     for end in ends or ():
@@ -168,8 +169,8 @@ def _knots(case: Case, scale: float) -> float:
     module, exact = case.build(torch.float32, scale), case.build(torch.float64, scale)
     special = _special_points(module)
     x = special.reshape(-1, *(1,) * rank(case)).expand(-1, *case.event_shape)
-    ends = supports.limits(module.domain)
-    if ends is not None and ends != supports.REAL:
+    ends = sets.limits(module.domain)
+    if ends is not None and ends != sets.REAL:
         x = case.into(x.double().clamp(-5, 5), module.domain).float()
     context = case.contexts(len(x), torch.float32)
     y = module(x, context)[0].detach()
@@ -193,14 +194,14 @@ def anywhere(case: Case) -> float:
     module, exact = case.build(torch.float32), case.build(torch.float64)
     magnitude = torch.tensor([1e2, 1e3, 1e6, 1e15, 1e30], dtype=torch.float32)
     x = torch.cat([magnitude, -magnitude]).reshape(-1, *(1,) * rank(case)).expand(-1, *case.event_shape)
-    ends = supports.limits(module.domain)
-    if ends is not None and ends != supports.REAL:
+    ends = sets.limits(module.domain)
+    if ends is not None and ends != sets.REAL:
         x = case.into(x.double().clamp(-10, 10), module.domain).float()
     context = case.contexts(len(x), torch.float32)
     y, ladj = module(x, context)
     back = module.inverse(y, context)[0]
     bad = (~torch.isfinite(y)).flatten(1).any(1) | (~torch.isfinite(back)).flatten(1).any(1) if rank(case) else ~torch.isfinite(y + back)
-    if ends == supports.REAL == supports.bounds(module.codomain) and module.out_shape == module.event_shape:
+    if ends == sets.REAL == sets.bounds(module.codomain) and module.out_shape == module.event_shape:
         there = torch.isfinite(module.inverse(x, context)[0])
         bad = bad | ~(there.flatten(1).all(1) if rank(case) else there)
     allowed = 16 * rounding(case, exact, x, context, torch.finfo(torch.float32).eps) + 1e-5
@@ -209,7 +210,7 @@ def anywhere(case: Case) -> float:
     # for all that is mapped onto it.
     again = module(back, context)[0]
     stays = ((again - y).abs() <= 1e-3 * (1 + y.abs())).reshape(len(x), -1).all(1)
-    room = (y.abs() < 1e35).reshape(len(x), -1).all(1) & torch.tensor(ends == supports.REAL == supports.bounds(module.codomain))
+    room = (y.abs() < 1e35).reshape(len(x), -1).all(1) & torch.tensor(ends == sets.REAL == sets.bounds(module.codomain))
     return float((bad | (off & (room | ~stays))).sum() + (~torch.isfinite(ladj)).sum())
 
 

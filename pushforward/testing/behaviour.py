@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.core import TransformModule
-from pushforward.spec import Spec
+from pushforward.core.layer import TransformModule
+from pushforward.core.spec import Spec
 from pushforward.testing.accuracy import largest
 from pushforward.testing.case import Case
 

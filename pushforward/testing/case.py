@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.distributions import biject_to
 from torch.distributions.constraints import Constraint
 
-from pushforward import supports
-from pushforward.core import Bijector, Shape, TransformModule
-from pushforward.flow import Flow
-from pushforward.parameters import ModuleNet, Parameters
+from pushforward import sets
+from pushforward.core.bijector import Bijector
+from pushforward.core.layer import Shape, TransformModule
+from pushforward.flow.flow import Flow
+from pushforward.nets.conditioner import Parameters
+from pushforward.nets.net import ModuleNet
 
 ROWS = 200
 """Rows of data that layers which measure have met."""
@@ -87,7 +89,7 @@ class Case:
         draw = torch.Generator().manual_seed(self.seed + 1)
         z = spread * torch.randn(rows, *self.event_shape, generator=draw, dtype=torch.float64)
         # A set of vectors is not drawn in but mapped onto, which does not saturate at moderate points.
-        if supports.bounds(module.codomain) in (supports.REAL, None):
+        if sets.bounds(module.codomain) in (sets.REAL, None):
             return self.into(z, module.domain).to(dtype)
         exact = clone(module).double()
         context = self.contexts(rows)
@@ -108,8 +110,8 @@ class Case:
     @staticmethod
     def into(z: Tensor, support: Constraint) -> Tensor:
         """Map real values into a support, of whose shape they are."""
-        kind = supports.structured(support)
-        if isinstance(kind, supports.Parts):
+        kind = sets.structured(support)
+        if isinstance(kind, sets.Parts):
             return kind.join([Case.into(part, c) for c, part in zip(kind.cseq, kind.split(z), strict=True)])
         if kind is not None:
             return kind.member(z)

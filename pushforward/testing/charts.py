@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward import supports
-from pushforward.core import Shape, TransformModule
+from pushforward import sets
+from pushforward.core.layer import Shape, TransformModule
 
 Function = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
@@ -19,17 +19,17 @@ Function = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 def free(value: Tensor, support: Constraint, rank: int) -> Tensor:
     """Return the free coordinates ``(*batch, m)`` of members of a set, events of ``rank`` axes.
 
-    >>> free(torch.tensor([0.2, 0.3, 0.5]), supports.Simplex(), 1)
+    >>> free(torch.tensor([0.2, 0.3, 0.5]), sets.Simplex(), 1)
     tensor([0.2000, 0.3000])
     """
-    kind = supports.structured(support)
-    if isinstance(kind, supports.Parts):
+    kind = sets.structured(support)
+    if isinstance(kind, sets.Parts):
         inner = rank - (kind.lengths is None)
         parts = [free(part, c, inner) for c, part in zip(kind.cseq, kind.split(value), strict=True)]
         return torch.cat(parts, -1)
-    if isinstance(kind, supports.Simplex):
+    if isinstance(kind, sets.Simplex):
         value = value[..., :-1]
-    elif isinstance(kind, supports.LowerCholesky | supports.PositiveDefinite):
+    elif isinstance(kind, sets.LowerCholesky | sets.PositiveDefinite):
         row, column = _triangle(kind, value.shape[-1])
         value, rank = value[..., row, column], rank - 1
     return value.flatten(value.dim() - rank) if rank else value.unsqueeze(-1)
@@ -38,26 +38,26 @@ def free(value: Tensor, support: Constraint, rank: int) -> Tensor:
 def complete(coordinates: Tensor, support: Constraint, shape: Shape) -> Any:
     """Return the members of a set ``(*batch, *shape)`` whose free coordinates are given.
 
-    >>> complete(torch.tensor([0.2, 0.3]), supports.Simplex(), (3,))
+    >>> complete(torch.tensor([0.2, 0.3]), sets.Simplex(), (3,))
     tensor([0.2000, 0.3000, 0.5000])
     """
-    kind = supports.structured(support)
+    kind = sets.structured(support)
     batch = coordinates.shape[:-1]
-    if isinstance(kind, supports.Parts):
+    if isinstance(kind, sets.Parts):
         shapes = _shapes(kind, shape)
         pieces = coordinates.split([count(c, s) for c, s in zip(kind.cseq, shapes, strict=True)], -1)
         return kind.join([complete(piece, c, s) for piece, c, s in zip(pieces, kind.cseq, shapes, strict=True)])
-    if isinstance(kind, supports.Simplex):
+    if isinstance(kind, sets.Simplex):
         known = coordinates.reshape((*batch, *shape[:-1], shape[-1] - 1))
         return torch.cat([known, 1 - known.sum(-1, keepdim=True)], -1)
-    if not isinstance(kind, supports.LowerCholesky | supports.PositiveDefinite):
+    if not isinstance(kind, sets.LowerCholesky | sets.PositiveDefinite):
         return coordinates.reshape((*batch, *shape))
     side = shape[-1]
     row, column = _triangle(kind, side)
     known = coordinates.reshape((*batch, *shape[:-2], len(row)))
     lower = known.new_zeros((*known.shape[:-1], side * side)).index_copy(-1, row * side + column, known).unflatten(-1, (side, side))
     eye = torch.eye(side, dtype=known.dtype)
-    if isinstance(kind, supports.PositiveDefinite):
+    if isinstance(kind, sets.PositiveDefinite):
         return lower + lower.tril(-1).mT + (eye if kind.correlation else 0)
     if kind.diagonal == "rows":
         return lower + torch.diag_embed(torch.sqrt(1 - (lower * lower).sum(-1)))
@@ -66,12 +66,12 @@ def complete(coordinates: Tensor, support: Constraint, shape: Shape) -> Any:
 
 def count(support: Constraint, shape: Shape) -> int:
     """Return the number of free coordinates of events of a shape."""
-    kind = supports.structured(support)
-    if isinstance(kind, supports.Parts):
+    kind = sets.structured(support)
+    if isinstance(kind, sets.Parts):
         return sum(count(c, s) for c, s in zip(kind.cseq, _shapes(kind, shape), strict=True))
-    if isinstance(kind, supports.Simplex):
+    if isinstance(kind, sets.Simplex):
         return math.prod(shape[:-1]) * (shape[-1] - 1)
-    if isinstance(kind, supports.LowerCholesky | supports.PositiveDefinite):
+    if isinstance(kind, sets.LowerCholesky | sets.PositiveDefinite):
         return math.prod(shape[:-2]) * len(_triangle(kind, shape[-1])[0])
     return math.prod(shape)
 
@@ -99,12 +99,12 @@ def directions(module: TransformModule, x: Tensor, y: Tensor) -> tuple[tuple[Fun
     )
 
 
-def _triangle(kind: supports.LowerCholesky | supports.PositiveDefinite, side: int) -> Tensor:
-    any_diagonal = not kind.correlation if isinstance(kind, supports.PositiveDefinite) else kind.diagonal == "positive"
+def _triangle(kind: sets.LowerCholesky | sets.PositiveDefinite, side: int) -> Tensor:
+    any_diagonal = not kind.correlation if isinstance(kind, sets.PositiveDefinite) else kind.diagonal == "positive"
     return torch.tril_indices(side, side, 0 if any_diagonal else -1)
 
 
-def _shapes(kind: supports.Parts, shape: Shape) -> list[Shape]:
+def _shapes(kind: sets.Parts, shape: Shape) -> list[Shape]:
     axis = len(shape) + kind.dim
     if kind.lengths is None:
         return [shape[:axis] + shape[axis + 1 :]] * len(kind.cseq)

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.distributions import StudentT
 from torch.distributions.constraints import Constraint
 
-from pushforward.core import Compose, TransformModule
-from pushforward.flow import Flow
-from pushforward.spec import PlanError
+from pushforward.core.compose import Compose
+from pushforward.core.layer import TransformModule
+from pushforward.core.spec import PlanError
+from pushforward.flow.flow import Flow
 from pushforward.testing.case import FlowCase, jacobian
 from pushforward.testing.charts import directions
 from pushforward.testing.invariance import invariance

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pushforward import supports
-from pushforward.flow import Flow, load
+from pushforward import sets
+from pushforward.flow.file import load
+from pushforward.flow.flow import Flow
 from pushforward.testing import densities
 from pushforward.testing.case import FlowCase, randomize
 from pushforward.testing.laws import Law, run_laws
@@ -80,7 +81,7 @@ def doubt(flow: Flow, value: Tensor, context: Tensor | None = None) -> Tensor:
     y = value.detach().requires_grad_()
     # Beside it stands zero, so that a density which is the same everywhere has a gradient, too.
     slope = torch.autograd.grad(flow.log_prob(y, context).sum() + 0 * y.sum(), y)[0].detach().abs()
-    ends = [end for end in supports.bounds(flow.support) or () if math.isfinite(end)]
+    ends = [end for end in sets.bounds(flow.support) or () if math.isfinite(end)]
     size = torch.clamp(y.detach().abs(), min=max([1.0, *map(abs, ends)]))
     eps = torch.finfo(value.dtype).eps
     lost = torch.zeros_like(size, dtype=torch.bool)
@@ -170,7 +171,7 @@ def _support(case: FlowCase) -> float:
     for wrong in beyond(flow.support, every):
         spoiled = x.clone()
         spoiled[1] = wrong.reshape(x.shape)[1]
-        bad += int(bool(supports.inside(flow.support, spoiled)[1].any()))
+        bad += int(bool(sets.inside(flow.support, spoiled)[1].any()))
         for mode in (True, False):
             Distribution.set_default_validate_args(mode)
             try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pushforward.core import Bijector
+from pushforward.core.bijector import Bijector
 from pushforward.testing import accuracy, behaviour, robustness
 from pushforward.testing.case import Case
 

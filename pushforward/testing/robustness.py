@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward import supports
-from pushforward.core import Shape, TransformModule
+from pushforward import sets
+from pushforward.core.layer import Shape, TransformModule
 from pushforward.testing.accuracy import FUNCTIONS, Move, apart, largest, layers_of, rounding
 from pushforward.testing.case import Case
 from pushforward.testing.sets import beyond, members, on_ends
@@ -28,11 +28,11 @@ def extremes(case: Case) -> float:
     usual = 3 * case.points(16, torch.float32).sub(0.1).clamp(-9, 9)
     for module in modules:
         x, context = case.points(16, torch.float32, module=module), case.contexts(16, torch.float32)
-        ends = supports.bounds(module.codomain)
+        ends = sets.bounds(module.codomain)
         wide = usual
         if module.out_shape != case.event_shape:
             wide = 3 * torch.randn(16, *module.out_shape, generator=torch.Generator().manual_seed(case.seed))
-        y = supports.leave(case.into(wide, module.codomain).float(), ends)
+        y = sets.leave(case.into(wide, module.codomain).float(), ends)
         for function, point in ((module.forward, x), (module.inverse, y)):
             point = point.clone().requires_grad_()
             result, ladj = function(point, context)
@@ -69,7 +69,7 @@ def half(case: Case) -> float:
     worst = 0.0
     reference, exact = case.build(torch.float32, 0.3), case.build(torch.float64, 0.3)
     # In float32, since numbers that depend on one another no longer do when they are rounded; a map of all real values sees them rounded.
-    square = supports.bounds(reference.domain) is not None
+    square = sets.bounds(reference.domain) is not None
     x = case.points(64, torch.bfloat16 if square else torch.float32, 0.5, reference).float()
     context = case.contexts(64, torch.bfloat16)
     wide = None if context is None else context.float()
@@ -182,4 +182,4 @@ def domain(case: Case) -> float:
 
 def _outside(support: Constraint, value: Tensor, shape: Shape) -> int:
     """Return how many rows a set says are no members."""
-    return int((~supports.inside(supports.independent(support, len(shape)), value)).sum())
+    return int((~sets.inside(sets.independent(support, len(shape)), value)).sum())

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward import supports
+from pushforward import sets
 from pushforward.bases.order_statistics import Sorted
-from pushforward.core import Bijector, Compose
-from pushforward.structures.domains import to_support
-from pushforward.structures.rearrange import Reverse
+from pushforward.core.bijector import Bijector
+from pushforward.core.compose import Compose
+from pushforward.layers.domains import to_support
+from pushforward.layers.rearrange import Reverse
 
 
 def plain(support: Constraint) -> Constraint:
@@ -30,7 +31,7 @@ def chart(support: Constraint) -> Bijector:
     inner = plain(support)
     if isinstance(inner, Sorted):  # a rising map of each number keeps their order
         turned: list[Bijector] = [Reverse()] if inner.descending else []
-        return Compose([to_support(supports.ORDERED), to_support(inner.part), *turned])
+        return Compose([to_support(sets.ORDERED), to_support(inner.part), *turned])
     return to_support(inner)
 
 
@@ -44,24 +45,24 @@ def members(support: Constraint, z: Tensor) -> Tensor:
     >>> members(constraints.positive, torch.tensor([[0.0, -1.0]]))
     tensor([[1.0000, 0.3679]])
     """
-    kind = supports.structured(support)
+    kind = sets.structured(support)
     inner = plain(support)
     if isinstance(inner, Sorted):
         return members(inner.part, z).sort(-1, descending=inner.descending).values
-    if isinstance(kind, supports.Parts):
+    if isinstance(kind, sets.Parts):
         return kind.join([members(c, part) for c, part in zip(kind.cseq, kind.split(z), strict=True)])
-    if isinstance(kind, supports.Moved):
+    if isinstance(kind, sets.Moved):
         return members(kind.inner, z.movedim(kind.source, kind.target)).movedim(kind.target, kind.source)
-    if isinstance(kind, supports.Ordered):
+    if isinstance(kind, sets.Ordered):
         return (z.abs() if kind.positive else z).sort(-1).values
-    if isinstance(kind, supports.LowerCholesky):
+    if isinstance(kind, sets.LowerCholesky):
         return _factors(kind.diagonal, z)
-    if isinstance(kind, supports.PositiveDefinite):
+    if isinstance(kind, sets.PositiveDefinite):
         factor = _factors("rows" if kind.correlation else "positive", z)
         return factor @ factor.mT
     if kind is not None:
         return kind.member(z)
-    ends = supports.sites(inner, z.shape[1:])
+    ends = sets.sites(inner, z.shape[1:])
     if ends is None:
         raise NotImplementedError(f"expected a set whose members are known, got {support}")
     low, high = ends.to(z)
@@ -96,19 +97,19 @@ def on_ends(support: Constraint, value: Tensor) -> list[Tensor]:
 
 
 def _changed(support: Constraint, value: Tensor, step: float) -> list[Tensor]:
-    kind, inner = supports.structured(support), plain(support)
+    kind, inner = sets.structured(support), plain(support)
     if isinstance(inner, Sorted):
         return ([value.flip(-1)] if value.shape[-1] > 1 else []) + _changed(inner.part, value, step)
-    if isinstance(kind, supports.Parts):
+    if isinstance(kind, sets.Parts):
         parts = kind.split(value)
         each = [(i, wrong) for i, c in enumerate(kind.cseq) for wrong in _changed(c, parts[i], step)]
         return [kind.join([*parts[:i], wrong, *parts[i + 1 :]]) for i, wrong in each]
-    if isinstance(kind, supports.Moved):
+    if isinstance(kind, sets.Moved):
         moved = value.movedim(kind.source, kind.target)
         return [wrong.movedim(kind.target, kind.source) for wrong in _changed(kind.inner, moved, step)]
-    if isinstance(kind, supports.Structured):
+    if isinstance(kind, sets.Structured):
         return _beyond_set(kind, value)
-    bounds, found = supports.sites(inner, value.shape[1:]), []
+    bounds, found = sets.sites(inner, value.shape[1:]), []
     for end, away in zip(() if bounds is None else bounds, (-step, step), strict=False):
         limited = torch.isfinite(end).flatten().nonzero().flatten().tolist()
         found += [_with(value, site, end.flatten()[site].item() + away) for site in dict.fromkeys(limited[:1] + limited[-1:])]
@@ -121,21 +122,21 @@ def _with(value: Tensor, site: int, number: float) -> Tensor:
     return flat.reshape(value.shape)
 
 
-def _beyond_set(kind: supports.Structured, value: Tensor) -> list[Tensor]:
-    if isinstance(kind, supports.Simplex):
+def _beyond_set(kind: sets.Structured, value: Tensor) -> list[Tensor]:
+    if isinstance(kind, sets.Simplex):
         swapped = value.clone()
         swapped[..., 0], swapped[..., -1] = -value[..., 0], value[..., -1] + 2 * value[..., 0]  # the sum is still 1
         return [1.5 * value, 0.5 * value, swapped]
-    if isinstance(kind, supports.Ordered):
+    if isinstance(kind, sets.Ordered):
         found = [value.flip(-1), value[..., :1].expand_as(value).clone()] if value.shape[-1] > 1 else []
         return [*found, value - value[..., -1:] - 1] if kind.positive else found
     side = value.shape[-1]
     above, eye = torch.ones_like(value).triu(1), torch.eye(side, dtype=value.dtype)
-    if isinstance(kind, supports.LowerCholesky):
+    if isinstance(kind, sets.LowerCholesky):
         found = [value - 2 * value * eye]
         found += [value + 0.5 * above] if side > 1 else []
         return found + ([1.5 * value] if kind.diagonal != "positive" else [])
-    if isinstance(kind, supports.PositiveDefinite):
+    if isinstance(kind, sets.PositiveDefinite):
         found = [-value]
         found += [value + 0.5 * above, value + 5 * value.abs().amax((-2, -1), keepdim=True) * (above + above.mT)] if side > 1 else []
         return found + ([1.5 * value] if kind.correlation else [])

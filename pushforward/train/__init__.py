@@ -1,1 +1,5 @@
-"""Training: data in, a fitted flow out."""
+"""Training on rows: the loop, its options and its history. What is fitted to a log-density without rows is in `inference`."""
+
+from pushforward.train.losses import NegativeLogLikelihood
+
+__all__ = ["NegativeLogLikelihood"]

@@ -13,20 +13,20 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from pushforward.flow import Flow
-from pushforward.structures.normalize import ActNormModule
-from pushforward.structures.standardize import StandardizeModule
+from pushforward.data.checks import check_rows, check_spread
+from pushforward.data.frames import read_rows
+from pushforward.data.oddities import warn_of_oddities, warn_of_the_flow
+from pushforward.data.rows import Rows, Stream
+from pushforward.data.weights import relative
+from pushforward.flow.flow import Flow
+from pushforward.layers.actnorm import ActNormModule
+from pushforward.layers.standardize import StandardizeModule
 from pushforward.train import options as check
-from pushforward.train.checks import check_rows, check_spread
-from pushforward.train.data import read_rows
 from pushforward.train.history import History
 from pushforward.train.likelihood import Training, data_precision
 from pushforward.train.loop import Options, as_it_was, check_trainable, make_optimizer
-from pushforward.train.oddities import warn_of_oddities, warn_of_the_flow
 from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
-from pushforward.train.rows import Rows, Stream
-from pushforward.train.weights import relative
 
 __all__ = ["History", "fit"]
 

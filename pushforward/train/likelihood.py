@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pushforward.flow import Flow
+from pushforward.data.rows import Rows, Stream
+from pushforward.flow.flow import Flow
 from pushforward.train.history import History
 from pushforward.train.loop import Loop, Options
 from pushforward.train.losses import NegativeLogLikelihood
 from pushforward.train.precision import HALF, Masters
 from pushforward.train.randomness import Randomness
-from pushforward.train.rows import Rows, Stream
 
 EVALUATE = 4096
 """Held-out rows that are scored together."""

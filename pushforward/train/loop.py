@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
 
-from pushforward.flow import Flow
+from pushforward.flow.flow import Flow
 from pushforward.train import options as check
 from pushforward.train.history import History
 from pushforward.train.precision import Masters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pushforward.flow import Flow
+from pushforward.flow.flow import Flow
 
 
 class NegativeLogLikelihood(nn.Module):

@@ -11,8 +11,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from pushforward.bases.wrapped import WrappedModule
-from pushforward.draws import Drawing
-from pushforward.flow import Flow
+from pushforward.core.draws import Drawing
+from pushforward.flow.flow import Flow
 
 KNOWN = tuple(f"torch.nn.modules.{name}" for name in ("activation", "batchnorm", "container", "conv", "flatten", "linear", "normalization"))
 """Where the modules of torch are that draw nothing, but for those of `DRAWING`."""

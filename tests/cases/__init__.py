@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 
 from cases.core import SMALL
-from pushforward.core import Bijector
+from pushforward.core.bijector import Bijector
 
 # name -> (plan, event_shape, context_shape)
 CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from pushforward import bijectors as bij
-from pushforward.core import Bijector
+from pushforward.core.bijector import Bijector
 
 SMALL = bij.MLP((16, 16))
 DAG = [[0, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 1, 1, 0]]

@@ -5,22 +5,23 @@ from __future__ import annotations
 from torch.distributions import constraints
 
 from cases.core import SMALL
-from pushforward.core import Bijector, Compose
-from pushforward.kernel import Elementwise
+from pushforward.core.bijector import Bijector
+from pushforward.core.compose import Compose
 from pushforward.kernels.activations import CumulativeDistribution, Softclip
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.cholesky import Cholesky, CorrCholesky, LowerCholesky
 from pushforward.kernels.fixed import Cos, Exp, Sigmoid, Sin
+from pushforward.kernels.kernel import Elementwise
 from pushforward.kernels.linear import Linear
 from pushforward.kernels.simplex import Ordered, SimplexToOrdered, Softmax, StickBreaking
 from pushforward.kernels.spline import Spline
 from pushforward.kernels.tails import LogTanh, PositivePower, SignedPower, SinhArcsinh
-from pushforward.structures.autoregressive import Autoregressive
-from pushforward.structures.coupling import Coupling
-from pushforward.structures.domains import Domain, to_support
-from pushforward.structures.parts import Concatenate, Stack
-from pushforward.structures.rearrange import OnAxis
-from pushforward.structures.reshape import Flatten, Reshape
+from pushforward.layers.autoregressive import Autoregressive
+from pushforward.layers.coupling import Coupling
+from pushforward.layers.domains import Domain, to_support
+from pushforward.layers.parts import Concatenate, Stack
+from pushforward.layers.rearrange import OnAxis
+from pushforward.layers.reshape import Flatten, Reshape
 
 # name -> (plan, event_shape, context_shape)
 CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from cases.core import SMALL
 from pushforward.bijectors import PLU
-from pushforward.core import Bijector
-from pushforward.kernel import Elementwise
+from pushforward.core.bijector import Bijector
 from pushforward.kernels.exponential import MatrixExponential
 from pushforward.kernels.factored import QR, SVD
 from pushforward.kernels.householder import Householder
+from pushforward.kernels.kernel import Elementwise
 from pushforward.kernels.rotation import Rotation
 from pushforward.kernels.triangular import LowerCholeskyAffine, Triangular
 from pushforward.kernels.wavelet import DiscreteCosine, Haar

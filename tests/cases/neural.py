@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from cases.core import SMALL
-from pushforward.core import Bijector
-from pushforward.kernel import Elementwise
+from pushforward.core.bijector import Bijector
+from pushforward.kernels.kernel import Elementwise
 from pushforward.kernels.monotonic import MonotonicNetwork
 from pushforward.kernels.neural import DeepSigmoid, DenseSigmoid
-from pushforward.structures.autoregressive import Autoregressive
-from pushforward.structures.coupling import Coupling
+from pushforward.layers.autoregressive import Autoregressive
+from pushforward.layers.coupling import Coupling
 
 # name -> (plan, event_shape, context_shape)
 CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pushforward.core import Bijector, Compose
+from pushforward.core.bijector import Bijector
+from pushforward.core.compose import Compose
 from pushforward.kernels.affine import Affine
-from pushforward.nets import MLP
-from pushforward.structures.coupling import Coupling
-from pushforward.structures.normal_scores import NormalScores
-from pushforward.structures.normalize import ActNorm, BatchNorm
-from pushforward.structures.rearrange import OnAxis
+from pushforward.layers.actnorm import ActNorm, BatchNorm
+from pushforward.layers.coupling import Coupling
+from pushforward.layers.normal_scores import NormalScores
+from pushforward.layers.rearrange import OnAxis
+from pushforward.nets.mlp import MLP
 
 # name -> (plan, event_shape, context_shape)
 CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from cases.core import SMALL
-from pushforward.core import Bijector
-from pushforward.kernel import Elementwise
+from pushforward.core.bijector import Bijector
+from pushforward.kernels.kernel import Elementwise
 from pushforward.kernels.planar import Planar
 from pushforward.kernels.radial import Radial
 from pushforward.kernels.sylvester import Sylvester
-from pushforward.structures.block_autoregressive import BlockAutoregressive
-from pushforward.structures.residual import Residual
+from pushforward.layers.block_autoregressive import BlockAutoregressive
+from pushforward.layers.residual import Residual
 
 # name -> (plan, event_shape, context_shape)
 CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from cases.core import SMALL
-from pushforward.core import Bijector
-from pushforward.kernel import Elementwise
+from pushforward.core.bijector import Bijector
 from pushforward.kernels.circular import CircularShift, CircularSpline, Unwrap
+from pushforward.kernels.kernel import Elementwise
 from pushforward.kernels.piecewise import CubicSpline, LinearSpline, QuadraticSpline
-from pushforward.periodic import Periodic
-from pushforward.structures.autoregressive import Autoregressive, InverseAutoregressive
-from pushforward.structures.coupling import Coupling
+from pushforward.layers.autoregressive import Autoregressive, InverseAutoregressive
+from pushforward.layers.coupling import Coupling
+from pushforward.nets.periodic import Periodic
 
 CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
     "LinearSpline": (LinearSpline(), (2,), None),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from cases.core import SMALL
-from pushforward.core import Bijector
-from pushforward.kernel import Elementwise
+from pushforward.core.bijector import Bijector
+from pushforward.kernels.kernel import Elementwise
 from pushforward.kernels.mixture import Gaussianization, LogisticMixture
 from pushforward.kernels.polynomial import Bernstein, SumOfSquares
 from pushforward.kernels.squared import NonlinearSquared
-from pushforward.structures.autoregressive import Autoregressive
-from pushforward.structures.coupling import Coupling
+from pushforward.layers.autoregressive import Autoregressive
+from pushforward.layers.coupling import Coupling
 
 # name -> (plan, event_shape, context_shape)
 CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {

@@ -11,10 +11,10 @@ from every_plan import EVERY
 
 from pushforward import bijectors as bij
 from pushforward import distributions as bases
-from pushforward.base import Base
 from pushforward.bases.wrapped import Wrapped
-from pushforward.core import Bijector
-from pushforward.spec import PlanError, Spec
+from pushforward.core.base import Base
+from pushforward.core.bijector import Bijector
+from pushforward.core.spec import PlanError, Spec
 
 
 def value(random: Random) -> Any:

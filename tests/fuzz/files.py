@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 
 import pushforward
 from pushforward import bijectors as bij
+from pushforward.core.spec import PlanError
 from pushforward.distributions import DiagNormal, Flow, Mixture, Resampled, StandardNormal, Truncated
-from pushforward.flow import FREE
+from pushforward.flow.file import FREE
 from pushforward.io import checksum
-from pushforward.spec import PlanError
 
 from . import _plans
 
@@ -127,7 +127,7 @@ def _of_any_plan(random: Random, path: Path) -> str | None:
     if isinstance(found, PlanError):
         return None
     plan, event_shape, context_shape = found
-    base, bijector = (plan, bij.Compose([])) if isinstance(plan, pushforward.base.Base) else (StandardNormal(), plan)
+    base, bijector = (plan, bij.Compose([])) if isinstance(plan, pushforward.core.base.Base) else (StandardNormal(), plan)
     try:
         text = bijector.to_json(), base.to_json()
         hostile.write(path, json.loads(text[1]), json.loads(text[0]), list(event_shape or ()), context_shape)
@@ -135,7 +135,7 @@ def _of_any_plan(random: Random, path: Path) -> str | None:
     except (ValueError, FileNotFoundError):
         pass
     try:
-        with pushforward.budget.Budget(FREE):
+        with pushforward.core.budget.Budget(FREE):
             flow = Flow(base, bijector, event_shape, context_shape)  # type: ignore[arg-type]
     except PlanError:
         return None

@@ -10,9 +10,9 @@ from typing import Any
 
 from every_plan import build
 
-from pushforward.budget import Budget
-from pushforward.parameters import Net
-from pushforward.spec import PlanError, Spec
+from pushforward.core.budget import Budget
+from pushforward.core.spec import PlanError, Spec
+from pushforward.nets.net import Net
 
 from . import _plans
 

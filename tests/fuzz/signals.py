@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+from pushforward.tables import open_table, write_table
 
 import pushforward
-from pushforward.tables import open_table, write_table
 
 SHORT = 2
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

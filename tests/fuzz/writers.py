@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from pushforward import atomic
+from pushforward.core import atomic
 
 SHORT = 6
 SIZE = 300_000

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward import supports
-from pushforward.core import Inverse, InverseModule, TransformModule
+from pushforward import sets
+from pushforward.core.bijector import Inverse, InverseModule
+from pushforward.core.layer import TransformModule
 from pushforward.testing import accuracy, behaviour, robustness
 from pushforward.testing.accuracy import largest, representable
 from pushforward.testing.case import Case, jacobian
@@ -50,7 +51,7 @@ def finite(case: Case) -> float:
         x, context = case.points(16, dtype, 3.0, module), case.contexts(16, dtype)
         draw = torch.Generator().manual_seed(case.seed + 4)
         wide = 3 * torch.randn(16, *module.out_shape, generator=draw, dtype=torch.float64)
-        y = supports.leave(case.into(wide, module.codomain).to(dtype), supports.limits(module.codomain))
+        y = sets.leave(case.into(wide, module.codomain).to(dtype), sets.limits(module.codomain))
         for function, point in ((module.forward, x), (module.inverse, y)):
             point = point.clone().requires_grad_()
             value, ladj = function(point, context)
@@ -71,7 +72,7 @@ def unavoidable(case: Case, exact: TransformModule, x: Tensor, context: Tensor |
     draw = torch.Generator().manual_seed(case.seed + 5)
     # All draws in one call, the first of them without an error.
     sign = torch.randint(0, 2, (DRAWS, *y.shape), generator=draw, dtype=torch.float64) * 2 - 1
-    near = torch.cat([y.unsqueeze(0), supports.leave(y * (1 + eps * sign), supports.limits(exact.codomain))])
+    near = torch.cat([y.unsqueeze(0), sets.leave(y * (1 + eps * sign), sets.limits(exact.codomain))])
     many = None if given is None else given.expand(DRAWS + 1, *given.shape).flatten(0, 1)
     back, *off = exact.inverse(near.flatten(0, 1), many)[0].detach().reshape(DRAWS + 1, len(x), -1)
     moved = torch.nan_to_num((torch.stack(off) - back).abs(), nan=math.inf).amax(0)
@@ -130,7 +131,7 @@ def ladj_exact(case: Case) -> float:
     Autograd's Jacobian is made row by row by another order of sums than ladj is.
     """
     module = case.build(torch.float64)
-    if max(module.facts.steps) == 1 or any(supports.structured(support) for support in (module.domain, module.codomain)):
+    if max(module.facts.steps) == 1 or any(sets.structured(support) for support in (module.domain, module.codomain)):
         return accuracy.ladj_exact(1.0)(case)
     x, context = case.points(128, module=module), case.contexts(128)
     rows = representable(module, module(x, context)[0].detach())

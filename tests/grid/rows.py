@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 
 from pushforward import bijectors as bij
 from pushforward import flows
-from pushforward.catalogue import catalogue, example
-from pushforward.core import Bijector, Shape
-from pushforward.kernel import Kernel
-from pushforward.spec import registry
+from pushforward.core.bijector import Bijector
+from pushforward.core.layer import Shape
+from pushforward.core.spec import registry
+from pushforward.kernels.kernel import Kernel
+from pushforward.report.catalogue import catalogue, example
 
 NET = bij.MLP((8,))
 CONTEXT = (2,)

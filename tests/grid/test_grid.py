@@ -12,7 +12,7 @@ from laws import LAWS, NEW, X1, X3, X10, Scaled
 from rows import CONTEXT, PLANS, ROWS, STRUCTURES, kernels_of_numbers, parts
 
 from pushforward import flows
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
 
 SCALES = {"new": NEW, "x1": X1, "x3": X3, "x10": X10}
 CONFIGURATIONS = [

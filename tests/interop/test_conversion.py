@@ -32,9 +32,9 @@ from pushforward.contrib.conversion import (
     normal,
     stack,
 )
-from pushforward.core import Inverse
-from pushforward.perceptron import ACTIVATIONS
-from pushforward.spec import PlanError, Spec
+from pushforward.core.bijector import Inverse
+from pushforward.core.spec import PlanError, Spec
+from pushforward.nets.perceptron import ACTIVATIONS
 from pushforward.testing import check_bijector
 
 KERNELS = [

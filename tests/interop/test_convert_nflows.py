@@ -16,7 +16,7 @@ from torch import nn
 from pushforward import bijectors as bij
 from pushforward.contrib.conversion import CopiedMLP, RawAffine, RawLinear, RawSpline
 from pushforward.contrib.nflows import convert
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.qr is deprecated:UserWarning")
 BOX = {"num_bins": 5, "tails": "linear", "tail_bound": 3.0}

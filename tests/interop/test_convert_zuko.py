@@ -16,7 +16,7 @@ from zuko.lazy import Flow, LazyInverse, UnconditionalDistribution, Unconditiona
 from pushforward import bijectors as bij
 from pushforward.contrib.conversion import RawAffine, RawLinear, RawSpline
 from pushforward.contrib.zuko import convert
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
 
 SMALL = {"hidden_features": (16, 16)}
 ADDITIVE = {"univariate": zt.AdditiveTransform, "shapes": [()]}

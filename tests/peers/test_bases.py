@@ -25,11 +25,11 @@ from pushforward.bases import (
     VonMises,
     wrap,
 )
+from pushforward.core.spec import PlanError, Spec
 from pushforward.distributions import Flow, TransformedDistribution
 from pushforward.io import dtype_name
 from pushforward.kernels.linear import ROW_BOUND
-from pushforward.nets import MLP
-from pushforward.spec import PlanError, Spec
+from pushforward.nets.mlp import MLP
 from pushforward.testing import randomize
 
 with warnings.catch_warnings():

@@ -11,14 +11,14 @@ import zuko.transforms as zuko
 from nflows.transforms import nonlinearities as nflows
 from torch.distributions import transforms as own
 
-from pushforward import supports
-from pushforward.core import Compose
+from pushforward import sets
+from pushforward.core.compose import Compose
 from pushforward.kernels.activations import CauchyCDF, CumulativeDistribution, Softclip
 from pushforward.kernels.cholesky import Cholesky, CorrCholesky, LowerCholesky, PositiveDefinite
 from pushforward.kernels.fixed import Cos, Sin
 from pushforward.kernels.simplex import Ordered, SimplexToOrdered, StickBreaking
 from pushforward.kernels.tails import LogTanh, PositivePower, SignedPower
-from pushforward.structures.reshape import Reshape
+from pushforward.layers.reshape import Reshape
 
 
 def draw(*shape):
@@ -43,7 +43,7 @@ def agree(plan, theirs, x):
     assert torch.allclose(module.inverse(results[0][0])[0], x, atol=1e-6)
 
 
-SIMPLEX = supports.Simplex().member(draw(5, 4))
+SIMPLEX = sets.Simplex().member(draw(5, 4))
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ SIMPLEX = supports.Simplex().member(draw(5, 4))
         (StickBreaking(), own.StickBreakingTransform(), draw(5, 3)),
         (CorrCholesky(), own.CorrCholeskyTransform(), draw(5, 6)),
         (Ordered(), pyro.OrderedTransform(), draw(5, 4)),
-        (Cholesky(), pyro.CholeskyTransform(), supports.PositiveDefinite().member(draw(5, 3, 3))),
-        (Cholesky(correlation=True), pyro.CorrMatrixCholeskyTransform(), supports.PositiveDefinite(True).member(draw(5, 3, 3))),
+        (Cholesky(), pyro.CholeskyTransform(), sets.PositiveDefinite().member(draw(5, 3, 3))),
+        (Cholesky(correlation=True), pyro.CorrMatrixCholeskyTransform(), sets.PositiveDefinite(True).member(draw(5, 3, 3))),
         (CumulativeDistribution("Laplace"), own.CumulativeDistributionTransform(torch.distributions.Laplace(0.0, 1.0)), draw(5, 3)),
         (Reshape(4, (2, 2)), own.ReshapeTransform((4,), (2, 2)), draw(5, 4)),
     ],
@@ -143,7 +143,7 @@ def test_simplex_to_ordered_of_pyro_is_wrong_off_zero(anchor):
 
 def test_cat_and_stack_of_torch():
     from pushforward.kernels.fixed import Exp, Tanh
-    from pushforward.structures.parts import Concatenate, Stack
+    from pushforward.layers.parts import Concatenate, Stack
 
     x = draw(5, 3)
     agree(Concatenate([Exp(), Tanh()], [1, 2]), own.CatTransform([own.ExpTransform(), own.TanhTransform()], 1, [1, 2]), x)

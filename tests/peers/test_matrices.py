@@ -11,7 +11,7 @@ from nflows.transforms import HouseholderSequence, LULinear, QRLinear, SVDLinear
 from normflows.flows.mixing import LULinearPermute
 from zuko.transforms import LULinearTransform, RotationTransform
 
-from pushforward.core import Compose
+from pushforward.core.compose import Compose
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.exponential import MatrixExponential
 from pushforward.kernels.householder import Householder
@@ -19,7 +19,7 @@ from pushforward.kernels.linear import ROW_BOUND, Linear
 from pushforward.kernels.rotation import BOUNDS, Rotation
 from pushforward.kernels.triangular import LowerCholeskyAffine, Triangular
 from pushforward.kernels.wavelet import DiscreteCosine, Haar
-from pushforward.structures.rearrange import OnAxis, Permute, Reverse
+from pushforward.layers.rearrange import OnAxis, Permute, Reverse
 
 SIZE = 4
 

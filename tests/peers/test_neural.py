@@ -11,8 +11,8 @@ from pyro.distributions.transforms import NeuralAutoregressive
 
 from pushforward.kernels.monotonic import MonotonicNetwork
 from pushforward.kernels.neural import MEANS, DeepSigmoid
-from pushforward.nets import MLP
-from pushforward.structures.autoregressive import Autoregressive
+from pushforward.layers.autoregressive import Autoregressive
+from pushforward.nets.mlp import MLP
 
 NAMES = {"sigmoid": "sigmoid", "tanh": "tanh", "elu": "ELU", "leaky_relu": "LeakyReLU"}
 

@@ -11,9 +11,9 @@ import torch
 import zuko
 from nflows import transforms as nflows
 
-from pushforward.bases.flow_mixture import Mixture
+from pushforward.bases.mixture import Mixture
 from pushforward.distributions import Flow, wrap
-from pushforward.structures.normalize import ActNorm, BatchNorm
+from pushforward.layers.actnorm import ActNorm, BatchNorm
 
 
 def rows(*shape, seed=0):

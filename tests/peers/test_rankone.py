@@ -12,8 +12,8 @@ import torch
 from pushforward.kernels.planar import Planar
 from pushforward.kernels.radial import Radial
 from pushforward.kernels.sylvester import Sylvester
-from pushforward.structures.block_autoregressive import BlockAutoregressive
-from pushforward.structures.residual import Residual, norm_bound
+from pushforward.layers.block_autoregressive import BlockAutoregressive
+from pushforward.layers.residual import Residual, norm_bound
 
 BOUND = 6.0
 

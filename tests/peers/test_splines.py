@@ -14,13 +14,13 @@ from normflows.utils.splines import unconstrained_rational_quadratic_spline as c
 from zuko.flows import NCSF
 from zuko.flows.spline import CircularRQSTransform
 
-from pushforward.flow import Flow
+from pushforward.flow.flow import Flow
 from pushforward.kernels.circular import CircularSpline, wrap
 from pushforward.kernels.piecewise import END_BOUND, CubicSpline, LinearSpline, QuadraticSpline
 from pushforward.kernels.spline import HEIGHT_BOUND, SLOPE_BOUND, WIDTH_BOUND
-from pushforward.nets import MLP
-from pushforward.periodic import Periodic
-from pushforward.structures.autoregressive import Autoregressive
+from pushforward.layers.autoregressive import Autoregressive
+from pushforward.nets.mlp import MLP
+from pushforward.nets.periodic import Periodic
 from pushforward.testing.case import randomize
 
 BINS, BOUND, LEAST = 6, 3.0, 1e-3

@@ -10,8 +10,8 @@ from torch import Tensor
 from pushforward.contrib.conversion.masks import by_set, through
 from pushforward.contrib.conversion.nets import CopiedMLP, CopiedResidual
 from pushforward.contrib.conversion.weights import Outputs, Tensors, Weights, activation_name
-from pushforward.parameters import Mask, Net
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
+from pushforward.nets.net import Mask, Net
 
 
 class CopiedNet(NamedTuple):

@@ -12,7 +12,7 @@ from pushforward.contrib.conversion.copying import CopiedNet, mlp, residual
 from pushforward.contrib.conversion.kernels import RawSpline
 from pushforward.contrib.conversion.nets import CopiedResidual
 from pushforward.contrib.conversion.weights import Outputs, activation_name
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
 
 
 def stack(modules: Iterable[nn.Module]) -> tuple[list[Any], nn.Module]:

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.fields import OneOf, Within
-from pushforward.kernel import Kernel
+from pushforward.core.fields import OneOf, Within
+from pushforward.core.numerics import finer
+from pushforward.core.spec import PlanError
 from pushforward.kernels.bins import fill
+from pushforward.kernels.kernel import Kernel
 from pushforward.kernels.linear import apply
 from pushforward.kernels.spline import Spline
-from pushforward.numerics import finer
-from pushforward.spec import PlanError
 
 SCALES = ("exp", "softclip", "softplus", "sigmoid", "inverse sigmoid")
 

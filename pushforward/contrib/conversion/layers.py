@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pushforward.base import Base
 from pushforward.bases.normal import StandardNormal
 from pushforward.contrib.conversion.copying import CopiedNet
 from pushforward.contrib.conversion.kernels import RawAffine, RawLinear
 from pushforward.contrib.conversion.weights import Tensors
-from pushforward.core import Bijector, Inverse
-from pushforward.draws import Drawing
-from pushforward.flow import Flow
-from pushforward.kernel import Elementwise, Kernel
-from pushforward.spec import PlanError
-from pushforward.structures.autoregressive import InverseAutoregressive
-from pushforward.structures.coupling import Coupling
-from pushforward.structures.rearrange import Permute
+from pushforward.core.base import Base
+from pushforward.core.bijector import Bijector, Inverse
+from pushforward.core.draws import Drawing
+from pushforward.core.spec import PlanError
+from pushforward.flow.flow import Flow
+from pushforward.kernels.kernel import Elementwise, Kernel
+from pushforward.layers.autoregressive import InverseAutoregressive
+from pushforward.layers.coupling import Coupling
+from pushforward.layers.rearrange import Permute
 
 
 class Layer(NamedTuple):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pushforward.nets import within
-from pushforward.parameters import Mask, Net
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
+from pushforward.nets.mlp import within
+from pushforward.nets.net import Mask, Net
 
 
 def sets_of(sees: Mask) -> Mask:

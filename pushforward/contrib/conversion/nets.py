@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.contrib.conversion.masks import masks_of
-from pushforward.dense import Dense
-from pushforward.fields import Count, OneOf, Place
-from pushforward.nets import MLP
-from pushforward.parameters import Mask, Net, NetModule
-from pushforward.perceptron import ACTIVATIONS, Entrance, Perceptron
-from pushforward.spec import PlanError
+from pushforward.core.fields import Count, OneOf, Place
+from pushforward.core.spec import PlanError
+from pushforward.nets.dense import Dense
+from pushforward.nets.mlp import MLP
+from pushforward.nets.net import Mask, Net, NetModule
+from pushforward.nets.perceptron import ACTIVATIONS, Entrance, Perceptron
 
 CONTEXTS = ("entrance", "gate", "shift")
 

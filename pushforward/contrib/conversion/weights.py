@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.parameters import Mask
-from pushforward.perceptron import ACTIVATIONS
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
+from pushforward.nets.net import Mask
+from pushforward.nets.perceptron import ACTIVATIONS
 
 Tensors = dict[str, Tensor]
 

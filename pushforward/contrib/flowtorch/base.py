@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward import core, supports
+from pushforward import sets
 from pushforward.contrib.flowtorch.numbers import alone, log_det_of_numbers
 from pushforward.contrib.flowtorch.tensor import BijectiveTensor
-from pushforward.core import Shape, TransformModule, as_shape
-from pushforward.parameters import Parameters
-from pushforward.spec import PlanError
-from pushforward.structures.autoregressive import AutoregressiveModule
+from pushforward.core import layer
+from pushforward.core.layer import Shape, TransformModule, as_shape
+from pushforward.core.spec import PlanError
+from pushforward.layers.autoregressive import AutoregressiveModule
+from pushforward.nets.conditioner import Parameters
 
 Sizes = Sequence[int] | None
 
@@ -37,7 +38,7 @@ class LazyMeta(type):
         return inspect.Signature([*first, *shapes, *own[len(first) :]])
 
 
-class Lazy(core.Bijector):
+class Lazy(layer.Bijector):
     """A bijector whose shape is left open. Called with the ``shape`` it gives the bijector, with other arguments a `Lazy` that has them.
 
     It stands for its plan wherever this library takes one, and is equal to it; what is built and saved is the plan itself.
@@ -54,7 +55,7 @@ class Lazy(core.Bijector):
     (Spline(bins=4, bound=3.0, order='linear'), torch.Size([5, 3]))
     """
 
-    def __init__(self, cls: type[Bijector], plan: core.Bijector, context_shape: Shape | None, arguments: dict[str, Any]) -> None:
+    def __init__(self, cls: type[Bijector], plan: layer.Bijector, context_shape: Shape | None, arguments: dict[str, Any]) -> None:
         self.cls, self.plan, self.context_shape, self.arguments = cls, plan, context_shape, arguments
         self._depth, self._count = plan._depth, plan._count
 
@@ -89,7 +90,7 @@ class Lazy(core.Bijector):
     def shape_before(self, shape: Shape) -> Shape:
         return self.plan.shape_before(shape)
 
-    def itself(self) -> core.Bijector:
+    def itself(self) -> layer.Bijector:
         return self.plan
 
     def to_dict(self) -> dict[str, Any]:
@@ -134,11 +135,11 @@ class Bijector(nn.Module, metaclass=LazyMeta):
         super().__init__()
         self.module = module
         self.alone = alone(module)
-        self.domain = supports.independent(module.domain, 0 if self.alone else len(module.event_shape))
-        self.codomain = supports.independent(module.codomain, 0 if self.alone else len(module.out_shape))
+        self.domain = sets.independent(module.domain, 0 if self.alone else len(module.event_shape))
+        self.codomain = sets.independent(module.codomain, 0 if self.alone else len(module.out_shape))
 
     @classmethod
-    def plan(cls, params_fn: Any = None) -> core.Bijector:
+    def plan(cls, params_fn: Any = None) -> layer.Bijector:
         """Return the plan of a name with its arguments; names that others derive from have none."""
         raise TypeError(
             f"{cls.__name__}: expected a name that has a plan, such as Affine; write a pushforward.Kernel for a bijection of your own"
@@ -229,7 +230,7 @@ def opened(owner: str, given: Any) -> Lazy:
     """Return what a user gives as a `Lazy`: one, a name without brackets, as in FlowTorch, or any plan of this library."""
     if isinstance(given, Lazy):
         return given
-    if isinstance(given, core.Bijector):
+    if isinstance(given, layer.Bijector):
         return Lazy(Bijector, given, None, {})
     if isinstance(given, Bijector):
         raise PlanError(f"{owner}: expected a plan, got one that is built already, of {given.module.plan!r}; leave out shape")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pushforward import core
 from pushforward.contrib.flowtorch.base import Bijector, Lazy, opened
-from pushforward.spec import PlanError
-from pushforward.structures.autoregressive import InverseAutoregressive
-from pushforward.structures.rearrange import OnAxis, Shuffle
+from pushforward.core import layer
+from pushforward.core.spec import PlanError
+from pushforward.layers.autoregressive import InverseAutoregressive
+from pushforward.layers.rearrange import OnAxis, Shuffle
 
 
 class Compose(Bijector):
@@ -25,8 +25,8 @@ class Compose(Bijector):
     """
 
     @classmethod
-    def plan(cls, bijectors: Sequence[Any]) -> core.Bijector:  # type: ignore[override]
-        return core.Compose([_ordered(part.plan, place) for place, part in enumerate(cls.parts(bijectors))])
+    def plan(cls, bijectors: Sequence[Any]) -> layer.Bijector:  # type: ignore[override]
+        return layer.Compose([_ordered(part.plan, place) for place, part in enumerate(cls.parts(bijectors))])
 
     @classmethod
     def parts(cls, bijectors: Sequence[Any]) -> list[Lazy]:  # type: ignore[override]
@@ -40,14 +40,14 @@ class Compose(Bijector):
         return [Bijector.built(layer) for layer in self.module.layers]  # type: ignore[union-attr]
 
 
-def _ordered(plan: core.Bijector, place: int) -> core.Bijector:
+def _ordered(plan: layer.Bijector, place: int) -> layer.Bijector:
     """Return a plan with its order settled by the place that it has."""
-    if isinstance(plan, core.Inverse):
-        return core.Inverse(_ordered(plan.bijector, place))
+    if isinstance(plan, layer.Inverse):
+        return layer.Inverse(_ordered(plan.bijector, place))
     if plan == OnAxis(Shuffle(), -1):
         return OnAxis(Shuffle(place), -1)
     if isinstance(plan, InverseAutoregressive) and plan.order is None and place:
-        return core.Compose([Shuffle(place), plan, core.Inverse(Shuffle(place))])
+        return layer.Compose([Shuffle(place), plan, layer.Inverse(Shuffle(place))])
     return plan
 
 
@@ -61,8 +61,8 @@ class Invert(Bijector):
     """
 
     @classmethod
-    def plan(cls, bijector: Any) -> core.Bijector:  # type: ignore[override]
-        return core.Inverse(cls.parts(bijector)[0].plan)
+    def plan(cls, bijector: Any) -> layer.Bijector:  # type: ignore[override]
+        return layer.Inverse(cls.parts(bijector)[0].plan)
 
     @classmethod
     def parts(cls, bijector: Any) -> list[Lazy]:  # type: ignore[override]

@@ -11,13 +11,14 @@ from torch import nn
 
 from pushforward.bases import wrap
 from pushforward.contrib.conversion import Layer, Outputs, RawAffine, RawSpline, assemble, autoregressive, each, free, mlp
-from pushforward.core import Bijector, Shape
-from pushforward.extras import require
-from pushforward.flow import Flow
-from pushforward.kernel import Kernel
+from pushforward.core.bijector import Bijector
+from pushforward.core.extras import require
+from pushforward.core.layer import Shape
+from pushforward.core.spec import PlanError
+from pushforward.flow.flow import Flow
 from pushforward.kernels import fixed
-from pushforward.spec import PlanError
-from pushforward.structures.rearrange import OnAxis, Permute
+from pushforward.kernels.kernel import Kernel
+from pushforward.layers.rearrange import OnAxis, Permute
 
 FIXED: dict[str, Callable[[Any], Bijector]] = {
     "AffineFixed": lambda layer: fixed.AffineFixed(layer.loc, layer.scale),

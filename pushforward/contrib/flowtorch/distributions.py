@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from pushforward import flow
 from pushforward.bases.wrapped import WrappedModule
 from pushforward.contrib.flowtorch.base import Bijector, Sizes, common, opened
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
+from pushforward.flow import flow
 from pushforward.targets import Funnel
 from pushforward.targets.target import Source
 

@@ -7,10 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from pushforward import numerics, supports
-from pushforward.core import ComposeModule, InverseModule, TransformModule
-from pushforward.kernel import KernelModule
-from pushforward.parameters import flat_context
+from pushforward import sets
+from pushforward.core import numerics
+from pushforward.core.bijector import InverseModule
+from pushforward.core.compose import ComposeModule
+from pushforward.core.layer import TransformModule
+from pushforward.kernels.kernel import KernelModule
+from pushforward.nets.conditioner import flat_context
 
 
 def alone(module: TransformModule) -> bool:
@@ -42,7 +45,7 @@ def log_det_of_numbers(module: TransformModule, x: Tensor, context: Tensor | Non
         return total.expand(x.shape)
     assert isinstance(module, KernelModule)
     theta = module.parameters_of.flat(None, flat_context(context, module.context_shape) if module.facts.uses_context else None)
-    values, outside = supports.enter(numerics.working(x), module.ends[1] if inverse else module.ends[0])
+    values, outside = sets.enter(numerics.working(x), module.ends[1] if inverse else module.ends[0])
     batch = values.shape[: values.dim() - module.rank]
     function = module.kernel.inverse if inverse else module.kernel.forward
     y, ladj = function(values.reshape(*batch, *module.sites), **module.parameters_of.named(theta))

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from pushforward.nets import MLP
-from pushforward.parameters import Net, NetLike
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
+from pushforward.nets.mlp import MLP
+from pushforward.nets.net import Net, NetLike
 
 ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.ReLU: "relu",

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from pushforward.contrib import conversion
 from pushforward.contrib.conversion import Layer, Outputs, RawAffine
 from pushforward.contrib.nflows.layers import layer
-from pushforward.flow import Flow
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
+from pushforward.flow.flow import Flow
 
 
 def convert(model: flows.Flow) -> Flow:

@@ -10,12 +10,12 @@ from nflows.nn.nets import ResidualNet
 
 from pushforward.contrib import conversion
 from pushforward.contrib.conversion import Layer, Outputs, RawAffine
-from pushforward.core import Compose
-from pushforward.kernel import Kernel
+from pushforward.core.compose import Compose
+from pushforward.core.spec import PlanError
 from pushforward.kernels.affine import Additive
 from pushforward.kernels.fixed import AffineFixed
-from pushforward.spec import PlanError
-from pushforward.structures.rearrange import Permute
+from pushforward.kernels.kernel import Kernel
+from pushforward.layers.rearrange import Permute
 
 AFFINE = transforms.MaskedAffineAutoregressiveTransform
 SPLINE = transforms.MaskedPiecewiseRationalQuadraticAutoregressiveTransform

@@ -10,10 +10,10 @@ from torch import nn
 from pushforward.contrib.conversion import Layer, Outputs, RawAffine, assemble, each, elementwise, normal
 from pushforward.contrib.normflows.layers import MAKERS
 from pushforward.contrib.normflows.networks import dense, perceptron
-from pushforward.core import Shape
-from pushforward.extras import require
-from pushforward.flow import Flow
-from pushforward.spec import PlanError
+from pushforward.core.extras import require
+from pushforward.core.layer import Shape
+from pushforward.core.spec import PlanError
+from pushforward.flow.flow import Flow
 
 
 def convert(model: Any) -> Flow:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from pushforward.contrib.conversion import Layer, Outputs, RawAffine, RawSpline, autoregressive, coupling, free, linear
 from pushforward.contrib.normflows.networks import dense, pair, residual_net
-from pushforward.core import Shape
+from pushforward.core.layer import Shape
+from pushforward.core.spec import PlanError
 from pushforward.kernels.affine import Additive
-from pushforward.spec import PlanError
-from pushforward.structures.rearrange import OnAxis, Permute
+from pushforward.layers.rearrange import OnAxis, Permute
 
 
 def _vector(shape: Shape) -> int:

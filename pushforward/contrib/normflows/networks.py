@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.contrib.conversion import CopiedNet, CopiedResidual, Outputs, activation_name, mlp, residual
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
 
 
 def perceptron(net: Any) -> tuple[list[Any], nn.Module]:

@@ -13,9 +13,9 @@ from torch.distributions.transforms import _InverseTransform
 from pushforward.bases import wrap
 from pushforward.contrib.conversion import Layer, assemble, each
 from pushforward.contrib.pyro.layers import MAKERS
-from pushforward.core import Shape
-from pushforward.flow import Flow
-from pushforward.spec import PlanError
+from pushforward.core.layer import Shape
+from pushforward.core.spec import PlanError
+from pushforward.flow.flow import Flow
 
 
 def convert(model: Any, base: Distribution | None = None) -> Flow:

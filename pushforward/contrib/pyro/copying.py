@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from pushforward.contrib.conversion import CopiedNet, Outputs, RawAffine, RawSpline, mlp
-from pushforward.core import Shape
-from pushforward.kernel import Kernel
-from pushforward.spec import PlanError
+from pushforward.core.layer import Shape
+from pushforward.core.spec import PlanError
+from pushforward.kernels.kernel import Kernel
 
 
 def affine(options: Any) -> tuple[RawAffine, float]:

@@ -12,8 +12,9 @@ from torch.distributions import constraints
 
 from pushforward.contrib.pyro.once import Once
 from pushforward.contrib.pyro.support import as_known
-from pushforward.estimates import Estimated
-from pushforward.flow import ConditionedFlow, Flow
+from pushforward.core.estimates import Estimated
+from pushforward.flow.conditioned import ConditionedFlow
+from pushforward.flow.flow import Flow
 
 
 def as_pyro(flow: Flow | ConditionedFlow, context: Tensor | None = None) -> PyroFlow:

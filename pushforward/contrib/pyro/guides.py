@@ -12,12 +12,12 @@ from pyro.infer.autoguide.initialization import init_to_median
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
-from pushforward import supports
+from pushforward import sets
 from pushforward.contrib.pyro.distribution import PyroFlow, as_pyro
 from pushforward.contrib.pyro.start import BOUND, Plans, started
 from pushforward.contrib.pyro.transform import FlowTransform
-from pushforward.core import Bijector
-from pushforward.flow import Flow
+from pushforward.core.bijector import Bijector
+from pushforward.flow.flow import Flow
 from pushforward.flows import IAF
 
 DRAWS = 10_000
@@ -118,5 +118,5 @@ def _check(flow: Flow, latent: int) -> None:
         context = "" if flow.context_shape is None else f" given a context of shape {flow.context_shape}"
         got = f"{tuple(flow.event_shape)}{context}"
         raise ValueError(f"AutoFlow: expected a flow of ({latent},), one value for each latent variable, got {got}")
-    if not supports.same(flow.support, constraints.real):
-        raise ValueError(f"AutoFlow: expected a flow onto all real values, got one onto {supports.name(flow.support)}")
+    if not sets.same(flow.support, constraints.real):
+        raise ValueError(f"AutoFlow: expected a flow onto all real values, got one onto {sets.name(flow.support)}")

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from pushforward.contrib.conversion import Layer, RawAffine, autoregressive, coupling, elementwise, free, linear
 from pushforward.contrib.pyro.copying import affine, copied, spline, vector
-from pushforward.core import Compose, Shape
-from pushforward.kernel import Kernel
+from pushforward.core.compose import Compose
+from pushforward.core.layer import Shape
+from pushforward.core.spec import PlanError
 from pushforward.kernels import fixed
 from pushforward.kernels.householder import Householder
-from pushforward.spec import PlanError
-from pushforward.structures.parts import Concatenate
-from pushforward.structures.rearrange import OnAxis, Permute
+from pushforward.kernels.kernel import Kernel
+from pushforward.layers.parts import Concatenate
+from pushforward.layers.rearrange import OnAxis, Permute
 
 
 def _sequential(kernel: Kernel, shift: float, net: Any, shape: Shape, context: int) -> list[Layer]:

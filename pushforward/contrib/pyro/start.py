@@ -9,14 +9,15 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from pushforward.base import Base
 from pushforward.bases import StandardNormal
-from pushforward.core import Bijector, Compose
-from pushforward.flow import Flow
+from pushforward.core.base import Base
+from pushforward.core.bijector import Bijector
+from pushforward.core.compose import Compose
+from pushforward.core.numerics import soft_clamp_inverse
+from pushforward.flow.flow import Flow
 from pushforward.kernels.affine import Affine
-from pushforward.numerics import soft_clamp_inverse
-from pushforward.structures.autoregressive import Autoregressive, InverseAutoregressive
-from pushforward.structures.standardize import Standardize
+from pushforward.layers.autoregressive import Autoregressive, InverseAutoregressive
+from pushforward.layers.standardize import Standardize
 
 Plans: TypeAlias = Bijector | Sequence[Bijector]
 

@@ -7,7 +7,7 @@ from torch.distributions import constraints
 from torch.distributions.transforms import Transform
 
 from pushforward.contrib.pyro.once import Once
-from pushforward.core import TransformModule
+from pushforward.core.layer import TransformModule
 
 
 class FlowTransform(Transform):

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pushforward import flows, supports
-from pushforward.base import hand_down
+from pushforward import flows
 from pushforward.contrib.sbi.estimator import Conditions, FlowEstimator
 from pushforward.contrib.sbi.priors import Support, of_features
-from pushforward.core import TransformModule
-from pushforward.flow import Flow
+from pushforward.core.base import hand_down
+from pushforward.core.layer import TransformModule
+from pushforward.flow.flow import Flow
+from pushforward.layers.domains import Domain
+from pushforward.layers.standardize import Standardize, StandardizeModule
 from pushforward.recipes.choice import Choice, look_up, make_flow
-from pushforward.structures.domains import Domain
-from pushforward.structures.standardize import Standardize, StandardizeModule
 
 SCORES = ("independent", "structured", "none")
 ROWS = 4096
@@ -101,7 +101,7 @@ def _build(
         if outside:
             raise ValueError(f"density_estimator: expected values in the support, got {outside} of {len(value)} rows outside; see support=")
         if scores[0] != "none":
-            hand_down("measure", supports.leave(value, supports.limits(flow.support)), context, flow.transform, flow.base)
+            hand_down("measure", sets.leave(value, sets.limits(flow.support)), context, flow.transform, flow.base)
     return FlowEstimator(flow, conditions)
 
 

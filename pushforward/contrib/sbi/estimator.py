@@ -9,9 +9,9 @@ import torch
 from sbi.neural_nets.estimators.base import ConditionalDensityEstimator
 from torch import Tensor, nn
 
-from pushforward import supports
-from pushforward.core import TransformModule
-from pushforward.flow import Flow
+from pushforward import sets
+from pushforward.core.layer import TransformModule
+from pushforward.flow.flow import Flow
 
 
 class Conditions(nn.Module):
@@ -58,7 +58,7 @@ class FlowEstimator(ConditionalDensityEstimator):  # type: ignore[misc]
         value: Tensor = self._broadcast_and_align(input, condition)[0]
         # A uniform prior draws its ends at times, on which an open interval has no density.
         inside = self.net.support.check(value).unsqueeze(-1)
-        value = torch.where(inside, supports.leave(value, supports.limits(self.net.support)), value)
+        value = torch.where(inside, sets.leave(value, sets.limits(self.net.support)), value)
         return self.net.log_prob(value, self.conditions(condition))
 
     def loss(self, input: Tensor, condition: Tensor, **kwargs: Any) -> Tensor:  # noqa: A002

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward import supports
+from pushforward import sets
 
 Support = Distribution | Constraint | Sequence[Constraint | str] | None
 
@@ -48,14 +48,14 @@ def _cat(support: Constraint) -> list[tuple[Constraint, int]] | None:
 def _intervals(support: Constraint, features: int) -> list[Constraint | str]:
     inner = _inner(support)
     ends = [getattr(inner, name, None) for name in ("lower_bound", "upper_bound")]
-    real = supports.bounds(inner) == supports.REAL
-    if inner.is_discrete or supports.structured(inner) is not None or (ends == [None, None] and not real):
+    real = sets.bounds(inner) == sets.REAL
+    if inner.is_discrete or sets.structured(inner) is not None or (ends == [None, None] and not real):
         raise ValueError(f"support: expected an interval for each feature, got {support}; write a list with a set for each feature")
     try:
         low, high = (_spread(end, default, features) for end, default in zip(ends, (-math.inf, math.inf), strict=True))
     except RuntimeError as error:
         raise ValueError(f"support: expected an interval for each of {features} features, got {support}") from error
-    return [supports.interval(a, b) for a, b in zip(low, high, strict=True)]
+    return [sets.interval(a, b) for a, b in zip(low, high, strict=True)]
 
 
 def _spread(end: float | Tensor | None, default: float, features: int) -> list[float]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pushforward.bases import StandardNormal
 from pushforward.contrib.sklearn.estimator import Array, FlowEstimator, in_parts
-from pushforward.flow import Flow
+from pushforward.flow.flow import Flow
 
 VALUES = 2**18
 """Values that go through the flow together."""

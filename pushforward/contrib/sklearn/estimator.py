@@ -13,13 +13,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor
 
-from pushforward.core import Bijector
-from pushforward.flow import Flow
+from pushforward.core.bijector import Bijector
+from pushforward.data.frames import dequantize as spread
+from pushforward.data.weights import relative
+from pushforward.flow.flow import Flow
 from pushforward.recipes.choice import look_up, make_flow
 from pushforward.train import options as check
-from pushforward.train.data import dequantize as spread
 from pushforward.train.fit import fit
-from pushforward.train.weights import relative
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward.estimates import Estimated
-from pushforward.flow import Flow
-from pushforward.parameters import Parameters
-from pushforward.to_base import ToBase
+from pushforward.core.estimates import Estimated
+from pushforward.flow.flow import Flow
+from pushforward.flow.to_base import ToBase
+from pushforward.nets.conditioner import Parameters
 
 
 def to_zuko(flow: Flow) -> ZukoFlow:

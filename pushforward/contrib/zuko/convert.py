@@ -12,12 +12,12 @@ from zuko.nn import Residual
 
 from pushforward.contrib import conversion
 from pushforward.contrib.conversion import Layer, Outputs
-from pushforward.flow import Flow
-from pushforward.kernel import Kernel
+from pushforward.core.spec import PlanError
+from pushforward.flow.flow import Flow
 from pushforward.kernels.affine import Additive
 from pushforward.kernels.fixed import AffineFixed
-from pushforward.spec import PlanError
-from pushforward.structures.rearrange import Permute
+from pushforward.kernels.kernel import Kernel
+from pushforward.layers.rearrange import Permute
 
 LAYERS = (zuko.flows.MaskedAutoregressiveTransform, zuko.flows.GeneralCouplingTransform, zuko.flows.ElementWiseTransform)
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pushforward.core.numerics import clamp, soft_clamp
+from pushforward.core.spec import PlanError
 from pushforward.kernels.affine import LOC_BOUND, Affine
-from pushforward.numerics import clamp, soft_clamp
-from pushforward.spec import PlanError
 
 
 def affine(low: float, high: float) -> Affine:

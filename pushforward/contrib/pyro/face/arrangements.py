@@ -12,14 +12,16 @@ import torch
 
 from pushforward.contrib.pyro.face.layout import Along, Elements, NormElements, Sized
 from pushforward.contrib.pyro.face.sizes import negative, shape, size, split_of
-from pushforward.core import Bijector, Compose, Shape
-from pushforward.core import TransformModule as Layer
-from pushforward.kernel import Elementwise
-from pushforward.spec import PlanError
-from pushforward.structures.autoregressive import InverseAutoregressive
-from pushforward.structures.coupling import Coupling
-from pushforward.structures.parts import Concatenate
-from pushforward.structures.rearrange import Permute
+from pushforward.core.bijector import Bijector
+from pushforward.core.compose import Compose
+from pushforward.core.layer import Shape
+from pushforward.core.layer import TransformModule as Layer
+from pushforward.core.spec import PlanError
+from pushforward.kernels.kernel import Elementwise
+from pushforward.layers.autoregressive import InverseAutoregressive
+from pushforward.layers.coupling import Coupling
+from pushforward.layers.parts import Concatenate
+from pushforward.layers.rearrange import Permute
 
 Given = dict[str, Any]
 Net = Callable[[int], Any]

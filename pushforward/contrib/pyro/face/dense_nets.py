@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.contrib.pyro.face.sizes import perceptron, size
-from pushforward.nets import MLP
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
+from pushforward.nets.mlp import MLP
 
 __all__ = ["ConditionalDenseNN", "DenseNN"]
 

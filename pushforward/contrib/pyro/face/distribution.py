@@ -13,13 +13,13 @@ from torch.distributions import Distribution, Independent
 from torch.distributions import TransformedDistribution as TorchTransformedDistribution
 from torch.distributions.transforms import Transform
 
-from pushforward import supports
+from pushforward import sets
 from pushforward.contrib.pyro.face.compose import context_batch
 from pushforward.contrib.pyro.face.events import Events
 from pushforward.contrib.pyro.face.held import Held, released
 from pushforward.contrib.pyro.face.transform import observed, summed, through
-from pushforward.doors import as_size, check_batch, check_tensor
-from pushforward.estimates import EstimatedModule
+from pushforward.core.checks import as_size, check_batch, check_tensor
+from pushforward.core.estimates import EstimatedModule
 from pushforward.native.library import transformed
 
 __all__ = ["TransformedDistribution"]
@@ -155,13 +155,13 @@ class TransformedDistribution(EstimatedModule, nn.Module, Events, TorchTransform
         """Return which events are in the support (None: all are); raise ValueError for others, unless ``validate_args`` is False."""
         check_tensor(self, "value", value, self.event_shape, None, None)
         check_batch(self, "value", value.shape[: value.dim() - len(self.event_shape)], self.batch_shape)
-        inside = supports.inside(self.support, value)
+        inside = sets.inside(self.support, value)
         if not self._validate_args or torch.compiler.is_compiling() or transformed():
-            return inside | supports.any_site(torch.isnan(value), len(self.event_shape))
+            return inside | sets.any_site(torch.isnan(value), len(self.event_shape))
         if not bool(inside.all()):
             place = tuple((~inside).nonzero()[0].tolist())
             raise ValueError(
-                f"{self.label()}: expected value to be in {supports.name(self.support)}, got others, the first at {place}; "
+                f"{self.label()}: expected value to be in {sets.name(self.support)}, got others, the first at {place}; "
                 "validate_args=False gives them the density 0"
             )
         return None

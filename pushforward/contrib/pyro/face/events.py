@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributions
 
-from pushforward.doors import as_size
+from pushforward.core.checks import as_size
 
 __all__ = ["Independent"]
 

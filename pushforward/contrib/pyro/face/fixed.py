@@ -12,10 +12,11 @@ from torch.distributions.transforms import CorrCholeskyTransform
 from pushforward.contrib.pyro.face.layout import Along, Sized
 from pushforward.contrib.pyro.face.planned import PlannedMap
 from pushforward.contrib.pyro.face.sizes import negative
-from pushforward.core import Bijector, Compose
+from pushforward.core.bijector import Bijector
+from pushforward.core.compose import Compose
+from pushforward.core.spec import PlanError
 from pushforward.kernels import cholesky, fixed, projections, simplex, tails, wavelet
-from pushforward.spec import PlanError
-from pushforward.structures.rearrange import Reverse
+from pushforward.layers.rearrange import Reverse
 
 __all__ = [
     "CholeskyTransform", "CorrLCholeskyTransform", "CorrMatrixCholeskyTransform", "DiscreteCosineTransform", "ELUTransform",

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from pushforward.core import Shape
-from pushforward.fields import Named
-from pushforward.parameters import Mask, Net
+from pushforward.core.fields import Named
+from pushforward.core.layer import Shape
+from pushforward.nets.net import Mask, Net
 
 SOME: Shape = (1,)
 """The shape of a context whose length the user's network knows."""

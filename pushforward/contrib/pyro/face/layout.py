@@ -7,11 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pushforward import numerics
-from pushforward.core import Bijector, Shape, TransformModule
-from pushforward.facts import Facts
-from pushforward.kernel import Kernel, KernelModule, evaluate
-from pushforward.structures.normalize import ActNormModule
+from pushforward.core import numerics
+from pushforward.core.bijector import Bijector
+from pushforward.core.facts import Facts
+from pushforward.core.layer import Shape, TransformModule
+from pushforward.kernels.kernel import Kernel, KernelModule, evaluate
+from pushforward.layers.actnorm import ActNormModule
 
 Both = Callable[..., tuple[Tensor, Tensor]]
 

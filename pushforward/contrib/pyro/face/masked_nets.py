@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from pushforward.contrib.pyro.face.dense_nets import MODULES, Network
 from pushforward.contrib.pyro.face.order import share
-from pushforward.dense import Dense
-from pushforward.parameters import Mask
-from pushforward.spec import PlanError
+from pushforward.core.spec import PlanError
+from pushforward.nets.dense import Dense
+from pushforward.nets.net import Mask
 
 __all__ = ["AutoRegressiveNN", "ConditionalAutoRegressiveNN"]
 

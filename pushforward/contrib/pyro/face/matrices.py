@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pushforward import doors, supports
+from pushforward import sets
 from pushforward.contrib.pyro.face.fixed import SoftplusTransform
 from pushforward.contrib.pyro.face.layout import Sized
 from pushforward.contrib.pyro.face.planned import Planned
 from pushforward.contrib.pyro.face.transform import AtOnce, TransformModule
+from pushforward.core import checks
+from pushforward.core.spec import PlanError
 from pushforward.kernels import simplex
-from pushforward.spec import PlanError
 
 __all__ = ["LowerCholeskyAffine", "SimplexToOrderedTransform", "SoftplusLowerCholeskyTransform", "UnitLowerCholeskyTransform"]
 
@@ -93,9 +94,9 @@ class LowerCholeskyAffine(AtOnce, TransformModule):
         return self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1).expand(x.shape[:-1])
 
     def _admit(self, what: str, value: Tensor) -> None:
-        doors.check_tensor(self, what, value, self.loc.shape[-1:], self.loc.dtype, self.loc.device)
+        checks.check_tensor(self, what, value, self.loc.shape[-1:], self.loc.dtype, self.loc.device)
         batch = torch.broadcast_shapes(self.loc.shape[:-1], self.scale_tril.shape[:-2])
-        doors.check_batch(self, what, value.shape[:-1], batch)
+        checks.check_batch(self, what, value.shape[:-1], batch)
 
     def forward_shape(self, shape: Any) -> torch.Size:
         return torch.Size(torch.broadcast_shapes(tuple(shape), self.loc.shape, self.scale_tril.shape[:-1]))
@@ -111,7 +112,7 @@ class SoftplusLowerCholeskyTransform(AtOnce):
     has ``SoftplusLowerCholesky`` of vectors.
     """
 
-    domain = supports.independent(constraints.real, 2)
+    domain = sets.independent(constraints.real, 2)
     codomain: constraints.Constraint = constraints.lower_cholesky
     bijective = False
 
@@ -142,7 +143,7 @@ class SoftplusLowerCholeskyTransform(AtOnce):
 class UnitLowerCholeskyTransform(SoftplusLowerCholeskyTransform):
     """Matrices to lower triangular ones with a diagonal of ones, as `SoftplusLowerCholeskyTransform`."""
 
-    codomain = supports.UNIT_LOWER_CHOLESKY
+    codomain = sets.UNIT_LOWER_CHOLESKY
 
     def _diagonal(self, values: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         return values if inverse else torch.ones_like(values), torch.zeros_like(values)

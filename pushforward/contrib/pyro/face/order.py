@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from pushforward import doors
 from pushforward.contrib.pyro.face.layout import Along
-from pushforward.core import Bijector, Compose, TransformModule
-from pushforward.spec import PlanError
-from pushforward.structures.autoregressive import InverseAutoregressive
-from pushforward.structures.rearrange import Permute
+from pushforward.core import checks
+from pushforward.core.bijector import Bijector
+from pushforward.core.compose import Compose
+from pushforward.core.layer import TransformModule
+from pushforward.core.spec import PlanError
+from pushforward.layers.autoregressive import InverseAutoregressive
+from pushforward.layers.rearrange import Permute
 
 
 def order_of(plan: Bijector) -> tuple[int, ...] | None:
@@ -36,7 +38,7 @@ def rebuilt(layer: TransformModule, order: Sequence[int]) -> TransformModule:
     if isinstance(layer, Along):
         return Along(rebuilt(layer.layer, order), layer.dim)
     made = reordered(layer.plan, order).build(layer.event_shape, layer.context_shape)
-    dtype, device = doors.place(layer)
+    dtype, device = checks.place(layer)
     share(made.to(device=device, dtype=dtype), layer)
     return made
 

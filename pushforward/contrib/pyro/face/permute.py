@@ -10,8 +10,8 @@ from torch import Tensor
 from pushforward.contrib.pyro.face.layout import Along
 from pushforward.contrib.pyro.face.planned import Planned
 from pushforward.contrib.pyro.face.sizes import negative, shape
-from pushforward.spec import PlanError
-from pushforward.structures import rearrange
+from pushforward.core.spec import PlanError
+from pushforward.layers import rearrange
 
 __all__ = ["Permute", "permute"]
 

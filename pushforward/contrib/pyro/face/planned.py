@@ -11,13 +11,14 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward import doors, supports
+from pushforward import sets
 from pushforward.contrib.pyro.face.conditional import ConditionalTransformModule
 from pushforward.contrib.pyro.face.layout import Along, Elements, Sized
 from pushforward.contrib.pyro.face.order import order_of, rebuilt
 from pushforward.contrib.pyro.face.transform import AtOnce, TransformModule
-from pushforward.core import Bijector
-from pushforward.core import TransformModule as Layer
+from pushforward.core import checks
+from pushforward.core.bijector import Bijector
+from pushforward.core.layer import TransformModule as Layer
 
 P = TypeVar("P", bound="Planned")
 C = TypeVar("C", bound="PlannedConditional")
@@ -49,11 +50,11 @@ class PlannedMap(AtOnce):
 
     @constraints.dependent_property(is_discrete=False)
     def domain(self) -> Constraint:
-        return supports.independent(self.layer.domain, self.rank)
+        return sets.independent(self.layer.domain, self.rank)
 
     @constraints.dependent_property(is_discrete=False)
     def codomain(self) -> Constraint:
-        return supports.independent(self.layer.codomain, self.rank)
+        return sets.independent(self.layer.codomain, self.rank)
 
     @property
     def context_batch(self) -> torch.Size:
@@ -110,7 +111,7 @@ class PlannedMap(AtOnce):
         if len(got) < len(wanted) or any(a not in ("?", b) for a, b in zip(wanted, got, strict=True)):
             raise ValueError(f"{self.label()}: expected values of shape (*batch, {', '.join(map(str, wanted))}), got {tuple(shape)}")
         if self.context is not None:
-            doors.broadcast(tuple(shape[: len(shape) - self.rank]), self._own_batch, f"{self.plan!r}: the batch of the values")
+            checks.broadcast(tuple(shape[: len(shape) - self.rank]), self._own_batch, f"{self.plan!r}: the batch of the values")
 
     def _wanted(self) -> tuple[Any, ...]:
         """Return the shape of an event, with a question mark for an axis that may have any length."""
@@ -188,7 +189,7 @@ class PlannedConditional(ConditionalTransformModule):
 
     def condition(self, context: Tensor) -> TransformModule:
         if self.context_shape is not None:
-            doors.check_tensor(self, "context", context, self.context_shape, *doors.place(self))
+            checks.check_tensor(self, "context", context, self.context_shape, *checks.place(self))
         elif not isinstance(context, Tensor):
             raise TypeError(f"{self.label()}: expected context to be a torch.Tensor, got {type(context).__name__}; use torch.as_tensor")
         elif not context.dim():

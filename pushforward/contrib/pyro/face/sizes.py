@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pushforward.fields import MOST
-from pushforward.nets import MLP
-from pushforward.spec import PlanError, plain
+from pushforward.core.fields import MOST
+from pushforward.core.spec import PlanError, plain
+from pushforward.nets.mlp import MLP
 
 
 def size(owner: str, what: str, value: Any, least: int = 1) -> int:

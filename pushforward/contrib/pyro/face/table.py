@@ -11,11 +11,11 @@ from pushforward.contrib.pyro.face import arrangements
 from pushforward.contrib.pyro.face.affine import affine, gated
 from pushforward.contrib.pyro.face.row import Row
 from pushforward.contrib.pyro.face.sizes import size
-from pushforward.core import Bijector
-from pushforward.kernel import Kernel
+from pushforward.core.bijector import Bijector
+from pushforward.core.spec import PlanError
 from pushforward.kernels import exponential, householder, linear, neural, planar, polynomial, radial, spline, sylvester
-from pushforward.spec import PlanError
-from pushforward.structures import block_autoregressive, normalize
+from pushforward.kernels.kernel import Kernel
+from pushforward.layers import block_autoregressive, normalize
 
 ACTIVATIONS = {"ELU": "elu", "LeakyReLU": "leaky_relu", "sigmoid": "sigmoid", "tanh": "tanh"}
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import ComposeTransform, IndependentTransform, Transform
 
-from pushforward import doors
+from pushforward.core import checks
 
 __all__ = ["TransformModule"]
 
@@ -40,7 +40,7 @@ class OnePass(Transform):
 
     def admit(self, what: str, value: Any) -> None:
         """Raise TypeError or ValueError unless a value is a tensor of floating point."""
-        doors.check_tensor(self, what, value, (), None, None)
+        checks.check_tensor(self, what, value, (), None, None)
 
     @property
     def inv(self) -> OnePass:
@@ -105,7 +105,7 @@ class TransformModule(OnePass, nn.Module):
 
     def admit(self, what: str, value: Any) -> None:
         """Raise TypeError or ValueError unless a value is a tensor of the parameters' precision, where they are."""
-        doors.check_tensor(self, what, value, (), *doors.place(self))
+        checks.check_tensor(self, what, value, (), *checks.place(self))
 
     @property
     def inv(self) -> TransformModule:

@@ -1,0 +1,155 @@
+"""Base: the plan of a base distribution, and what it builds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
+
+from pushforward.core.budget import LAYER, reserve
+from pushforward.core.built import BuiltModule
+from pushforward.core.checks import as_size, check_batch
+from pushforward.core.layer import Action, Shape, TransformModule
+from pushforward.core.spec import Spec
+
+
+class Base(Spec):
+    """A plan of a base distribution."""
+
+    _called = ("a base plan, such as StandardNormal() or what wrap() gives for a torch distribution", "base plans")
+
+    def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
+        """Build the base for events of a shape."""
+        raise NotImplementedError
+
+
+class BaseModule(BuiltModule):
+    """A base distribution with its shapes fixed; its tensors move with the module and are in its ``state_dict``.
+
+    The public methods check what they are given. A subclass writes those that do the work: `score`, `draw`, and what else it has.
+    """
+
+    noun = "base"
+    plan: Base
+    has_rsample: bool = True
+    has_tails: bool = False
+    """Whether its sites are independent of one another and their distribution functions are known: `log_tails` and `quantile`."""
+    gaussian: bool = False
+    """Whether it is a normal distribution, of whatever covariance."""
+    uses_context: bool = False
+    follows_data: bool = False
+    """Whether `update` moves something."""
+    batch_shape: torch.Size = torch.Size()
+    support: Constraint = constraints.real
+
+    def __init__(self, plan: Base, event_shape: Shape, context_shape: Shape | None = None) -> None:
+        super().__init__(plan, event_shape, context_shape)
+        #: The event shape with which the plan was built; another than ``event_shape`` where a bijection inside changes it.
+        self.in_shape = event_shape
+        reserve(1, LAYER + math.prod(event_shape))
+
+    @final
+    def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log-density ``(*batch)``, at least float32.
+
+        Args:
+            value: ``(*batch, *event)``, of the parameters' precision.
+            context: ``(*batch, *context)``, whose batch broadcasts; None where it was built without.
+
+        Raises:
+            ValueError: Another shape or place; a context that is missing or not expected.
+            TypeError: No tensor, or of another precision.
+        """
+        context = self.admit("value", value, self.event_shape, context)
+        check_batch(self, "value", value.shape[: value.dim() - len(self.event_shape)], self.batch_shape)
+        return self.score(value, context)
+
+    @final
+    def rsample(self, batch: Sequence[int] = (), context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """Draw ``(*batch, *event)``; ``batch`` includes the base's own batch shape, and that of the context, at its end."""
+        size, given = as_size(batch), self.admit_context(context)
+        own = () if context is None or self.context_shape is None else context.shape[: context.dim() - len(self.context_shape)]
+        needed = check_batch(self, "the context", own, self.batch_shape)
+        if check_batch(self, "the sample", needed, size) != size:
+            raise ValueError(f"{self.label()}: expected a batch to which {tuple(needed)} broadcasts, got {tuple(size)}")
+        return self.draw(size, given, generator)
+
+    @final
+    def log_tails(self, value: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return log P(X <= value) and log P(X > value) at each site, ``(*batch, *event)``, in float64, where ``has_tails``."""
+        self._expect_tails()
+        return self.tails_at(value, self.admit("value", value, self.event_shape, context))
+
+    @final
+    def quantile(self, odds: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return ``(*batch, *event)`` whose `log_tails` differ by ``odds``, the log-odds of the distribution function."""
+        self._expect_tails()
+        return self.value_at(odds, self.admit("odds", odds, self.event_shape, context))
+
+    @final
+    def calibrate(self, value: Tensor, context: Tensor | None = None) -> None:
+        """Set what depends on data from values of the base; only bases with bijections inside have something to set."""
+        self.measure(value, self.admit("value", value, self.event_shape, context))
+
+    @final
+    def update(self, value: Tensor, context: Tensor | None = None) -> None:
+        """Move what follows the data of a training step by values of the base; see `TransformModule.update`."""
+        self.follow(value, self.admit("value", value, self.event_shape, context))
+
+    def beneath(self) -> tuple[BaseModule, TransformModule] | None:
+        """Return the base and the bijection through which it is pushed, where it is made of two such."""
+        return None
+
+    def members(self) -> Sequence[BaseModule]:
+        """Return the bases that it is a mixture or a product of, if it is one."""
+        return ()
+
+    def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        """Do the work of `log_prob`, on what has been checked."""
+        raise NotImplementedError
+
+    def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """Do the work of `rsample`."""
+        raise NotImplementedError
+
+    def tails_at(self, value: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Do the work of `log_tails`."""
+        raise NotImplementedError
+
+    def value_at(self, odds: Tensor, context: Tensor | None = None) -> Tensor:
+        """Do the work of `quantile`."""
+        raise NotImplementedError
+
+    def mean_at(self, context: Tensor | None = None) -> Tensor | None:
+        """Return the mean ``(*batch, *event)`` given a context that has been checked, or None where it has no closed form."""
+        return None
+
+    def spread_at(self, context: Tensor | None = None) -> Tensor | None:
+        """Return vectors ``(n, *batch, *event)`` whose outer products add up to the covariance, or None where it has no closed form."""
+        return None
+
+    def entropy_at(self, context: Tensor | None = None) -> Tensor | None:
+        """Return the entropy ``(*batch)`` in nats, or None where it has no closed form."""
+        return None
+
+    def _expect_tails(self) -> None:
+        if not self.has_tails:
+            raise NotImplementedError(f"{self.label()}: its distribution function is not known, or its sites depend on one another")
+
+    def measure(self, value: Tensor, context: Tensor | None = None) -> None:
+        """Do the work of `calibrate`."""
+
+    def follow(self, value: Tensor, context: Tensor | None = None) -> None:
+        """Do the work of `update`."""
+
+
+def hand_down(action: Action, value: Tensor, context: Tensor | None, transform: TransformModule, base: BaseModule) -> None:
+    """Let a bijection, and then the base under it, ``measure`` or ``follow``, each by the values on its own data side."""
+    value = transform.observe(action, value, context)
+    if base.follows_data if action == "follow" else type(base).measure is not BaseModule.measure:
+        getattr(base, action)(value, context)

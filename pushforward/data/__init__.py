@@ -1,0 +1,5 @@
+"""Data: what users hold, in memory or in files, as checked rows of numbers. Nothing here trains."""
+
+from pushforward.data.frames import dequantize
+
+__all__ = ["dequantize"]

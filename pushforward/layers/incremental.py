@@ -1,0 +1,178 @@
+"""The sequential direction of an autoregressive layer, each hidden unit computed once: when what it sees is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pushforward.core import numerics
+from pushforward.kernels.kernel import Kernel, evaluate
+from pushforward.layers.jacobi import jacobi
+from pushforward.native.library import transformed, usable
+from pushforward.native.sweep import ACTIVATIONS as COMPILED
+from pushforward.native.sweep import MAX_LAYERS, Indices, Program, sweep
+from pushforward.nets.conditioner import Parameters
+from pushforward.nets.dense import product
+from pushforward.nets.perceptron import ACTIVATIONS, Entrance, Perceptron
+
+WIDE = 64
+"""New units a step from which on the steps are made of torch's own products."""
+
+
+class Steps:
+    """The steps in which a masked perceptron and a kernel make the sites of an event.
+
+    At a step, the units that see only what was made before it are computed, and no unit twice: all steps together are the work of
+    one pass. It holds no tensors, so the module that has it moves and copies freely.
+
+    Args:
+        parameters: The parameters of the layer, whose net is a `Perceptron` with a mask.
+        groups: The sites that are made at each step.
+    """
+
+    def __init__(self, parameters: Parameters, groups: Sequence[Sequence[int]]) -> None:
+        net = parameters.net
+        assert isinstance(net, Perceptron)
+        sites = sum(map(len, groups))
+        self.groups = [list(group) for group in groups]
+        step_of = np.empty(sites, dtype=np.int64)
+        for step, group in enumerate(groups):
+            step_of[list(group)] = step
+        # Units in the order of the steps at which they are known; they mostly are in it already.
+        ready: list[Indices] = []
+        self.sorting: list[list[int] | None] = []
+        masks, sources, skips = [dense.allowed for dense in net.dense()], net.form.sources, net.form.skips[:-1]
+        for mask, source, skip in zip(masks, sources, skips, strict=False):
+            earlier = step_of + 1 if source < 0 else ready[source]
+            known = np.where(mask, earlier[None], 0).max(1, initial=0)
+            if skip >= 0:
+                known = np.maximum(known, ready[skip])
+            order = np.argsort(known, kind="stable")
+            self.sorting.append(None if (order[1:] > order[:-1]).all() else order.tolist())
+            ready.append(known)
+        edges = tuple(np.searchsorted(np.sort(known), np.arange(len(groups)), side="right") for known in ready)
+        # A few steps of many units are products of matrices, which nothing does better than the library that torch has for them.
+        self.wide = max(len(known) for known in ready) >= WIDE * len(groups)
+        # The same as plain numbers, which the compiler reads.
+        self.order = [site for group in self.groups for site in group]
+        self.place = np.argsort(self.order).tolist()
+        self.blocks = [list(zip([0, *stops[:-1]], stops, strict=True)) for stops in (edge.tolist() for edge in edges)]
+        self.program = Program(
+            order=np.concatenate([np.asarray(group, dtype=np.int64) for group in groups]),
+            ends=np.cumsum([len(group) for group in groups]),
+            edges=edges,
+            sources=sources,
+            skips=skips,
+            activation=net.activation,
+        )
+
+    def weights(self, net: Perceptron) -> list[Tensor]:
+        """Return masked weight and bias of each layer, with the units in their order."""
+        found: list[Tensor] = []
+        for index, (dense, source) in enumerate(zip(net.dense(), self.program.sources, strict=True)):
+            weight = dense.masked()
+            rows = self.sorting[index] if index < len(self.sorting) else None
+            columns = self.sorting[source] if source >= 0 else None
+            if columns is not None:
+                weight = weight[:, columns]
+            found += [weight, dense.bias] if rows is None else [weight[rows], dense.bias[rows]]
+        return found
+
+    def run(
+        self, kernel: Kernel, parameters: Parameters, values: Tensor, context: Tensor | None, inverse: bool, in_parallel: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Make all sites of ``values`` (*batch, sites); return them with their ladj (*batch)."""
+        net = parameters.net
+        assert isinstance(net, Perceptron)
+        entrance = net.layers[0]
+        assert isinstance(entrance, Entrance)
+        weights = self.weights(net)
+        shift = None if entrance.c is None or context is None else entrance.c(context)
+        if shift is not None:
+            shift = (shift if self.sorting[0] is None else shift[..., self.sorting[0]]).expand(*values.shape[:-1], -1)
+
+        def reference(values: Tensor, shift: Tensor | None, *weights: Tensor) -> tuple[Tensor, Tensor]:
+            return self._reference(kernel, parameters, values, shift, list(weights), inverse)
+
+        seen = transformed() or torch.compiler.is_compiling()
+        if in_parallel and not seen and not values.is_meta:
+
+            def once(made: Tensor, values: Tensor, shift: Tensor | None, *weights: Tensor) -> tuple[Tensor, Tensor]:
+                # Without a gradient by the very function of the other direction, so that both round alike and a round trip ends.
+                theta = self._theta(made, shift, weights) if torch.is_grad_enabled() else net(made, context)
+                theta = numerics.working(theta)
+                return evaluate(kernel, values, theta, parameters.named, inverse)
+
+            return jacobi(once, reference, len(self.groups), values, shift, *weights)
+        code = kernel.code()
+        if (
+            code is not None
+            and usable(values, shift, *weights)
+            and not seen
+            and len(self.sorting) <= MAX_LAYERS
+            and not self.wide
+            and self.program.activation in COMPILED
+        ):
+            rows = values.reshape(-1, values.shape[-1])
+            given = None if shift is None else shift.reshape(-1, shift.shape[-1])
+            made, ladj = sweep(code, inverse, self.program, rows, given, weights, reference)
+            return made.reshape(values.shape), ladj.reshape(values.shape[:-1])
+        return reference(values, shift, *weights)
+
+    def _theta(self, made: Tensor, shift: Tensor | None, weights: Sequence[Tensor]) -> Tensor:
+        """Return the parameters of all sites from values that are there, in one pass."""
+        activate = ACTIVATIONS[self.program.activation]
+        z: list[Tensor] = []
+        h = [made]
+        for index, (source, skip) in enumerate(zip(self.program.sources, self.program.skips, strict=False)):
+            out = product(h[source + 1], weights[2 * index], weights[2 * index + 1])
+            if index == 0 and shift is not None:
+                out = out + shift
+            z.append(out + z[skip] if skip >= 0 else out)
+            h.append(activate(z[-1]))
+        return product(h[self.program.sources[-1] + 1], weights[-2], weights[-1])
+
+    def _reference(
+        self, kernel: Kernel, parameters: Parameters, values: Tensor, shift: Tensor | None, weights: list[Tensor], inverse: bool
+    ) -> tuple[Tensor, Tensor]:
+        program, activate = self.program, ACTIVATIONS[self.program.activation]
+        sites = len(self.order)
+        weights[0] = weights[0][:, self.order]
+        last, offset = weights[-2].unflatten(0, (-1, sites)), weights[-1].unflatten(0, (-1, sites))
+        z: list[list[Tensor]] = [[] for _ in program.skips]
+        h: list[list[Tensor]] = [[] for _ in program.skips]
+        made: list[Tensor] = []
+        total: Tensor | None = None
+        for step, group in enumerate(self.groups):
+            for index, skip in enumerate(program.skips):
+                source = program.sources[index]
+                first, stop = self.blocks[index][step]
+                if first == stop:
+                    # Nothing new; a block for each step keeps the blocks of a layer and of the layer it skips to in line.
+                    z[index].append(values[..., :0])
+                    h[index].append(values[..., :0])
+                    continue
+                known = made if source < 0 else h[source]
+                weight, bias = weights[2 * index], weights[2 * index + 1]
+                width = sum(part.shape[-1] for part in known)
+                if width:
+                    seen = torch.cat([part for part in known if part.shape[-1]], -1)
+                    out = product(seen, weight[first:stop, :width], bias[first:stop])
+                else:
+                    out = bias[first:stop].expand(*values.shape[:-1], -1)
+                if index == 0 and shift is not None:
+                    out = out + shift[..., first:stop]
+                if skip >= 0:
+                    out = out + z[skip][-1]
+                z[index].append(out)
+                h[index].append(activate(out))
+            seen = torch.cat(h[program.sources[-1]], -1)
+            theta = product(seen, last[:, group, : seen.shape[-1]].flatten(0, 1), offset[:, group].flatten())
+            x, ladj = evaluate(kernel, values[..., group], numerics.working(theta), lambda t: parameters.of_sites(t, sites), inverse)
+            made.append(x.to(values.dtype))
+            total = ladj if total is None else total + ladj
+        assert total is not None
+        return torch.cat(made, -1)[..., self.place], total

@@ -1,0 +1,1 @@
+"""Networks that make the parameters of kernels from what these may see."""

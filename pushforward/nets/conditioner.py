@@ -1,0 +1,99 @@
+"""Parameters: where kernel parameters come from, a learnable offset and an optional network of what is visible."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.core import numerics
+from pushforward.core.describe import Summarised
+from pushforward.core.layer import Shape
+from pushforward.core.spec import PlanError
+from pushforward.nets.net import Mask, ModuleNet, Net, NetLike, NetModule, hooked, hooks_of_all
+
+
+class Parameters(Summarised):
+    """The only place where kernel parameters come to be: learnable offset + optional net of whatever is visible.
+
+    ``flat`` takes the visible features ``(*batch, inputs)`` and the context and returns all parameters on one axis; ``named``
+    gives them by name, each ``(*batch, *shape)`` with ``lead`` axes of size 1 between batch and shape. Calling it does both.
+    """
+
+    def __init__(
+        self,
+        init: dict[str, Tensor],
+        net: NetLike | None = None,
+        inputs: int = 0,
+        context: int = 0,
+        sees: Mask | None = None,
+        lead: int = 0,
+    ) -> None:
+        super().__init__()
+        self.layout: list[tuple[str, int, int, Shape]] = []
+        stop = 0
+        for key, value in init.items():
+            start, stop = stop, stop + value.numel()
+            self.layout.append((key, start, stop, (1,) * lead + tuple(value.shape)))
+        self.size = stop
+        flat = torch.cat([value.flatten() for value in init.values()]) if init else None
+        self.offset: nn.Parameter | None = None
+        self.net: nn.Module | None = None
+        self.summary = "none"
+        if flat is None:
+            return
+        if net is None or inputs + context == 0 or stop == 0:
+            self.offset = nn.Parameter(flat.clone())
+        elif isinstance(net, Net):
+            self.net = net.build(inputs, stop, context, sees, flat)
+            self.summary = net.summary(inputs, stop, context)
+        else:
+            self.net = ModuleNet(net, inputs, stop, context, sees, flat)
+            self.summary = f"{type(net).__name__} {inputs + context} → {stop}"
+
+    def forward(self, visible: Tensor | None = None, context: Tensor | None = None) -> dict[str, Tensor]:
+        return self.named(self.flat(visible, context))
+
+    def flat(self, visible: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+        """Return all parameters, ``(*batch, size)``, in the working precision."""
+        net = self.net
+        if net is None:
+            return torch.empty(0) if self.offset is None else numerics.working(self.offset)
+        # Past the door of a net, unless somebody listens there.
+        past = isinstance(net, NetModule) and not (hooked(net) or hooks_of_all())
+        return numerics.working(net.run(visible, context) if past else net(visible, context))  # type: ignore[operator]
+
+    def start_at(self, start: Tensor) -> None:
+        """Put the parameters back to ``start``, ``(size,)``, whatever is visible; raise `PlanError` where the net cannot be."""
+        if self.offset is not None:
+            with torch.no_grad():
+                self.offset.copy_(start)
+        elif isinstance(self.net, NetModule):
+            self.net.start_at(start)
+        elif self.net is not None:
+            raise PlanError(f"{type(self.net).__name__}: expected a net that can start as a constant, such as MLP()")
+
+    def named(self, theta: Tensor) -> dict[str, Tensor]:
+        """Return the parameters by name."""
+        parts = torch.split(theta, [b - a for _, a, b, _ in self.layout], -1)
+        return {
+            name: part if len(shape) == 1 else part.unflatten(-1, shape)
+            for (name, _, _, shape), part in zip(self.layout, parts, strict=True)
+        }
+
+    def of_sites(self, theta: Tensor, sites: int) -> dict[str, Tensor]:
+        """Return by name the parameters ``(*batch, rows * some)`` of some of the ``sites`` that each parameter has a row for."""
+        rows = theta.unflatten(-1, (self.size // sites, -1))
+        found = {}
+        for name, a, b, shape in self.layout:
+            part = rows[..., a // sites : b // sites, :]
+            found[name] = part if len(shape) > 1 else part.squeeze(-2)
+        return found
+
+
+def flat_context(context: Tensor | None, shape: Shape | None) -> Tensor | None:
+    """Return a context ``(*batch, *context)`` with its event axes joined to one."""
+    if context is None or shape is None or len(shape) == 1:
+        return context
+    return context.reshape((*context.shape[: context.dim() - len(shape)], math.prod(shape)))

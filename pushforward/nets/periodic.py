@@ -1,0 +1,92 @@
+"""Periodic networks: a hypernetwork that sees the cosine and sine of an angle, so that whole turns do not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.core.fields import Length, Named, Place
+from pushforward.core.spec import PlanError
+from pushforward.nets.mlp import MLP
+from pushforward.nets.net import Mask, ModuleNet, Net, NetLike, NetModule
+
+
+@dataclass(frozen=True, repr=False)
+class Periodic(Net):
+    r"""A net that is shown :math:`\cos x` and :math:`\sin x` instead of an angle x: its parameters are the same after a whole turn.
+
+    With it the layers of a flow on circles and tori are periodic and have no seam: ``Coupling(CircularSpline(), net=Periodic())``. What
+    an output may see of an angle, it may see of both. The context is passed on as it is.
+    Source: Normalizing Flows on Tori and Spheres (Rezende et al., 2020).
+
+    Args:
+        net: The network behind: a plan, or any module of yours, that then gets the other inputs, the cosines and the sines.
+        circular: Which of its inputs are angles (None: all): in an autoregressive layer the features, in a coupling layer those that
+            pass through, counted from 0.
+
+    >>> net = Periodic(MLP((32,))).build(inputs=2, outputs=3)
+    >>> net(torch.zeros(5, 2), None).shape
+    torch.Size([5, 3])
+    """
+
+    net: NetLike = MLP()
+    circular: Annotated[Sequence[Place], Length(1), Named("to be a list of indices, each once, or None for all")] | None = None
+
+    _levels = 30  # its net sees two numbers for each angle
+
+    def check(self) -> None:
+        if self.circular is not None and len(set(self.circular)) < len(self.circular):
+            raise PlanError(f"Periodic: expected circular to be a list of indices, each once, or None for all, got {self.circular!r}")
+
+    def angles(self, inputs: int) -> tuple[list[int], list[int]]:
+        """Return which of the inputs are angles, and which are not."""
+        if self.circular is not None and max(self.circular) >= inputs:
+            raise PlanError(f"{self!r}: expected circular indices below {inputs}, the number of its inputs, got {self.circular}")
+        angles = list(range(inputs)) if self.circular is None else list(self.circular)
+        return angles, [i for i in range(inputs) if i not in angles]
+
+    def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
+        angles, others = self.angles(inputs)
+        columns = [*others, *angles, *angles]
+        seen = None if sees is None else sees[:, [*columns, *range(inputs, sees.shape[1])]]
+        if isinstance(self.net, Net):
+            net = self.net.build(len(columns), outputs, context, seen, start)
+        else:
+            net = ModuleNet(self.net, len(columns), outputs, context, seen, start)
+        return PeriodicNet(net, angles, others, context)
+
+    def summary(self, inputs: int, outputs: int, context: int) -> str:
+        angles, others = self.angles(inputs)
+        width = len(others) + 2 * len(angles)
+        name = self.net.summary(width, outputs, context) if isinstance(self.net, Net) else type(self.net).__name__
+        return f"cos and sin of {len(angles)} of {inputs} inputs, {name}"
+
+
+class PeriodicNet(NetModule):
+    """A network behind the cosines and sines of angles."""
+
+    angles: Tensor
+    others: Tensor
+
+    def __init__(self, net: nn.Module, angles: Sequence[int], others: Sequence[int], context: int) -> None:
+        super().__init__(len(angles) + len(others), context)
+        self.net = net
+        self.all = not others
+        self.register_buffer("angles", torch.tensor(list(angles), dtype=torch.long), persistent=False)
+        self.register_buffer("others", torch.tensor(list(others), dtype=torch.long), persistent=False)
+
+    def start_at(self, start: Tensor) -> None:
+        assert isinstance(self.net, NetModule)
+        self.net.start_at(start)
+
+    def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
+        if x is not None:
+            angle = x if self.all else torch.index_select(x, -1, self.angles)
+            rest = [] if self.all else [torch.index_select(x, -1, self.others)]
+            x = torch.cat([*rest, torch.cos(angle), torch.sin(angle)], -1)
+        out: Tensor = self.net(x, context)
+        return out

@@ -1,1 +1,0 @@
-"""Structures: what the parameters of a kernel may see, and how features are moved."""
