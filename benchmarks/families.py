@@ -27,7 +27,7 @@ FAMILIES = {
     ),
     "planar, radial, Sylvester": "planar radial sylvester",
     "residual and block autoregressive": "residual block",
-    "coupling and autoregressive": "coupling autoregressive made sequence jacobi dense_auto Coupling Autoregressive Masked",
+    "coupling and autoregressive": "coupling autoregressive made incremental jacobi dense_auto Coupling Autoregressive Masked",
     "fixed maps and sets": (
         "fixed activations tails simplex cholesky constrained domains ordered power softplus basic transforms/normalize exp\\b elu relu"
         " sigmoid tanh nonlinearities standard\\b Softclip Cos Sin Signed Identity"
@@ -36,7 +36,7 @@ FAMILIES = {
     "rearranging, composing": "permut reshape rearrange parts compose invert volume Permutation Composed Dependent Independent Free",
 }
 ROOTS = {
-    "pushforward": ("pushforward", ("kernels", "structures", "kernel.py")),
+    "pushforward": ("pushforward", ("kernels", "layers")),
     "Pyro": ("pyro", ("distributions/transforms",)),
     "FlowTorch": ("flowtorch", ("bijectors", "parameters")),
     "Zuko": ("zuko", ("flows", "transforms.py")),

@@ -255,7 +255,7 @@ def splines(rows: list[dict[str, Any]]) -> list[str]:
     if not rows:
         return []
     text = (
-        "Largest error of x → y → x in float32 at 1000 points for each of 5 sites, with 8 bins on a box of [-5, 5] and parameters\n"
+        "Largest error of x → y → x in float32 at 1000 points for each of 5 elements, with 8 bins on a box of [-5, 5] and parameters\n"
         "3 × N(0, 1): median and worst of 20 seeds. Points are N(0, 1), as a base draws them, or uniform over the box and a little\n"
         "beyond. A seed that raises an error counts as infinite.\n"
     )

@@ -17,7 +17,7 @@ import pyro.distributions.transforms as pt
 import torch
 import torch.distributions.transforms as tt
 import zuko
-from peers import Layer, as_bijector, as_double_transform, as_lazy, as_module, as_transform
+from peers import PeerLayer, as_bijector, as_double_transform, as_lazy, as_module, as_transform
 from pyro.nn import AutoRegressiveNN, DenseNN
 from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 from zuko.flows.coupling import GeneralCouplingTransform
@@ -29,27 +29,27 @@ WIDTHS = (16, 16)
 BOX = 5.0
 
 
-def flowtorch(name: str, **arguments: object) -> Layer:
+def flowtorch(name: str, **arguments: object) -> PeerLayer:
     def make(n: int) -> object:
         return getattr(fb, name)(shape=torch.Size([n]), **arguments)
 
-    return Layer(make, as_bijector, random_start=True)
+    return PeerLayer(make, as_bijector, random_start=True)
 
 
-def flowtorch_ar(name: str, **arguments: object) -> Layer:
+def flowtorch_ar(name: str, **arguments: object) -> PeerLayer:
     def make(n: int) -> object:
         net = fp.DenseAutoregressive(hidden_dims=WIDTHS)
         return getattr(fb, name)(net, shape=torch.Size([n]), **arguments)
 
-    return Layer(make, as_bijector, turned=True, passes=(3, 1))
+    return PeerLayer(make, as_bijector, turned=True, passes=(3, 1))
 
 
-def torch_map(*layers: object) -> Layer:
-    return Layer(lambda n: layers[0], as_transform)
+def torch_map(*layers: object) -> PeerLayer:
+    return PeerLayer(lambda n: layers[0], as_transform)
 
 
-def nflows_module(make: object, turned: bool = False, passes: tuple[int, int] = (1, 1)) -> Layer:
-    return Layer(make, as_module, turned=turned, passes=passes, rows_only=True)  # type: ignore[arg-type]
+def nflows_module(make: object, turned: bool = False, passes: tuple[int, int] = (1, 1)) -> PeerLayer:
+    return PeerLayer(make, as_module, turned=turned, passes=passes, rows_only=True)  # type: ignore[arg-type]
 
 
 normflows_module = nflows_module
@@ -63,28 +63,28 @@ def zuko_spline(*phi: torch.Tensor) -> MonotonicRQSTransform:
     return MonotonicRQSTransform(*phi, bound=BOX)
 
 
-def pyro_spline(order: str) -> Layer:
-    return Layer(lambda n: pt.Spline(n, count_bins=8, bound=BOX, order=order), as_transform, random_start=True)
+def pyro_spline(order: str) -> PeerLayer:
+    return PeerLayer(lambda n: pt.Spline(n, count_bins=8, bound=BOX, order=order), as_transform, random_start=True)
 
 
-def dense(order: str, sites: int, bins: int) -> list[int]:
-    return [sites * k for k in ((bins, bins, bins - 1, bins) if order == "linear" else (bins, bins, bins - 1))]
+def dense(order: str, elements: int, bins: int) -> list[int]:
+    return [elements * k for k in ((bins, bins, bins - 1, bins) if order == "linear" else (bins, bins, bins - 1))]
 
 
-def pyro_spline_coupling(order: str) -> Layer:
+def pyro_spline_coupling(order: str) -> PeerLayer:
     def make(n: int) -> object:
         net = DenseNN(n // 2, list(WIDTHS), param_dims=dense(order, n - n // 2, 4))
         return pt.SplineCoupling(n, n // 2, net, count_bins=4, bound=BOX, order=order)
 
-    return Layer(make, as_transform, random_start=True)
+    return PeerLayer(make, as_transform, random_start=True)
 
 
-def pyro_spline_ar(order: str) -> Layer:
+def pyro_spline_ar(order: str) -> PeerLayer:
     def make(n: int) -> object:
         net = AutoRegressiveNN(n, list(WIDTHS), param_dims=dense(order, 1, 4))
         return pt.SplineAutoregressive(n, net, count_bins=4, bound=BOX, order=order)
 
-    return Layer(make, as_transform, turned=True, passes=(3, 1))
+    return PeerLayer(make, as_transform, turned=True, passes=(3, 1))
 
 
 def nflows_net(inputs: int, outputs: int) -> torch.nn.Module:
@@ -95,19 +95,19 @@ def alternating(n: int) -> list[int]:
     return [i % 2 for i in range(n)]
 
 
-def inverse_of(layer: Layer) -> Layer:
+def inverse_of(layer: PeerLayer) -> PeerLayer:
     """Return an autoregressive layer the other way round: one pass to sample."""
     return dataclasses.replace(layer, turned=not layer.turned, passes=layer.passes[::-1])
 
 
 AFFINE_AR = {
-    "zuko": Layer(lambda n: MaskedAutoregressiveTransform(n, hidden_features=WIDTHS), as_lazy, turned=True, passes=(3, 1)),
+    "zuko": PeerLayer(lambda n: MaskedAutoregressiveTransform(n, hidden_features=WIDTHS), as_lazy, turned=True, passes=(3, 1)),
     "nflows": nflows_module(lambda n: nt.MaskedAffineAutoregressiveTransform(n, 16, num_blocks=1, use_residual_blocks=False), True, (3, 1)),
     "normflows": normflows_module(
         lambda n: nf.flows.MaskedAffineAutoregressive(n, 16, num_blocks=1, use_residual_blocks=False), True, (3, 1)
     ),
-    "pyro": Layer(lambda n: pt.affine_autoregressive(n, hidden_dims=list(WIDTHS)), as_double_transform, turned=True, passes=(3, 1)),
-    "pyro, stable": Layer(
+    "pyro": PeerLayer(lambda n: pt.affine_autoregressive(n, hidden_dims=list(WIDTHS)), as_double_transform, turned=True, passes=(3, 1)),
+    "pyro, stable": PeerLayer(
         lambda n: pt.affine_autoregressive(n, hidden_dims=list(WIDTHS), stable=True), as_double_transform, turned=True, passes=(3, 1)
     ),
     "flowtorch": flowtorch_ar("AffineAutoregressive"),
@@ -118,7 +118,7 @@ SPLINE_AR_LINEAR = {
 }
 
 # Name of a row of ours -> library -> its layer.
-LAYERS: dict[str, dict[str, Layer]] = {
+LAYERS: dict[str, dict[str, PeerLayer]] = {
     "Exp": {"torch": torch_map(tt.ExpTransform()), "flowtorch": flowtorch("Exp")},
     "Sigmoid": {
         "torch": torch_map(tt.SigmoidTransform()),
@@ -140,12 +140,12 @@ LAYERS: dict[str, dict[str, Layer]] = {
         "flowtorch": flowtorch("AffineFixed", loc=1.0, scale=0.5),
     },
     "Affine": {
-        "zuko": Layer(lambda n: ElementWiseTransform(n, univariate=MonotonicAffineTransform), as_lazy, random_start=True),
+        "zuko": PeerLayer(lambda n: ElementWiseTransform(n, univariate=MonotonicAffineTransform), as_lazy, random_start=True),
         "normflows": normflows_module(lambda n: nf.flows.AffineConstFlow((n,))),
         "flowtorch": flowtorch("Affine"),
     },
     "Spline": {
-        "zuko": Layer(lambda n: ElementWiseTransform(n, univariate=zuko_spline, shapes=spline_shapes(8)), as_lazy, random_start=True),
+        "zuko": PeerLayer(lambda n: ElementWiseTransform(n, univariate=zuko_spline, shapes=spline_shapes(8)), as_lazy, random_start=True),
         "nflows": nflows_module(
             lambda n: nt.PiecewiseRationalQuadraticCDF((n,), num_bins=8, tails="linear", tail_bound=BOX, identity_init=True)
         ),
@@ -160,25 +160,25 @@ LAYERS: dict[str, dict[str, Layer]] = {
         "flowtorch": flowtorch("Spline", count_bins=8, bound=BOX, order="linear"),
     },
     "Linear": {
-        "zuko": Layer(lambda n: UnconditionalTransform(LULinearTransform, torch.eye(n)), as_lazy),
+        "zuko": PeerLayer(lambda n: UnconditionalTransform(LULinearTransform, torch.eye(n)), as_lazy),
         "nflows": nflows_module(lambda n: nt.LULinear(n, identity_init=True)),
         "normflows": normflows_module(lambda n: nf.flows.LULinearPermute(n)),
     },
     "Permute": {
-        "zuko": Layer(lambda n: UnconditionalTransform(PermutationTransform, torch.tensor([2, 0, 1]), buffer=True), as_lazy),
+        "zuko": PeerLayer(lambda n: UnconditionalTransform(PermutationTransform, torch.tensor([2, 0, 1]), buffer=True), as_lazy),
         "nflows": nflows_module(lambda n: nt.Permutation(torch.tensor([2, 0, 1]))),
         "normflows": normflows_module(lambda n: nf.flows.Permute(n)),
-        "pyro": Layer(lambda n: pt.Permute(torch.tensor([2, 0, 1])), as_transform),
-        "flowtorch": Layer(lambda n: fb.Permute(shape=torch.Size([n]), permutation=torch.tensor([2, 0, 1])), as_bijector),
+        "pyro": PeerLayer(lambda n: pt.Permute(torch.tensor([2, 0, 1])), as_transform),
+        "flowtorch": PeerLayer(lambda n: fb.Permute(shape=torch.Size([n]), permutation=torch.tensor([2, 0, 1])), as_bijector),
     },
     "Coupling affine": {
-        "zuko": Layer(lambda n: GeneralCouplingTransform(n, hidden_features=WIDTHS), as_lazy),
+        "zuko": PeerLayer(lambda n: GeneralCouplingTransform(n, hidden_features=WIDTHS), as_lazy),
         "nflows": nflows_module(lambda n: nt.AffineCouplingTransform(alternating(n), nflows_net)),
         "normflows": normflows_module(lambda n: nf.flows.AffineCouplingBlock(nf.nets.MLP([n - n // 2, *WIDTHS, 2 * (n // 2)]))),
-        "pyro": Layer(lambda n: pt.affine_coupling(n, hidden_dims=list(WIDTHS)), as_transform),
+        "pyro": PeerLayer(lambda n: pt.affine_coupling(n, hidden_dims=list(WIDTHS)), as_transform),
     },
     "Coupling spline": {
-        "zuko": Layer(
+        "zuko": PeerLayer(
             lambda n: GeneralCouplingTransform(n, univariate=zuko_spline, shapes=spline_shapes(4), hidden_features=WIDTHS), as_lazy
         ),
         "nflows": nflows_module(
@@ -190,7 +190,7 @@ LAYERS: dict[str, dict[str, Layer]] = {
     "Coupling spline, linear": {"pyro": pyro_spline_coupling("linear")},
     "Autoregressive affine": AFFINE_AR,
     "Autoregressive spline": {
-        "zuko": Layer(
+        "zuko": PeerLayer(
             lambda n: MaskedAutoregressiveTransform(n, univariate=zuko_spline, shapes=spline_shapes(4), hidden_features=WIDTHS),
             as_lazy,
             turned=True,

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pushforward.core.bijector import Bijector
-from pushforward.core.layer import TransformModule
+from pushforward.core.layer import Layer
 from pushforward.testing.case import Case
 
 Run = Callable[[Any, bool, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Layer:
+class PeerLayer:
     """One layer of a library.
 
     Args:
@@ -105,7 +105,7 @@ class Peer(Bijector):
 
     event_dim = 1
 
-    def make(self, event_shape: tuple[int, ...], context_shape: tuple[int, ...] | None) -> TransformModule:
+    def make(self, event_shape: tuple[int, ...], context_shape: tuple[int, ...] | None) -> Layer:
         from peer_layers import LAYERS
 
         return PeerModule(self, LAYERS[self.family][self.library], event_shape)
@@ -128,10 +128,10 @@ RANGES = {
 }
 
 
-class PeerModule(TransformModule):
+class PeerModule(Layer):
     """A peer's layer, base to data."""
 
-    def __init__(self, plan: Peer, layer: Layer, event_shape: tuple[int, ...]) -> None:
+    def __init__(self, plan: Peer, layer: PeerLayer, event_shape: tuple[int, ...]) -> None:
         super().__init__(plan, event_shape, None)
         self.layer = layer.make(event_shape[-1])
         self.turned, self.passes, self.rows_only = layer.turned, layer.passes, layer.rows_only
@@ -180,7 +180,7 @@ class PeerModule(TransformModule):
 class PeerCase(Case):
     """A case of a peer: noise of the same size as ours gets, on free parameters and on the last layer of a network."""
 
-    def build(self, dtype: torch.dtype = torch.float64, scale: float = 1.0, seed: int = 0) -> TransformModule:
+    def build(self, dtype: torch.dtype = torch.float64, scale: float = 1.0, seed: int = 0) -> Layer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed + seed)
             module = self.plan.build(self.event_shape)

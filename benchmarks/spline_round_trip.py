@@ -12,7 +12,7 @@ from peers import Peer, PeerCase
 from pushforward.bijectors import Spline
 from pushforward.testing import Case
 
-SEEDS, POINTS, SITES, SCALE = 20, 1000, 5, 3.0
+SEEDS, POINTS, ELEMENTS, SCALE = 20, 1000, 5, 3.0
 PEERS = {
     "quadratic": ("nflows", "normflows", "zuko", "pyro", "flowtorch"),
     "linear": ("pyro", "flowtorch"),
@@ -23,10 +23,10 @@ def round_trips() -> list[dict[str, Any]]:
     """Return for each library and order the errors of round trips in float32."""
     rows = []
     for order, libraries in PEERS.items():
-        ours = Case(Spline(order=order), (SITES,))
+        ours = Case(Spline(order=order), (ELEMENTS,))
         rows.append({"library": "pushforward", "order": order, **errors(ours)})
         family = "Spline" if order == "quadratic" else "Spline, linear"
-        rows += [{"library": name, "order": order, **errors(PeerCase(Peer(family, name), (SITES,)))} for name in libraries]
+        rows += [{"library": name, "order": order, **errors(PeerCase(Peer(family, name), (ELEMENTS,)))} for name in libraries]
     return rows
 
 
@@ -51,8 +51,8 @@ def errors(case: Case) -> dict[str, Any]:
 
 # Where a flow's base puts its points, and all over the box, whose ends are 5 for every library, and a little beyond.
 POINTS_OF: dict[str, Callable[[torch.Generator], torch.Tensor]] = {
-    "normal": lambda draw: torch.randn(POINTS, SITES, generator=draw),
-    "box": lambda draw: 11 * torch.rand(POINTS, SITES, generator=draw) - 5.5,
+    "normal": lambda draw: torch.randn(POINTS, ELEMENTS, generator=draw),
+    "box": lambda draw: 11 * torch.rand(POINTS, ELEMENTS, generator=draw) - 5.5,
 }
 
 

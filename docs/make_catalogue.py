@@ -11,8 +11,8 @@ Every plan of the library. This page is written by `make catalogue` from the pla
 what they become when they are built. A test holds that it is up to date, and another that each formula of a number of parameters
 gives what a built layer has. `print(pushforward.report.catalogue.catalogue())` is a short form of it.
 
-- **D** is the number of sites of an event; for a map of vectors the length of the vectors. **C** is the length of the first event axis, the
-  number of features or channels. **s** is the smooth clamp that bounds a log-scale.
+- **D** is the number of elements of an event; for a map of vectors the length of the vectors. **C** is the length of the first event axis,
+  the number of features or channels. **s** is the smooth clamp that bounds a log-scale.
 - **parameters** are those of a free layer, in D and the plan's own arguments. Given a context, or in a structure, a net gives them for each
   row.
 - **to sample** and **to score** say how often the work of the layer's network is done, and in how many steps that follow one another where

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pushforward.tables import open_table, write_table
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
 
 import pushforward as pf
 from pushforward import plots
 from pushforward.data.frames import dequantize
+from pushforward.data.reading import open_table
+from pushforward.data.writing import write_table
 
 HERE = Path(__file__).parent
 Array = np.ndarray

@@ -91,7 +91,7 @@ def main() -> None:
     save("curve_layer", plots.curve(income, layer=0))
     fitted = Flow(StandardNormal(), [Spline(bins=16), Affine()], event_shape=2)
     train(fitted, circles, steps=300)
-    save("curve_sites", plots.curve(fitted, layer=0))
+    save("curve_elements", plots.curve(fitted, layer=0))
     save("curve_conditional", plots.curve(Elementwise(Spline(), net=MLP((8,))), seed=4, context=[0.5]))
 
 

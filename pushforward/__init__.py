@@ -10,7 +10,7 @@ from pushforward import bijectors, flows, plots, targets, testing
 from pushforward.core.base import Base
 from pushforward.core.bijector import Bijector
 from pushforward.core.describe import Description
-from pushforward.core.layer import TransformModule
+from pushforward.core.layer import Layer
 from pushforward.core.names import missing
 from pushforward.core.spec import PlanError, Spec
 from pushforward.flow.conditioned import ConditionedFlow
@@ -27,10 +27,13 @@ from pushforward.train.history import History
 
 __version__ = "0.1.0"
 
+TransformModule = Layer
+"""The name that `Layer` had at first."""
+
 __all__ = [
     "IAF", "MAF", "NICE", "NSF", "Base", "Bijector", "ConditionedFlow", "Description", "Flow", "History", "ImportanceSample", "Kernel",
-    "Net", "PlanError", "RealNVP", "Spec", "TargetHistory", "TransformModule", "bijectors", "distributions", "fit", "fit_target", "flows",
-    "importance", "load", "plots", "show_config", "targets", "testing", "transforms",
+    "Layer", "Net", "PlanError", "RealNVP", "Spec", "TargetHistory", "TransformModule", "bijectors", "distributions", "fit", "fit_target",
+    "flows", "importance", "load", "plots", "show_config", "targets", "testing", "transforms",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

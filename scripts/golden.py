@@ -25,7 +25,8 @@ from torch.distributions import constraints
 import pushforward as pf
 from pushforward import bijectors as bij
 from pushforward import distributions as bases
-from pushforward import flows, sets
+from pushforward import flows
+from pushforward.core import sets
 from pushforward.core.base import Base
 from pushforward.core.bijector import Bijector
 from pushforward.core.spec import Spec

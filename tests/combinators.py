@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
 from pushforward.bases import Mixture, Product, Pushforward, StandardNormal
+from pushforward.core import sets
 from pushforward.core.base import Base, BaseModule
 from pushforward.core.bijector import Bijector, Inverse
 from pushforward.core.compose import Compose

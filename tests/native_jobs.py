@@ -25,7 +25,7 @@ def fields(words: str) -> list[str]:
     return [f"{word[:-1]}.{part}" if word[-1] in parts else word for word in words.split() for part in parts.get(word[-1], ("",))]
 
 
-KIND = "kind bins inverse bound parts floor is_double backward threads rows sites "
+KIND = "kind bins inverse bound parts floor is_double backward threads rows elements "
 JOB_FIELDS = fields(KIND + "group x* theta* g* gl* out+ ladj+ gtheta+")
 SWEEP_FIELDS = fields(KIND + "groups layers activation order+ ends+ values* shift* gmade* gladj* theta+ made+ ladj+ gvalues+ gtheta+")
 SWEEP_LAYER_FIELDS = fields("width source skip edges+ weight+ bias+ transposed+ z+ gz+")
@@ -99,20 +99,20 @@ def team(draw, code=NO_KERNEL):
 def elementwise_jobs(draw):
     code = draw(codes())
     dtype, numbers = team(draw, code)
-    rows, sites, group = numbers["rows"], draw(sizes), draw(st.integers(1, 80))
-    shared, count = draw(st.booleans()), code.parameters * sites
-    job = Job("elementwise", [(JOB, JOB_FIELDS, numbers | {"sites": sites, "group": group})], dtype)
-    job.put(0, "x", rows, sites, gap=draw(gaps))
+    rows, elements, group = numbers["rows"], draw(sizes), draw(st.integers(1, 80))
+    shared, count = draw(st.booleans()), code.parameters * elements
+    job = Job("elementwise", [(JOB, JOB_FIELDS, numbers | {"elements": elements, "group": group})], dtype)
+    job.put(0, "x", rows, elements, gap=draw(gaps))
     job.put(0, "theta", 1 if shared else rows, count, gap=draw(gaps))
     if shared:
         job.parts[0][2]["theta.stride"] = 0
     if numbers["backward"]:
-        job.put(0, "g", rows, sites, gap=draw(gaps))
+        job.put(0, "g", rows, elements, gap=draw(gaps))
         job.put(0, "gl", rows, 1, gap=draw(gaps))
         job.put(0, "gtheta", -(-rows // group) if shared else rows, count, made=True)
     else:
         job.put(0, "ladj", rows, 1, made=True)
-    job.put(0, "out", rows, sites, made=True)
+    job.put(0, "out", rows, elements, made=True)
     return job
 
 
@@ -121,7 +121,7 @@ def linear_jobs(draw):
     dtype, numbers = team(draw)
     rows, size, group, bias = numbers["rows"], draw(st.integers(1, 20)), draw(st.integers(1, 80)), draw(st.integers(0, 1))
     count = size * size + bias * size
-    job = Job("linear", [(JOB, JOB_FIELDS, numbers | {"bins": bias, "sites": size, "group": group})], dtype)
+    job = Job("linear", [(JOB, JOB_FIELDS, numbers | {"bins": bias, "elements": size, "group": group})], dtype)
     job.put(0, "x", rows, size, gap=draw(gaps))
     job.put(0, "theta", 1, count, gap=0)
     if numbers["backward"]:
@@ -148,18 +148,20 @@ def wiring(draw, layers):
 def sweep_jobs(draw):
     code = draw(codes())
     dtype, numbers = team(draw, code)
-    rows, sites, layers = numbers["rows"], draw(st.integers(1, 8)), draw(st.integers(1, 3))
-    groups, count = draw(st.integers(1, sites)), code.parameters * sites
+    rows, elements, layers = numbers["rows"], draw(st.integers(1, 8)), draw(st.integers(1, 3))
+    groups, count = draw(st.integers(1, elements)), code.parameters * elements
     sources, skips, widths = wiring(draw, layers)
-    numbers |= {"sites": sites, "groups": groups, "layers": layers, "activation": draw(st.integers(0, 7))}
+    numbers |= {"elements": elements, "groups": groups, "layers": layers, "activation": draw(st.integers(0, 7))}
     heads = [{"width": w, "source": a, "skip": b} for w, a, b in zip(widths, sources, skips, strict=True)]
     heads.append({"width": 0, "source": draw(st.integers(0, layers - 1)), "skip": -1})
     job = Job("sweep", [(SWEEP_HEAD, SWEEP_FIELDS, numbers), *((SWEEP_LAYER, SWEEP_LAYER_FIELDS, head) for head in heads)], dtype)
-    job.put(0, "order", sites, 1, like=draw(st.permutations(range(sites))))
-    job.put(0, "ends", groups, 1, like=[*sorted(draw(st.lists(st.integers(0, sites), min_size=groups - 1, max_size=groups - 1))), sites])
+    job.put(0, "order", elements, 1, like=draw(st.permutations(range(elements))))
+    job.put(
+        0, "ends", groups, 1, like=[*sorted(draw(st.lists(st.integers(0, elements), min_size=groups - 1, max_size=groups - 1))), elements]
+    )
     for index, head in enumerate(heads):
         width = count if index == layers else head["width"]
-        taken = sites if head["source"] < 0 else widths[head["source"]]
+        taken = elements if head["source"] < 0 else widths[head["source"]]
         part = index + 1
         if index < layers:
             places = sorted(draw(st.lists(st.integers(0, width), min_size=groups, max_size=groups)))
@@ -172,13 +174,13 @@ def sweep_jobs(draw):
         else:
             job.put(part, "weight", width, taken)
             job.put(part, "bias", width, 1)
-    job.put(0, "values", rows, sites, gap=draw(gaps))
-    job.put(0, "made", rows, sites, made=not numbers["backward"])
+    job.put(0, "values", rows, elements, gap=draw(gaps))
+    job.put(0, "made", rows, elements, made=not numbers["backward"])
     if numbers["backward"]:
         job.put(0, "theta", rows, count)
-        job.put(0, "gmade", rows, sites, gap=draw(gaps))
+        job.put(0, "gmade", rows, elements, gap=draw(gaps))
         job.put(0, "gladj", rows, 1, gap=draw(gaps))
-        job.put(0, "gvalues", rows, sites, made=True)
+        job.put(0, "gvalues", rows, elements, made=True)
         job.put(0, "gtheta", rows, count, made=True)
     else:
         if draw(st.booleans()):
@@ -264,7 +266,7 @@ def faults(draw, job):
     elif name in ("bound", "gain"):
         wrong = draw(st.sampled_from([0.0, -1.0, float("nan"), float("inf")]))
     else:
-        many = name in ("rows", "sites", "group")  # of no rows there may be that many sites
+        many = name in ("rows", "elements", "group")  # of no rows there may be that many elements
         fits = [value for value in BEYOND if (value == -1 and name in ("source", "skip")) or (many and 0 < value <= 2**40)]
         wrong = draw(st.sampled_from([value for value in BEYOND if value not in fits]))
     numbers[name] = wrong

@@ -18,7 +18,7 @@ import copy
 import torch
 from torch import Tensor
 
-from pushforward.nets.perceptron import ACTIVATIONS, Block, Entrance
+from pushforward.nets.perceptron import ACTIVATIONS, Block, InputLayer
 from pushforward.testing.accuracy import apart
 
 SURE = 6.0
@@ -60,7 +60,7 @@ def of_perceptron(net, x: Tensor | None, context: Tensor | None) -> Tensor:
 
     h = error = None
     for layer in net.layers:
-        if isinstance(layer, Entrance):
+        if isinstance(layer, InputLayer):
             parts = [dense(part, t.detach().double()) for part, t in ((layer.x, x), (layer.c, context)) if part is not None]
             h, error = parts[0] if len(parts) == 1 else added(*parts[0], *parts[1])
         elif isinstance(layer, Block):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import typer
-from pushforward.tables import write_table
 from torch.utils.data import DataLoader, IterableDataset
 
 import pushforward as pf
@@ -19,6 +18,7 @@ from pushforward.bases import StandardNormal
 from pushforward.bijectors import Affine
 from pushforward.cli.commands import app
 from pushforward.contrib.sklearn import FlowDensity, FlowRegressor
+from pushforward.data.writing import write_table
 
 X = np.random.default_rng(0).standard_normal((60, 2))
 

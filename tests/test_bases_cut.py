@@ -19,7 +19,7 @@ from pushforward.testing import randomize
 
 INF = math.inf
 
-# name -> (plan, scipy's distribution of one site)
+# name -> (plan, scipy's distribution of one element)
 CUT = {
     "normal": (Truncated(StandardNormal(), -1.0, 2.0), stats.truncnorm(-1, 2)),
     "normal, from below": (Truncated(StandardNormal(), 1.5), stats.truncnorm(1.5, INF)),
@@ -66,7 +66,7 @@ def test_slivers_of_a_normal_have_all_their_digits(start, log_width):
     assert float(area @ base.log_prob(points).exp()) == pytest.approx(1, rel=1e-9 + 1e-13 / 10**log_width)
 
 
-def test_ends_for_each_site_and_outside():
+def test_ends_for_each_element_and_outside():
     base = Truncated(StandardNormal(), (-1.0, -INF), (INF, 0.5)).build((2,))
     x = torch.tensor([[-1.0, 0.5], [-1.1, 0.0], [0.0, 0.6], [math.nan, 0.0], [0.0, -5.0]], requires_grad=True)
     result = base.log_prob(x)

@@ -70,7 +70,7 @@ def test_laws_of_flows(name):
     assert set(check_flow(flow_of(name))) == {law.name for law in FLOW_LAWS}
 
 
-# name -> (plan, scipy's distribution of one site)
+# name -> (plan, scipy's distribution of one element)
 KNOWN = {
     "t": (StudentT(df=2.5), stats.t(2.5)),
     "Cauchy": (StudentT(df=1.0), stats.cauchy()),
@@ -131,18 +131,18 @@ def test_mixture_of_normals_is_a_mixture():
 COVARIANCES = [(kind, tied) for kind in ("diagonal", "spherical", "full") for tied in (False, True)]
 
 
-@pytest.mark.parametrize("sites", [1, 3])
+@pytest.mark.parametrize("elements", [1, 3])
 @pytest.mark.parametrize("context", [None, 2])
 @pytest.mark.parametrize(("kind", "tied"), COVARIANCES)
-def test_mixtures_of_normals_are_torchs_mixtures(kind, tied, context, sites):
+def test_mixtures_of_normals_are_torchs_mixtures(kind, tied, context, elements):
     net = None if context is None else bij.MLP((8,))
-    base = randomize(MixtureOfNormals(4, net, covariance=kind, tied=tied).build((sites,), context and (context,)), 0.8).double()
-    scales = (1 if tied else 4) * (1 if kind == "spherical" else sites)
-    entries = (1 if tied else 4) * sites * (sites - 1) // 2 if kind == "full" else 0
-    assert base.parameters_of.size == 4 + 4 * sites + scales + entries
+    base = randomize(MixtureOfNormals(4, net, covariance=kind, tied=tied).build((elements,), context and (context,)), 0.8).double()
+    scales = (1 if tied else 4) * (1 if kind == "spherical" else elements)
+    entries = (1 if tied else 4) * elements * (elements - 1) // 2 if kind == "full" else 0
+    assert base.parameters_of.size == 4 + 4 * elements + scales + entries
     c = None if context is None else torch.randn(5, context, dtype=torch.float64)
     known = base.distribution(c)
-    x = 2 * torch.randn(20, 5, sites, dtype=torch.float64)
+    x = 2 * torch.randn(20, 5, elements, dtype=torch.float64)
     torch.testing.assert_close(base.log_prob(x, c), known.log_prob(x), rtol=1e-10, atol=1e-10)
     assert known.mixture_distribution.logits.shape == (*([] if c is None else [5]), 4)
     covariance = known.component_distribution.variance
@@ -486,15 +486,15 @@ def test_plans_meta_device_and_empty_batches(name):
         (lambda: Truncated(StandardNormal(), (0.0, 0.0)).build((3,)), r"expected lower to broadcast to the event_shape \(3,\)"),
         (lambda: Truncated(BoxUniform(), 2.0, 3.0).build((1,)), "expected ends between which the base has some probability"),
         (lambda: Truncated(wrap(td.Gumbel(0.0, 1.0)), 50.0).build(()), "expected ends between which the base has some probability"),
-        (lambda: Truncated(StudentT(), 0.0).build((1,)), r"Truncated: expected independent sites .* got StudentT\("),
-        (lambda: Truncated(MixtureOfNormals(), 0.0).build((2,)), "Truncated: expected independent sites"),
+        (lambda: Truncated(StudentT(), 0.0).build((1,)), r"Truncated: expected independent elements .* got StudentT\("),
+        (lambda: Truncated(MixtureOfNormals(), 0.0).build((2,)), "Truncated: expected independent elements"),
         (lambda: Truncated(FullNormal(), 0.0).build((2,)), "give what it was made of, and map the result by Pushforward"),
         (lambda: OrderStatistics(StandardNormal(), 0), "expected draws to be a whole number of at least 1, got 0"),
         (lambda: OrderStatistics(StandardNormal(), 2).build((3,)), r"expected an event of one axis, at most 2 long, got event_shape"),
         (lambda: OrderStatistics(StandardNormal()).build((2, 2)), "expected an event of one axis"),
         (lambda: OrderStatistics(StandardNormal(), descending=1), "expected descending to be True or False, got 1"),
         (lambda: OrderStatistics(StandardNormal), "OrderStatistics: expected base to be a base plan"),
-        (lambda: OrderStatistics(StudentT(), 3).build((2,)), "OrderStatistics: expected independent sites with a known distribution"),
+        (lambda: OrderStatistics(StudentT(), 3).build((2,)), "OrderStatistics: expected independent elements with a known distribution"),
         (lambda: OrderStatistics(wrap(td.Normal(torch.zeros(2), 1.0))).build((2,)), "expected a base without a batch"),
         (lambda: Product([], []), "Product: expected bases to be a list of .*base plans"),
         (lambda: Product([StandardNormal], [1]), "Product: expected bases.0. to be a base plan"),

@@ -8,8 +8,8 @@ from torch.distributions import Dirichlet, Gamma
 
 import pushforward as pf
 from pushforward import bijectors as bij
-from pushforward import sets
 from pushforward.bases import BoxUniform, CircleUniform, Product, StandardNormal, VonMises, wrap
+from pushforward.core import sets
 from pushforward.core.spec import PlanError
 from pushforward.testing.case import randomize
 
@@ -115,7 +115,7 @@ def test_samples_lie_in_the_support_and_have_a_density(name):
     rank = len(flow.event_shape)
     assert bool(sets.independent(flow.support, rank).check(y).all())
     assert bool(torch.isfinite(flow.log_prob(y)).all())
-    ends = sets.sites(flow.support, flow.event_shape)
+    ends = sets.elements(flow.support, flow.event_shape)
     if ends is not None:
         # As wide as is said: up to where a support ends there is a density, and past it there is none.
         for end, way in ((ends[0], -1), (ends[1], 1)):
@@ -194,8 +194,8 @@ def test_sets_of_parts_are_compared_entry_by_entry():
     assert sets.same(simplex, sets.Parts((sets.Simplex(), real), (2, 1), -1, 1))
     assert not sets.contains(one, simplex)
     for parts in (one, other, stacked):
-        assert torch.equal(sets.sites(parts, (3,)), torch.tensor([[0, 0, -math.inf], [1, 1, math.inf]], dtype=torch.float64))
-        assert sets.same(sets.of_sites(sets.sites(parts, (3,))), parts)
+        assert torch.equal(sets.elements(parts, (3,)), torch.tensor([[0, 0, -math.inf], [1, 1, math.inf]], dtype=torch.float64))
+        assert sets.same(sets.of_elements(sets.elements(parts, (3,))), parts)
 
 
 def test_a_flow_of_blocks_is_saved_and_loaded(tmp_path):

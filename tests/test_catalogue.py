@@ -88,13 +88,13 @@ def test_an_entry_says_what_there_is_to_say(name):
 def test_parameters_of_a_free_layer_are_as_many_as_its_formula_says(name):
     plan, event_shape, _ = WHOLE[name]
     assert count(plan.build(event_shape)) == size_of(plan, event_shape)
-    for sites in (1, 2, 3, 5, 8):
+    for elements in (1, 2, 3, 5, 8):
         if len(event_shape) == 1:
             try:
-                module = plan.build((sites,))
+                module = plan.build((elements,))
             except PlanError:  # a plan that has sizes of its own, such as an order
                 continue
-            assert count(module) == size_of(plan, (sites,))
+            assert count(module) == size_of(plan, (elements,))
 
 
 @pytest.mark.parametrize("kernel", [bij.Affine(), bij.Additive(), bij.Spline(bins=4), bij.Spline(bins=5, order="linear")], ids=repr)
@@ -115,8 +115,8 @@ def test_parameters_of_a_structure_are_those_of_a_net_that_gives_the_kernels(ker
 
 
 def test_costs_are_those_of_built_layers():
-    assert ENTRIES["Affine"].to_score == ENTRIES["Coupling"].to_sample == "1 pass"
-    assert ENTRIES["Autoregressive"].to_sample == ENTRIES["InverseAutoregressive"].to_score == "1 pass in D steps"
+    assert ENTRIES["Affine"].to_score == ENTRIES["Coupling"].to_sample == "1 evaluation"
+    assert ENTRIES["Autoregressive"].to_sample == ENTRIES["InverseAutoregressive"].to_score == "1 evaluation of depth D"
     assert ENTRIES["Exp"].codomain == "(0, inf)"
     assert ENTRIES["Power"].domain == "(0, inf)"
 

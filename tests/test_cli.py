@@ -10,11 +10,12 @@ import threading
 import numpy as np
 import pytest
 import torch
-from pushforward.tables import open_table, write_table
 
 import pushforward as pf
 from pushforward.__main__ import main
 from pushforward.cli import commands
+from pushforward.data.reading import open_table
+from pushforward.data.writing import write_table
 from pushforward.recipes.choice import NAMED
 
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".parquet", ".npy")
@@ -185,7 +186,7 @@ def test_a_grid_is_spread_when_told(tmp_path):
 
 
 def test_scores_in_chunks_are_those_at_once(files, tmp_path, monkeypatch):
-    from pushforward.tables import reading
+    from pushforward.data import reading
 
     whole, parts = tmp_path / "whole.npy", tmp_path / "parts.npy"
     assert main(["score", str(files / "m"), str(files / "t.csv"), "-o", str(whole)]) == 0
@@ -204,7 +205,7 @@ def test_samples_in_chunks_have_the_number_asked_for(files, tmp_path, monkeypatc
 @pytest.mark.parametrize("chunk", [4, 7, 1000])
 @pytest.mark.parametrize("context", [False, True])
 def test_samples_in_chunks_have_their_contexts_and_numbers_of_their_own(files, tmp_path, monkeypatch, context, chunk):
-    from pushforward.tables import reading
+    from pushforward.data import reading
 
     monkeypatch.setattr(commands, "ROWS", chunk)
     monkeypatch.setattr(reading.Table.chunks, "__defaults__", (None, 3))

@@ -26,8 +26,8 @@ from pushforward.flow.flow import Flow
 from pushforward.testing.case import Case
 
 
-def follows_data(whole):
-    return whole.follows_data if isinstance(whole, BaseModule) else whole.facts.follows_data
+def has_statistics(whole):
+    return whole.has_statistics if isinstance(whole, BaseModule) else whole.facts.has_statistics
 
 
 class Pair:
@@ -271,7 +271,7 @@ def measuring(pair, folder):
             changed = [key for key, name in names.items() if not learns and not torch.equal(state[name], before[name])]
             assert not changed, f"{action} changed {changed} of a layer that measures nothing"
         if action == "update":
-            assert follows_data(pair.whole) == learns
+            assert has_statistics(pair.whole) == learns
 
 
 def _independent_of_units(pair, action, learns):
@@ -287,7 +287,7 @@ def _independent_of_units(pair, action, learns):
         getattr(pair.whole, action)(y, contexts(pair.row, MEASURED))
         found.append(pair.whole.inverse(y, contexts(pair.row, MEASURED))[0])
     if action == "update":
-        assert follows_data(pair.whole) == learns
+        assert has_statistics(pair.whole) == learns
     if learns:
         close(found[1], found[0], f"{action}, in other units", within=1e-3)  # to variances some add a little
         return

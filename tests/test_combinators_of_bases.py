@@ -70,7 +70,7 @@ HOLDERS = {
     "Truncated": Holder(
         lambda base, n: bases.Truncated(base, LOW, HIGH),
         together=None,
-        needs=("has_tails", "expected independent sites with a known distribution function .*, got"),
+        needs=("has_tails", "expected independent elements with a known distribution function .*, got"),
     ),
 }
 BASES = {name: row for name, row in EVERY.items() if isinstance(row[0], Base)}
@@ -166,7 +166,7 @@ def facts(pair, flow, folder):
     """Whether samples carry gradients, follow data and see the context, and the closed forms, are as in the base alone."""
     base, alone = flow.base, pair.alone
     assert base.has_rsample == (alone.has_rsample and pair.holder.gradients) or pair.holder.together is None
-    assert (base.uses_context, base.follows_data) == (alone.uses_context, alone.follows_data)
+    assert (base.uses_context, base.has_statistics) == (alone.uses_context, alone.has_statistics)
     if pair.holder.together is None or len(flow.plan.bijectors):
         return
     own = Flow(pair.plan, [], pair.event, pair.context_shape).double()

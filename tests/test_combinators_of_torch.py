@@ -22,7 +22,7 @@ from combinators import ROWS, source
 
 from pushforward import transforms as T
 from pushforward.contrib.pyro.face.planned import Planned, PlannedConditional
-from pushforward.core.layer import TransformModule
+from pushforward.core.layer import Layer
 from pushforward.distributions import ConditionalTransformedDistribution, TransformedDistribution
 from pushforward.flow.flow import Flow
 from pushforward.testing import randomize
@@ -207,7 +207,7 @@ def parameters(pair):
 
 def following(pair):
     """What follows data sees the values of the transform's own side, in whatever it is held."""
-    if not any(isinstance(part, TransformModule) and part.facts.follows_data for part in pair.thing.layer.modules()):
+    if not any(isinstance(part, Layer) and part.facts.has_statistics for part in pair.thing.layer.modules()):
         return
     held, alone_too = copy.deepcopy(pair.held), copy.deepcopy(pair.thing.layer)
     before = {key: value.clone() for key, value in held.state_dict().items()}

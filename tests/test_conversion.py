@@ -71,12 +71,12 @@ def test_a_linear_map_is_its_matrix():
     torch.testing.assert_close(RawLinear().inverse(y, matrix, loc), (x, -ladj))
 
 
-@pytest.mark.parametrize("by_site", [True, False])
-def test_outputs_are_taken_by_site_or_by_parameter(by_site):
-    """Ours come parameter by parameter, each of all sites; some of theirs, multiplied and moved."""
+@pytest.mark.parametrize("by_element", [True, False])
+def test_outputs_are_taken_by_element_or_by_parameter(by_element):
+    """Ours come parameter by parameter, each of all elements; some of theirs, multiplied and moved."""
     linear = nn.Linear(4, 15).double()
     h = drawn(6, 4)
-    theirs = linear(h).unflatten(-1, (5, 3) if by_site else (3, 5))
-    first, second, third = theirs.unbind(-1 if by_site else -2)
-    found = Outputs(5, (2, 0, 1), by_site, (2.0, 3.0, 1.0), (1.0, -1.0, 0.0)).of(Weights.read(linear))
+    theirs = linear(h).unflatten(-1, (5, 3) if by_element else (3, 5))
+    first, second, third = theirs.unbind(-1 if by_element else -2)
+    found = Outputs(5, (2, 0, 1), by_element, (2.0, 3.0, 1.0), (1.0, -1.0, 0.0)).of(Weights.read(linear))
     torch.testing.assert_close(h @ found.weight.T + found.bias, torch.cat([2 * third + 1, 3 * first - 1, second], -1))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pushforward.tables import open_table
 
 import pushforward as pf
+from pushforward.data.reading import open_table
 
 PATH = Path(__file__).parents[1] / "examples" / "demo.py"
 

@@ -162,7 +162,7 @@ def test_a_step_holds_gradients_and_both_moments_of_adam():
 def test_the_costs_of_an_inverse_are_those_of_the_layer_the_other_way_round(plan):
     layer, turned = plan.build(3), plan.inv.build(3)
     layer, turned = layer.facts, turned.facts
-    assert (turned.passes, turned.steps) == (layer.passes[::-1], layer.steps[::-1]) != (layer.passes, layer.steps)
+    assert (turned.evaluations, turned.depth) == (layer.evaluations[::-1], layer.depth[::-1]) != (layer.evaluations, layer.depth)
 
 
 def test_a_flow_without_parameters():
@@ -191,7 +191,7 @@ def test_a_mixture_lists_its_components():
     assert all(text.count(f"  {plan!r}") == 1 for plan in (whole.bijector[1], bij.Reverse()))
     assert "component 0 of 2, from Mixture" in text
     # All components are drawn, and all are scored: Affine twice, the coupling and Reverse.
-    assert "4 passes to sample, 4 to score" in text
+    assert "4 evaluations to sample, 4 to score" in text
 
 
 def test_a_flow_whose_base_is_a_flow_lists_the_layers_of_both():

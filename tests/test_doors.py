@@ -16,7 +16,7 @@ from pushforward import bijectors as bij
 from pushforward import transforms as T
 from pushforward.core import built, checks
 from pushforward.core.base import Base
-from pushforward.core.layer import TransformModule
+from pushforward.core.layer import Layer
 from pushforward.core.spec import registry
 from pushforward.distributions import DiagNormal, Flow, StandardNormal, TransformedDistribution
 from pushforward.flow import flow as flow_module
@@ -270,7 +270,7 @@ def test_no_width_reaches_the_compiled_code_unchecked(row):
     make, shape, context_shape = CROSSED[row]
     flow = make()
     for module in (flow.transform, *flow.transform.modules()):
-        if not isinstance(module, TransformModule) or module.context_shape is None:
+        if not isinstance(module, Layer) or module.context_shape is None:
             continue
         for wide in (1, 57, 297):
             for call in (module, module.inverse):

@@ -14,10 +14,10 @@ import pushforward as pf
 import pushforward.bijectors as bij
 from pushforward import flows
 from pushforward.core import roots
+from pushforward.core.mode import AS_ON_CPU
 from pushforward.layers.autoregressive import AutoregressiveModule
 from pushforward.layers.coupling import CouplingModule
 from pushforward.native import library
-from pushforward.native.library import AS_ON_CPU
 from pushforward.testing import Case, randomize
 
 ROWS = 5
@@ -89,7 +89,7 @@ def test_passes_are_as_much_work_as_is_said(name):
     module = plan.build(event, context).to("meta")
     work = [multiplied(module, event, context, inverse) for inverse in (False, True)]
     # Jacobi iteration stops when nothing changes, which meta tensors cannot tell: it makes steps there. The next test counts it.
-    passes = [1 if adaptive else count for count, adaptive in zip(module.facts.passes, module.facts.adaptive, strict=True)]
+    passes = [1 if adaptive else count for count, adaptive in zip(module.facts.evaluations, module.facts.adaptive, strict=True)]
     parallel = int(isinstance(module, AutoregressiveModule) and module.forward_sequential)
     assert passes[parallel] == 1
     once = work[parallel]
@@ -108,7 +108,7 @@ def test_jacobi_iteration_takes_at_most_as_many_passes_as_is_said(layer, kernel,
     module.parameters_of.net.register_forward_hook(lambda *_: calls.append(1))
     with torch.no_grad():
         (module.inverse, module.forward)[1 - parallel](torch.randn(50, features, generator=torch.Generator().manual_seed(0)))
-    assert module.facts.passes[1 - parallel] == features + 1
+    assert module.facts.evaluations[1 - parallel] == features + 1
     assert module.facts.adaptive == (bool(parallel), not parallel)
     assert 1 <= len(calls) <= features + 1
     text = str(pf.Flow(pf.distributions.StandardNormal(), module.plan, features).describe())
@@ -118,10 +118,10 @@ def test_jacobi_iteration_takes_at_most_as_many_passes_as_is_said(layer, kernel,
 def test_a_description_says_where_roots_are_sought():
     layer = flows.NAF(3, transforms=1).describe().layers[0]
     assert (layer.roots_to_sample, layer.roots_to_score) == (1, 0)
-    assert layer.effort("sample") == "1 in 3 steps and a root for each number"
+    assert layer.effort("sample") == "1 of depth 3 and a root for each number"
     assert layer.effort("score") == "1"
     (total,) = [line for line in str(flows.NAF(3, transforms=2).describe()).splitlines() if line.startswith("total")]
-    assert "5 passes in 9 steps and 2 roots for each number to sample, 5 to score" in total  # a layer that only shuffles counts as one
+    assert "5 evaluations of depth 9 and 2 roots for each number to sample, 5 to score" in total  # a layer that only shuffles counts as one
     assert "a root" not in str(pf.NSF(3).describe())
 
 

@@ -107,7 +107,10 @@ PLANS = {
         "AffineFixed: expected loc to be a finite number or a list of finite numbers, got nan",
     ),
     "location, a word": (lambda: bij.AffineFixed("a"), "AffineFixed: expected .* got .*'a'"),
-    "locations, too few": (lambda: bij.AffineFixed([1.0, 2.0]).build(3), "expected loc to be a number or 3 numbers, one per site, got 2"),
+    "locations, too few": (
+        lambda: bij.AffineFixed([1.0, 2.0]).build(3),
+        "expected loc to be a number or 3 numbers, one per element, got 2",
+    ),
     "slope zero": (lambda: bij.LeakyReLU(0.0), "LeakyReLU: expected slope > 0, got 0"),
     "slope infinite": (lambda: bij.LeakyReLU(math.inf), "LeakyReLU: expected slope > 0, got inf"),
     "slope, a word": (lambda: bij.LeakyReLU("a"), "LeakyReLU: expected .* got .*'a'"),
@@ -301,7 +304,7 @@ CALLS = {
     "calibrate, constant": (
         lambda f, c: f.calibrate(torch.ones(5, 3)),
         ValueError,
-        "expected finite values that vary at every site, got a const",
+        "expected finite values that vary at every element, got a const",
     ),
     "calibrate, NaN": (
         lambda f, c: f.calibrate(torch.full((5, 3), math.nan)),

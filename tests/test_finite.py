@@ -10,7 +10,8 @@ from test_flow_laws import FLOWS
 
 import pushforward as pf
 from pushforward import bijectors as bij
-from pushforward import flows, sets
+from pushforward import flows
+from pushforward.core import sets
 from pushforward.distributions import Flow, StandardNormal, StudentT
 from pushforward.testing import randomize
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import pushforward as pf
 from pushforward.bases import StandardNormal
 from pushforward.bijectors import Affine, Coupling, Exp, Spline
-from pushforward.data.frames import dequantize
+from pushforward.data import dequantize
 from pushforward.layers.standardize import StandardizeModule
 
 QUICK = {"epochs": 2, "batch_size": 64, "progress": False}
@@ -269,7 +269,7 @@ def test_images_and_scalars():
     assert np.isfinite(pf.fit(image, rows(60, 6).reshape(60, 2, 3), **QUICK).best_loss)
     still = rows(60, 6).reshape(60, 2, 3)
     still[:, 1, 2] = 4
-    with pytest.raises(ValueError, match=r"site \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"element \(1, 2\)"):
         pf.fit(image, still, **QUICK)
     scalar = pf.Flow(Normal(0.0, 1.0), [Spline()])
     assert np.isfinite(pf.fit(scalar, rows(60, 1)[:, 0], **QUICK).best_loss)

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Dirichlet, biject_to, constraints
 
-from pushforward import sets
 from pushforward.bases import StandardNormal
+from pushforward.core import sets
 from pushforward.core.compose import Compose
 from pushforward.core.numerics import soft_clamp
 from pushforward.core.spec import PlanError

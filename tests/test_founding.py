@@ -116,7 +116,7 @@ def cost_of(layer, inverse, monkeypatch):
     monkeypatch.undo()
     dense = [part for part in layer.modules() if isinstance(part, torch.nn.Linear)]
     passes = math.ceil(counter.get_total_flops() / sum(2 * rows * part.in_features * part.out_features for part in dense))
-    return f"{passes}" if passes == len(steps) else f"{passes} in {len(steps)} steps"
+    return f"{passes}" if passes == len(steps) else f"{passes} of depth {len(steps)}"
 
 
 def leaves(module):
@@ -150,7 +150,7 @@ def test_describe_answers_the_forum(name, monkeypatch):
         assert block["parameters"].replace(",", "") == str(sum(p.numel() for p in layer.parameters()))
         # "The input size and output size must therefore be the same".
         assert block["shape"] == f"{tuple(layer.event_shape)} → {tuple(layer.out_shape)}"
-        assert block["sees"] == layer.facts.sees
+        assert block["sees"] == layer.facts.depends_on
         # "What is the NN that is used inside of the spline call?"
         nets = [part.net for part in layer.modules() if isinstance(part, Parameters) and part.net is not None]
         if nets:
@@ -164,7 +164,7 @@ def test_describe_answers_the_forum(name, monkeypatch):
         # "An entire NN shoved into each call": how often, and what memory it takes.
         if nets:
             to_sample, to_score = (cost_of(layer, inverse, monkeypatch) for inverse in (False, True))
-            assert block["passes"] == f"{to_sample} to sample, {to_score} to score"
+            assert block["evaluations"] == f"{to_sample} to sample, {to_score} to score"
         assert re.fullmatch(r"[\d.e+]+ [kMG]?B in training at batch 500", block["memory"])
     # "How the back propagation is being done", "how the cost function is being calculated".
     assert "loss = -mean log p(x), log p(x) = log p_base(z) + sum of log|det dz/dx|" in text
@@ -183,6 +183,6 @@ def test_describe_of_a_spline_says_what_the_forum_asks():
         "sees": "features 0-1",
         "network": "MLP 2 → 16 → 24 → 69, tanh",
         "parameters": f"{(2 * 16 + 16) + (16 * 24 + 24) + (24 * 69 + 69):,}",
-        "passes": "1 to sample, 1 to score",
+        "evaluations": "1 to sample, 1 to score",
         "memory": blocks[0]["memory"],
     }

@@ -17,191 +17,14 @@ import pushforward
 
 ROOT = Path(pushforward.__file__).parent
 FACE = "contrib.pyro.face"  # needs no Pyro, so it is a layer of its own
-FOLDERS = (
-    "native",
-    "kernels",
-    "structures",
-    "bases",
-    "recipes",
-    "flows",
-    "distributions",
-    "train",
-    "plots",
-    "tables",
-    "targets",
-    "testing",
-    "cli",
-    "contrib",
-    FACE,
-)
-
-# Each module with all that it may import. What is not named here has no place yet: give it one.
-CORE = {"spec", "fields", "facts", "state", "budget", "supports", "numerics", "native", "roots", "describe", "core"}
-BELOW_FLOW = CORE | {"base", "parameters", "kernel", "io", "bases", "nets", "structures"}
-MAY = {
-    "fields": set(),
-    "spec": {"fields"},
-    "supports": set(),
-    "numerics": set(),
-    "draws": set(),
-    "names": set(),
-    "startup": set(),
-    "extras": set(),
-    "doors": set(),
-    "native": {"numerics"},
-    "roots": {"native"},
-    "config": {"native"},
-    "describe": {"native"},
-    "state": {"spec", "fields"},
-    "built": {"doors", "spec", "state"},
-    "facts": set(),
-    "core": {"budget", "facts", "spec", "fields", "supports", "numerics", "built", "describe"},
-    "base": {"budget", "built", "core", "doors", "spec"},
-    "parameters": {"core", "describe", "doors", "numerics", "spec", "fields"},
-    "moments": {"base", "core"},
-    "blocks": {"native"},
-    "finite": {"native", "supports"},
-    "estimates": {"numerics"},
-    "quantiles": {"base", "core", "numerics", "supports"},
-    "kernel": {"core", "facts", "parameters", "native", "numerics", "roots", "supports", "spec", "fields"},
-    "kernels": {"core", "facts", "parameters", "kernel", "native", "numerics", "roots", "supports", "spec", "fields"},
-    "dense": {"native", "parameters"},
-    "perceptron": {"dense", "native", "numerics", "parameters"},
-    "nets": {"budget", "core", "dense", "parameters", "perceptron", "spec", "fields"},
-    "periodic": {"nets", "parameters", "spec", "fields"},
-    "structures": CORE | {"parameters", "kernel", "kernels", "dense", "nets", "perceptron"},
-    "bases": CORE | {"base", "parameters", "kernels", "nets", "structures", "moments", "blocks"},
-    "targets": {"numerics", "doors", "estimates", "names", "supports"},
-    "atomic": set(),
-    "budget": {"spec"},
-    "io": {"atomic", "fields", "spec"},
-    "to_base": {"supports"},
-    "flow": {
-        "to_base",
-        "draws",
-        "state",
-        "budget",
-        "base",
-        "core",
-        "numerics",
-        "supports",
-        "spec",
-        "fields",
-        "describe",
-        "doors",
-        "kernels",
-        "structures",
-        "bases",
-        "blocks",
-        "finite",
-        "estimates",
-        "moments",
-        "quantiles",
-        "io",
-    },
-    "kl": {"estimates", "flow", "moments"},
-    "bijectors": CORE | {"names", "parameters", "kernel", "kernels", "nets", "periodic", "structures"},
-    FACE: CORE | {"parameters", "kernel", "kernels", "dense", "nets", "structures", "doors", "estimates"},
-    "transforms": {FACE, "names"},
-    "distributions": {FACE, "base", "bases", "flow", "kl", "names", "supports", "transforms"},
-    "recipes": CORE | {"base", "draws", "parameters", "kernel", "kernels", "nets", "periodic", "structures", "bases", "flow"},
-    "flows": {"names", "bases", "core", "flow", "parameters", "recipes", "spec"},
-    "elsewhere": set(),
-    "catalogue": {"base", "core", "elsewhere", "kernel", "kernels", "parameters", "recipes", "spec", "supports"},
-    "train": BELOW_FLOW | {"bases", "doors", "flow", "extras", "draws", "moments", "structures"},
-    "tables": {"extras", "io"},
-    "plots": BELOW_FLOW | {"draws", "kernels", "flow", "extras"},
-    "testing": BELOW_FLOW | {"flow"},
-    "": {
-        "startup",
-        "names",
-        "bijectors",
-        "config",
-        "distributions",
-        "flows",
-        "base",
-        "core",
-        "kernel",
-        "parameters",
-        "describe",
-        "flow",
-        "spec",
-        "train",
-        "transforms",
-        "targets",
-        "plots",
-        "testing",
-    },
-    "cli": {"", "io", "startup", "flow", "recipes", "train", "tables", "plots", "extras", "spec", "bijectors"},
-    "__main__": {"cli", "extras"},
-    # Adapters to other packages see all of the library; no part of it sees them.
-    "contrib": CORE
-    | {"", "base", "parameters", "kernel", "kernels", "dense", "nets", "perceptron", "structures", "bases", "io", "doors", "flow", "extras"}
-    | {"estimates"}
-    | {"bijectors", "draws", "flows", "recipes", "targets", "to_base", "train"},
-}
-# Which part of a folder may import which other part of it.
-WITHIN = {
-    "native": {("sweep", "elementwise"), ("linear", "elementwise"), ("perceptron", "sweep")}
-    | {(user, "library") for user in ("elementwise", "linear", "perceptron", "sweep")},
-    "train": {
-        ("checks", "data"), ("checks", "rows"), ("data", "rows"), ("fit", "checks"), ("fit", "data"), ("fit", "history"),
-        ("fit", "likelihood"), ("fit", "loop"), ("fit", "rows"), ("likelihood", "history"), ("likelihood", "loop"),
-        ("likelihood", "losses"), ("likelihood", "rows"), ("loop", "history"), ("density", "loop"), ("divergences", "density"),
-        ("divergences", "weights"), ("importance", "density"), ("importance", "weights"), ("variational", "density"),
-        ("variational", "divergences"), ("variational", "history"), ("variational", "loop"), ("variational", "weights"),
-        ("data", "weights"), ("fit", "weights"), ("data", "grids"), ("fit", "oddities"), ("grids", "rows"),
-        *(("oddities", part) for part in ("checks", "dependence", "grids", "rows")),
-        ("data", "weights"), ("fit", "weights"),
-        *((user, "precision") for user in ("fit", "likelihood", "loop", "variational")),
-        *((user, "options") for user in ("divergences", "fit", "importance", "loop", "variational")),
-        *((user, "randomness") for user in ("density", "divergences", "fit", "likelihood", "loop", "variational")),
-    },
-    "tables": {("writing", "reading")},
-}  # fmt: skip
-# The same for folders of many parts: a part may import those of the lines above its own.
-LINES = {
-    "kernels": (
-        {"affine", "bins", "constrained", "fixed", "linear", "planar", "projections", "wavelet"},
-        {
-            "activations",
-            "cholesky",
-            "exponential",
-            "householder",
-            "monotonic",
-            "pareto",
-            "radial",
-            "simplex",
-            "spline",
-            "sylvester",
-            "tails",
-            "triangular",
-        },
-        {"circular", "factored", "neural", "piecewise", "polynomial", "rotation", "squared"},
-        {"mixture"},
-    ),
-    "structures": (
-        {"jacobi", "normal_scores", "normalize", "parts", "rearrange", "reshape", "residual", "standardize"},
-        {"block_autoregressive", "coupling", "domains", "sequence"},
-        {"autoregressive"},
-    ),
-    "bases": (
-        {"clusters", "tails", "product", "flow_mixture"},
-        {"sites", "wrapped"},
-        {"mixture", "normal", "student", "truncated", "uniform", "von_mises"},
-        {"order_statistics", "resampled"},
-    ),
-    FACE: (
-        {"affine", "events", "given", "held", "layout", "sizes", "transform"},
-        {"arrangements", "compose", "dense_nets", "order"},
-        {"conditional", "distribution", "masked_nets", "row"},
-        {"conditional_distribution", "planned", "table", "words"},
-        {"factory", "fixed", "permute"},
-        {"matrices", "named"},
-    ),
-    "targets": ({"target"}, {"checkerboard", "energies", "mixtures", "picture", "triangular"}, {"curves"}),
-    "recipes": ({"angles", "stack"}, {"layers", "option"}, {"recipe"}, {"table"}, {"choice"}),
-}
+DESIGN = (ROOT.parent / "docs/design.md").read_text()
+# The one place where the order is written: lines of names, each of which may import those of earlier lines.
+ORDER = [
+    line.removeprefix("<").split(",")
+    for line in re.search(r"## The order of the layers.*?```text\n(.*?)```", DESIGN, re.DOTALL)[1].split("\n")
+    if line
+]
+LINE = {part.strip(): number for number, parts in enumerate(ORDER) for part in parts}
 # These are themselves imported late: by functions alone.
 LATE = {"cli", "contrib", "plots.picture"}
 OPTIONAL = {"matplotlib", "pandas", "pyarrow", "narwhals", "sklearn", "typer", "scipy", "IPython"}
@@ -251,38 +74,26 @@ def own_imports(name):
     ]
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_imports_only_go_down(name):
-    layer = layer_of(name)
-    assert layer in MAY, f"{layer}: give this module its place in the order"
-    for target, _, _ in own_imports(name):
-        if layer_of(target) == layer and layer in FOLDERS:
-            continue
-        assert layer_of(target) in MAY[layer], f"{name} imports {target}"
+def test_imports_only_go_down():
+    """Between layers as the design's order says, and within a layer in some order."""
+    up = []
+    for name in MODULES:
+        own = LINE.get(layer_of(name) or "pushforward")
+        assert own is not None, f"{layer_of(name)}: give this layer its place in the order of docs/design.md"
+        others = {target for target, _, _ in own_imports(name) if layer_of(target) != layer_of(name)}
+        up += [f"{name} imports {target}" for target in sorted(others) if LINE[layer_of(target) or "pushforward"] >= own]
+    assert not up
 
 
-def test_the_order_has_no_cycle():
-    left = dict(MAY)
-    while left:
-        ready = [layer for layer, below in left.items() if not below & set(left)]
-        assert ready, f"cycle among {sorted(left)}"
-        for layer in ready:
-            del left[layer]
+def test_the_order_names_what_there_is():
+    assert set(LINE) == {layer_of(name) or "pushforward" for name in MODULES}
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_folders_have_an_order_too(folder):
-    inside = {name for name in MODULES if layer_of(name) == folder}
+@pytest.mark.parametrize("layer", sorted({layer_of(name) for name in MODULES if "." in name}))
+def test_no_layer_has_a_cycle(layer):
+    inside = {name for name in MODULES if layer_of(name) == layer}
     edges = {(name, target) for name in inside for target, _, typing in own_imports(name) if target in inside and not typing}
-    if folder in WITHIN:
-        short = {tuple(part.removeprefix(f"{folder}.") for part in edge) for edge in edges if folder not in edge}
-        assert short <= WITHIN[folder]
-    if folder in LINES:
-        line = {part: number for number, parts in enumerate(LINES[folder]) for part in parts}
-        short = {(a.removeprefix(f"{folder}."), b.removeprefix(f"{folder}.")) for a, b in edges if a != folder}
-        assert set(line) == {name.removeprefix(f"{folder}.") for name in inside} - {folder}
-        assert [edge for edge in short if line[edge[1]] >= line[edge[0]]] == []
-    assert not [edge for edge in edges if edge[1] == folder and edge[0] != folder], "a part imports the folder's own names"
+    assert not [edge for edge in edges if edge[1] == layer and edge[0] != layer], "a part imports the folder's own names"
     left = {name: {b for a, b in edges if a == name} for name in inside}
     while left:
         ready = [name for name, below in left.items() if not below & set(left)]
@@ -295,12 +106,12 @@ def early(name):
     return name not in LATE and layer_of(name) not in LATE
 
 
-@pytest.mark.parametrize("name", list(filter(early, MODULES)))
-def test_optional_packages_are_imported_where_they_are_used(name):
-    bad = [full for full, _, typing in imports(MODULES[name]) if full.split(".")[0] in OPTIONAL and not typing]
-    assert not bad, "use pushforward.core.extras.require inside the function"
-    late = [target for target, at_import, typing in own_imports(name) if not early(target) and at_import and not typing]
-    assert not late, "import this inside the function"
+def test_optional_packages_are_imported_where_they_are_used():
+    for name in filter(early, MODULES):
+        bad = [full for full, _, typing in imports(MODULES[name]) if full.split(".")[0] in OPTIONAL and not typing]
+        assert not bad, f"{name}: use pushforward.core.extras.require inside the function"
+        late = [target for target, at_import, typing in own_imports(name) if not early(target) and at_import and not typing]
+        assert not late, f"{name}: import this inside the function"
 
 
 def required():
@@ -328,8 +139,14 @@ def test_an_extra_that_is_named_brings_what_is_asked_for(module, extra):
     assert {"sklearn": "scikit-learn", "pyro": "pyro-ppl"}.get(package, package) in extras()[extra]
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_no_module_takes_what_is_private_to_another_layer(name):
+@pytest.mark.parametrize("layer", sorted({layer_of(name) for name in MODULES}))
+def test_no_module_takes_what_is_private_to_another_layer(layer):
+    for name in MODULES:
+        if layer_of(name) == layer:
+            expect_nothing_private(name)
+
+
+def expect_nothing_private(name):
     tree = ast.parse(MODULES[name].read_text())
     froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pushforward.")]
     others = [node for node in froms if layer_of(node.module.removeprefix("pushforward.")) != layer_of(name)]
@@ -372,7 +189,7 @@ def test_the_import_brings_nothing_heavy():
     assert not [name for name in brought if name.split(".")[0] in {"torch", "sympy", "numpy", "safetensors", "tqdm"}]
     assert not packages & (OPTIONAL | {"triton", "networkx", "jinja2"})
     # What only some users use stays out of the first import.
-    later = ("pushforward.cli", "pushforward.tables", "pushforward.contrib", "pushforward.distributions", "pushforward.transforms")
+    later = ("pushforward.cli", "pushforward.data.reading", "pushforward.contrib", "pushforward.distributions", "pushforward.transforms")
     assert not [name for name in brought if name.startswith(later)]
 
 
@@ -450,7 +267,7 @@ OUTSIDE = """
 """
 
 
-@pytest.mark.parametrize("modules", ["pushforward", "pushforward.plots, pushforward.testing, pushforward.tables, pushforward.cli"])
+@pytest.mark.parametrize("modules", ["pushforward", "pushforward.plots, pushforward.testing, pushforward.data.reading, pushforward.cli"])
 def test_the_import_changes_nothing_outside(modules):
     # What other packages do when they are imported is theirs.
     others = "safetensors.torch, tqdm" + (", typer, torch._dynamo" if "cli" in modules else "")

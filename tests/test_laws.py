@@ -9,7 +9,7 @@ import pytest
 import torch
 from cases import CASES, HEAVY
 
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.core.bijector import Bijector
 from pushforward.core.spec import registry
 from pushforward.testing import LAWS, check_bijector

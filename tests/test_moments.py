@@ -12,7 +12,6 @@ from torch import distributions as td
 
 import pushforward as pf
 from pushforward import bijectors as bij
-from pushforward import sets
 from pushforward.bases import (
     BoxUniform,
     CircleUniform,
@@ -32,6 +31,7 @@ from pushforward.bases import (
     moments,
     wrap,
 )
+from pushforward.core import sets
 from pushforward.core.spec import PlanError
 from pushforward.distributions import TransformedDistribution, kl_divergence
 from pushforward.distributions import transforms as T
@@ -184,7 +184,7 @@ def test_far_from_zero_nothing_cancels():
 def test_moments_have_gradients():
     flow = moved(pf.Flow(DiagNormal(), [bij.Linear()], 2))
     (flow.mean.sum() + flow.variance.sum() + flow.entropy()).backward()
-    # But for the part of an LDU that the variance of two sites does not see.
+    # But for the part of an LDU that the variance of two elements does not see.
     assert all(p.grad is not None and bool((p.grad != 0).any()) for p in flow.parameters())
 
 

@@ -51,19 +51,19 @@ each_order = pytest.mark.parametrize("order", ORDERS)
 both_ways = pytest.mark.parametrize("inverse", [False, True], ids=["forward", "inverse"])
 
 
-def size_of(kernel, sites=1):
-    return sum(value.numel() for value in kernel.init((sites,)).values())
+def size_of(kernel, elements=1):
+    return sum(value.numel() for value in kernel.init((elements,)).values())
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def draw(kernel, batch, sites=1, scale=1.0, seed=0, dtype=torch.float32):
+def draw(kernel, batch, elements=1, scale=1.0, seed=0, dtype=torch.float32):
     """Return points and parameters, one set for each row."""
     g = generator(seed)
-    x = 1.2 * getattr(kernel, "bound", 3.0) * (2 * torch.rand(*batch, sites, generator=g, dtype=torch.float64) - 1)
-    theta = scale * torch.randn(*batch, size_of(kernel, sites), generator=g, dtype=torch.float64)
+    x = 1.2 * getattr(kernel, "bound", 3.0) * (2 * torch.rand(*batch, elements, generator=g, dtype=torch.float64) - 1)
+    theta = scale * torch.randn(*batch, size_of(kernel, elements), generator=g, dtype=torch.float64)
     return x.to(dtype), theta.to(dtype)
 
 
@@ -264,9 +264,9 @@ def test_gradients_are_as_accurate_as_the_references(name, inverse):
 @both_ways
 @each_kernel
 def test_what_is_no_number_stays_in_its_row(kernel, inverse):
-    sites, row = 3, 17
+    elements, row = 3, 17
     for dtype, every in ((torch.float32, 1), (torch.float64, 5)):
-        x, theta = draw(kernel, (40,), sites, seed=3, dtype=dtype)
+        x, theta = draw(kernel, (40,), elements, seed=3, dtype=dtype)
         x = x / 2  # inside the box
         cotangents = torch.ones_like(x), torch.ones_like(x[:, 0])
         usual = (*compiled(kernel, inverse)(x, theta), *gradients(compiled(kernel, inverse), x, theta, *cotangents))
@@ -323,8 +323,8 @@ def test_a_parameter_that_is_no_number_counts_where_it_is_used(order, inverse):
 @each_kernel
 @pytest.mark.parametrize("batch", [(), (0,), (1,), (5,), (33,), (2, 3), (2, 1, 3, 2), (0, 3)])
 def test_any_shape(kernel, batch, inverse):
-    for sites in (1, 7, 31, 32, 33, 63, 64, 65, 100) if len(batch) < 2 else (1, 7, 33):
-        x, theta = draw(kernel, batch, sites, dtype=torch.float64)
+    for elements in (1, 7, 31, 32, 33, 63, 64, 65, 100) if len(batch) < 2 else (1, 7, 33):
+        x, theta = draw(kernel, batch, elements, dtype=torch.float64)
         gy, gladj = torch.randn(x.shape, generator=generator(1)).double(), torch.randn(batch, generator=generator(2)).double()
         shared = theta.reshape(-1, theta.shape[-1])[0] if theta.numel() else theta.new_ones(theta.shape[-1])
         for parameters in (theta, shared):
@@ -334,7 +334,7 @@ def test_any_shape(kernel, batch, inverse):
             )
             for ours, theirs in zip(found, wanted, strict=True):
                 assert ours.shape == theirs.shape
-                assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-10), sites
+                assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-10), elements
 
 
 LAYOUTS = {
@@ -353,9 +353,9 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_any_stride(kernel, layout, inverse):
     run = compiled(kernel, inverse)
-    for sites in (1, 3, 32, 40):
-        x, theta = draw(kernel, (37,), sites, scale=2.0, seed=sites)
-        gy, gladj = torch.randn(37, sites, generator=generator(1)), torch.randn(37, 1, generator=generator(2))
+    for elements in (1, 3, 32, 40):
+        x, theta = draw(kernel, (37,), elements, scale=2.0, seed=elements)
+        gy, gladj = torch.randn(37, elements, generator=generator(1)), torch.randn(37, 1, generator=generator(2))
         for moved in range(4):
             tensors = [x, theta, gy, gladj]
             tensors[moved] = layout(tensors[moved])
@@ -391,11 +391,11 @@ def test_more_bins_than_the_library_takes_go_to_the_reference():
 
 @both_ways
 @each_kernel
-@pytest.mark.parametrize("sites", [1, 3, 31, 32, 33, 65])
-def test_a_row_is_the_same_bits_wherever_it_stands(kernel, sites, inverse):
+@pytest.mark.parametrize("elements", [1, 3, 31, 32, 33, 65])
+def test_a_row_is_the_same_bits_wherever_it_stands(kernel, elements, inverse):
     run = compiled(kernel, inverse)
-    x, theta = draw(kernel, (101,), sites, scale=2.0)
-    cotangents = torch.randn(101, sites, generator=generator(1)), torch.randn(101, generator=generator(2))
+    x, theta = draw(kernel, (101,), elements, scale=2.0)
+    cotangents = torch.randn(101, elements, generator=generator(1)), torch.randn(101, generator=generator(2))
     together = (*run(x, theta), *gradients(run, x, theta, *cotangents))
     for rows in (slice(0, 1), slice(50, 51), slice(100, 101), slice(13, 46), slice(99, 101)):
         part = x[rows], theta[rows]
@@ -414,9 +414,9 @@ def set_threads():
 @each_kernel
 def test_threads_change_no_bit(kernel, inverse, set_threads):
     run = compiled(kernel, inverse)
-    for sites in (1, 40, 700):
-        x, theta = draw(kernel, (500,), sites, scale=2.0)
-        cotangents = torch.randn(500, sites, generator=generator(1)), torch.randn(500, generator=generator(2))
+    for elements in (1, 40, 700):
+        x, theta = draw(kernel, (500,), elements, scale=2.0)
+        cotangents = torch.randn(500, elements, generator=generator(1)), torch.randn(500, generator=generator(2))
         found = []
         for threads in (1, 2, 3):
             set_threads(threads)
@@ -600,14 +600,14 @@ def kept(layer, x, context=None):
 def test_what_is_kept_for_the_gradient_does_not_grow_with_bins(order, way, monkeypatch):
     if way == "reference":
         monkeypatch.setattr(library, "LIBRARY", library.Library(None, "off", "torch's"))
-    rows, sites = 50, 4
-    x = torch.randn(rows, sites, generator=generator(1)).requires_grad_()
+    rows, elements = 50, 4
+    x = torch.randn(rows, elements, generator=generator(1)).requires_grad_()
     c = torch.randn(rows, 3, generator=generator(2))
     beside = {}
     for bins in (4, 64):
         spline = bij.Spline(bins, order=order)
-        size = size_of(spline, sites)
-        free, given = spline.build(sites), bij.Elementwise(spline, net=bij.MLP((4,))).build(sites, 3)
+        size = size_of(spline, elements)
+        free, given = spline.build(elements), bij.Elementwise(spline, net=bij.MLP((4,))).build(elements, 3)
         # Beside the parameters themselves, nothing has an axis of bins.
         beside[bins] = kept(free, x), kept(given, x, c) - rows * size
     assert beside[4] == beside[64]

@@ -152,11 +152,11 @@ PLANS = [
 @st.composite
 def elementwise_calls(draw):
     plan = draw(st.sampled_from(PLANS))
-    batch, sites, shared = draw(batches), draw(st.sampled_from([1, 2, 5, 31, 32, 33])), draw(st.booleans())
-    width = plan.code().parameters * sites
+    batch, elements, shared = draw(batches), draw(st.sampled_from([1, 2, 5, 31, 32, 33])), draw(st.booleans())
+    width = plan.code().parameters * elements
     tensors = {
-        "x": tensor(draw, (*batch, sites), draw(values)), "theta": tensor(draw, (width,) if shared else (*batch, width)),
-        "gy": cotangent(draw, (*batch, sites)), "gladj": cotangent(draw, batch),
+        "x": tensor(draw, (*batch, elements), draw(values)), "theta": tensor(draw, (width,) if shared else (*batch, width)),
+        "gy": cotangent(draw, (*batch, elements)), "gladj": cotangent(draw, batch),
     }  # fmt: skip
     return plan, draw(st.booleans()), tensors
 

@@ -131,7 +131,7 @@ def test_compiled_code_and_reference_are_of_one_mind(structure, kernel, way, dty
             for a, b in zip((*ours[1], *ours[2]), (*theirs[1], *theirs[2]), strict=True) if huge and exact else ():
                 assert torch.allclose(a, b, rtol=1e-6, atol=1e-6 * float(b.abs().max() + 1)), told
             # The compiled gradient of a sequence takes all steps at once, where infinity meets the masked weights of the others.
-            sequential = layer.facts.steps[way == "inverse"] > 1 and math.isinf(value)
+            sequential = layer.facts.depth[way == "inverse"] > 1 and math.isinf(value)
             for a, b in (([g[ROW] for g in ours[1]], [g[ROW] for g in theirs[1]]), (ours[2], theirs[2])):
                 assert spoiled(a) == spoiled(b) or (sequential and spoiled(a)), told
 
@@ -140,10 +140,10 @@ def test_compiled_code_and_reference_are_of_one_mind(structure, kernel, way, dty
 @both_ways
 def test_parameters_that_are_no_numbers(kernel, way):
     """Values agree; of gradients, whether a row is spoiled, the gradient of the parameter itself aside, which is zero or NaN."""
-    plan, sites, inverse = KERNELS[kernel], 3, way == "inverse"
+    plan, elements, inverse = KERNELS[kernel], 3, way == "inverse"
     g = torch.Generator().manual_seed(2)
-    count = sum(v.numel() for v in plan.init((sites,)).values())
-    x, theta = torch.randn(ROWS, sites, generator=g).double(), torch.randn(ROWS, count, generator=g).double()
+    count = sum(v.numel() for v in plan.init((elements,)).values())
+    x, theta = torch.randn(ROWS, elements, generator=g).double(), torch.randn(ROWS, count, generator=g).double()
     run = {"ours": lambda x, t: elementwise(x, t, plan.code(), inverse), "theirs": lambda x, t: reference(plan)(x, t, inverse)}
     for place in range(count):
         for bad in BAD:

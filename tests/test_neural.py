@@ -34,9 +34,9 @@ def raw(value, bound):
     return scale * torch.tan(value / scale)
 
 
-def drawn(plan, sites, scale=1.0, seed=0):
+def drawn(plan, elements, scale=1.0, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    init = plan.init((sites,))
+    init = plan.init((elements,))
     return {name: (v + scale * torch.randn(v.shape, generator=generator)).double() for name, v in init.items()}
 
 

@@ -197,7 +197,7 @@ def test_statistics_follow_the_data_in_a_fit():
     flow = Flow(StandardNormal(), [BatchNorm(), bij.Coupling(bij.Spline(bins=4), net=SMALL), bij.Reverse(), BatchNorm()], event_shape=2)
     y = torch.sinh(rows(400, 2, dtype=torch.float32))
     history = pf.fit(flow, y, epochs=5, progress=False)
-    assert all(bool(layer.calibrated) for layer in flow.transform.layers if layer.facts.follows_data)
+    assert all(bool(layer.calibrated) for layer in flow.transform.layers if layer.facts.has_statistics)
     assert history.best_loss < history.start
     assert check_flow(flow, scale=None, only=["sample and score in one pass", "file and copies"])
 
@@ -371,7 +371,7 @@ def test_calibrate_reaches_a_flow_inside_a_flow_and_a_block_of_a_product():
 def test_statistics_of_components_follow_the_data_in_a_fit():
     parts = [Pushforward(StandardNormal(), [bij.Affine(), BatchNorm(momentum=0.5)]), DiagNormal()]
     flow, x = Flow(Mixture(parts), [], 1), torch.tensor([[1.0], [5.0]])
-    assert flow.base.follows_data
+    assert flow.base.has_statistics
     flow.update(x)
     norm = flow.base.components[0].transform.layers[1]
     assert torch.equal(norm.loc, torch.tensor([3.0]))

@@ -13,9 +13,9 @@ import torch
 
 import pushforward as pf
 from pushforward.__main__ import main
+from pushforward.data import dequantize
 from pushforward.data.checks import blurred
 from pushforward.data.dependence import dependent
-from pushforward.data.frames import dequantize
 from pushforward.data.grids import repeats
 
 QUICK = {"epochs": 1, "progress": False}

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 import typer
-from pushforward.tables import open_table, write_table
 
 import pushforward as pf
 from pushforward.__main__ import main
 from pushforward.cli import commands
 from pushforward.contrib.sklearn import FlowDensity, FlowRegressor, estimator
 from pushforward.core.draws import Drawing
+from pushforward.data.reading import open_table
+from pushforward.data.writing import write_table
 
 X = np.random.default_rng(0).standard_normal((80, 2)).astype(np.float32) * [2.0, 5.0] + [1.0, -3.0]
 C = np.random.default_rng(1).standard_normal((80, 1)).astype(np.float32)

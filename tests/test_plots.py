@@ -390,23 +390,23 @@ def test_parameters_are_given_or_drawn_from_a_seed_and_the_plan_is_left_alone():
     assert np.argmin(np.diff(knots)) == 2
 
 
-def test_curve_of_a_layer_of_a_flow_has_a_line_for_each_site():
+def test_curve_of_a_layer_of_a_flow_has_a_line_for_each_element():
     flow = Flow(StandardNormal(), [Linear(), Spline(bins=4), Affine()], event_shape=3)
     figure = plots.curve(flow, layer=1)
     above, below = figure.axes
-    assert [text.get_text() for text in above.get_legend().get_texts()] == ["site 0", "site 1", "site 2"]
+    assert [text.get_text() for text in above.get_legend().get_texts()] == ["element 0", "element 1", "element 2"]
     with torch.no_grad():
         flow.transform.layers[1].parameters_of.offset.normal_(generator=torch.Generator().manual_seed(0))
     above, below = plots.curve(flow, layer=1).axes
     module = copy.deepcopy(flow.transform.layers[1]).double()
     for axes, kind in ((above, 0), (below, 1)):
-        for site in range(3):
-            line = next(line for line in axes.lines if line.get_label() == f"site {site}")
+        for element in range(3):
+            line = next(line for line in axes.lines if line.get_label() == f"element {element}")
             x = torch.as_tensor(line.get_xdata())
             one = torch.zeros(len(x), 3, dtype=torch.float64)
-            one[:, site] = x
+            one[:, element] = x
             y, ladj = module(one)
-            expected = y[:, site] if kind == 0 else ladj - module(torch.zeros(1, 3, dtype=torch.float64))[1]
+            expected = y[:, element] if kind == 0 else ladj - module(torch.zeros(1, 3, dtype=torch.float64))[1]
             found = torch.as_tensor(line.get_ydata())
             if kind == 1:
                 expected = expected - expected[0]
@@ -438,7 +438,7 @@ def test_curve_of_a_whole_flow_of_one_number_and_of_a_conditional_map():
         (lambda: plots.curve(NSF(2)), "expected an elementwise map"),
         (lambda: plots.curve(Coupling(Affine()).build(2)), "expected an elementwise map"),
         (lambda: plots.curve(Linear().build(3), seed=0), "expected an elementwise map"),
-        (lambda: plots.curve(Affine().build(9)), "at most 8 sites, got 9"),
+        (lambda: plots.curve(Affine().build(9)), "at most 8 elements, got 9"),
         (lambda: plots.curve(NSF(2), layer=99), "expected layer to be one of the"),
         (lambda: plots.curve(Spline), "expected a plan such as Spline"),
         (lambda: plots.curve(Power(), extent=(-1, 1)), r"within \(0, inf\)"),

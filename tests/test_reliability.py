@@ -122,7 +122,7 @@ def test_validation_is_left_as_it_was():
 @pytest.mark.parametrize("plan", [bij.Autoregressive(bij.Affine(), net=NET), bij.Autoregressive(bij.Spline(4), net=NET)], ids=repr)
 @pytest.mark.parametrize("features", [1, 3, 5])
 def test_steps_of_another_number_of_features_are_refused(plan, features):
-    """The compiled steps go by the number of sites that they know: values of another number would be read beyond their end."""
+    """The compiled steps go by the number of elements that they know: values of another number would be read beyond their end."""
     layers = plan.build(4), plan.replace(solve="jacobi").build(4)
     turned = bij.InverseAutoregressive(bij.Affine(), net=NET).build(4)
     for call in (*(layer.forward for layer in layers), turned.inverse):

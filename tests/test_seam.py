@@ -9,9 +9,10 @@ from torch.distributions import constraints
 
 import pushforward as pf
 from pushforward import bijectors as bij
-from pushforward import flows, sets
+from pushforward import flows
 from pushforward.bases import BoxUniform, OrderStatistics, Product, StandardNormal
 from pushforward.bijectors import ActNorm, BatchNorm, Compose, Concatenate, OnAxis, Stack, Standardize
+from pushforward.core import sets
 from pushforward.core.spec import PlanError
 from pushforward.flow.flow import Flow
 
@@ -53,7 +54,7 @@ def test_a_wrapped_layer_is_measured(name, layer):
 def test_a_wrapped_layer_is_updated(name):
     wrap, shape = WRAPPERS[name]
     flow = Flow(N, [wrap(BatchNorm(momentum=0.5))], shape)
-    assert flow.transform.facts.follows_data
+    assert flow.transform.facts.has_statistics
     y = rows(*shape)
     flow.update(y)
     assert float(flow.to_base(y)[0].detach().mean().abs()) < 0.02

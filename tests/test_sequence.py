@@ -144,7 +144,7 @@ def test_it_equals_full_passes(kernel, kind, context):
     for net in some(kernel, bij.MLP((16, 12)), bij.ResidualMLP(14, 2, "tanh"), bij.MLP((9,), "silu")):
         for order in ([2, 0, 3, 1], None):
             module = built(kind(kernel, order=order, net=net), 4, None if context is None else 2)
-            assert module.facts.passes == (1, 1)
+            assert module.facts.evaluations == (1, 1)
             check(module, *data(module, context=context))
 
 
@@ -519,7 +519,7 @@ def test_a_net_of_the_users_own_works_by_full_passes(kernel, kind):
     torch.manual_seed(0)
     module = kind(kernel, net=_Below(features, rows)).build(features).double()
     assert module.incremental is None
-    assert max(module.facts.passes) == max(module.facts.steps) == features
+    assert max(module.facts.evaluations) == max(module.facts.depth) == features
     x, _ = data(module)
     forward, back = (module.forward, module.inverse) if module.forward_sequential else (module.inverse, module.forward)
     y, ladj = forward(x)

@@ -10,11 +10,12 @@ import textwrap
 import numpy as np
 import pytest
 import torch
-from pushforward.tables import open_table, write_table
 
 import pushforward as pf
 from pushforward import startup
 from pushforward.__main__ import main
+from pushforward.data.reading import open_table
+from pushforward.data.writing import write_table
 
 NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 FIT = ["fit", "t.csv", "-o", "m", "--epochs", "5", "--transforms", "1", "--widths", "8", "--bins", "4", "-q"]

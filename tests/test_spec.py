@@ -117,7 +117,7 @@ def test_arrays_everywhere():
     graph = np.tril(np.ones((3, 3), dtype=bool), -1)
     plan = bij.Autoregressive(bij.Affine(np.float64(2.0)), adjacency=graph, net=bij.MLP(torch.tensor([8, 8])))
     assert plan == bij.Autoregressive(bij.Affine(2.0), adjacency=graph.tolist(), net=bij.MLP((8, 8)))
-    assert (plan.build(3).facts.passes, plan.build(3).facts.steps) == ((1, 1), (3, 1))
+    assert (plan.build(3).facts.evaluations, plan.build(3).facts.depth) == ((1, 1), (3, 1))
     assert bij.AffineFixed(torch.tensor([1.0, 2.0]), np.array([3.0, 4.0])) == bij.AffineFixed((1.0, 2.0), (3.0, 4.0))
     assert bij.Compose([bij.Exp()]) == bij.Compose((bij.Exp(),))
 

@@ -17,13 +17,13 @@ from pushforward.kernels.spline import HEIGHT_BOUND, MIDDLE_BOUND, SLOPE_BOUND, 
 ORDERS = ["quadratic", "linear"]
 
 
-def draw(order, sites, seed, scale=1.0, bins=8, bound=5.0, dtype=torch.float32):
-    """Return a spline and parameters of a given size for it, ``(rows, sites)`` each."""
+def draw(order, elements, seed, scale=1.0, bins=8, bound=5.0, dtype=torch.float32):
+    """Return a spline and parameters of a given size for it, ``(rows, elements)`` each."""
     spline = Spline(bins=bins, bound=bound, order=order)
     generator = torch.Generator().manual_seed(seed)
     parameters = {
         name: (scale * torch.randn(value.shape, generator=generator, dtype=torch.float64)).to(dtype)
-        for name, value in spline.init((sites,)).items()
+        for name, value in spline.init((elements,)).items()
     }
     return spline, parameters
 
@@ -38,7 +38,7 @@ def softmax(logits):
 
 
 def reference(x, spline, widths, heights, slopes, middles=None):
-    """Return value and slope at one number in float64, written out from the papers' formulas for one site's parameters."""
+    """Return value and slope at one number in float64, written out from the papers' formulas for one element's parameters."""
     bound, bins = spline.bound, spline.bins
     if abs(x) >= bound:
         return x, 1.0
@@ -87,13 +87,13 @@ def test_against_the_papers(order, bins, scale):
     assert torch.allclose(minus[:, 0], -expected[:, 1].log(), rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize("sites", [2, 5])
+@pytest.mark.parametrize("elements", [2, 5])
 @pytest.mark.parametrize("order", ORDERS)
-def test_round_trip_in_float32(order, sites):
+def test_round_trip_in_float32(order, elements):
     errors = []
     for seed in range(20):
-        spline, parameters = draw(order, sites, seed, scale=3.0)
-        x = torch.randn(1000, sites, generator=torch.Generator().manual_seed(1000 + seed))
+        spline, parameters = draw(order, elements, seed, scale=3.0)
+        x = torch.randn(1000, elements, generator=torch.Generator().manual_seed(1000 + seed))
         y = spline.forward(x, **parameters)[0]
         errors.append(float((spline.inverse(y, **parameters)[0] - x).abs().max()))
     assert statistics.median(errors) <= 1e-5
@@ -200,8 +200,8 @@ def test_both_directions_agree_anywhere(x, seed, order, scale):
     assert math.isfinite(float(ladj))
 
 
-@pytest.mark.parametrize(("order", "per_site"), [("quadratic", 3 * 8 - 1), ("linear", 4 * 8 - 1)])
-def test_parameter_counts(order, per_site):
-    assert sum(p.numel() for p in Spline(order=order).build((2, 3)).parameters()) == 6 * per_site
-    net = Elementwise(Spline(order=order), net=torch.nn.Linear(4, 6 * per_site)).build((2, 3), 4)
-    assert sum(p.numel() for p in net.parameters()) == (4 + 1 + 1) * 6 * per_site
+@pytest.mark.parametrize(("order", "per_element"), [("quadratic", 3 * 8 - 1), ("linear", 4 * 8 - 1)])
+def test_parameter_counts(order, per_element):
+    assert sum(p.numel() for p in Spline(order=order).build((2, 3)).parameters()) == 6 * per_element
+    net = Elementwise(Spline(order=order), net=torch.nn.Linear(4, 6 * per_element)).build((2, 3), 4)
+    assert sum(p.numel() for p in net.parameters()) == (4 + 1 + 1) * 6 * per_element

@@ -30,12 +30,12 @@ SMALL = MLP((16, 16), "tanh")
 PI = math.pi
 
 
-def draw(plan, sites=1, seed=0, scale=1.0, dtype=torch.float64):
+def draw(plan, elements=1, seed=0, scale=1.0, dtype=torch.float64):
     """Return parameters of a given size, named."""
     generator = torch.Generator().manual_seed(seed)
     return {
         name: (scale * torch.randn(value.shape, generator=generator, dtype=torch.float64)).to(dtype)
-        for name, value in plan.init((sites,)).items()
+        for name, value in plan.init((elements,)).items()
     }
 
 
@@ -53,7 +53,7 @@ def knots(shares, bound):
 
 
 def reference(plan, parameters, x):
-    """Return value and slope at points inside the box, written out from the papers for one site's parameters."""
+    """Return value and slope at points inside the box, written out from the papers for one element's parameters."""
     one = {name: value[:, 0].numpy() for name, value in parameters.items()}
     bound, bins = plan.bound, plan.bins
     if isinstance(plan, LinearSpline):
@@ -120,7 +120,7 @@ def test_the_identity_at_first_and_outside(kind):
 @pytest.mark.parametrize("kind", BOXED)
 def test_continuous_and_increasing_across_the_box(kind):
     plan = kind(bins=4, bound=1.0)
-    parameters = draw(plan, sites=50, seed=3, scale=4.0)
+    parameters = draw(plan, elements=50, seed=3, scale=4.0)
     x = torch.linspace(-1.1, 1.1, 4001, dtype=torch.float64)[:, None].expand(-1, 50)
     y = plan.forward(x, **parameters)[0]
     assert (y.diff(dim=0) > 0).all()
@@ -164,10 +164,10 @@ def test_the_cubic_where_it_is_a_line_or_a_parabola():
 
 @pytest.mark.parametrize("plan", PLANS, ids=repr)
 def test_the_number_of_parameters_is_the_formula(plan):
-    for sites in (1, 3):
-        names = {"D": sites, "bins": getattr(plan, "bins", 0), "rotation": getattr(plan, "rotation", False)}
-        assert sum(value.numel() for value in plan.init((sites,)).values()) == eval(plan.size, {}, names)
-        assert sum(p.numel() for p in plan.build(sites).parameters()) == eval(plan.size, {}, names)
+    for elements in (1, 3):
+        names = {"D": elements, "bins": getattr(plan, "bins", 0), "rotation": getattr(plan, "rotation", False)}
+        assert sum(value.numel() for value in plan.init((elements,)).values()) == eval(plan.size, {}, names)
+        assert sum(p.numel() for p in plan.build(elements).parameters()) == eval(plan.size, {}, names)
 
 
 @pytest.mark.parametrize("kind", [*BOXED, CircularSpline])
@@ -206,7 +206,7 @@ def test_wrap():
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 @pytest.mark.parametrize("plan", [CircularSpline(), CircularSpline(bins=2, rotation=False), CircularShift()], ids=repr)
 def test_a_whole_turn_more_is_a_whole_turn_more(plan, scale):
-    parameters = draw(plan, sites=20, scale=scale, seed=1)
+    parameters = draw(plan, elements=20, scale=scale, seed=1)
     x = torch.linspace(-4, 4, 301, dtype=torch.float64)[:, None].expand(-1, 20)
     for function in (plan.forward, plan.inverse):
         y, ladj = function(x, **parameters)
@@ -218,7 +218,7 @@ def test_a_whole_turn_more_is_a_whole_turn_more(plan, scale):
 
 def test_the_seam_is_no_seam():
     plan = CircularSpline(bins=4)
-    parameters = draw(plan, sites=200, scale=3.0, seed=2)
+    parameters = draw(plan, elements=200, scale=3.0, seed=2)
     for end in (-PI, PI):
         beside = torch.tensor([[end - 1e-9], [end], [end + 1e-9]], dtype=torch.float64).expand(-1, 200)
         for function in (plan.forward, plan.inverse):
@@ -234,7 +234,7 @@ def test_the_seam_is_no_seam():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_round_trip_at_the_seam(dtype):
     plan = CircularSpline()
-    parameters = draw(plan, sites=300, scale=2.0, seed=4, dtype=dtype)
+    parameters = draw(plan, elements=300, scale=2.0, seed=4, dtype=dtype)
     ends = torch.tensor([-3 * PI, -PI, PI, 3 * PI, 1e4], dtype=dtype)
     x = torch.cat([ends, torch.nextafter(ends, ends + 1), torch.nextafter(ends, ends - 1)])[:, None].expand(-1, 300)
     y, ladj = plan.forward(x, **parameters)
@@ -254,7 +254,7 @@ def test_slopes_at_both_ends_are_the_first_parameter():
 
 def test_with_slope_one_at_the_seam_it_is_the_spline_on_the_line():
     circular, spline = CircularSpline(bins=6, rotation=False), Spline(bins=6, bound=PI)
-    parameters = draw(circular, sites=3, seed=6)
+    parameters = draw(circular, elements=3, seed=6)
     parameters["slopes"][0] = 0.0
     x = torch.linspace(-3.14, 3.14, 501, dtype=torch.float64)[:, None].expand(-1, 3)
     wanted = spline.forward(x, parameters["widths"], parameters["heights"], parameters["slopes"][1:])

@@ -37,7 +37,7 @@ def sparsity(function, module, context=None, points=12):
 
 
 def parameter_sparsity(module, inputs, context=0, points=12):
-    """Return ``(sites, inputs + context)``: what each site's parameters depend on."""
+    """Return ``(elements, inputs + context)``: what each element's parameters depend on."""
     generator = torch.Generator().manual_seed(6)
     net = module.parameters_of
     found = None
@@ -81,7 +81,7 @@ def test_coupling_sees_what_passes(name, kernel):
         assert (sparsity(function, module) == expected).all()
     x = torch.randn(3, features, dtype=torch.float64)
     assert torch.equal(module(x)[0][:, passing], x[:, passing])
-    assert module.facts.passes == (1, 1)
+    assert module.facts.evaluations == (1, 1)
 
 
 def test_coupling_of_images_splits_channels():
@@ -120,8 +120,8 @@ def test_autoregressive_orders(name, net):
         expected = np.eye(features, dtype=bool) | parents
         parallel = module.inverse if kind is bij.Autoregressive else module.forward
         assert (sparsity(parallel, module) <= expected).all()
-        assert module.facts.passes == (1, 1)
-        assert module.facts.steps == ((features, 1) if kind is bij.Autoregressive else (1, features))
+        assert module.facts.evaluations == (1, 1)
+        assert module.facts.depth == ((features, 1) if kind is bij.Autoregressive else (1, features))
 
 
 @st.composite
@@ -168,8 +168,8 @@ def test_any_graph(graph, widths, residual, inverse, seed):
     assert (seen[:, :, features:] == (True if beside is None else beside)).all()
     assert module.facts.uses_context == bool(context and (beside is None or beside.any()))
     steps = depth(graph)
-    assert module.facts.passes == (1, 1)
-    assert module.facts.steps == ((1, steps) if inverse else (steps, 1))
+    assert module.facts.evaluations == (1, 1)
+    assert module.facts.depth == ((1, steps) if inverse else (steps, 1))
     x = torch.randn(4, features, dtype=torch.float64)
     c = torch.randn(4, context, dtype=torch.float64) if context else None
     y = module(x, c)[0]
@@ -327,7 +327,7 @@ def test_compose_runs_from_base_to_data():
 def test_parameters_see_nothing_where_there_is_no_net():
     module = bij.Elementwise(AFFINE).build(3, 2)
     assert not module.facts.uses_context
-    assert module.facts.sees == "nothing"
+    assert module.facts.depends_on == "nothing"
 
 
 @pytest.mark.parametrize("features", [2, 3, 8])

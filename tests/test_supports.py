@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import pushforward.bijectors as bij
-from pushforward import sets
 from pushforward.bases import OrderStatistics, StandardNormal
+from pushforward.core import sets
 from pushforward.flow.flow import Flow
 
 SETS = {

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from pushforward.tables import TableError, check_target, open_table, write_table
+
+from pushforward.data.reading import TableError, open_table
+from pushforward.data.writing import check_target, write_table
 
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".npy")
 NAMES = ["a", "b c", 'd,"\t']
@@ -61,7 +63,7 @@ def test_columns_come_in_the_order_asked_for(tmp_path, ending):
 
 
 def test_a_csv_longer_than_one_block_is_read_in_pieces(tmp_path, monkeypatch):
-    from pushforward.tables import reading
+    from pushforward.data import reading
 
     monkeypatch.setattr(reading, "_BLOCK", 64)
     path = tmp_path / "long.csv"

@@ -12,11 +12,11 @@ import torch.distributions as td
 from torch.distributions import constraints
 
 import pushforward.bijectors as bij
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.core.base import Base, BaseModule
 from pushforward.core.bijector import Bijector
 from pushforward.core.facts import Facts
-from pushforward.core.layer import TransformModule
+from pushforward.core.layer import Layer
 from pushforward.distributions import Flow, StandardNormal
 from pushforward.kernels.kernel import Kernel
 from pushforward.testing import FLOW_LAWS, LAWS, LawError, check_bijector, check_flow
@@ -204,7 +204,7 @@ class Lost(Sound):
         return torch.where(y < 0, math.nan, x), ladj
 
 
-class SoundModule(TransformModule):
+class SoundModule(Layer):
     """y = 2x, as a module of one's own; the broken ones below change one thing."""
 
     def ladj(self, x, sign):
@@ -220,7 +220,7 @@ class SoundModule(TransformModule):
 
 class Plan(Bijector):
     event_dim = 1
-    module: type[TransformModule] = SoundModule
+    module: type[Layer] = SoundModule
 
     def make(self, event_shape, context_shape):
         return self.module(self, event_shape, context_shape)

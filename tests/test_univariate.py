@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, special
 
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.core.numerics import soft_clamp
 from pushforward.core.spec import PlanError
 from pushforward.kernels.kernel import Kernel
@@ -33,12 +33,12 @@ PLANS = [
 ]
 
 
-def draw(plan, seed=0, scale=1.0, sites=1):
+def draw(plan, seed=0, scale=1.0, elements=1):
     """Return parameters of a given size in float64, by name."""
     generator = torch.Generator().manual_seed(seed)
     return {
         name: value.double() + scale * torch.randn(value.shape, generator=generator, dtype=torch.float64)
-        for name, value in plan.init((sites,)).items()
+        for name, value in plan.init((elements,)).items()
     }
 
 
@@ -47,12 +47,12 @@ def grid(reach, count=41):
 
 
 def row(value, bound):
-    """Return the bounded numbers of one site."""
+    """Return the bounded numbers of one element."""
     return soft_clamp(value, bound)[..., 0].numpy()
 
 
 def number(value, bound):
-    """Return the bounded number of one site."""
+    """Return the bounded number of one element."""
     return float(soft_clamp(value, bound).squeeze())
 
 
@@ -149,7 +149,7 @@ def test_the_second_derivative_of_bernstein_has_no_jump(plan):
 
 
 def mixture(theta, bound):
-    """Return weights, shifts and scales of the one site."""
+    """Return weights, shifts and scales of the one element."""
     share = special.softmax(row(theta["weights"], WEIGHT_BOUND))
     return share, row(theta["shifts"], bound), np.exp(row(theta["scales"], SCALE_BOUND))
 
@@ -343,9 +343,9 @@ def test_wrong_arguments(make, message):
 @pytest.mark.parametrize("plan", PLANS)
 def test_the_number_of_parameters_is_the_formula(plan):
     arguments = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
-    for sites in (1, 5):
-        found = sum(p.numel() for p in plan.build((sites,)).parameters())
-        assert found == eval(plan.size, {"D": sites, **arguments})
+    for elements in (1, 5):
+        found = sum(p.numel() for p in plan.build((elements,)).parameters())
+        assert found == eval(plan.size, {"D": elements, **arguments})
 
 
 KERNELS = {name: (plan, event) for name, (plan, event, _) in CASES.items() if isinstance(plan, Kernel) and plan.event_dim == 0}
@@ -359,9 +359,9 @@ def test_the_slope_at_knots_and_ends_is_that_of_the_formula(name):
     x = torch.tensor([0.0, bound, -bound, bound / 2, -bound / 4, 0.75 * bound, 1.0, -1.0, 2.0, 1e-6, -1e-6], dtype=torch.float64)
     if ends not in (None, sets.REAL):
         x = x[(x > ends[0]) & (x < ends[1])]
-    sites = math.prod(event)
-    parameters = {key: value.double() for key, value in kernel.init((sites,)).items()}
-    given = x[:, None].repeat(1, sites).requires_grad_()
+    elements = math.prod(event)
+    parameters = {key: value.double() for key, value in kernel.init((elements,)).items()}
+    given = x[:, None].repeat(1, elements).requires_grad_()
     y, ladj = kernel.forward(given, **parameters)
     (slope,) = torch.autograd.grad(y.sum(), given)
     assert torch.allclose(slope.abs(), torch.exp(ladj), rtol=1e-9)

@@ -528,7 +528,7 @@ def scalar(x):
 
 WRONG = {
     "a sum over rows": ({"log_density": scalar}, ValueError, r"shape \(200,\) for values of shape \(200, 2\), got \(\)"),
-    "one for each site": ({"log_density": lambda x: -(x**2)}, ValueError, r"got \(200, 2\); sum over the event"),
+    "one for each element": ({"log_density": lambda x: -(x**2)}, ValueError, r"got \(200, 2\); sum over the event"),
     "a column": ({"log_density": lambda x: normal(x)[:, None]}, ValueError, r"got \(200, 1\)"),
     "numpy": ({"log_density": lambda x: normal(x).numpy()}, TypeError, r"tensor of floating-point numbers, got ndarray"),
     "integers": ({"log_density": lambda x: normal(x).long()}, TypeError, r"got torch.int64"),

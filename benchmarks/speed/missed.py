@@ -9,7 +9,7 @@ from .bars import Bar
 # By a part of the bar's name. The figures in them were measured once, by hand, on the machine of the page; each run measures the bars.
 REASONS = {
     "affine autoregressive": """The masked networks alone, with the gradient of what comes into each, take 1.0 to 1.05
-times the bare networks. The affine maps add 0.2, half of it arithmetic (2.9 ns a site forward, 3.7 back), half calls: a function
+times the bare networks. The affine maps add 0.2, half of it arithmetic (2.9 ns an element forward, 3.7 back), half calls: a function
 with a gradient of its own and the sums of log-determinants; to reverse the features adds 0.03. With two threads the products take
 less and the calls as long. *Tried:* masks that lie in memory as their weights do and layers that are not called as modules (the
 networks took 1.2 before), products in blocks without the quarter that is masked (smaller products run that much slower), the

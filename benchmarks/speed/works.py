@@ -58,7 +58,7 @@ class Work:
     rate: float = 1e-3
 
     @property
-    def per_site(self) -> int:
+    def per_element(self) -> int:
         """Parameters of the kernel for one feature."""
         return 2 if self.kernel == "affine" else 3 * self.bins - 1
 
@@ -69,7 +69,7 @@ class Work:
             return JOB_NETS[self.name]
         still = self.features // 2 if self.kind == "coupling" else 0
         inputs = (still or self.features) + self.context
-        return [(inputs, *self.widths, (self.features - still) * self.per_site)] * self.layers
+        return [(inputs, *self.widths, (self.features - still) * self.per_element)] * self.layers
 
     @property
     def free(self) -> int:

@@ -16,8 +16,6 @@ from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 
 log = logging.getLogger(__name__)
-LEFT = {"pushforward.core.describe"}
-"""Paths of modules that are left in docstrings; they are shown by their last name."""
 
 
 @cache
@@ -65,8 +63,6 @@ def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: node
     home = _home(target, node.get("py:module") or "pushforward", objects)
     if home:
         return make_refnode(app.builder, node["refdoc"], objects[home].docname, objects[home].node_id, [shown], home)
-    if target in LEFT:
-        return nodes.literal(text=target.rpartition(".")[2])
     if node["reftype"] == "obj" and target.startswith("pushforward.") and target not in {*places(), *reference.MODULES}:
         log.warning("%s is no public path", target, location=node)
     return shown

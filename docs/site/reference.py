@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "reference"
 MODULES = (
     "pushforward", "pushforward.flows", "pushforward.bijectors", "pushforward.distributions", "pushforward.distributions.constraints",
-    "pushforward.transforms", "pushforward.targets", "pushforward.plots", "pushforward.testing", "pushforward.contrib.conversion",
+    "pushforward.transforms", "pushforward.targets", "pushforward.data", "pushforward.train", "pushforward.plots",
+    "pushforward.testing", "pushforward.contrib.conversion",
     "pushforward.contrib.flowtorch", "pushforward.contrib.flowtorch.bijectors", "pushforward.contrib.flowtorch.bijectors.utils",
     "pushforward.contrib.flowtorch.distributions", "pushforward.contrib.flowtorch.parameters", "pushforward.contrib.flowtorch.utils",
     "pushforward.contrib.nessai", "pushforward.contrib.nflows", "pushforward.contrib.normflows", "pushforward.contrib.pocomc",

@@ -1,4 +1,4 @@
-"""Sites: what bases share, events as vectors of sites with parameters that are free or a function of the context."""
+"""Elements: what bases share, events as vectors of elements with parameters that are free or a function of the context."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from pushforward.nets.conditioner import Parameters, flat_context
 from pushforward.nets.net import NetLike
 
 
-class SitesModule(BaseModule):
-    """A base whose events are laid out as vectors ``(*batch, sites)``; a subclass writes `density` and `draw_sites`."""
+class ElementsModule(BaseModule):
+    """A base whose events are laid out as vectors ``(*batch, elements)``; a subclass writes `density` and `draw_elements`."""
 
     anchor: Tensor
 
@@ -31,7 +31,7 @@ class SitesModule(BaseModule):
         super().__init__(plan, event_shape, context_shape)
         if net is not None and context_shape is None:
             raise PlanError(f"{plan!r}: expected a context for its net, got none; give context_shape, or leave out net")
-        self.sites = math.prod(event_shape)
+        self.elements = math.prod(event_shape)
         self.register_buffer("anchor", torch.zeros(()), persistent=False)  # says where and how precisely to draw
         context = 0 if net is None or context_shape is None else math.prod(context_shape)
         self.parameters_of = Parameters(init or {}, net, 0, context)
@@ -41,8 +41,8 @@ class SitesModule(BaseModule):
         """Return the log-density ``(*batch)`` of vectors in the working precision."""
         raise NotImplementedError
 
-    def draw_sites(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
-        """Draw vectors of ``shape``, which ends in the number of sites."""
+    def draw_elements(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
+        """Draw vectors of ``shape``, which ends in the number of elements."""
         raise NotImplementedError
 
     def tails(self, x: Tensor, theta: dict[str, Tensor]) -> Tails:
@@ -53,30 +53,30 @@ class SitesModule(BaseModule):
         """Return the `quantile` of vectors."""
         raise NotImplementedError
 
-    def site_moments(self, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
-        """Return mean and standard deviation of vectors whose sites have no correlations, or None where they have no closed form."""
+    def element_moments(self, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        """Return mean and standard deviation of vectors whose elements have no correlations, or None where they have no closed form."""
         return None
 
-    def site_entropy(self, theta: dict[str, Tensor]) -> Tensor | None:
+    def element_entropy(self, theta: dict[str, Tensor]) -> Tensor | None:
         """Return the entropy of vectors, or None where it has no closed form."""
         return None
 
     def mean_at(self, context: Tensor | None = None) -> Tensor | None:
-        made = self.site_moments(self.theta(context))
+        made = self.element_moments(self.theta(context))
         return None if made is None else self.events(made[0])
 
     def spread_at(self, context: Tensor | None = None) -> Tensor | None:
-        made = self.site_moments(self.theta(context))
+        made = self.element_moments(self.theta(context))
         return None if made is None else self.events(apart(made[1]))
 
     def entropy_at(self, context: Tensor | None = None) -> Tensor | None:
-        return self.site_entropy(self.theta(context))
+        return self.element_entropy(self.theta(context))
 
     def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         return self.density(self.flat(numerics.working(value)), self.theta(context))
 
     def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        x = self.draw_sites((*batch, self.sites), self.theta(context), generator)
+        x = self.draw_elements((*batch, self.elements), self.theta(context), generator)
         return self.events(x)
 
     def tails_at(self, value: Tensor, context: Tensor | None = None) -> Tails:
@@ -94,17 +94,17 @@ class SitesModule(BaseModule):
         return theta
 
     def flat(self, value: Tensor) -> Tensor:
-        """Return events ``(*batch, *event)`` as vectors ``(*batch, sites)``."""
+        """Return events ``(*batch, *event)`` as vectors ``(*batch, elements)``."""
         rank = len(self.event_shape)
-        return value if rank == 1 else value.reshape((*value.shape[: value.dim() - rank], self.sites))
+        return value if rank == 1 else value.reshape((*value.shape[: value.dim() - rank], self.elements))
 
     def events(self, x: Tensor) -> Tensor:
-        """Return vectors ``(*batch, sites)`` as events ``(*batch, *event)``."""
+        """Return vectors ``(*batch, elements)`` as events ``(*batch, *event)``."""
         return x if len(self.event_shape) == 1 else x.reshape((*x.shape[:-1], *self.event_shape))
 
     def filled(self, value: float) -> Tensor:
         """Return a vector of one number in the working precision, where the module is."""
-        return torch.full((self.sites,), value, dtype=numerics.working(self.anchor).dtype, device=self.anchor.device)
+        return torch.full((self.elements,), value, dtype=numerics.working(self.anchor).dtype, device=self.anchor.device)
 
     def normal(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
         """Draw standard normals in the working precision, where the module is."""
@@ -115,8 +115,8 @@ class SitesModule(BaseModule):
         return torch.rand(shape, dtype=numerics.working(self.anchor).dtype, device=self.anchor.device, generator=generator)
 
 
-def per_site(owner: Base, name: str, value: Any, event_shape: Shape) -> Tensor:
-    """Return a number, or nested numbers that broadcast to the event, as ``(sites)`` in double precision."""
+def per_element(owner: Base, name: str, value: Any, event_shape: Shape) -> Tensor:
+    """Return a number, or nested numbers that broadcast to the event, as ``(elements)`` in double precision."""
     reserve(math.prod(event_shape))
     try:
         numbers = torch.tensor(value, dtype=torch.float64, device="cpu").expand(event_shape)

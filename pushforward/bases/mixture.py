@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
 from pushforward.bases import moments
-from pushforward.core.base import Base, BaseModule, hand_down
+from pushforward.core import sets
+from pushforward.core.base import Base, BaseModule, propagate
 from pushforward.core.bijector import Bijector
 from pushforward.core.blocks import in_blocks
 from pushforward.core.compose import Compose
 from pushforward.core.fields import Length, Within
-from pushforward.core.layer import Shape, TransformModule, expect_way_back
+from pushforward.core.layer import Layer, Shape, expect_bijections
 from pushforward.core.spec import PlanError
 from pushforward.layers.standardize import Standardize
 from pushforward.nets.conditioner import Parameters, flat_context
@@ -62,11 +62,11 @@ class PushforwardModule(BaseModule):
         base = plan.base.build(event_shape, context_shape)
         transform = plan.chain().build(base.event_shape, context_shape)
         super().__init__(plan, transform.out_shape, context_shape)
-        expect_way_back("Pushforward", transform)
+        expect_bijections("Pushforward", transform)
         self.base, self.transform, self.in_shape = base, transform, base.in_shape
         self.has_rsample, self.batch_shape = base.has_rsample, base.batch_shape
         self.uses_context = base.uses_context or transform.facts.uses_context
-        self.follows_data = base.follows_data or transform.facts.follows_data
+        self.has_statistics = base.has_statistics or transform.facts.has_statistics
         self.gaussian = base.gaussian and moments.affine(transform)
         # Contexts in the units of this flow alone, as a `Flow` has them: flows that were fitted apart have measured different ones.
         self.context_units = Standardize().build(context_shape) if self.uses_context and context_shape is not None else None
@@ -75,7 +75,7 @@ class PushforwardModule(BaseModule):
         except PlanError as error:
             raise PlanError(f"{plan!r}: {error}") from error
 
-    def beneath(self) -> tuple[BaseModule, TransformModule] | None:
+    def beneath(self) -> tuple[BaseModule, Layer] | None:
         return self.base, self.transform
 
     def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
@@ -103,10 +103,10 @@ class PushforwardModule(BaseModule):
     def measure(self, value: Tensor, context: Tensor | None = None) -> None:
         if self.context_units is not None and context is not None:
             self.context_units.measure(context)
-        hand_down("measure", value, self._enter(context), self.transform, self.base)
+        propagate("measure", value, self._enter(context), self.transform, self.base)
 
     def follow(self, value: Tensor, context: Tensor | None = None) -> None:
-        hand_down("follow", value, self._enter(context), self.transform, self.base)
+        propagate("follow", value, self._enter(context), self.transform, self.base)
 
     def _enter(self, context: Tensor | None) -> Tensor | None:
         return context if context is None or self.context_units is None else self.context_units.pull(context)[0]
@@ -167,7 +167,7 @@ class MixtureModule(BaseModule):
         self.parameters_of = Parameters({"logits": torch.zeros(len(built))}, plan.net, 0, context)
         self.weighted = context > 0
         self.uses_context = self.weighted or any(component.uses_context for component in built)
-        self.follows_data = any(component.follows_data for component in built)
+        self.has_statistics = any(component.has_statistics for component in built)
 
     def members(self) -> Sequence[BaseModule]:
         return [*self.components]

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from pushforward.bases.clusters import clusters, moments
-from pushforward.bases.elements import SitesModule
+from pushforward.bases.elements import ElementsModule
 from pushforward.bases.moments import apart, together
 from pushforward.bases.tails import Tails, normal_tails
 from pushforward.core.base import Base, BaseModule
@@ -31,10 +31,10 @@ from pushforward.nets.net import NetLike
 class MixtureOfNormals(Base):
     r"""A mixture of K normals, :math:`p(x) = \sum_k w_k \, \mathcal{N}(x | \mu_k, \Sigma_k)`.
 
-    Weights, locations and covariances are learned, free or a function of the context; on events of any shape. For D sites these are
+    Weights, locations and covariances are learned, free or a function of the context; on events of any shape. For D elements these are
     :math:`K (2 D + 1)` numbers where the covariances are diagonal. It starts with equal weights, unit covariances and locations drawn
     from a standard normal (equal components would stay equal), or from clusters of the data. Samples carry gradients to all parameters:
-    each site's conditional distribution function is kept constant, whichever component a value came from.
+    each element's conditional distribution function is kept constant, whichever component a value came from.
     Source: Stochastic Backpropagation through Mixture Density Distributions (Graves, 2016); Implicit Reparameterization
     Gradients (Figurnov et al., 2018).
 
@@ -43,7 +43,7 @@ class MixtureOfNormals(Base):
         net: The network from context to the parameters (None: free parameters).
         bound: The largest absolute log-scale, as in `Affine`.
         seed: Seed of the locations that it starts with, and of clusters.
-        covariance: ``"diagonal"``, ``"spherical"`` (one scale for all sites) or ``"full"``, by factors as in `Triangular`.
+        covariance: ``"diagonal"``, ``"spherical"`` (one scale for all elements) or ``"full"``, by factors as in `Triangular`.
         tied: Whether all components share one covariance.
         start: Where it starts: ``"normal"``, see above, or from clusters of the rows that `Flow.calibrate` is given, which `fit` calls:
             ``"kmeans"``, ``"kmeans++"`` (only as k-means begins) or ``"rows"`` (about rows at random). A net then starts as a constant.
@@ -67,25 +67,25 @@ class MixtureOfNormals(Base):
         return made(self, event_shape, context_shape)
 
 
-class MixtureModule(SitesModule):
+class MixtureModule(ElementsModule):
     """Built `MixtureOfNormals`."""
 
     plan: MixtureOfNormals
 
     def __init__(self, plan: MixtureOfNormals, event_shape: Shape, context_shape: Shape | None) -> None:
-        sites = math.prod(event_shape)
-        size, shared = (plan.components, sites), 1 if plan.tied else plan.components
-        self.kernel, self.full = Affine(plan.bound), plan.covariance == "full" and sites > 1
+        elements = math.prod(event_shape)
+        size, shared = (plan.components, elements), 1 if plan.tied else plan.components
+        self.kernel, self.full = Affine(plan.bound), plan.covariance == "full" and elements > 1
         self.triangular = Triangular(bias=False, bound=plan.bound)
-        triangle = sites * (sites - 1) // 2 if self.full else 0
+        triangle = elements * (elements - 1) // 2 if self.full else 0
         reserve(math.prod(size) + shared * triangle, 16)
         loc = np.random.default_rng(plan.seed).standard_normal(size) if plan.components > 1 else np.zeros(size)
         init = {"logits": torch.zeros(plan.components), "loc": torch.tensor(loc, dtype=torch.get_default_dtype())}
-        init["log_scale"] = torch.zeros(shared, 1 if plan.covariance == "spherical" else sites)
+        init["log_scale"] = torch.zeros(shared, 1 if plan.covariance == "spherical" else elements)
         if self.full:
             init["entries"] = torch.zeros(shared, triangle)
         super().__init__(plan, event_shape, context_shape, init, plan.net)
-        self.has_tails = self.sites == 1  # several are not independent: a component brings all of its own
+        self.has_tails = self.elements == 1  # several are not independent: a component brings all of its own
 
     def distribution(self, context: Tensor | None = None) -> MixtureSameFamily:
         """Return the mixture as a distribution of torch: its ``mixture_distribution.logits``, and means and covariances of its components.
@@ -105,8 +105,8 @@ class MixtureModule(SitesModule):
         scale = torch.exp(soft_clamp(theta["log_scale"], self.plan.bound)).expand(loc.shape)
         normals: Any = Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
         if self.full:
-            eye = torch.eye(self.sites, dtype=loc.dtype, device=loc.device)
-            factor = (self._below(theta) + eye * scale.unsqueeze(-2)).expand(*loc.shape, self.sites)
+            eye = torch.eye(self.elements, dtype=loc.dtype, device=loc.device)
+            factor = (self._below(theta) + eye * scale.unsqueeze(-2)).expand(*loc.shape, self.elements)
             normals = MultivariateNormal(loc, scale_tril=factor, validate_args=False)
         return MixtureSameFamily(Categorical(logits=logits, validate_args=False), normals, validate_args=False)
 
@@ -114,7 +114,7 @@ class MixtureModule(SitesModule):
         parts = self._log_normal(x.unsqueeze(-2), theta)[1].sum(-1)
         return torch.logsumexp(torch.log_softmax(theta["logits"], -1) + parts, -1)
 
-    def draw_sites(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
+    def draw_elements(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
         thresholds = torch.softmax(theta["logits"], -1).cumsum(-1)[..., :-1]
         chosen = (self.uniform((*shape[:-1], 1), generator) >= thresholds).sum(-1)[..., None, None]
         own = {
@@ -163,7 +163,7 @@ class MixtureModule(SitesModule):
         return root(function, odds)
 
     def _log_normal(self, x: Tensor, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return for each component the noise of each site, and its log-density given the sites before it."""
+        """Return for each component the noise of each element, and its log-density given the elements before it."""
         if not self.full:
             return self._of_noise(*self.kernel.inverse(x, theta["loc"], theta["log_scale"]))
         z = self.triangular.inverse(x - theta["loc"], theta["entries"], theta["log_scale"])[0]
@@ -173,9 +173,9 @@ class MixtureModule(SitesModule):
         return z, ladj - 0.5 * (z * z + math.log(2 * math.pi))
 
     def _below(self, theta: dict[str, Tensor]) -> Tensor:
-        """Return of each component how the noise of each site moves the later ones, ``(*batch, K, D, D)``; zeros but below the diagonal."""
+        """Return of each component how the noise of an element moves the later ones, ``(*batch, K, D, D)``, strictly lower triangular."""
         scale = torch.exp(soft_clamp(theta["log_scale"], self.plan.bound))
-        return shortened(strictly_lower(theta["entries"], self.sites)) * scale.unsqueeze(-2)
+        return shortened(strictly_lower(theta["entries"], self.elements)) * scale.unsqueeze(-2)
 
     def _with_gradient(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
         """Return ``x`` itself with the gradients that keep each ``F_d(x_d | x_1 ... x_{d-1})`` constant.
@@ -186,11 +186,11 @@ class MixtureModule(SitesModule):
         below = self._below(theta) if self.full else None
         found: list[Tensor] = []
         noise: list[Tensor] = []
-        for site in range(x.shape[-1]):
-            value, loc = x[..., site : site + 1], theta["loc"][..., site]
-            log_scale = theta["log_scale"][..., site if theta["log_scale"].shape[-1] > 1 else 0]
+        for element in range(x.shape[-1]):
+            value, loc = x[..., element : element + 1], theta["loc"][..., element]
+            log_scale = theta["log_scale"][..., element if theta["log_scale"].shape[-1] > 1 else 0]
             for earlier, z in enumerate(noise):
-                loc = loc if below is None else loc + below[..., site, earlier] * z
+                loc = loc if below is None else loc + below[..., element, earlier] * z
             weight = torch.softmax(log_weight, -1)
             z = self.kernel.inverse(value, loc, log_scale)[0].detach()
             # The smaller tail, signed: near 1 a distribution function has lost what tells values apart.
@@ -213,7 +213,7 @@ class StartedMixtureModule(MixtureModule):
     """A built mixture that starts from clusters of the rows it is calibrated on."""
 
     def measure(self, value: Tensor, context: Tensor | None = None) -> None:
-        rows = self.flat(value.detach().double()).reshape(-1, self.sites)
+        rows = self.flat(value.detach().double()).reshape(-1, self.elements)
         found = clusters(rows, self.plan.components, self.plan.start, self.plan.seed)
         share, loc, covariance = moments(rows, found, self.plan.components, self.plan.tied)
         if self.full:

@@ -8,28 +8,28 @@ import torch
 from torch import Tensor
 
 from pushforward.core.base import BaseModule
-from pushforward.core.layer import TransformModule
+from pushforward.core.layer import Layer
 
 
-def affine(transform: TransformModule) -> bool:
+def affine(transform: Layer) -> bool:
     """Tell whether a bijection is affine in its values: whether all layers of it are."""
     return transform.facts.is_affine
 
 
-def mean(transform: TransformModule, base: BaseModule, context: Tensor | None) -> Tensor | None:
+def mean(transform: Layer, base: BaseModule, context: Tensor | None) -> Tensor | None:
     """Return the mean ``(*batch, *event)``, or None where it has no closed form."""
     start = base.mean_at(context) if affine(transform) else None
     return None if start is None else transform.push(start, context)[0]
 
 
-def spread(transform: TransformModule, base: BaseModule, context: Tensor | None) -> Tensor | None:
+def spread(transform: Layer, base: BaseModule, context: Tensor | None) -> Tensor | None:
     """Return vectors ``(n, *batch, *event)`` whose outer products add up to the covariance, or None where it has no closed form."""
     start = base.mean_at(context) if affine(transform) else None
     vectors = None if start is None else base.spread_at(context)
     return None if start is None or vectors is None else images(lambda x: transform.push(x, context)[0], start, vectors)
 
 
-def entropy(transform: TransformModule, base: BaseModule, context: Tensor | None) -> Tensor | None:
+def entropy(transform: Layer, base: BaseModule, context: Tensor | None) -> Tensor | None:
     """Return the entropy ``(*batch)`` in nats, or None where it has no closed form."""
     # The log-determinant is the same at every point of the base; one has to be known.
     point = base.mean_at(context) if affine(transform) else None
@@ -58,5 +58,5 @@ def together(each: Sequence[Tensor]) -> Tensor:
 
 
 def apart(deviation: Tensor) -> Tensor:
-    """Return the vectors of a covariance without correlations, ``(sites, *batch, sites)``, from deviations ``(*batch, sites)``."""
+    """Return the vectors of a covariance without correlations, ``(elements, *batch, elements)``, from deviations ``(*batch, elements)``."""
     return torch.diag_embed(deviation).movedim(-2, 0)

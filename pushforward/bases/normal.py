@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.bases.elements import SitesModule
+from pushforward.bases.elements import ElementsModule
 from pushforward.bases.moments import apart, images
 from pushforward.bases.tails import Tails, normal_quantile, normal_tails
 from pushforward.core.base import Base, BaseModule
@@ -35,7 +35,7 @@ class StandardNormal(Base):
 class DiagNormal(Base):
     r"""Independent normals, :math:`\mathcal{N}(\mu, \sigma^2)`, whose parameters are learned: free, or a function of the context.
 
-    Two parameters a site; it starts as the standard normal.
+    Two parameters an element; it starts as the standard normal.
 
     Args:
         net: The network from context to mu and log-sigma (None: free parameters).
@@ -56,7 +56,7 @@ class DiagNormal(Base):
 class FullNormal(Base):
     r"""A normal of full covariance, :math:`\mathcal{N}(\mu, L D^2 L^T)`, with L unit triangular and D diagonal, both learned.
 
-    The event, of any shape, is one vector of D sites: :math:`D (D + 3) / 2` parameters, free or a function of the context. The
+    The event, of any shape, is one vector of D elements: :math:`D (D + 3) / 2` parameters, free or a function of the context. The
     factors are bounded smoothly as in `Linear`, so the covariance always has an inverse. It starts as the standard normal.
 
     Args:
@@ -74,7 +74,7 @@ class FullNormal(Base):
         return NormalModule(self, event_shape, context_shape, Linear(bound=self.bound), self.net)
 
 
-class NormalModule(SitesModule):
+class NormalModule(ElementsModule):
     """A standard normal, or one that a kernel has moved."""
 
     gaussian = True
@@ -103,7 +103,7 @@ class NormalModule(SitesModule):
         z, ladj = self.kernel.inverse(x, **theta)
         return standard_normal(z) + (ladj if self.kernel.event_dim else ladj.sum(-1))
 
-    def draw_sites(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
+    def draw_elements(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
         z = self.normal(shape, generator)
         return z if self.kernel is None else self.kernel.forward(z, **theta)[0]
 
@@ -114,8 +114,8 @@ class NormalModule(SitesModule):
         theta = self.theta(context)
         return self.events(images(lambda z: self._moved(z, theta)[0], self.filled(0.0), apart(self.filled(1.0))))
 
-    def site_entropy(self, theta: dict[str, Tensor]) -> Tensor | None:
-        return self._moved(self.filled(0.0), theta)[1] + 0.5 * math.log(2 * math.pi * math.e) * self.sites
+    def element_entropy(self, theta: dict[str, Tensor]) -> Tensor | None:
+        return self._moved(self.filled(0.0), theta)[1] + 0.5 * math.log(2 * math.pi * math.e) * self.elements
 
     def _moved(self, z: Tensor, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return what the kernel makes of standard normal vectors, and its log-determinant."""

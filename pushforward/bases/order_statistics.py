@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
 from pushforward.bases.truncated import expect_tails
-from pushforward.core import numerics
+from pushforward.core import numerics, sets
 from pushforward.core.base import Base, BaseModule
 from pushforward.core.fields import Count
 from pushforward.core.layer import Shape

@@ -9,8 +9,8 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pushforward import sets
 from pushforward.bases import moments
+from pushforward.core import sets
 from pushforward.core.base import Base, BaseModule
 from pushforward.core.fields import Count, Length
 from pushforward.core.layer import Shape
@@ -66,7 +66,7 @@ class ProductModule(BaseModule):
         self.parts, self.sizes, self.in_shape = nn.ModuleList(parts), sizes, event_shape
         self.has_rsample = all(part.has_rsample for part in parts)
         self.uses_context = any(part.uses_context for part in parts)
-        self.follows_data = any(part.follows_data for part in parts)
+        self.has_statistics = any(part.has_statistics for part in parts)
         self.gaussian = all(part.gaussian for part in parts)
         rank = len(event_shape)
         self.support = sets.joined([part.support for part in parts], self.sizes, -rank, rank)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.bases.elements import SitesModule
+from pushforward.bases.elements import ElementsModule
 from pushforward.bases.normal import standard_normal
 from pushforward.core import numerics
 from pushforward.core.base import Base, BaseModule
@@ -61,7 +61,7 @@ class Resampled(Base):
         return ResampledModule(self, event_shape, context_shape)
 
 
-class ResampledModule(SitesModule):
+class ResampledModule(ElementsModule):
     """Built `Resampled`."""
 
     has_rsample = False
@@ -72,9 +72,9 @@ class ResampledModule(SitesModule):
         super().__init__(plan, event_shape, context_shape)
         context = math.prod(context_shape) if plan.conditional and context_shape is not None else 0
         self.uses_context, self.trials = context > 0, plan.trials
-        self.acceptance = Parameters({"logit": torch.zeros(1)}, plan.net, self.sites, context)
-        reserve(plan.nodes * self.sites, 16)
-        nodes = torch.tensor(_points(plan.nodes, self.sites), dtype=torch.float64)
+        self.acceptance = Parameters({"logit": torch.zeros(1)}, plan.net, self.elements, context)
+        reserve(plan.nodes * self.elements, 16)
+        nodes = torch.tensor(_points(plan.nodes, self.elements), dtype=torch.float64)
         self.register_buffer("nodes", torch.special.ndtri(nodes).to(torch.get_default_dtype()), persistent=False)
 
     nodes: Tensor
@@ -89,7 +89,7 @@ class ResampledModule(SitesModule):
         return standard_normal(x) + (torch.logaddexp(in_time, log_last) if self.trials > 1 else torch.zeros_like(accepted))
 
     def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        shape, given = (*batch, self.sites), self._given(context)
+        shape, given = (*batch, self.elements), self._given(context)
         x, done = self.normal(shape, generator), torch.zeros(batch, dtype=torch.bool, device=self.anchor.device)
         for _ in range(self.trials - 1):
             done = done | (self.uniform(tuple(batch), generator) < torch.sigmoid(self._logit(x, given)))
@@ -110,7 +110,7 @@ class ResampledModule(SitesModule):
     def _log_normalizer(self, points: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the logarithms of the mean acceptance and of the mean refusal."""
         if given is not None:
-            points = points.reshape((len(points), *(1 for _ in given.shape[:-1]), self.sites))
+            points = points.reshape((len(points), *(1 for _ in given.shape[:-1]), self.elements))
         logit = self._logit(numerics.working(points), given)
         log_count = math.log(len(points))
         return torch.logsumexp(F.logsigmoid(logit), 0) - log_count, torch.logsumexp(F.logsigmoid(-logit), 0) - log_count

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.bases.elements import SitesModule, expect_positive, per_site
+from pushforward.bases.elements import ElementsModule, expect_positive, per_element
 from pushforward.core import numerics
 from pushforward.core.base import Base, BaseModule
 from pushforward.core.fields import Numbers, Positive
@@ -26,7 +26,7 @@ class StudentT(Base):
     .. math:: p(x) = \frac{\Gamma(\frac{\nu + 1}{2})}{\Gamma(\frac{\nu}{2}) \sqrt{\nu\pi}\,\sigma}
         \Big(1 + \frac{z^2}{\nu}\Big)^{-\frac{\nu + 1}{2}}, \quad z = \frac{x - \mu}{\sigma}
 
-    Three parameters a site (two when ``learn_df`` is False), free or a function of the context; on events of any shape. Samples
+    Three parameters an element (two when ``learn_df`` is False), free or a function of the context; on events of any shape. Samples
     carry gradients to all of them.
     Source: Tails of Lipschitz Triangular Flows (Jaini et al., 2020); Polar Generation of Random Variates with the t-Distribution
     (Bailey, 1994).
@@ -59,7 +59,7 @@ class GeneralizedNormal(Base):
 
     .. math:: p(x) = \frac{\beta}{2 \sigma \Gamma(1 / \beta)} e^{-|z|^\beta}, \quad z = \frac{x - \mu}{\sigma}
 
-    Three parameters a site (two when ``learn_power`` is False), free or a function of the context; on events of any shape. Samples
+    Three parameters an element (two when ``learn_power`` is False), free or a function of the context; on events of any shape. Samples
     carry gradients to all of them.
     Source: A Generalized Normal Distribution (Nadarajah, 2005).
 
@@ -85,8 +85,8 @@ class GeneralizedNormal(Base):
         return GeneralizedModule(self, event_shape, context_shape, "power", self.power, self.learn_power, self.net, self.bound)
 
 
-class LocationScaleModule(SitesModule):
-    """Independent sites of a standard density, moved by an affine kernel, with one more parameter that shapes the tails."""
+class LocationScaleModule(ElementsModule):
+    """Independent elements of a standard density, moved by an affine kernel, with one more parameter that shapes the tails."""
 
     def __init__(
         self,
@@ -100,48 +100,48 @@ class LocationScaleModule(SitesModule):
         bound: float,
     ) -> None:
         self.kernel = Affine(bound)
-        sites = (math.prod(event_shape),)
-        init = self.kernel.init(sites) | ({f"log_{name}": torch.zeros(sites)} if learn else {})
+        elements = (math.prod(event_shape),)
+        init = self.kernel.init(elements) | ({f"log_{name}": torch.zeros(elements)} if learn else {})
         super().__init__(plan, event_shape, context_shape, init, net)
-        self.start: list[float] = per_site(plan, name, start, event_shape).log().tolist()
+        self.start: list[float] = per_element(plan, name, start, event_shape).log().tolist()
 
     def density(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
         z, ladj = self.kernel.inverse(x, theta["loc"], theta["log_scale"])
         return (self.standard_density(z, self._shape(theta)) + ladj).sum(-1)
 
-    def draw_sites(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
+    def draw_elements(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
         return self.kernel.forward(self.standard_draw(shape, self._shape(theta), generator), theta["loc"], theta["log_scale"])[0]
 
     def _shape(self, theta: dict[str, Tensor]) -> Tensor:
-        """Return the parameter that shapes the tails, one for each site."""
+        """Return the parameter that shapes the tails, one for each element."""
         loc, _, *ratio = theta.values()
         start = torch.tensor(self.start, dtype=loc.dtype, device=loc.device)
         return torch.exp(start + numerics.soft_clamp(ratio[0], self.kernel.bound) if ratio else start)
 
-    def site_moments(self, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+    def element_moments(self, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
         mean, variance = self.standard_moments(self._shape(theta))
         loc, ladj = self.kernel.forward(mean, theta["loc"], theta["log_scale"])
         return loc, torch.exp(ladj) * torch.sqrt(variance)
 
-    def site_entropy(self, theta: dict[str, Tensor]) -> Tensor | None:
+    def element_entropy(self, theta: dict[str, Tensor]) -> Tensor | None:
         shape = self._shape(theta)
         ladj = self.kernel.forward(torch.zeros_like(shape), theta["loc"], theta["log_scale"])[1]
         return (self.standard_entropy(shape) + ladj).sum(-1)
 
     def standard_density(self, z: Tensor, shape: Tensor) -> Tensor:
-        """Return the log-density at each site."""
+        """Return the log-density at each element."""
         raise NotImplementedError
 
     def standard_moments(self, shape: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and variance of each site; infinite or NaN where there is none."""
+        """Return mean and variance of each element; infinite or NaN where there is none."""
         raise NotImplementedError
 
     def standard_entropy(self, shape: Tensor) -> Tensor:
-        """Return the entropy of each site."""
+        """Return the entropy of each element."""
         raise NotImplementedError
 
     def standard_draw(self, size: Shape, shape: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Draw each site."""
+        """Draw each element."""
         raise NotImplementedError
 
 

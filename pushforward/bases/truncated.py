@@ -1,4 +1,4 @@
-"""Truncated: a base cut to an interval at each site."""
+"""Truncated: a base cut to an interval at each element."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward import sets
-from pushforward.bases.elements import per_site
+from pushforward.bases.elements import per_element
 from pushforward.bases.tails import Tails, between, mixed
-from pushforward.core import numerics
+from pushforward.core import numerics, sets
 from pushforward.core.base import Base, BaseModule
 from pushforward.core.fields import Numbers
 from pushforward.core.layer import Shape
@@ -23,12 +22,12 @@ from pushforward.core.spec import PlanError
 
 @dataclass(frozen=True, repr=False)
 class Truncated(Base):
-    r"""A base of independent sites given that each lies in an interval, :math:`p(x) = \prod_i p_i(x_i) / (F_i(h_i) - F_i(l_i))`.
+    r"""A base of independent elements given that each lies in an interval, :math:`p(x) = \prod_i p_i(x_i) / (F_i(h_i) - F_i(l_i))`.
 
     Outside the density is 0. Its parameters are those of the base. Samples are quantiles, one uniform number for each, with gradients
     to all parameters. Differences of F are taken between log-odds, in float64: a normal cut to [30, 31] is as exact as one cut to [0, 1].
 
-    The base is `StandardNormal`, `DiagNormal`, `BoxUniform`, `MixtureOfNormals` of one site, a `Truncated`, or a torch distribution of
+    The base is `StandardNormal`, `DiagNormal`, `BoxUniform`, `MixtureOfNormals` of one element, a `Truncated`, or a torch distribution of
     numbers that has a ``cdf``; of these but the normal, torch gives F itself, which is 1 where less than 1e-16 of the upper tail is left.
     An increasing map commutes with a cut: for another distribution, cut what it is made of and map that (`Pushforward`).
 
@@ -78,7 +77,7 @@ class TruncatedModule(BaseModule):
         self.base = expect_tails(plan, plan.base.build(event_shape, context_shape))
         self.uses_context = self.base.uses_context
         self.register_buffer("anchor", torch.zeros(()), persistent=False)
-        low, high = per_site(plan, "lower", plan.lower, event_shape), per_site(plan, "upper", plan.upper, event_shape)
+        low, high = per_element(plan, "lower", plan.lower, event_shape), per_element(plan, "upper", plan.upper, event_shape)
         start, stop = sets.bounds(self.base.support) or (-math.inf, math.inf)
         # Where there is nothing to cut, the tail is known, and its formula is given some other point.
         self.whole = [(low <= start).tolist(), (high >= stop).tolist()]
@@ -87,7 +86,7 @@ class TruncatedModule(BaseModule):
         points = [torch.where(low > start, low, torch.where(high < stop, high, within))]
         points += [torch.where(high < stop, high, torch.where(low > start, low, within))]
         self.points, self.ends = [p.tolist() for p in points], [low.tolist(), high.tolist()]
-        self.support = sets.of_sites(torch.stack([low, high]).reshape(2, *event_shape))
+        self.support = sets.of_elements(torch.stack([low, high]).reshape(2, *event_shape))
         self.limits = sets.limits(self.support)
         self._expect_mass()
 
@@ -101,13 +100,13 @@ class TruncatedModule(BaseModule):
 
     def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         x = numerics.working(value)
-        low, high = (self._at_sites(end, x) for end in self.ends)
+        low, high = (self._at_elements(end, x) for end in self.ends)
         rank = len(self.event_shape)
         density = self.base.score(numerics.finer(clamp(x, low, high)), context)
         log_mass = between(*self._cuts(context))
         density = density - (log_mass.flatten(log_mass.dim() - rank).sum(-1) if rank else log_mass)
-        density = torch.where(sets.any_site((x < low) | (x > high), rank), -math.inf, density)
-        return torch.where(sets.any_site(torch.isnan(x), rank), math.nan, density).to(x.dtype)
+        density = torch.where(sets.any_element((x < low) | (x > high), rank), -math.inf, density)
+        return torch.where(sets.any_element(torch.isnan(x), rank), math.nan, density).to(x.dtype)
 
     def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         dtype = numerics.finer(self.anchor).dtype
@@ -115,13 +114,13 @@ class TruncatedModule(BaseModule):
         u = torch.rand((*batch, *self.event_shape), dtype=dtype, device=self.anchor.device, generator=generator)
         u = u * (1 - eps) + 0.5 * eps  # off both ends
         x = self.value_at(torch.log(u) - torch.log1p(-u), context).to(numerics.working(self.anchor).dtype)
-        low, high = (self._at_sites(end, x) for end in self.ends)
+        low, high = (self._at_elements(end, x) for end in self.ends)
         return sets.leave(clamp(x, low, high), self.limits)
 
     def tails_at(self, value: Tensor, context: Tensor | None = None) -> Tails:
         x = numerics.finer(value)
         low, high = self._cuts(context)
-        here = self.base.tails_at(clamp(x, *(self._at_sites(end, x) for end in self.ends)), context)
+        here = self.base.tails_at(clamp(x, *(self._at_elements(end, x) for end in self.ends)), context)
         log_mass = between(low, high)
         return between(low, here) - log_mass, between(here, high) - log_mass
 
@@ -133,22 +132,22 @@ class TruncatedModule(BaseModule):
         precise = numerics.finer(self.anchor)
         cuts = []
         for points, whole, known in zip(self.points, self.whole, ((-math.inf, 0.0), (0.0, -math.inf)), strict=True):
-            nothing = self._at_sites(whole, precise).bool()
-            tails = self.base.tails_at(self._at_sites(points, precise), context)
+            nothing = self._at_elements(whole, precise).bool()
+            tails = self.base.tails_at(self._at_elements(points, precise), context)
             cuts.append(tuple(torch.where(nothing, end, tail) for end, tail in zip(known, tails, strict=True)))
         low, high = cuts
         return (low[0], low[1]), (high[0], high[1])
 
-    def _at_sites(self, numbers: Sequence[float], like: Tensor) -> Tensor:
+    def _at_elements(self, numbers: Sequence[float], like: Tensor) -> Tensor:
         return torch.tensor(numbers, dtype=like.dtype, device=like.device).reshape(self.event_shape)
 
 
 def expect_tails(owner: Base, module: BaseModule) -> BaseModule:
-    """Return a built base whose sites are independent and have known distribution functions, or raise `PlanError`."""
+    """Return a built base whose elements are independent and have known distribution functions, or raise `PlanError`."""
     if not module.has_tails or module.batch_shape:
         raise PlanError(
-            f"{type(owner).__name__}: expected independent sites with a known distribution function and no batch (StandardNormal, "
-            "DiagNormal, BoxUniform, MixtureOfNormals of one site, Truncated, or a torch distribution that has a cdf), got "
+            f"{type(owner).__name__}: expected independent elements with a known distribution function and no batch (StandardNormal, "
+            "DiagNormal, BoxUniform, MixtureOfNormals of one element, Truncated, or a torch distribution that has a cdf), got "
             f"{module.plan!r}; of a base that a bijection has made, give what it was made of, and map the result by Pushforward"
         )
     return module

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward import sets
-from pushforward.bases.elements import SitesModule, per_site
+from pushforward.bases.elements import ElementsModule, per_element
 from pushforward.bases.tails import Tails
+from pushforward.core import sets
 from pushforward.core.base import Base, BaseModule
 from pushforward.core.fields import Numbers
 from pushforward.core.layer import Shape
@@ -61,34 +61,34 @@ def CircleUniform() -> BoxUniform:
     return BoxUniform(-math.pi, math.pi)
 
 
-class BoxModule(SitesModule):
+class BoxModule(ElementsModule):
     """Built `BoxUniform`."""
 
     has_tails = True
 
     def __init__(self, plan: BoxUniform, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
-        low, high = per_site(plan, "low", plan.low, event_shape), per_site(plan, "high", plan.high, event_shape)
+        low, high = per_element(plan, "low", plan.low, event_shape), per_element(plan, "high", plan.high, event_shape)
         self.low, self.high = low.tolist(), high.tolist()
-        self.support = sets.of_sites(torch.stack([low, high]).reshape(2, *event_shape))
+        self.support = sets.of_elements(torch.stack([low, high]).reshape(2, *event_shape))
         self.log_volume = math.fsum(math.log(b - a) for a, b in zip(self.low, self.high, strict=True))
 
     def density(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
         low, high = self._ends(x)
-        outside = sets.any_site((x < low) | (x > high), 1)
+        outside = sets.any_element((x < low) | (x > high), 1)
         log_density = torch.where(outside, -math.inf, torch.full_like(x[..., 0], -self.log_volume))
-        return torch.where(sets.any_site(torch.isnan(x), 1), math.nan, log_density)
+        return torch.where(sets.any_element(torch.isnan(x), 1), math.nan, log_density)
 
-    def draw_sites(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
+    def draw_elements(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
         u = self.uniform(shape, generator)
         low, high = self._ends(u)
         return torch.minimum(low + (high - low) * u, high)
 
-    def site_moments(self, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+    def element_moments(self, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
         low, high = self._ends(self.filled(0.0))
         return 0.5 * (low + high), (high - low) / math.sqrt(12)
 
-    def site_entropy(self, theta: dict[str, Tensor]) -> Tensor | None:
+    def element_entropy(self, theta: dict[str, Tensor]) -> Tensor | None:
         return self.filled(0.0).new_full((), self.log_volume)
 
     def tails(self, x: Tensor, theta: dict[str, Tensor]) -> Tails:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pushforward import sets
-from pushforward.bases.elements import SitesModule, expect_positive, per_site
-from pushforward.core import numerics
+from pushforward.bases.elements import ElementsModule, expect_positive, per_element
+from pushforward.core import numerics, sets
 from pushforward.core.base import Base, BaseModule
 from pushforward.core.fields import Numbers, Positive
 from pushforward.core.layer import Shape
@@ -26,7 +25,7 @@ PROPOSALS = 24
 class VonMises(Base):
     r"""Independent von Mises distributions of angles in :math:`[-\pi, \pi]`, :math:`p(x) = e^{\kappa \cos(x - \mu)} / 2 \pi I_0(\kappa)`.
 
-    Location (any angle, modulo :math:`2\pi`) and concentration are learned: two parameters a site, free or a function of the
+    Location (any angle, modulo :math:`2\pi`) and concentration are learned: two parameters an element, free or a function of the
     context; on events of any shape. Samples carry gradients to both.
     Source: Efficient Simulation of the von Mises Distribution (Best, Fisher, 1979); Implicit Reparameterization Gradients
     (Figurnov et al., 2018).
@@ -51,13 +50,15 @@ class VonMises(Base):
         return VonMisesModule(self, event_shape, context_shape)
 
 
-class VonMisesModule(SitesModule):
+class VonMisesModule(ElementsModule):
     """Built `VonMises`."""
 
     def __init__(self, plan: VonMises, event_shape: Shape, context_shape: Shape | None) -> None:
-        sites = math.prod(event_shape)
-        super().__init__(plan, event_shape, context_shape, {"loc": torch.zeros(sites), "log_concentration": torch.zeros(sites)}, plan.net)
-        self.start: list[float] = per_site(plan, "concentration", plan.concentration, event_shape).log().tolist()
+        elements = math.prod(event_shape)
+        super().__init__(
+            plan, event_shape, context_shape, {"loc": torch.zeros(elements), "log_concentration": torch.zeros(elements)}, plan.net
+        )
+        self.start: list[float] = per_element(plan, "concentration", plan.concentration, event_shape).log().tolist()
         self.bound = plan.bound
         self.support = constraints.interval(-math.pi, math.pi)
         nodes, weights = np.polynomial.legendre.leggauss(64)
@@ -67,9 +68,9 @@ class VonMisesModule(SitesModule):
         angle, outside = sets.enter(x, (-math.pi, math.pi), closed=True)
         assert outside is not None
         log_density = _log_density(angle - theta["loc"], self._concentration(theta)).sum(-1)
-        return torch.where(sets.any_site(outside, 1), -math.inf, log_density)
+        return torch.where(sets.any_element(outside, 1), -math.inf, log_density)
 
-    def draw_sites(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
+    def draw_elements(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
         kappa = self._concentration(theta)
         with torch.no_grad():
             angle = self._propose(shape, kappa, generator)

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal, Normal, VonMises, constraints, transform_to
 
-from pushforward import sets
 from pushforward.bases.moments import apart
 from pushforward.bases.tails import Tails, normal_quantile, normal_tails
-from pushforward.core import numerics
+from pushforward.core import numerics, sets
 from pushforward.core.base import Base, BaseModule
 from pushforward.core.budget import reserve
 from pushforward.core.fields import OneOf, shown
@@ -227,10 +226,10 @@ class WrappedModule(BaseModule):
         if self.extra:
             log_density = log_density.sum(tuple(range(-self.extra, 0)))
         # Uniform and some others take a NaN for a value outside.
-        log_density = torch.where(sets.any_site(torch.isnan(values), len(self.event_shape)), math.nan, log_density)
+        log_density = torch.where(sets.any_element(torch.isnan(values), len(self.event_shape)), math.nan, log_density)
         if outside is None:
             return log_density
-        return torch.where(sets.any_site(outside, len(self.event_shape)), -math.inf, log_density)
+        return torch.where(sets.any_element(outside, len(self.event_shape)), -math.inf, log_density)
 
     def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         if generator is not None:

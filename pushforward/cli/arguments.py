@@ -14,10 +14,10 @@ import numpy as np
 import torch
 import typer
 
-from pushforward.data.reading import Array
+from pushforward.data.reading import Array, Table
+from pushforward.data.writing import check_target
 from pushforward.flow.flow import Flow
 from pushforward.recipes.choice import NAMED, known_name
-from pushforward.tables import Table, check_target
 
 
 def split(names: str | None, option: str) -> tuple[str, ...]:

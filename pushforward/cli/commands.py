@@ -35,10 +35,10 @@ from pushforward.cli.arguments import (
 from pushforward.cli.signals import Signals
 from pushforward.data.checks import blurred
 from pushforward.data.frames import dequantize as spread_grids
-from pushforward.data.reading import Array
+from pushforward.data.reading import ROWS, Array, open_table
+from pushforward.data.writing import write_table
 from pushforward.io import replacing
 from pushforward.recipes.choice import NAMED, make_flow
-from pushforward.tables import ROWS, open_table, write_table
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help="Fit, sample and score densities of tables."

@@ -12,8 +12,9 @@ from nessai.flows.base import BaseFlow
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pushforward import flows, sets
+from pushforward import flows
 from pushforward.bases import StandardNormal
+from pushforward.core import sets
 from pushforward.flow.flow import Flow
 from pushforward.recipes.choice import NAMED, Choice, look_up, make_flow
 

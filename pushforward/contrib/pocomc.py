@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.distributions import constraints
 
-from pushforward import sets
 from pushforward.contrib.zuko.adapter import ZukoFlow, to_zuko
+from pushforward.core import sets
 from pushforward.flow.flow import Flow
 
 

@@ -14,7 +14,7 @@ from torch.distributions.constraints import Constraint
 from pushforward.core.budget import LAYER, reserve
 from pushforward.core.built import BuiltModule
 from pushforward.core.checks import as_size, check_batch
-from pushforward.core.layer import Action, Shape, TransformModule
+from pushforward.core.layer import Action, Layer, Shape
 from pushforward.core.spec import Spec
 
 
@@ -38,11 +38,11 @@ class BaseModule(BuiltModule):
     plan: Base
     has_rsample: bool = True
     has_tails: bool = False
-    """Whether its sites are independent of one another and their distribution functions are known: `log_tails` and `quantile`."""
+    """Whether its elements are independent of one another and their distribution functions are known: `log_tails` and `quantile`."""
     gaussian: bool = False
     """Whether it is a normal distribution, of whatever covariance."""
     uses_context: bool = False
-    follows_data: bool = False
+    has_statistics: bool = False
     """Whether `update` moves something."""
     batch_shape: torch.Size = torch.Size()
     support: Constraint = constraints.real
@@ -81,7 +81,7 @@ class BaseModule(BuiltModule):
 
     @final
     def log_tails(self, value: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return log P(X <= value) and log P(X > value) at each site, ``(*batch, *event)``, in float64, where ``has_tails``."""
+        """Return log P(X <= value) and log P(X > value) at each element, ``(*batch, *event)``, in float64, where ``has_tails``."""
         self._expect_tails()
         return self.tails_at(value, self.admit("value", value, self.event_shape, context))
 
@@ -98,10 +98,10 @@ class BaseModule(BuiltModule):
 
     @final
     def update(self, value: Tensor, context: Tensor | None = None) -> None:
-        """Move what follows the data of a training step by values of the base; see `TransformModule.update`."""
+        """Move what follows the data of a training step by values of the base; see `Layer.update`."""
         self.follow(value, self.admit("value", value, self.event_shape, context))
 
-    def beneath(self) -> tuple[BaseModule, TransformModule] | None:
+    def beneath(self) -> tuple[BaseModule, Layer] | None:
         """Return the base and the bijection through which it is pushed, where it is made of two such."""
         return None
 
@@ -139,7 +139,7 @@ class BaseModule(BuiltModule):
 
     def _expect_tails(self) -> None:
         if not self.has_tails:
-            raise NotImplementedError(f"{self.label()}: its distribution function is not known, or its sites depend on one another")
+            raise NotImplementedError(f"{self.label()}: its distribution function is not known, or its elements depend on one another")
 
     def measure(self, value: Tensor, context: Tensor | None = None) -> None:
         """Do the work of `calibrate`."""
@@ -148,8 +148,8 @@ class BaseModule(BuiltModule):
         """Do the work of `update`."""
 
 
-def hand_down(action: Action, value: Tensor, context: Tensor | None, transform: TransformModule, base: BaseModule) -> None:
+def propagate(action: Action, value: Tensor, context: Tensor | None, transform: Layer, base: BaseModule) -> None:
     """Let a bijection, and then the base under it, ``measure`` or ``follow``, each by the values on its own data side."""
     value = transform.observe(action, value, context)
-    if base.follows_data if action == "follow" else type(base).measure is not BaseModule.measure:
+    if base.has_statistics if action == "follow" else type(base).measure is not BaseModule.measure:
         getattr(base, action)(value, context)

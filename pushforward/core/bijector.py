@@ -10,7 +10,7 @@ from typing import ClassVar
 from pushforward.core.budget import LAYER, reserve
 from pushforward.core.composite import Composite, Through, Values
 from pushforward.core.describe import Description, describe
-from pushforward.core.layer import Shape, TransformModule, as_shape
+from pushforward.core.layer import Layer, Shape, as_shape
 from pushforward.core.spec import PlanError, Spec
 
 
@@ -32,18 +32,18 @@ class Bijector(Spec):
     formula: ClassVar[str] = ""
     """The map in plain characters, as `describe` and the catalogue print it."""
     size: ClassVar[str] = "0"
-    """How many parameters the free layer has: a Python expression in D, the sites of an event (or the length of its vectors),
+    """How many parameters the free layer has: a Python expression in D, the elements of an event (or the length of its vectors),
     C, the length of its first axis, and the plan's own arguments."""
     log_det: ClassVar[str] = "closed form"
     """How the log-determinant is computed."""
-    way_back: ClassVar[str] = "closed form"
+    inverse_method: ClassVar[str] = "closed form"
     """How the inverse is computed."""
     bijective: ClassVar[bool] = True
     """Whether it is a bijection at all; if not, it only maps forward, and no flow takes it."""
     wraps: ClassVar[bool] = False
     """Whether its inverse takes values by whole turns to where they are alike: no rising map, and no distribution function behind it."""
     measured_turned: ClassVar[bool] = True
-    """Whether it can be measured where it is turned round, too; if not, `calibrate` says so."""
+    """Whether it can be measured where it is inverted, too; if not, `calibrate` says so."""
 
     @property
     def out_dim(self) -> int:
@@ -58,7 +58,7 @@ class Bijector(Spec):
         """Return the shape of the events that are mapped onto a shape; raise `PlanError` when there is none."""
         return shape
 
-    def build(self, event_shape: int | Sequence[int], context_shape: int | Sequence[int] | None = None) -> TransformModule:
+    def build(self, event_shape: int | Sequence[int], context_shape: int | Sequence[int] | None = None) -> Layer:
         """Build the module for events of a shape; raise `PlanError` when plan and shapes do not fit."""
         event = as_shape(event_shape, "event_shape")
         context = None if context_shape is None else as_shape(context_shape, "context_shape")
@@ -70,7 +70,7 @@ class Bijector(Spec):
         reserve(1, LAYER + math.prod(event))
         return self.make(event, context)
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         """Make the module; the part of `build` that each kind of plan writes itself."""
         raise NotImplementedError
 
@@ -86,7 +86,7 @@ class Bijector(Spec):
     def describe(
         self, event_shape: int | Sequence[int], context_shape: int | Sequence[int] | None = None, batch: int = 1000
     ) -> Description:
-        """Tell what the plan becomes for events of a shape; see `pushforward.core.describe`."""
+        """Return a `Description` of what the plan becomes for events of a shape."""
         return describe(self.build(event_shape, context_shape), batch=batch)
 
 
@@ -129,14 +129,14 @@ class Inverse(Bijector):
     def shape_before(self, shape: Shape) -> Shape:
         return self.bijector.shape_after(shape)
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return InverseModule(self, self.bijector.build(self.bijector.shape_before(event_shape), context_shape))
 
 
 class InverseModule(Composite):
-    """A built bijection turned round."""
+    """A built bijection inverted."""
 
-    def __init__(self, plan: Bijector, module: TransformModule) -> None:
+    def __init__(self, plan: Bijector, module: Layer) -> None:
         super().__init__(plan, module.out_shape, module.context_shape)
         self.out_shape = module.event_shape
         self.module = module

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from pushforward.native.library import transformed
+from pushforward.core import mode
 
 BYTES = 2**25
 """What a block takes, about: each row a few times the numbers of the widest layer."""
@@ -33,7 +33,7 @@ def in_blocks(
         given: Each tensor, or None, with the number of axes behind its batch.
     """
     tensors = [tensor for tensor, _ in given]
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if torch.is_grad_enabled() or mode.compiling():
         return function(*tensors)
     count = math.prod(batch)
     width = max(math.prod(tensor.shape[tensor.dim() - rank :]) for tensor, rank in given if tensor is not None)
@@ -41,7 +41,7 @@ def in_blocks(
         return function(*tensors)
     cuts = batch[: len(batch) - fixed]
     rows = rows_of(module, width)
-    if count <= rows or not cuts or transformed() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+    if count <= rows or not cuts or mode.transformed() or mode.tracing():
         return function(*tensors)
     axis = max(range(len(cuts)), key=cuts.__getitem__)
     size = max(1, rows * batch[axis] // count)

@@ -21,7 +21,7 @@ CALL = 4096
 ENTRY = 256
 """Bytes that an entry of a Python list counts for."""
 LAYER = 50_000
-"""Bytes that making a layer or a base counts for, beside one for each site."""
+"""Bytes that making a layer or a base counts for, beside one for each element."""
 
 
 class TooLargeError(PlanError):

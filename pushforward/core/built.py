@@ -1,4 +1,4 @@
-"""Built: what plans build, modules whose shapes are fixed and whose doors check what comes in."""
+"""Built: what plans build, modules whose shapes are fixed and whose public methods check what comes in."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ LABEL = 100
 class BuiltModule(Planned):
     """A module that a plan has built: a bijection or a base.
 
-    Its public methods are doors: they check what they are given, once, and hand it to the method that does the work (``push`` for
-    ``forward``, ``score`` for ``log_prob``, ...). What holds other built modules calls those methods, past their doors.
+    Its public methods check what they are given, once, and hand it to the method that does the work (``push`` for
+    ``forward``, ``score`` for ``log_prob``, ...). What holds other built modules calls those methods, past the checks.
     """
 
     noun = "module"
@@ -36,7 +36,7 @@ class BuiltModule(Planned):
         return words if len(words) <= LABEL else f"{words[:LABEL]}..."
 
     def take_contexts_in(self, units: nn.Module | None) -> None:
-        """Let the doors take contexts in the units of the flow that owns this module: ``units`` is its standardisation.
+        """Let the public methods take contexts in the units of the flow that owns this module: ``units`` is its standardisation.
 
         It is a part of that flow, and no part of this module's state.
         """

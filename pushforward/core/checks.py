@@ -1,4 +1,4 @@
-"""Doors: the checks of what a user hands to a flow, a layer or a base, with errors that say what was expected and what came."""
+"""Checks: input validation, of what a user hands to a flow, a layer or a base, with errors that say what was expected and what came."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 class Owner(Protocol):
-    """What stands at a door: errors begin with its name, which is made only when there is one."""
+    """Who checks: errors begin with its name, which is made only when there is one."""
 
     noun: str
     """What it is: a flow, a layer, ..."""

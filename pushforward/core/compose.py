@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
-from pushforward.core import numerics
+from pushforward.core import numerics, sets
 from pushforward.core.bijector import Bijector
 from pushforward.core.composite import Composite, Through, Values
 from pushforward.core.facts import chained
-from pushforward.core.layer import Shape, TransformModule
+from pushforward.core.layer import Layer, Shape
 from pushforward.core.spec import PlanError
 
 
@@ -58,7 +57,7 @@ class Compose(Bijector):
             shape = part.shape_before(shape)
         return shape
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return ComposeModule(self, event_shape, context_shape)
 
 
@@ -67,7 +66,7 @@ class ComposeModule(Composite):
 
     def __init__(self, plan: Compose, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
-        layers: list[TransformModule] = []
+        layers: list[Layer] = []
         shape = event_shape
         for index, part in enumerate(plan.bijectors):
             try:
@@ -81,21 +80,21 @@ class ComposeModule(Composite):
         # Between layers values may reach only a part of what the next layer takes; there the ends are kept here.
         held = [_domain(layers)] if layers else [facts.domain]
 
-        def through(index: int, layer: TransformModule, own: Constraint, turned: bool) -> Constraint:
-            held.append(self._image_in(index, layer, own, turned))
+        def through(index: int, layer: Layer, own: Constraint, inverted: bool) -> Constraint:
+            held.append(self._image_in(index, layer, own, inverted))
             return held[-1]
 
         self.route(held[0], False, through)
         self.between = [sets.limits(support) for support in held]
         open_ends = all(limits == sets.REAL for limits in self.between)
-        self.facts = facts.onto(held[0], held[-1], facts.keeps_volume and open_ends)
+        self.facts = facts.onto(held[0], held[-1], facts.volume_preserving and open_ends)
 
-    def place(self, index: int, layer: TransformModule) -> str:
+    def place(self, index: int, layer: Layer) -> str:
         return f"layer {index}: {layer.plan!r}: "
 
     def route(self, values: Values, inverse: bool, through: Through) -> Values:
         # A ModuleList is slow to give its items one by one from its end.
-        layers: list[TransformModule] = [*self.layers]
+        layers: list[Layer] = [*self.layers]
         for index in range(len(layers) - 1, -1, -1) if inverse else range(len(layers)):
             values = through(index, layers[index], values, inverse)
         return values
@@ -113,7 +112,7 @@ class ComposeModule(Composite):
             total = torch.where(outside, -math.inf, total)
         return sets.leave(value.to(values.dtype), self.between[0 if inverse else -1]), total
 
-    def leaves(self) -> Iterator[TransformModule]:
+    def leaves(self) -> Iterator[Layer]:
         for layer in self.layers:
             yield from layer.leaves()  # type: ignore[operator]
 
@@ -121,7 +120,7 @@ class ComposeModule(Composite):
         return f"event_shape={self.event_shape}"
 
 
-def _domain(layers: Sequence[TransformModule]) -> Constraint:
+def _domain(layers: Sequence[Layer]) -> Constraint:
     """Return what a chain takes: of what its first layer takes, the values that the others take from it, as far as that is known."""
     needed = layers[-1].domain
     for layer in layers[-2::-1]:

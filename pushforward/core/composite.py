@@ -10,18 +10,18 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from pushforward.core import numerics
-from pushforward.core.layer import Action, TransformModule
+from pushforward.core.layer import Action, Layer
 from pushforward.core.spec import PlanError
 
 Values = Any
-"""Values of events, the ends of an interval at each site, or a set in which events lie: what a layer made of layers can route."""
+"""Values of events, the ends of an interval at each element, or a set in which events lie: what a layer made of layers can route."""
 
 
-Through = Callable[[int, "TransformModule", Values, bool], Values]
+Through = Callable[[int, "Layer", Values, bool], Values]
 """What is done with each layer in another: its number, itself, what reaches it, and whether it is passed from data to base."""
 
 
-class Composite(TransformModule):
+class Composite(Layer):
     """A layer made of layers. It says how values pass through them; what it takes, gives, measures and follows is derived here.
 
     A subclass declares its `facts` from those of its layers, and writes `route`; and `run` where more is to be done than to pass values and
@@ -38,7 +38,7 @@ class Composite(TransformModule):
         """
         raise NotImplementedError
 
-    def place(self, index: int, layer: TransformModule) -> str:
+    def place(self, index: int, layer: Layer) -> str:
         """Return how errors tell of a layer in it."""
         return ""
 
@@ -56,11 +56,11 @@ class Composite(TransformModule):
         """Pass values, and add up the ladj of all layers that change volumes."""
         total: Tensor | None = None
 
-        def through(index: int, layer: TransformModule, own: Tensor, turned: bool) -> Tensor:
+        def through(index: int, layer: Layer, own: Tensor, inverted: bool) -> Tensor:
             nonlocal total
-            own, ladj = layer.pull(own, context) if turned else layer.push(own, context)
+            own, ladj = layer.pull(own, context) if inverted else layer.push(own, context)
             # A permutation adds nothing, and to add nothing would be an operator for each of them.
-            total = total if layer.facts.keeps_volume else ladj if total is None else total + ladj
+            total = total if layer.facts.volume_preserving else ladj if total is None else total + ladj
             return self.settle(index, own, inverse)
 
         value = self.route(values, inverse, through)
@@ -74,7 +74,7 @@ class Composite(TransformModule):
         found: Constraint = self.route(support, inverse, self._image_in)
         return found
 
-    def _image_in(self, index: int, layer: TransformModule, support: Constraint, inverse: bool) -> Constraint:
+    def _image_in(self, index: int, layer: Layer, support: Constraint, inverse: bool) -> Constraint:
         try:
             return layer.image(support, inverse)
         except PlanError as error:
@@ -82,12 +82,12 @@ class Composite(TransformModule):
 
     @final
     def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor:
-        found: Tensor = self.route(ends, inverse, lambda index, layer, own, turned: layer.map_ends(own, turned))
+        found: Tensor = self.route(ends, inverse, lambda index, layer, own, inverted: layer.map_ends(own, inverted))
         return found
 
     @final
     def observe(self, action: Action, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> Tensor:
-        found: Tensor = self.route(values, not inverse, lambda index, layer, own, turned: layer.observe(action, own, context, not turned))
+        found: Tensor = self.route(values, not inverse, lambda index, layer, own, back: layer.observe(action, own, context, not back))
         return found
 
     @final

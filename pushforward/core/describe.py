@@ -13,28 +13,28 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pushforward.native.library import AS_ON_CPU
+from pushforward.core.mode import AS_ON_CPU
 
 
 @dataclass(frozen=True)
 class LayerDescription:
     """One layer of a `Description`.
 
-    Passes count the evaluations of its network in work, steps what has to be done one after the other, roots how often each number is
-    sought as the root of an equation. Where it is ``adaptive``, passes and steps are the most; it ends when nothing changes.
+    Evaluations count the work of its network, depth the parts of it that have to wait for one another, roots how often each number is
+    sought as the root of an equation. Where it is ``adaptive``, evaluations and depth are the most; it ends when nothing changes.
     """
 
     name: str
     formula: str
     shape_in: tuple[int, ...]
     shape_out: tuple[int, ...]
-    sees: str
+    depends_on: str
     network: str
     parameters: int
-    passes_to_sample: int
-    passes_to_score: int
-    steps_to_sample: int
-    steps_to_score: int
+    evaluations_to_sample: int
+    evaluations_to_score: int
+    depth_to_sample: int
+    depth_to_score: int
     roots_to_sample: int
     roots_to_score: int
     adaptive_to_sample: bool
@@ -42,7 +42,7 @@ class LayerDescription:
     training_bytes: int
 
     def effort(self, to: str) -> str:
-        """Return passes, steps and roots to ``"sample"`` or to ``"score"`` in words."""
+        """Return evaluations, depth and roots to ``"sample"`` or to ``"score"`` in words."""
         return _effort(lambda count: getattr(self, count), to)
 
 
@@ -65,7 +65,7 @@ class Description:
         lines = [self.title, "", *self._listing()]
         lines += [
             "",
-            f"total: {self.parameters:,} parameters; {_effort(self._total, 'sample', ' passes')} to sample, "
+            f"total: {self.parameters:,} parameters; {_effort(self._total, 'sample', ' evaluation')} to sample, "
             f"{_effort(self._total, 'score')} to score; peak of a training step at batch {self.batch:,}: {_bytes(self.training_bytes)}",
             f"layers run in this order from the base to the data (sampling) and back (scoring){self._sizes()}.",
             "trained by maximum likelihood: loss = -mean log p(x), log p(x) = log p_base(z) + sum of log|det dz/dx|, z = inverse(x);",
@@ -85,10 +85,10 @@ class Description:
                 f"{index:>2}  {layer.name}",
                 f"      formula     {layer.formula}",
                 f"      shape       {layer.shape_in} → {layer.shape_out}",
-                f"      sees        {layer.sees}",
+                f"      depends on  {layer.depends_on}",
                 f"      network     {layer.network}",
                 f"      parameters  {layer.parameters:,}",
-                f"      passes      {layer.effort('sample')} to sample, {layer.effort('score')} to score",
+                f"      evaluations {layer.effort('sample')} to sample, {layer.effort('score')} to score",
                 f"      memory      {_bytes(layer.training_bytes)} in training at batch {self.batch:,}",
             ]
         return lines
@@ -133,13 +133,13 @@ def describe(module: nn.Module | None, base: nn.Module | None = None, title: str
                 formula=layer.plan.words(),
                 shape_in=tuple(layer.event_shape),
                 shape_out=tuple(layer.out_shape),
-                sees=facts.sees,
+                depends_on=facts.depends_on,
                 network=_network(layer),
                 parameters=parameters,
-                passes_to_sample=facts.passes[0],
-                passes_to_score=facts.passes[1],
-                steps_to_sample=facts.steps[0],
-                steps_to_score=facts.steps[1],
+                evaluations_to_sample=facts.evaluations[0],
+                evaluations_to_score=facts.evaluations[1],
+                depth_to_sample=facts.depth[0],
+                depth_to_score=facts.depth[1],
                 roots_to_sample=facts.roots[0],
                 roots_to_score=facts.roots[1],
                 adaptive_to_sample=facts.adaptive[0],
@@ -154,9 +154,10 @@ def describe(module: nn.Module | None, base: nn.Module | None = None, title: str
 
 
 def _effort(count: Callable[[str], int], to: str, noun: str = "") -> str:
-    """Return passes, steps and roots of a direction in words."""
-    passes, steps, roots, adaptive = (count(f"{what}_to_{to}") for what in ("passes", "steps", "roots", "adaptive"))
-    words = f"{'at most ' * bool(adaptive)}{passes}{noun}{f' in {steps} steps' * (steps != passes)}"
+    """Return evaluations, depth and roots of a direction in words."""
+    evaluations, depth, roots, adaptive = (count(f"{what}_to_{to}") for what in ("evaluations", "depth", "roots", "adaptive"))
+    noun += "s" * bool(noun and evaluations != 1)
+    words = f"{'at most ' * bool(adaptive)}{evaluations}{noun}{f' of depth {depth}' * (depth != evaluations)}"
     return words + (f" and {'a root' if roots == 1 else f'{roots} roots'} for each number" if roots else "")
 
 

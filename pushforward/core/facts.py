@@ -16,22 +16,22 @@ class Facts:
 
     domain: Constraint = constraints.real
     codomain: Constraint = constraints.real
-    sees: str = "nothing"
-    """What the parameters may see, in words."""
+    depends_on: str = "nothing"
+    """What the parameters are made from, in words."""
     uses_context: bool = False
-    passes: tuple[int, int] = (1, 1)
-    """How often the work of the network is done."""
-    steps: tuple[int, int] = (1, 1)
-    """Steps that follow one another. An autoregressive layer has, one way, as many as its graph is deep."""
+    evaluations: tuple[int, int] = (1, 1)
+    """How often the network is evaluated over all rows: its work."""
+    depth: tuple[int, int] = (1, 1)
+    """How many parts of the work have to wait for one another. An autoregressive layer has, one way, as many as its graph is deep."""
     roots: tuple[int, int] = (0, 0)
     """How often each number is sought as a root of an equation, with some ten evaluations of the kernel."""
     adaptive: tuple[bool, bool] = (False, False)
-    """Whether it ends as soon as nothing changes, so that passes and steps are the most."""
-    keeps_volume: bool = False
+    """Whether it ends as soon as nothing changes, so that evaluations and depth are the most."""
+    volume_preserving: bool = False
     """Whether ladj is always zero."""
     is_affine: bool = False
     """Whether its values are an affine function of what comes in."""
-    follows_data: bool = False
+    has_statistics: bool = False
     """Whether `update` moves something."""
 
     def inverted(self) -> Facts:
@@ -39,13 +39,13 @@ class Facts:
         pairs = {name: getattr(self, name)[::-1] for name in PAIRS}
         return dataclasses.replace(self, domain=self.codomain, codomain=self.domain, **pairs)
 
-    def onto(self, domain: Constraint, codomain: Constraint, keeps_volume: bool | None = None) -> Facts:
+    def onto(self, domain: Constraint, codomain: Constraint, volume_preserving: bool | None = None) -> Facts:
         """Return the same facts of a map between other sets."""
-        kept = self.keeps_volume if keeps_volume is None else keeps_volume
-        return dataclasses.replace(self, domain=domain, codomain=codomain, keeps_volume=kept)
+        kept = self.volume_preserving if volume_preserving is None else volume_preserving
+        return dataclasses.replace(self, domain=domain, codomain=codomain, volume_preserving=kept)
 
 
-PAIRS = ("passes", "steps", "roots", "adaptive")
+PAIRS = ("evaluations", "depth", "roots", "adaptive")
 
 
 def chained(parts: Sequence[Facts]) -> Facts:
@@ -60,20 +60,20 @@ def abreast(parts: Sequence[Facts]) -> Facts:
 
 def _together(parts: Sequence[Facts], count: Callable[[Sequence[int]], int]) -> Facts:
     if not parts:
-        return Facts(passes=(0, 0), steps=(0, 0), keeps_volume=True, is_affine=True)
+        return Facts(evaluations=(0, 0), depth=(0, 0), volume_preserving=True, is_affine=True)
 
     def of_each(name: str, together: Callable[[Sequence[int]], int]) -> tuple[int, int]:
         sample, score = (together([getattr(part, name)[way] for part in parts]) for way in (0, 1))
         return sample, score
 
     return Facts(
-        sees="; ".join(dict.fromkeys(part.sees for part in parts)),
+        depends_on="; ".join(dict.fromkeys(part.depends_on for part in parts)),
         uses_context=any(part.uses_context for part in parts),
-        passes=of_each("passes", count),
-        steps=of_each("steps", count),
+        evaluations=of_each("evaluations", count),
+        depth=of_each("depth", count),
         roots=of_each("roots", count),
         adaptive=(any(part.adaptive[0] for part in parts), any(part.adaptive[1] for part in parts)),
-        keeps_volume=all(part.keeps_volume for part in parts),
+        volume_preserving=all(part.volume_preserving for part in parts),
         is_affine=all(part.is_affine for part in parts),
-        follows_data=any(part.follows_data for part in parts),
+        has_statistics=any(part.has_statistics for part in parts),
     )

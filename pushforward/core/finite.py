@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
-from pushforward.native.library import transformed
+from pushforward.core import mode, sets
 
 
 def settled(log_prob: Tensor, value: Tensor, support: Constraint) -> Tensor:
@@ -23,13 +22,13 @@ def settled(log_prob: Tensor, value: Tensor, support: Constraint) -> Tensor:
         value: ``(*batch, *event)``, whose batch broadcasts to that of ``log_prob``.
         support: The support of the flow.
     """
-    traced = torch.compiler.is_compiling() or transformed()
+    traced = mode.watched()
     # What is no number shows in the result; on another device to look would be to wait for it.
     if not traced and log_prob.is_cpu and bool(torch.isfinite(log_prob).all()):
         return log_prob
     axes = support.event_dim
     largest = math.sqrt(torch.finfo(log_prob.dtype).max)
-    far = sets.any_site(torch.abs(value) > largest, axes) & ~sets.any_site(torch.isnan(value), axes)
+    far = sets.any_element(torch.abs(value) > largest, axes) & ~sets.any_element(torch.isnan(value), axes)
     result = torch.where(far & ~torch.isfinite(log_prob), -math.inf, log_prob)
     if not traced and log_prob.is_cpu and result.requires_grad and not value.requires_grad:
         result.register_hook(_Watch(result.detach(), value.detach(), support))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.core.built import BuiltModule
 from pushforward.core.facts import Facts
 from pushforward.core.spec import PlanError, plain
@@ -31,7 +31,7 @@ def as_shape(value: int | Sequence[int] | None, what: str) -> Shape:
     return shape
 
 
-class TransformModule(BuiltModule):
+class Layer(BuiltModule):
     r"""A bijection with shapes fixed: ``forward`` is base to data and samples, ``inverse`` is data to base and scores.
 
     Both take ``x`` of shape ``(*batch, *event)`` and, where it was built with one, a context ``(*batch, *context)`` whose batch
@@ -92,7 +92,7 @@ class TransformModule(BuiltModule):
             raise PlanError(f"expected values in {sets.name(domain)}, got values in {sets.name(support)}")
         if sets.same(domain, support):
             return codomain
-        ends = sets.sites(support, self.out_shape if inverse else self.event_shape)
+        ends = sets.elements(support, self.out_shape if inverse else self.event_shape)
         mapped = None if ends is None else self.map_ends(ends, inverse)
         if mapped is None or bool(torch.isnan(mapped).any()):
             apart = ", or let Concatenate give each block layers of its own" if sets.bounds(support) is None else ""
@@ -101,10 +101,10 @@ class TransformModule(BuiltModule):
                 "is not known; put learnable layers before what bounds the values, or take one that fixes the ends, such as a spline "
                 f"whose bound is theirs{apart}"
             )
-        return sets.of_sites(mapped)
+        return sets.of_elements(mapped)
 
     def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor:
-        """Map the ends ``(2, *event)`` of the interval at each site; NaN where they move with parameters, or sites mix."""
+        """Map the ends ``(2, *event)`` of the interval at each element; NaN where they move with parameters, or elements mix."""
         return ends.new_full((2, *(self.event_shape if inverse else self.out_shape)), math.nan)
 
     @final
@@ -118,7 +118,7 @@ class TransformModule(BuiltModule):
         self.follow(y, self.admit("y", y, self.out_shape, context))
 
     def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
-        """Do the work of `calibrate`; ``inverse`` where the layer is turned round, and the values are those of its base side."""
+        """Do the work of `calibrate`; ``inverse`` where the layer is inverted, and the values are those of its base side."""
 
     def follow(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
         """Do the work of `update`; ``inverse`` as in `measure`."""
@@ -128,15 +128,15 @@ class TransformModule(BuiltModule):
         getattr(self, action)(values, context, inverse)
         return (self.push if inverse else self.pull)(values, context)[0]
 
-    def leaves(self) -> Iterator[TransformModule]:
+    def leaves(self) -> Iterator[Layer]:
         """Give the layers that it is a chain of, in order from base to data; itself, where it is none."""
         yield self
 
 
-def expect_way_back(owner: str, transform: TransformModule) -> None:
+def expect_bijections(owner: str, transform: Layer) -> None:
     """Raise `PlanError` unless all layers are bijections."""
     for part in transform.modules():
-        if isinstance(part, TransformModule) and not part.plan.bijective:
+        if isinstance(part, Layer) and not part.plan.bijective:
             raise PlanError(
                 f"{owner}: expected bijections, got {part.plan!r}, which has no way back, so no density can be scored through it"
             )

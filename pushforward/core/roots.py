@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pushforward.native.library import transformed
+from pushforward.core import mode
 
 STEPS = 96
 """Enough for any increasing function of a floating-point format: a third of them halve its whole range."""
@@ -38,7 +38,7 @@ def root(function: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, steps: 
     """
     info = torch.finfo(y.dtype)
     top = math.asinh(info.max / 4)
-    may_look = not (y.is_meta or transformed() or torch.compiler.is_compiling())
+    may_look = not (y.is_meta or mode.watched())
     with torch.no_grad():
         low, high = torch.full_like(y, -top), torch.full_like(y, top)
         z, settled, last = torch.zeros_like(y), torch.isnan(y), torch.full_like(y, math.inf)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.data.frames import few
 from pushforward.data.rows import SAMPLE, Rows
 from pushforward.flow.flow import Flow
@@ -27,18 +27,18 @@ def check_rows(flow: Flow, rows: Rows, dtype: torch.dtype, first: int = 0, which
             continue
         bad: list[int] = []
         outside: list[int] = []
-        sites: set[int] = set()
+        elements: set[int] = set()
         for start in range(0, len(values), SAMPLE):
             part = values[start : start + SAMPLE].to(dtype)
             wrong = ~torch.isfinite(part.reshape(len(part), -1))
             bad += (wrong.any(1).nonzero().squeeze(-1) + first + start).tolist()
-            sites.update(wrong.any(0).nonzero().squeeze(-1).tolist())
+            elements.update(wrong.any(0).nonzero().squeeze(-1).tolist())
             if what == "data":
                 part = torch.where(torch.isfinite(part), part, torch.full_like(part, sets.inner_point(*_ends(flow))))
                 inside: Tensor = flow.support.check(part)
                 outside += ((~inside).nonzero().squeeze(-1) + first + start).tolist()
         if bad:
-            where = ", ".join(site_name(i, values.shape[1:], names) for i in sorted(sites)[:5])
+            where = ", ".join(element_name(i, values.shape[1:], names) for i in sorted(elements)[:5])
             raise ValueError(
                 f"fit: expected finite {which}{what} in {dtype}, got NaN, infinite or too large numbers in {len(bad)} rows: {few(bad)} "
                 f"({where}); drop these rows or fill them in"
@@ -58,23 +58,23 @@ def check_spread(rows: Rows, dtype: torch.dtype) -> None:
             continue
         flat = values.reshape(len(values), -1)
         low, high = flat.amin(0).to(dtype), flat.amax(0).to(dtype)
-        site = lambda i, v=values, n=names: site_name(i, v.shape[1:], n)  # noqa: E731
+        element = lambda i, v=values, n=names: element_name(i, v.shape[1:], n)  # noqa: E731
         coarse = blurred(flat, dtype)
         if coarse:
             raise ValueError(
-                f"fit: expected {what} that {dtype} can tell apart, got a large offset and a small spread in {named(map(site, coarse))}; "
-                "subtract the offset, or use float64: flow.double()"
+                f"fit: expected {what} that {dtype} can tell apart, got a large offset and a small spread in {named(map(element, coarse))}"
+                "; subtract the offset, or use float64: flow.double()"
             )
         if constant := (low == high).nonzero().squeeze(-1).tolist():
             raise ValueError(
                 f"fit: expected columns that vary, got {what} with {len(constant)} constant in {dtype} over the {len(rows)} rows to train "
-                f"on: {named(map(site, constant))}; leave them out"
+                f"on: {named(map(element, constant))}; leave them out"
             )
         spread = flat.double().std(0, correction=0)
         if lost := (~torch.isfinite(spread) | (spread == 0)).nonzero().squeeze(-1).tolist():
             raise ValueError(
                 f"fit: expected {what} whose spread has a square among the numbers of torch.float64, got too small or too large a one in "
-                f"{named(map(site, lost))}; give them in other units"
+                f"{named(map(element, lost))}; give them in other units"
             )
 
 
@@ -111,11 +111,11 @@ def _ends(flow: Flow) -> tuple[float, float]:
     return sets.bounds(flow.support) or (0.0, 1.0)
 
 
-def site_name(index: int, shape: Sequence[int], names: Sequence[str] | None) -> str:
-    """Return the name of a site of an event in words: its column's name, its number, or its place."""
+def element_name(index: int, shape: Sequence[int], names: Sequence[str] | None) -> str:
+    """Return the name of an element of an event in words: its column's name, its number, or its place."""
     if not shape:
         return "the values"
     if names is not None and len(shape) == 1:
         return f"column {names[index]!r}"
     place = np.unravel_index(index, tuple(shape))
-    return f"column {index}" if len(shape) == 1 else f"site {tuple(int(i) for i in place)}"
+    return f"column {index}" if len(shape) == 1 else f"element {tuple(int(i) for i in place)}"

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
 from pushforward.bases.moments import affine
 from pushforward.bases.normal import DiagNormal, FullNormal, StandardNormal
-from pushforward.data.checks import named, site_name, some_of
+from pushforward.core import sets
+from pushforward.data.checks import element_name, named, some_of
 from pushforward.data.dependence import dependent
 from pushforward.data.grids import LEAST, repeats
 from pushforward.data.rows import Rows
@@ -46,7 +46,7 @@ def warn_of_the_flow(flow: Flow, rows: Rows) -> None:
     free = _unbounded(flow.support, flat.shape[1])
     far = [index for index, far in enumerate(far_out(flat).tolist()) if far and free[index]]
     if far:
-        names = named(site_name(index, rows.x.shape[1:], rows.columns) for index in far)
+        names = named(element_name(index, rows.x.shape[1:], rows.columns) for index in far)
         _warn(
             f"columns with values so far out that they decide mean and deviation: {names}; all others come to lie in a sliver. This flow "
             "has no place for NormalScores, which would measure them otherwise: give it one in its list of layers, or cut the values"
@@ -81,13 +81,13 @@ def warn_of_repeats(rows: Rows) -> None:
     copied = flat.shape[1] > 1 and 2 * len(alone) <= len(flat)
     # Where rows are copies, so are their values: columns are then judged by rows that differ.
     found = [repeats(column) for column in (flat[alone] if copied else flat).T]
-    names = [site_name(i, rows.x.shape[1:], rows.columns) for i in range(len(found))]
+    names = [element_name(i, rows.x.shape[1:], rows.columns) for i in range(len(found))]
     grids = [f"{names[i]} ({each.distinct} distinct values in {len(flat)} rows)" for i, each in enumerate(found) if each.grid]
     atoms = [f"{names[i]} ({100 * each.share:.0f} % of the rows)" for i, each in enumerate(found) if each.atom]
     if grids:
         _warn(
             f"columns on a grid: {named(grids)}. A density has no best value there: the flow may put a spike on each. Add noise first: "
-            "x, steps = pushforward.data.frames.dequantize(x)"
+            "x, steps = pushforward.data.dequantize(x)"
         )
     if atoms:
         _warn(
@@ -109,13 +109,13 @@ def warn_of_dependence(rows: Rows) -> None:
     if not found:
         return
 
-    def site(i: int) -> str:
+    def element(i: int) -> str:
         if i < count:
-            return site_name(i, rows.x.shape[1:], rows.columns)
+            return element_name(i, rows.x.shape[1:], rows.columns)
         assert rows.context is not None
-        return f"context {site_name(i - count, rows.context.shape[1:], rows.context_columns)}"
+        return f"context {element_name(i - count, rows.context.shape[1:], rows.context_columns)}"
 
-    told = [f"{site(column)} by {named(map(site, parts))}" for column, parts in found[:5]]
+    told = [f"{element(column)} by {named(map(element, parts))}" for column, parts in found[:5]]
     more = f", and {len(found) - 5} more" if len(found) > 5 else ""
     _warn(
         f"columns that others determine: {'; '.join(told)}{more}. The rows lie on a surface, where no density is largest: the loss falls "

@@ -8,8 +8,8 @@ from torch.distributions.constraints import *
 from torch.distributions.constraints import Constraint, corr_cholesky, lower_cholesky, positive
 from torch.distributions.constraints import __all__ as _torch_names
 
-from pushforward import sets
 from pushforward.contrib.pyro.face.fixed import SPHERE
+from pushforward.core import sets
 
 
 class Integer(Constraint):

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from pushforward import io, sets
+from pushforward import io
 from pushforward.bases import Wrapped, wrap
-from pushforward.core import numerics
-from pushforward.core.base import Base, BaseModule, hand_down
+from pushforward.core import mode, numerics, sets
+from pushforward.core.base import Base, BaseModule, propagate
 from pushforward.core.bijector import Bijector
 from pushforward.core.blocks import in_blocks
 from pushforward.core.checks import as_size, broadcast, check_context, check_tensor, first_parameter, first_tensor
@@ -23,7 +23,7 @@ from pushforward.core.compose import Compose
 from pushforward.core.describe import Description, describe
 from pushforward.core.estimates import Estimate, EstimatedModule, NoClosedFormError
 from pushforward.core.finite import settled
-from pushforward.core.layer import Shape, TransformModule, as_shape, expect_way_back
+from pushforward.core.layer import Layer, Shape, as_shape, expect_bijections
 from pushforward.core.spec import PlanError
 from pushforward.core.state import Planned, text_of
 from pushforward.flow.conditioned import ConditionedFlow, Sizes
@@ -76,7 +76,7 @@ class Flow(EstimatedModule, Planned):
         self.base = _build_base(base, self.plan, event_shape, self.context_shape)
         self.transform = self.plan.build(self.base.event_shape, self.context_shape)
         # Contexts in the user's units: measured by `calibrate`, the identity until then.
-        self.context_units: TransformModule | None = None
+        self.context_units: Layer | None = None
         if self.context_shape is not None:
             self.context_units = CONTEXT_UNITS[False].build(self.context_shape)
         self._check()
@@ -93,7 +93,7 @@ class Flow(EstimatedModule, Planned):
 
     def _check(self) -> None:
         """Check what only base and bijection together can tell, the domains and that a context is used; and let both take raw contexts."""
-        expect_way_back("Flow", self.transform)
+        expect_bijections("Flow", self.transform)
         try:
             image = self.transform.image(self.base.support)
         except PlanError as error:
@@ -158,7 +158,7 @@ class Flow(EstimatedModule, Planned):
             is zero to all digits, NaN for a row that has a NaN. The gradient of a loss with such rows raises ValueError, which names them.
         """
         context = self._admit(value, self.event_shape, context)
-        if self._validate_args and not torch.compiler.is_compiling():
+        if self._validate_args and not mode.compiling():
             self._require_support(value)
         return settled(self._in_blocks(self._scored, value, self.event_shape, context)[0], value, self._support)
 
@@ -299,13 +299,13 @@ class Flow(EstimatedModule, Planned):
             if self.context_units is not None and context is not None:
                 self._check_context(context)
                 self.context_units.measure(context)
-            hand_down("measure", value, self._inner(context), self.transform, self.base)
+            propagate("measure", value, self._inner(context), self.transform, self.base)
 
     def update(self, value: Tensor, context: Tensor | None = None) -> None:
         """Move what layers follow from step to step (`BatchNorm`) by the rows of a training step; `fit` calls it before each."""
-        if self.transform.facts.follows_data or self.base.follows_data:
+        if self.transform.facts.has_statistics or self.base.has_statistics:
             with torch.no_grad():
-                hand_down("follow", value, self._inner(context), self.transform, self.base)
+                propagate("follow", value, self._inner(context), self.transform, self.base)
 
     def standardize(self, value: Tensor, context: Tensor | None = None) -> None:
         """Put layers that measure as near to the data as values are not bounded; then `calibrate`.
@@ -316,7 +316,7 @@ class Flow(EstimatedModule, Planned):
         of splines on a box.
         """
         self._check_value(value)
-        inside = [module.plan for module in self.transform.modules() if isinstance(module, TransformModule)]
+        inside = [module.plan for module in self.transform.modules() if isinstance(module, Layer)]
         place = self._real_end()
         if place is not None and not any(part.wraps for part in inside):
             if not any(isinstance(part, Standardize) for part in inside):
@@ -330,7 +330,7 @@ class Flow(EstimatedModule, Planned):
             self._measure_contexts_by(bool(far_out(context.reshape(-1, math.prod(units.event_shape))).any()))
         self.calibrate(value, context)
 
-    def _layers(self) -> list[TransformModule]:
+    def _layers(self) -> list[Layer]:
         return list(self.transform.layers) if isinstance(self.plan, Compose) else [self.transform]  # type: ignore[arg-type]
 
     def _real_end(self) -> int | None:
@@ -349,7 +349,7 @@ class Flow(EstimatedModule, Planned):
         self._check()
 
     def _far_out_at(self, place: int, value: Tensor, context: Tensor | None) -> bool:
-        """Tell whether a few values, as they are after so many layers, decide the spread of a site."""
+        """Tell whether a few values, as they are after so many layers, decide the spread of an element."""
         with torch.no_grad():
             inner = self._inner(context)
             for layer in reversed(self._layers()[place:]):
@@ -417,7 +417,7 @@ class Flow(EstimatedModule, Planned):
         check_tensor(self, "value", value, self.event_shape, *self._place())
 
     def _require_support(self, value: Tensor) -> None:
-        inside = sets.inside(self.support, value) | sets.any_site(torch.isnan(value), len(self.event_shape))
+        inside = sets.inside(self.support, value) | sets.any_element(torch.isnan(value), len(self.event_shape))
         if not bool(inside.all()):
             rows = (~inside).nonzero()[:5].squeeze(-1).tolist()
             raise ValueError(f"Flow: expected values in {sets.name(self.support)}, got others in rows {rows}")
@@ -462,7 +462,7 @@ class Flow(EstimatedModule, Planned):
         self, function: Callable[..., tuple[Tensor, ...]], value: Tensor, shape: Shape, context: Tensor | None
     ) -> tuple[Tensor, ...]:
         """Return ``function(value, context)``, of many rows a block at a time where nobody asks for gradients: see `blocks`."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.is_grad_enabled() or mode.compiling():
             return function(value, context)
         given = (value, len(shape)), (context, len(self.context_shape or ()))
         return in_blocks(function, self, self._batch(value, shape, context), len(self.base.batch_shape), *given)
@@ -477,7 +477,7 @@ def _as_plan(bijector: Any) -> Bijector:
         return bijector
     if isinstance(bijector, Sequence) and not isinstance(bijector, str):
         return Compose(bijector)
-    if isinstance(bijector, TransformModule):
+    if isinstance(bijector, Layer):
         raise PlanError(f"Flow: expected a plan, got the module that {bijector.plan!r} built; give the plan itself")
     hint = f"; write {bijector.__name__}()" if isinstance(bijector, type) else ""
     raise PlanError(f"Flow: expected a bijector or a list of bijectors, got {bijector!r}{hint}")

@@ -7,16 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from pushforward import sets
-from pushforward.core import numerics
+from pushforward.core import numerics, sets
 from pushforward.core.base import BaseModule
-from pushforward.core.layer import TransformModule
+from pushforward.core.layer import Layer
 
 ODDS = (2.0, 20.0, 200.0)
 """Log-odds of the points of the base, either side of its middle, at which a map is asked whether it rises."""
 
 
-def missing(transform: TransformModule, base: BaseModule) -> str | None:
+def missing(transform: Layer, base: BaseModule) -> str | None:
     """Return in words why the distribution function is not known, or None where it is."""
     if math.prod(base.event_shape) != 1 or math.prod(transform.out_shape) != 1:
         return f"a flow of one number, got events of shape {tuple(transform.out_shape)}"
@@ -24,12 +23,12 @@ def missing(transform: TransformModule, base: BaseModule) -> str | None:
         return f"a base whose distribution function is known, got {base.plan!r}"
     if sets.bounds(transform.image(base.support)) is None:
         return f"a support that is an interval, got {sets.name(transform.image(base.support))}"
-    if any(part.plan.wraps for part in transform.modules() if isinstance(part, TransformModule)):
+    if any(part.plan.wraps for part in transform.modules() if isinstance(part, Layer)):
         return "a map that rises or falls, got one that wraps angles"
     return None
 
 
-def cdf(transform: TransformModule, base: BaseModule, value: Tensor, context: Tensor | None, batch: torch.Size) -> Tensor:
+def cdf(transform: Layer, base: BaseModule, value: Tensor, context: Tensor | None, batch: torch.Size) -> Tensor:
     """Return P(Y <= value) for values ``(*batch, *event)``, as ``(*batch)``."""
     y = numerics.working(value)
     x = transform.pull(y, context)[0]
@@ -41,7 +40,7 @@ def cdf(transform: TransformModule, base: BaseModule, value: Tensor, context: Te
     return torch.where(torch.isnan(number), math.nan, inside)
 
 
-def icdf(transform: TransformModule, base: BaseModule, probability: Tensor, context: Tensor | None, batch: torch.Size) -> Tensor:
+def icdf(transform: Layer, base: BaseModule, probability: Tensor, context: Tensor | None, batch: torch.Size) -> Tensor:
     """Return the values ``(*batch, *event)`` below which probabilities ``(*batch)`` lie."""
     p = numerics.working(probability)
     p = p.expand(torch.broadcast_shapes(p.shape, batch))
@@ -55,7 +54,7 @@ def icdf(transform: TransformModule, base: BaseModule, probability: Tensor, cont
     return torch.where(torch.isnan(p), math.nan, y).to(probability.dtype)
 
 
-def _rises(transform: TransformModule, base: BaseModule, like: Tensor, context: Tensor | None, batch: torch.Size) -> Tensor:
+def _rises(transform: Layer, base: BaseModule, like: Tensor, context: Tensor | None, batch: torch.Size) -> Tensor:
     """Return where the map rises, ``(*batch)``: one of an interval that is continuous and has an inverse does so all along, or falls."""
     odds = like.new_tensor([[-far for far in ODDS], ODDS])
     points = odds.reshape(2, len(ODDS), *(1 for _ in (*batch, *base.event_shape))).expand(2, len(ODDS), *batch, *base.event_shape)
@@ -65,7 +64,7 @@ def _rises(transform: TransformModule, base: BaseModule, like: Tensor, context: 
     return rises
 
 
-def _ends(transform: TransformModule, base: BaseModule) -> tuple[float, float]:
+def _ends(transform: Layer, base: BaseModule) -> tuple[float, float]:
     ends = sets.bounds(transform.image(base.support))
     assert ends is not None
     return ends

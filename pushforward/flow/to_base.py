@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Transform
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
+from pushforward.core import sets
 
 
 class Both(Protocol):
@@ -36,14 +36,14 @@ class ToBase(Transform):
     Args:
         flow: The flow.
         context: The context ``(*batch, *context)`` in the user's units; None where the flow takes none.
-        turned: Whether it goes from base to data instead.
+        inverted: Whether it goes from base to data instead.
     """
 
     bijective = True
 
-    def __init__(self, flow: Both, context: Tensor | None, turned: bool = False) -> None:
+    def __init__(self, flow: Both, context: Tensor | None, inverted: bool = False) -> None:
         super().__init__()
-        self.flow, self.context, self.turned = flow, context, turned
+        self.flow, self.context, self.inverted = flow, context, inverted
 
     @property
     def domain(self) -> Constraint:  # type: ignore[override]
@@ -58,11 +58,11 @@ class ToBase(Transform):
     @property
     def inv(self) -> ToBase:
         """The other direction."""
-        return type(self)(self.flow, self.context, not self.turned)
+        return type(self)(self.flow, self.context, not self.inverted)
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the image of ``(*batch, *event)`` and the log-determinant ``(*batch)``. Raises what `Flow.to_base` does."""
-        return (self.flow.from_base if self.turned else self.flow.to_base)(x, self.context)
+        return (self.flow.from_base if self.inverted else self.flow.to_base)(x, self.context)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         return self.call_and_ladj(x)[1]
@@ -70,7 +70,7 @@ class ToBase(Transform):
     def forward_shape(self, shape: Sequence[int]) -> torch.Size:
         """Return the shape of what values of a shape are mapped onto, the batch of the context included."""
         before, after = tuple(self.flow.event_shape), tuple(self.flow.base.event_shape)
-        if self.turned:
+        if self.inverted:
             before, after = after, before
         split = len(shape) - len(before)
         if split < 0 or tuple(shape[split:]) != before:
@@ -84,14 +84,14 @@ class ToBase(Transform):
         return self.inv.forward_shape(shape)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ToBase) and (self.flow, self.turned) == (other.flow, other.turned) and self.context is other.context
+        return isinstance(other, ToBase) and (self.flow, self.inverted) == (other.flow, other.inverted) and self.context is other.context
 
     def __hash__(self) -> int:
-        return hash((id(self.flow), self.turned))
+        return hash((id(self.flow), self.inverted))
 
     def __repr__(self) -> str:
         given = "" if self.context is None else f", given a context of shape {tuple(self.context.shape)}"
-        return f"{type(self).__name__}({self.flow!r}{given}){'.inv' if self.turned else ''}"
+        return f"{type(self).__name__}({self.flow!r}{given}){'.inv' if self.inverted else ''}"
 
     def _call(self, x: Tensor) -> Tensor:
         return self.call_and_ladj(x)[0]
@@ -101,4 +101,4 @@ class ToBase(Transform):
 
     def _sides(self) -> tuple[Constraint, Constraint]:
         base, data = sets.independent(self.flow.base.support, len(self.flow.base.event_shape)), self.flow.support
-        return (base, data) if self.turned else (data, base)
+        return (base, data) if self.inverted else (data, base)

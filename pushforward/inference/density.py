@@ -91,7 +91,7 @@ class Density:
 
 @dataclass(frozen=True)
 class Fit:
-    """Who stands at the door for a context: the errors of a fit begin with its name."""
+    """Who checks a context: the errors of a fit begin with its name."""
 
     owner: str
     noun = "flow"

@@ -106,7 +106,7 @@ def _normal(z: Tensor) -> Tensor:
 
 
 def _normal_log_density(z: Tensor) -> Tensor:
-    # The square of a larger number, summed over a million sites, is infinite; its density is long zero.
+    # The square of a larger number, summed over a million elements, is infinite; its density is long zero.
     end = 1e-3 * torch.finfo(z.dtype).max ** 0.5
     z = clamp(z, -end, end)
     return -0.5 * z * z - 0.5 * math.log(2 * math.pi)
@@ -143,7 +143,7 @@ def _laplace_log_density(z: Tensor) -> Tensor:
 
 
 def _gumbel_tail(z: Tensor) -> Tensor:
-    # As above: a larger power is no longer finite when it is summed over sites.
+    # As above: a larger power is no longer finite when it is summed over elements.
     return torch.exp(-clamp(z, min=-math.log(torch.finfo(z.dtype).max) + 14))
 
 

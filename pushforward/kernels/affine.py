@@ -21,7 +21,7 @@ class Affine(Kernel):
     r"""Affine map, :math:`y = \mu + e^{s(\alpha)} x` with :math:`s(\alpha) = \frac{2b}{\pi} \arctan \frac{\pi\alpha}{2b}`.
 
     The log-scale is bounded by a smooth clamp, so a scale lies in :math:`(e^{-b}, e^b)`, both directions stay accurate in float32 and
-    the gradient is the true one everywhere. Two parameters a site; all real values to all real values.
+    the gradient is the true one everywhere. Two parameters an element; all real values to all real values.
     Source: Density Estimation using Real NVP (Dinh et al., 2017), with another scale function.
 
     Args:
@@ -54,7 +54,7 @@ class Affine(Kernel):
 
 @dataclass(frozen=True, repr=False)
 class Additive(Kernel):
-    r"""Shift, :math:`y = x + \mu`; it keeps volumes. One parameter a site; all real values to all real values.
+    r"""Shift, :math:`y = x + \mu`; it keeps volumes. One parameter an element; all real values to all real values.
 
     Source: NICE: Non-linear Independent Components Estimation (Dinh et al., 2014).
 

@@ -19,7 +19,7 @@ Bins = Annotated[int, Within(least=2, most=MOST)]
 
 
 def fill(share: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-    """Return left knots and bin sizes ``(*batch, K, sites)`` in float64 that fill the box exactly, from shares that sum to 1."""
+    """Return left knots and bin sizes ``(*batch, K, elements)`` in float64 that fill the box exactly, from shares that sum to 1."""
     # A bin is a difference of sums: in float32 one of 300 would be left with four digits, and the last with all roundings of the others.
     share = finer(share)
     share = share / share.sum(-2, keepdim=True)
@@ -32,8 +32,8 @@ def through(table: Tensor, value: Tensor, piece: Piece, inverse: bool) -> tuple[
     """Map values of the box, each by the piece of its bin; return the image and the log-slope of the forward map, in float64.
 
     Args:
-        table: ``(*batch, rows, K, sites)``, the rows x0, width, y0, height and what else the piece takes for each bin.
-        value: ``(*batch, sites)``, in the box, its ends included.
+        table: ``(*batch, rows, K, elements)``, the rows x0, width, y0, height and what else the piece takes for each bin.
+        value: ``(*batch, elements)``, in the box, its ends included.
         piece: ``(place, slope of the bin, ...) -> (place, log-slope)``, either way.
         inverse: Whether the values are images.
     """

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.core.compose import Compose
 from pushforward.core.fields import OneOf
 from pushforward.core.layer import Shape

@@ -60,7 +60,7 @@ class Unwrap(Kernel):
 class CircularShift(Kernel):
     r"""Rotation of the circle, :math:`y = x + \phi`, with :math:`|\phi| < 2\pi` bounded smoothly, so that every rotation is reached.
 
-    It commutes with whole turns, as `CircularSpline` does and says more of. One parameter a site; all real values to all real values.
+    It commutes with whole turns, as `CircularSpline` does and says more of. One parameter an element; all real values to all real values.
     Source: Normalizing Flows on Tori and Spheres (Rezende et al., 2020).
 
     >>> CircularShift().build((3,))(torch.ones(3))[1]
@@ -92,7 +92,7 @@ class CircularSpline(Kernel):
     they lie; `wrap` brings samples into :math:`[-\pi, \pi)`. In layers with a network, `Periodic` shows it angles.
 
     Widths, heights and slopes are those of `Spline`, with a slope more: K bins and K knots. All zero is the identity. :math:`3K`
-    parameters a site, and one for the rotation; all real values to all real values.
+    parameters an element, and one for the rotation; all real values to all real values.
     Source: Normalizing Flows on Tori and Spheres (Rezende et al., 2020).
 
     Args:

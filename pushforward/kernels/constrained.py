@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
-from pushforward.core import numerics
+from pushforward.core import numerics, sets
 from pushforward.core.bijector import Bijector
 from pushforward.core.facts import Facts
-from pushforward.core.layer import Shape, TransformModule
+from pushforward.core.layer import Layer, Shape
 from pushforward.core.spec import PlanError
 
 
@@ -69,11 +68,11 @@ class Constrained(Bijector):
             raise PlanError(f"{self!r}: expected longer vectors, got shape {shape}")
         return shape[:split] + tail
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return ConstrainedModule(self, event_shape, context_shape)
 
 
-class ConstrainedModule(TransformModule):
+class ConstrainedModule(Layer):
     """A built map between sets; it tells itself which values are in them."""
 
     anchor: Tensor

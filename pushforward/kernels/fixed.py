@@ -95,7 +95,7 @@ class Sin(Kernel):
 
 @dataclass(frozen=True, repr=False)
 class Cos(Kernel):
-    r"""Cosine turned round so that it increases, :math:`y = -\cos x`, from :math:`(0, \pi)` to (-1, 1).
+    r"""Negated cosine, which increases, :math:`y = -\cos x`, from :math:`(0, \pi)` to (-1, 1).
 
     A polar angle becomes a height, in which the uniform distribution on a sphere is uniform.
 
@@ -215,8 +215,8 @@ class AffineFixed(Kernel):
     r"""Affine map with given numbers, :math:`y = \mathrm{loc} + \mathrm{scale}\, x`; all real values to all real values.
 
     Args:
-        loc: Location, a number or one per site.
-        scale: Scale, not zero, a number or one per site.
+        loc: Location, a number or one per element.
+        scale: Scale, not zero, a number or one per element.
 
     >>> AffineFixed(loc=1.0, scale=2.0).build((2,))(torch.ones(2))[0]
     tensor([3., 3.])
@@ -236,7 +236,7 @@ class AffineFixed(Kernel):
         for name in ("loc", "scale"):
             value = getattr(self, name)
             if isinstance(value, tuple) and len(value) != shape[-1]:
-                raise PlanError(f"{self!r}: expected {name} to be a number or {shape[-1]} numbers, one per site, got {len(value)}")
+                raise PlanError(f"{self!r}: expected {name} to be a number or {shape[-1]} numbers, one per element, got {len(value)}")
         return {}
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,15 +12,14 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
-from pushforward.core import numerics
+from pushforward.core import mode, numerics, sets
 from pushforward.core.bijector import Bijector
 from pushforward.core.facts import Facts
-from pushforward.core.layer import Shape, TransformModule
+from pushforward.core.layer import Layer, Shape
 from pushforward.core.roots import root
 from pushforward.core.spec import PlanError, Spec
 from pushforward.native.elementwise import Code, Reference, elementwise
-from pushforward.native.library import transformed, usable
+from pushforward.native.library import usable
 from pushforward.nets.conditioner import Parameters, flat_context
 from pushforward.nets.net import NetLike
 
@@ -28,9 +27,9 @@ from pushforward.nets.net import NetLike
 class Kernel(Bijector):
     r"""The pure maths of one bijection: parameters without constraints in, ``(y, ladj)`` out; no state.
 
-    With ``event_dim = 0`` a kernel maps numbers: it gets ``x`` of shape ``(*batch, sites)``, a parameter of size K as
-    ``(*batch, K, sites)`` (parameter-major: each parameter is contiguous over sites), a single one as ``(*batch, sites)``,
-    and returns ``ladj`` per site. With ``event_dim = 1`` it maps vectors on the last axis and returns ``ladj`` per vector.
+    With ``event_dim = 0`` a kernel maps numbers: it gets ``x`` of shape ``(*batch, elements)``, a parameter of size K as
+    ``(*batch, K, elements)`` (parameter-major: each parameter is contiguous over elements), a single one as ``(*batch, elements)``,
+    and returns ``ladj`` per element. With ``event_dim = 1`` it maps vectors on the last axis and returns ``ladj`` per vector.
 
     A subclass states ``formula``, ``size``, ``domain`` and ``codomain`` and writes ``forward``; it writes ``init`` when it has
     parameters and ``inverse`` when there is a closed form (the default finds the root numerically).
@@ -43,7 +42,7 @@ class Kernel(Bijector):
     forward: Callable[..., tuple[Tensor, Tensor]]
 
     def init(self, shape: Shape) -> dict[str, Tensor]:
-        """Return the parameters' names, shapes and identity values for ``shape`` sites (or a vector of that length)."""
+        """Return the parameters' names, shapes and identity values for ``shape`` elements (or a vector of that length)."""
         return {}
 
     def numerical_inverse(self, y: Tensor, **parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,14 +62,14 @@ class Kernel(Bijector):
         return torch.zeros_like(x, dtype=torch.bool)
 
     def keeps(self, ends: Tensor) -> bool:
-        """Tell whether intervals with these ends ``(2, *sites)`` are mapped onto themselves: all real values, or between fixed points."""
+        """Tell whether intervals with these ends ``(2, *elements)`` map onto themselves: all real values, or between fixed points."""
         whole = torch.isinf(ends).all(0)
         return bool((whole | self.fixes(ends).all(0)).all())
 
     @property
     def searches(self) -> bool:
         """Whether the inverse seeks each number as a root."""
-        return type(self).inverse is Kernel.inverse or self.way_back.startswith("a root")
+        return type(self).inverse is Kernel.inverse or self.inverse_method.startswith("a root")
 
     def code(self) -> Code | None:
         """Return the compiled kernel that computes the same, if there is one; ``forward`` and ``inverse`` stay the reference."""
@@ -86,18 +85,18 @@ class Kernel(Bijector):
         """
         return None
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return KernelModule(self, self, event_shape, context_shape, None)
 
 
 def evaluate(
     kernel: Kernel, x: Tensor, theta: Tensor, named: Callable[[Tensor], dict[str, Tensor]], inverse: bool
 ) -> tuple[Tensor, Tensor]:
-    """Evaluate a kernel on numbers, compiled where it can be; return ``y`` (*batch, sites) and ``ladj`` summed over the sites.
+    """Evaluate a kernel on numbers, compiled where it can be; return ``y`` (*batch, elements) and ``ladj`` summed over the elements.
 
     Args:
         kernel: A kernel with ``event_dim = 0``.
-        x: ``(*batch, sites)``.
+        x: ``(*batch, elements)``.
         theta: All parameters on one axis, ``(*batch, size)``; its batch broadcasts against that of ``x``.
         named: Gives the parameters by name.
         inverse: Whether to evaluate the inverse.
@@ -116,7 +115,7 @@ def evaluate(
         return y, numerics.expanded(ladj, y.shape[:-1])
 
     # The compiler decides by itself what to keep, and function transforms need to see every operator.
-    if code is None or torch.compiler.is_compiling() or transformed():
+    if code is None or mode.watched():
         return of_reference(x, theta)
     return numerics.recomputed(of_reference, x, theta)
 
@@ -135,7 +134,7 @@ def reference(kernel: Kernel) -> Reference:
     return run
 
 
-class KernelModule(TransformModule):
+class KernelModule(Layer):
     """A kernel whose parameters see nothing, or the context alone: free, contextual and fixed layers."""
 
     def __init__(self, plan: Bijector, kernel: Kernel, event_shape: Shape, context_shape: Shape | None, net: NetLike | None) -> None:
@@ -146,17 +145,17 @@ class KernelModule(TransformModule):
         self.ends = sets.bounds(kernel.domain), sets.bounds(kernel.codomain)
         self.rank = len(event_shape)
         if kernel.event_dim == 0:
-            self.sites: Shape = (math.prod(event_shape),)
+            self.elements: Shape = (math.prod(event_shape),)
             lead = 0
         else:
-            self.sites, lead = event_shape[-1:], self.rank - 1
+            self.elements, lead = event_shape[-1:], self.rank - 1
         context = 0 if net is None or context_shape is None else math.prod(context_shape)
-        self.parameters_of = Parameters(kernel.init(self.sites), net, 0, context, None, lead)
+        self.parameters_of = Parameters(kernel.init(self.elements), net, 0, context, None, lead)
         given = self.parameters_of.net is not None
         self.facts = Facts(
             kernel.domain,
             kernel.codomain,
-            sees="the context" if given else "nothing",
+            depends_on="the context" if given else "nothing",
             uses_context=given,
             roots=(0, int(kernel.searches)),
             is_affine=kernel.is_affine,
@@ -174,7 +173,7 @@ class KernelModule(TransformModule):
         theta = self.parameters_of.flat(None, flat_context(context, self.context_shape) if self.facts.uses_context else None)
         values, outside = sets.enter(numerics.working(x), source)
         if self.kernel.event_dim == 0 and outside is None:
-            values = numerics.reshaped(values, (*x.shape[: x.dim() - self.rank], *self.sites))
+            values = numerics.reshaped(values, (*x.shape[: x.dim() - self.rank], *self.elements))
             y, ladj = evaluate(self.kernel, values, theta, self.parameters_of.named, inverse)
             batch = y.shape[:-1]
         else:
@@ -186,10 +185,10 @@ class KernelModule(TransformModule):
         """Evaluate a kernel on vectors, or one on numbers where some of them are outside its domain."""
         function = self.kernel.inverse if inverse else self.kernel.forward
         if self.kernel.event_dim == 0:
-            sites = values.reshape((*values.shape[: values.dim() - self.rank], *self.sites))
-            y, ladj = function(sites, **self.parameters_of.named(theta))
+            elements = values.reshape((*values.shape[: values.dim() - self.rank], *self.elements))
+            y, ladj = function(elements, **self.parameters_of.named(theta))
             if outside is not None:
-                ladj = torch.where(outside.reshape(values.shape[: values.dim() - self.rank] + self.sites), -math.inf, ladj)
+                ladj = torch.where(outside.reshape(values.shape[: values.dim() - self.rank] + self.elements), -math.inf, ladj)
             return y, ladj.sum(-1), y.shape[:-1]
         # With a context the rows have matrices of their own, and a row alone has to be computed as in a batch.
         made = None if self.facts.uses_context else self.kernel.compiled(values, theta, inverse)
@@ -206,7 +205,7 @@ class KernelModule(TransformModule):
         if self.parameters_of.size or self.kernel.event_dim or self.kernel.wraps or source is None or target is None:
             return super().map_ends(ends, inverse)
         function = self.kernel.inverse if inverse else self.kernel.forward
-        low, high = ends.reshape(2, *self.sites)
+        low, high = ends.reshape(2, *self.elements)
         first, second = function(torch.stack(sets.inner_points(low, high)))[0]
         rising, mapped = first < second, function(torch.stack([low, high]))[0]
         # Formulas are not asked for limits: an end of what the map takes goes to an end of what it gives.
@@ -239,7 +238,7 @@ class Elementwise(Bijector):
     def words(self) -> str:
         return self.kernel.words()
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         if len(event_shape) < self.kernel.event_dim:
             raise PlanError(f"{self!r}: expected an event of at least {self.kernel.event_dim} axis, got event_shape {event_shape}")
         if self.net is not None and context_shape is None:

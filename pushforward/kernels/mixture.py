@@ -52,7 +52,7 @@ class LogisticMixture(_Mixture):
     The sums are of logarithms, so the tails are exact, asymptotically lines. The :math:`a_k` lie within 2 and the :math:`b_k` within 8,
     since between components the slope falls off like :math:`e^{-|b|}`; the affine map is that of `Affine`. Initially the components
     differ by their shifts, since equal ones would stay equal: the map is within 0.03 of the identity for :math:`|x| \le 5`
-    (exactly, with one component). :math:`3K + 2` parameters a site, or 3K without the affine map; all real values to all real values.
+    (exactly, with one component). :math:`3K + 2` parameters an element, or 3K without the affine map; all real values to all real values.
     Source: Flow++: Improving Flow-Based Generative Models with Variational Dequantization and Architecture Design (Ho et al., 2019).
 
     Args:
@@ -99,7 +99,7 @@ class Gaussianization(_Mixture):
     far out, where the map tends to a line. The :math:`a_k` lie within 2 and the :math:`b_k` within 4, since between components the
     slope falls off like :math:`e^{-b^2/2}`. Initially the components differ by their shifts, since equal ones would stay equal:
     the map is within 0.01 of the identity for :math:`|x| \le 5` (exactly, with one component).
-    3K parameters a site; all real values to all real values.
+    3K parameters an element; all real values to all real values.
     Source: Gaussianization Flows (Meng et al., 2020).
 
     Args:

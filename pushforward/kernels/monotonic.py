@@ -25,7 +25,7 @@ class Monotone(Kernel):
     has none), and so does the compiled form: a value is then rounded once each way, however many terms it is the sum of.
     """
 
-    way_back = "a root"
+    inverse_method = "a root"
 
     prepare: Callable[..., Any]
     """From parameters by name to what ``curve`` needs of them."""
@@ -71,7 +71,7 @@ class MonotonicNetwork(Monotone):
     applied to :math:`(t e^{g})'`, is off from :math:`e^{g(x)} \ge e^{-V}` by at most
     :math:`\frac{32}{15} e^V (1 + 2.4 \cdot 1.6\, P V) \rho^{-16} / (1 - \rho^{-2})`, with :math:`\rho = 2.38` the ellipse about a panel
     that lies in the strip: less than half of :math:`e^{-V}` for P up to 32.
-    It starts as the identity. :math:`3K + 2` parameters a site for K units; all real values to all real values.
+    It starts as the identity. :math:`3K + 2` parameters an element for K units; all real values to all real values.
     Source: Unconstrained Monotonic Neural Networks (Wehenkel, Louppe, 2019), with an integrand that the rule resolves.
 
     Args:
@@ -147,7 +147,7 @@ def _rule(panels: int) -> list[list[float]]:
 
 
 def spread(count: int, reach: float, shape: tuple[int, ...]) -> Tensor:
-    """Return ``(count, *shape)``: numbers spread evenly over (-reach, reach), the same at all sites."""
+    """Return ``(count, *shape)``: numbers spread evenly over (-reach, reach), the same at all elements."""
     values = torch.tensor([reach * ((2 * k + 1) / count - 1) for k in range(count)])
     return values.reshape(-1, *(1,) * len(shape)).expand(-1, *shape)
 

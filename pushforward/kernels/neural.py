@@ -29,7 +29,7 @@ class DeepSigmoid(Monotone):
     far out, bent between. The sums are of logarithms, so the tails are exact. With L layers the logs of the scales are within
     :math:`\pm 2 / L`, and all biases together move a line by 6 at most, so that no slope is too flat to be undone.
     Initially the units differ by their biases alone (were they equal they would stay so), spread over 1: the map is within 0.05 of the
-    identity for each layer (tanh 0.09, leaky_relu 0.45). 3KL parameters a site; all real values to all real values.
+    identity for each layer (tanh 0.09, leaky_relu 0.45). 3KL parameters an element; all real values to all real values.
     Source: Neural Autoregressive Flows (Huang et al., 2018).
 
     Args:
@@ -95,7 +95,7 @@ class DenseSigmoid(DeepSigmoid):
 
     The rows of w and u are positive and sum to 1; the slope follows layer by layer from the chain rule. Bounds and initial
     values are those of `DeepSigmoid`, but that each value handed on leans on a unit of its own.
-    :math:`2KL + 2K^2(L-1) + K` parameters a site; all real values to all real values.
+    :math:`2KL + 2K^2(L-1) + K` parameters an element; all real values to all real values.
     Source: Neural Autoregressive Flows (Huang et al., 2018), section 4.2.
 
     Args:
@@ -127,8 +127,8 @@ SCALE_BOUND = 2.0
 SHARE_BOUND = 3.0
 LEAK = 0.01
 
-# Each takes the units' lines and their slopes, (*batch, 1, K, sites), and the log-shares (*batch, outputs, K, sites), and returns the mean
-# of the lines on its scale, and its slope, (*batch, outputs, sites).
+# Each takes the units' lines and their slopes, (*batch, 1, K, elements), and the log-shares (*batch, outputs, K, elements), and returns the
+# mean of the lines on its scale, and its slope, (*batch, outputs, elements).
 
 
 def _sigmoid_mean(z: Tensor, slope: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ class _Piecewise(Kernel):
         return torch.abs(x) >= self.bound
 
     def table(self, **parameters: Tensor) -> Tensor:
-        """Return what each bin needs, ``(*batch, rows, K, sites)``: x0, width, y0, height and what the piece takes."""
+        """Return what each bin needs, ``(*batch, rows, K, elements)``: x0, width, y0, height and what the piece takes."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, **parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,7 +59,7 @@ class LinearSpline(_Piecewise):
     r"""Piecewise linear spline: K bins of equal width on the box [-B, B], straight in each, the identity outside.
 
     The slope is :math:`K p_k` in bin k, with p the softmax of K bounded logits; all zero is the identity. The map is continuous and
-    increasing; its slope, and so the density, jumps at every knot and at the ends of the box. K parameters a site; all real values to
+    increasing; its slope, and so the density, jumps at every knot and at the ends of the box. K parameters an element; all real values to
     all real values.
     Source: Neural Importance Sampling (Müller et al., 2019).
 
@@ -105,7 +105,7 @@ class QuadraticSpline(_Piecewise):
 
     .. math:: y = y_0 + w \left(d_0 \theta + \frac{d_1 - d_0}{2} \theta^2\right)
 
-    :math:`2K - 1` parameters a site; all real values to all real values.
+    :math:`2K - 1` parameters an element; all real values to all real values.
     Source: Neural Importance Sampling (Müller et al., 2019), with the ends that Neural Spline Flows (Durkan et al., 2019) gives it.
 
     Args:
@@ -172,7 +172,7 @@ class CubicSpline(_Piecewise):
     :math:`(w_k s_{k-1} + w_{k-1} s_k) / (w_{k-1} + w_k)`; those at both ends are :math:`3 \sigma(\cdot)` times that of their bin, from
     a bounded logit each. All zero is the identity. The map is continuous and increasing, smooth to first order inside the box; at its
     ends the slope, and so the density, may jump. It is inverted by Newton's method from the inflection point, which always converges.
-    :math:`2K + 2` parameters a site; all real values to all real values.
+    :math:`2K + 2` parameters an element; all real values to all real values.
     Source: Cubic-Spline Flows (Durkan et al., 2019); A simple method for monotonic interpolation in one dimension (Steffen, 1990).
 
     Args:

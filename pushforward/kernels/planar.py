@@ -86,7 +86,7 @@ class Planar(Kernel):
     bound: Positive = 3.0
 
     event_dim = 1
-    way_back = "a root with tanh, closed form with leaky_relu"
+    inverse_method = "a root with tanh, closed form with leaky_relu"
     formula = "y = x + u' h(w.x + b),  u' = u / (sqrt(1 + (c w.u)^2) + d w.u)"
     size = "2 * D + 1"
 

@@ -85,7 +85,7 @@ class SumOfSquares(_Polynomial):
     within 2. The integral is Gauss-Legendre quadrature with L + 1 nodes, which is exact here and adds positive terms only. At the
     start the map is within 0.01 of the identity in the box, with a slope of at most 1.01: the terms differ in their linear
     coefficients, since equal ones would stay equal (one term starts as the identity).
-    :math:`K (L + 1) + 1` parameters a site; all real values to all real values.
+    :math:`K (L + 1) + 1` parameters an element; all real values to all real values.
     Source: Sum-of-Squares Polynomial Flow (Jaini et al., 2019).
 
     Args:
@@ -139,7 +139,7 @@ class SumOfSquares(_Polynomial):
         return nodes, weights
 
     def _slopes(self, u: Tensor, coefficients: list[Tensor]) -> Tensor:
-        """Return the slopes at ``u`` (*batch, nodes, sites), places in the box in units of its half width."""
+        """Return the slopes at ``u`` (*batch, nodes, elements), places in the box in units of its half width."""
         u, p = u.unsqueeze(-3), coefficients[-1]
         for coefficient in coefficients[-2::-1]:
             p = p * u + coefficient
@@ -170,7 +170,7 @@ class Bernstein(_Polynomial):
     tails :math:`\delta_i` is the exponential of a logit within 3 and a location is added; outside the map goes on along
     its tangents. With ``gentle`` tails its slope falls to the mean slope of the box where a tangent is steeper, and then only the first
     derivative is continuous at the ends. With ``identity`` tails the four outer increments are 1 and the others share the rest by a
-    softmax: the box is mapped onto itself, and outside y = x. Each starts as the identity. M - 1 parameters a site (M - 4 with identity
+    softmax: the box is mapped onto itself, and outside y = x. Each starts as the identity. M - 1 parameters an element (M - 4 with identity
     tails);
     all real values to all real values.
     Source: Deep transformation models: Tackling complex regression problems with neural network based transformation models (Sick et
@@ -241,7 +241,7 @@ MAX_DEGREE = 128
 
 
 def _powers(t: Tensor, count: int) -> Tensor:
-    """Return the powers 0 to count - 1, ``(*batch, count, sites)``, by doubling; unlike `torch.pow` they differentiate twice at zero."""
+    """Return the powers 0 to count - 1, ``(*batch, count, elements)``, by doubling; unlike `torch.pow` they differentiate twice at zero."""
     factor = t.unsqueeze(-2)
     rows = torch.ones_like(factor)
     while rows.shape[-2] < count:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import constraints
 
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.core.layer import Shape
 from pushforward.core.numerics import clamp, finer
 from pushforward.kernels.constrained import Constrained

@@ -27,7 +27,7 @@ class Spline(Kernel):
     .. math:: y = y_0 + h \frac{s\theta^2 + d_0\theta(1-\theta)}{s(\theta^2 + (1-\theta)^2) + (d_0 + d_1)\theta(1-\theta)}
 
     and the ``linear`` order joins two linear rational pieces at a point that a further parameter :math:`\lambda` sets.
-    :math:`3K - 1` parameters a site (quadratic) or :math:`4K - 1` (linear); all real values to all real values.
+    :math:`3K - 1` parameters an element (quadratic) or :math:`4K - 1` (linear); all real values to all real values.
     Source: Neural Spline Flows (Durkan et al., 2019); Invertible Generative Modeling using Linear Rational Splines (Dolatabadi et
     al., 2020).
 
@@ -69,7 +69,7 @@ class Spline(Kernel):
         return boxed(self._table(widths, heights, slopes, middles), y, self.bound, piece, inverse=True)
 
     def _table(self, widths: Tensor, heights: Tensor, slopes: Tensor, middles: Tensor | None) -> Tensor:
-        """Return what each bin needs, ``(*batch, 6 or 7, K, sites)``: x0, width, y0, height, slope left, slope right, middle."""
+        """Return what each bin needs, ``(*batch, 6 or 7, K, elements)``: x0, width, y0, height, slope left, slope right, middle."""
         d = F.pad(torch.exp(logits(slopes, SLOPE_BOUND)), (0, 0, 1, 1), value=1.0)
         rows = [*boxes(widths, heights, self.bound), d[..., :-1, :], d[..., 1:, :]]
         if middles is not None:
@@ -90,7 +90,7 @@ def logits(parameters: Tensor, bound: float) -> Tensor:
 
 
 def boxes(widths: Tensor, heights: Tensor, bound: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return x0, width, y0 and height of each bin, ``(*batch, K, sites)``, from parameters of the widths and of the heights.
+    """Return x0, width, y0 and height of each bin, ``(*batch, K, elements)``, from parameters of the widths and of the heights.
 
     Heights are not given relative to widths, though that would bound slopes more closely: a step of an optimiser would then move knots
     in x and y together, and training learns sharp maps worse.

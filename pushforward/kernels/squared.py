@@ -19,7 +19,7 @@ class NonlinearSquared(Monotone):
 
     It increases while :math:`|c|\, d / a < 8 / (3 \sqrt 3)`; here that ratio stays within 0.95 of its limit, so no slope is below
     :math:`a / 20`, and the tails are the line. The logs of a and d lie within 3, g within 10. No bump, the identity, at the start.
-    Five parameters a site; all real values to all real values.
+    Five parameters an element; all real values to all real values.
     Source: Latent Normalizing Flows for Discrete Sequences (Ziegler, Rush, 2019).
 
     >>> NonlinearSquared().build((2,))(torch.tensor([0.5, 9.0]))[0].detach()

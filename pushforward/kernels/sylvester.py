@@ -51,7 +51,7 @@ class Sylvester(Kernel):
     bound: Positive = 3.0
 
     event_dim = 1
-    way_back = "a root for each row of the triangles"
+    inverse_method = "a root for each row of the triangles"
     formula = "y = x + Q R tanh(S Q' x + b)"
     size = (
         "(rank or D) ** 2 + 2 * (rank or D) + "

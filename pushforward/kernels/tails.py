@@ -84,7 +84,7 @@ class SignedPower(Kernel):
     r"""Learnable power that keeps the sign, :math:`y = \mathrm{sign}(x) |x|^p` with :math:`p = e^{s(\alpha)}`; real values to real ones.
 
     s bounds the log of the power smoothly, as in `Affine`; at zero, where a power has slope 0 or infinity, it is a chord as in
-    `PositivePower`. One parameter a site; all zero is the identity.
+    `PositivePower`. One parameter an element; all zero is the identity.
 
     Args:
         bound: The largest absolute log of the power.
@@ -119,7 +119,7 @@ class SinhArcsinh(Kernel):
     r"""Sinh-arcsinh, :math:`y = \sinh(\delta (\mathrm{arcsinh}\, x + \epsilon))`: skewness epsilon, tail weight delta.
 
     Tails grow like :math:`|x|^\delta`, heavier for :math:`\delta > 1`. Both parameters are bounded smoothly,
-    :math:`|\epsilon| < 2` and :math:`|\log \delta| < b`. Two parameters a site, all zero is the identity; all real values to all real
+    :math:`|\epsilon| < 2` and :math:`|\log \delta| < b`. Two parameters an element, all zero is the identity; all real values to all real
     values.
     Source: Sinh-arcsinh distributions (Jones and Pewsey, 2009).
 

@@ -13,7 +13,7 @@ from pushforward.core import numerics
 from pushforward.core.bijector import Bijector
 from pushforward.core.facts import Facts
 from pushforward.core.fields import Positive, Within
-from pushforward.core.layer import Shape, TransformModule
+from pushforward.core.layer import Layer, Shape
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.kernel import evaluate
 from pushforward.nets.conditioner import Parameters
@@ -45,7 +45,7 @@ class ActNorm(Bijector):
     formula = "y = m + v (loc + exp(s(log_scale)) x) for each feature, m and v measured once"
     size = "2 * C"
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return ActNormModule(self, event_shape, context_shape, self.bound)
 
 
@@ -84,11 +84,11 @@ class BatchNorm(Bijector):
     formula = "y = m + v (loc + exp(s(log_scale)) x) for each feature, m and v running statistics"
     size = "2 * C"
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return BatchNormModule(self, event_shape, context_shape)
 
 
-class ActNormModule(TransformModule):
+class ActNormModule(Layer):
     """Measured location and scale of each feature, and a learned affine map below them."""
 
     facts = Facts(is_affine=True)
@@ -159,7 +159,7 @@ class ActNormModule(TransformModule):
 class BatchNormModule(ActNormModule):
     """A built batch normalisation: `ActNormModule` with statistics that move."""
 
-    facts = Facts(is_affine=True, follows_data=True)
+    facts = Facts(is_affine=True, has_statistics=True)
 
     def __init__(self, plan: BatchNorm, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape, plan.bound, plan.epsilon)

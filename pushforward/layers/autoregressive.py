@@ -17,11 +17,11 @@ from pushforward.core.bijector import Bijector
 from pushforward.core.budget import reserve
 from pushforward.core.facts import Facts
 from pushforward.core.fields import Named, OneOf, Place
-from pushforward.core.layer import Shape, TransformModule
+from pushforward.core.layer import Layer, Shape
 from pushforward.core.spec import PlanError
 from pushforward.kernels.kernel import Kernel, evaluate, expect_between_numbers
 from pushforward.layers.incremental import Steps
-from pushforward.layers.rearrange import Index, expand_sites
+from pushforward.layers.rearrange import Index, expand_elements
 from pushforward.nets.conditioner import Parameters, flat_context
 from pushforward.nets.mlp import MLP
 from pushforward.nets.net import Mask, NetLike
@@ -98,11 +98,11 @@ class Autoregressive(_Ordered):
 
     >>> from pushforward.bijectors import Affine
     >>> layer = Autoregressive(Affine(), order=[1, 0, 2]).build(3)
-    >>> layer.facts.passes, layer.facts.steps
+    >>> layer.facts.evaluations, layer.facts.depth
     ((1, 1), (3, 1))
     """
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return AutoregressiveModule(self, event_shape, context_shape, forward_sequential=True)
 
 
@@ -116,11 +116,11 @@ class InverseAutoregressive(_Ordered):
 
     >>> from pushforward.bijectors import Affine
     >>> layer = InverseAutoregressive(Affine()).build(3)
-    >>> layer.facts.passes, layer.facts.steps
+    >>> layer.facts.evaluations, layer.facts.depth
     ((1, 1), (1, 3))
     """
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return AutoregressiveModule(self, event_shape, context_shape, forward_sequential=False)
 
 
@@ -136,7 +136,7 @@ def generations(parents: Mask) -> list[list[int]]:
     return groups
 
 
-class AutoregressiveModule(TransformModule):
+class AutoregressiveModule(Layer):
     """A built autoregressive layer: ``parallel`` sees the values it is given, ``sequential`` those that it makes."""
 
     def __init__(self, plan: _Ordered, event_shape: Shape, context_shape: Shape | None, forward_sequential: bool) -> None:
@@ -148,36 +148,36 @@ class AutoregressiveModule(TransformModule):
         parents = plan.parents(features)
         groups = generations(parents)
         context = 0 if context_shape is None else math.prod(context_shape)
-        sites = features * rest
-        init = plan.kernel.init((sites,))
+        elements = features * rest
+        init = plan.kernel.init((elements,))
         if not init:
             raise PlanError(f"{plan!r}: expected a kernel with parameters for the net to set, got {plan.kernel!r}")
-        # Every parameter has one row per site, so output j of the net belongs to site j mod sites.
-        rows = sum(value.numel() for value in init.values()) // sites
-        reserve(rows * sites * sites, 2)
+        # Every parameter has one row per element, so output j of the net belongs to element j mod elements.
+        rows = sum(value.numel() for value in init.values()) // elements
+        reserve(rows * elements * elements, 2)
         sees = np.repeat(np.repeat(parents, rest, 0), rest, 1)
         beside = plan.of_context(features, context)
         if beside is not None:
             sees = np.concatenate([sees, np.repeat(beside, rest, 0)], 1)
         sees = np.tile(sees, (rows, 1))
-        self.parameters_of = Parameters(init, plan.net, sites, context, sees)
-        self.groups = nn.ModuleList(Index(expand_sites(group, rest)) for group in groups)
+        self.parameters_of = Parameters(init, plan.net, elements, context, sees)
+        self.groups = nn.ModuleList(Index(expand_elements(group, rest)) for group in groups)
         incremental = isinstance(self.parameters_of.net, Perceptron)
-        self.incremental = Steps(self.parameters_of, [expand_sites(group, rest) for group in groups]) if incremental else None
+        self.incremental = Steps(self.parameters_of, [expand_elements(group, rest) for group in groups]) if incremental else None
         self.jacobi = plan.solve == "jacobi"
         uses_context = context > 0 if beside is None else bool(beside.any())
-        passes, steps, adaptive = 1 if incremental else len(groups), len(groups), False
+        evaluations, depth, adaptive = 1 if incremental else len(groups), len(groups), False
         if self.jacobi and incremental:
             # After as many passes as there are steps nothing changes any more; one more computes the log-determinant.
-            passes, steps, adaptive = len(groups) + 1, len(groups) + 1, True
+            evaluations, depth, adaptive = len(groups) + 1, len(groups) + 1, True
         which = "outputs" if forward_sequential else "inputs"
         earlier = f"earlier {which}" if plan.adjacency is None else f"the {which} its graph names"
         given = "the context" if beside is None else "the numbers of the context that it names"
         sequential = Facts(
-            sees=f"{earlier} and {given}" if uses_context else earlier,
+            depends_on=f"{earlier} and {given}" if uses_context else earlier,
             uses_context=uses_context,
-            passes=(passes, 1),
-            steps=(steps, 1),
+            evaluations=(evaluations, 1),
+            depth=(depth, 1),
             adaptive=(adaptive, False),
             is_affine=plan.kernel.is_affine and not parents.any(),
         )
@@ -215,15 +215,15 @@ class AutoregressiveModule(TransformModule):
         return y.to(x.dtype), total
 
     def _full_passes(self, inverse: bool, flat: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Make a group of sites after the other with a net that only gives all parameters at once."""
-        sites = flat.shape[-1]
+        """Make a group of elements after the other with a net that only gives all parameters at once."""
+        elements = flat.shape[-1]
         y, total = torch.zeros_like(flat), flat.new_zeros(flat.shape[:-1])
         for group in self.groups:
             # What is not made yet is zero and masked; what the group needs has been made before.
-            rows = self.parameters_of.flat(y, context).unflatten(-1, (-1, sites))
+            rows = self.parameters_of.flat(y, context).unflatten(-1, (-1, elements))
             # By the very code of the other direction, so that both round alike.
             made, ladj = evaluate(
-                self.kernel, group(flat), group(rows).flatten(-2), lambda t: self.parameters_of.of_sites(t, sites), inverse
+                self.kernel, group(flat), group(rows).flatten(-2), lambda t: self.parameters_of.of_elements(t, elements), inverse
             )
             y = torch.index_copy(y, -1, group.index, made.to(flat.dtype))  # type: ignore[arg-type]
             total = total + ladj

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pushforward.core.bijector import Bijector
 from pushforward.core.facts import Facts
 from pushforward.core.fields import Count, Length, OneOf, Positive
-from pushforward.core.layer import Shape, TransformModule
+from pushforward.core.layer import Layer, Shape
 from pushforward.core.numerics import finer, soft_clamp
 from pushforward.core.roots import root
 from pushforward.core.spec import PlanError
@@ -69,7 +69,7 @@ class BlockAutoregressive(Bijector):
     bound: Positive = 2.0
 
     event_dim = 1
-    way_back = "a root for each feature"
+    inverse_method = "a root for each feature"
     formula = "y_i = n_i(x_1, ..., x_i), increasing in x_i"
     size = "sum(D * b * (D * a + 1) for a, b in zip((1, *factors), (*factors, 1))) + (residual == 'gated')"
 
@@ -80,7 +80,7 @@ class BlockAutoregressive(Bijector):
                 "got None; or take activation 'leaky_tanh'"
             )
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return BlockAutoregressiveModule(self, event_shape, context_shape)
 
 
@@ -120,10 +120,10 @@ class BlockAutoregressiveModule(WholeModule):
         self.layers = nn.ModuleList(Blocks(features, a, b, plan.bound) for a, b in zip(sizes, sizes[1:], strict=False))
         self.gate = nn.Parameter(torch.tensor(GATE_START)) if plan.residual == "gated" else None
         self.facts = Facts(
-            sees=self.seen("earlier inputs"),
+            depends_on=self.seen("earlier inputs"),
             uses_context=self.context is not None,
-            passes=(1, ROOT_STEPS + 3),
-            steps=(1, features),
+            evaluations=(1, ROOT_STEPS + 3),
+            depth=(1, features),
             roots=(0, 1),
             adaptive=(False, True),
         )

@@ -15,7 +15,7 @@ from pushforward.core.bijector import Bijector
 from pushforward.core.budget import reserve
 from pushforward.core.facts import Facts
 from pushforward.core.fields import Named, OneOf, Place
-from pushforward.core.layer import Shape, TransformModule
+from pushforward.core.layer import Layer, Shape
 from pushforward.core.spec import PlanError
 from pushforward.kernels.kernel import Kernel, evaluate, expect_between_numbers
 from pushforward.layers.rearrange import Selection
@@ -78,11 +78,11 @@ class Coupling(Bijector):
             raise PlanError(f"Coupling: expected a mask that leaves a feature to transform, got {self.mask!r} for {features} features")
         return passing
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return CouplingModule(self, event_shape, context_shape)
 
 
-class CouplingModule(TransformModule):
+class CouplingModule(Layer):
     """A built coupling layer; the event is flat inside, so a feature may itself have axes."""
 
     def __init__(self, plan: Coupling, event_shape: Shape, context_shape: Shape | None) -> None:
@@ -101,7 +101,7 @@ class CouplingModule(TransformModule):
         self.selection = Selection(passing, moving, rest)
         seen = [f"features {_ranges(passing)}"] if passing else []
         self.facts = Facts(
-            sees=" and ".join(seen + ["the context"] * bool(context)) or "nothing",
+            depends_on=" and ".join(seen + ["the context"] * bool(context)) or "nothing",
             uses_context=context > 0,
             roots=(0, int(plan.kernel.searches)),
             is_affine=plan.kernel.is_affine and not passing,

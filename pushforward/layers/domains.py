@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.core.bijector import Bijector
 from pushforward.core.compose import Compose
 from pushforward.core.spec import PlanError

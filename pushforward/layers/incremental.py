@@ -8,37 +8,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.core import numerics
+from pushforward.core import mode, numerics
 from pushforward.kernels.kernel import Kernel, evaluate
 from pushforward.layers.jacobi import jacobi
-from pushforward.native.library import transformed, usable
+from pushforward.native.library import usable
 from pushforward.native.sweep import ACTIVATIONS as COMPILED
 from pushforward.native.sweep import MAX_LAYERS, Indices, Program, sweep
 from pushforward.nets.conditioner import Parameters
 from pushforward.nets.dense import product
-from pushforward.nets.perceptron import ACTIVATIONS, Entrance, Perceptron
+from pushforward.nets.perceptron import ACTIVATIONS, InputLayer, Perceptron
 
 WIDE = 64
 """New units a step from which on the steps are made of torch's own products."""
 
 
 class Steps:
-    """The steps in which a masked perceptron and a kernel make the sites of an event.
+    """The steps in which a masked perceptron and a kernel make the elements of an event.
 
     At a step, the units that see only what was made before it are computed, and no unit twice: all steps together are the work of
     one pass. It holds no tensors, so the module that has it moves and copies freely.
 
     Args:
         parameters: The parameters of the layer, whose net is a `Perceptron` with a mask.
-        groups: The sites that are made at each step.
+        groups: The elements that are made at each step.
     """
 
     def __init__(self, parameters: Parameters, groups: Sequence[Sequence[int]]) -> None:
         net = parameters.net
         assert isinstance(net, Perceptron)
-        sites = sum(map(len, groups))
+        elements = sum(map(len, groups))
         self.groups = [list(group) for group in groups]
-        step_of = np.empty(sites, dtype=np.int64)
+        step_of = np.empty(elements, dtype=np.int64)
         for step, group in enumerate(groups):
             step_of[list(group)] = step
         # Units in the order of the steps at which they are known; they mostly are in it already.
@@ -57,7 +57,7 @@ class Steps:
         # A few steps of many units are products of matrices, which nothing does better than the library that torch has for them.
         self.wide = max(len(known) for known in ready) >= WIDE * len(groups)
         # The same as plain numbers, which the compiler reads.
-        self.order = [site for group in self.groups for site in group]
+        self.order = [element for group in self.groups for element in group]
         self.place = np.argsort(self.order).tolist()
         self.blocks = [list(zip([0, *stops[:-1]], stops, strict=True)) for stops in (edge.tolist() for edge in edges)]
         self.program = Program(
@@ -84,11 +84,11 @@ class Steps:
     def run(
         self, kernel: Kernel, parameters: Parameters, values: Tensor, context: Tensor | None, inverse: bool, in_parallel: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Make all sites of ``values`` (*batch, sites); return them with their ladj (*batch)."""
+        """Make all elements of ``values`` (*batch, elements); return them with their ladj (*batch)."""
         net = parameters.net
         assert isinstance(net, Perceptron)
         entrance = net.layers[0]
-        assert isinstance(entrance, Entrance)
+        assert isinstance(entrance, InputLayer)
         weights = self.weights(net)
         shift = None if entrance.c is None or context is None else entrance.c(context)
         if shift is not None:
@@ -97,7 +97,7 @@ class Steps:
         def reference(values: Tensor, shift: Tensor | None, *weights: Tensor) -> tuple[Tensor, Tensor]:
             return self._reference(kernel, parameters, values, shift, list(weights), inverse)
 
-        seen = transformed() or torch.compiler.is_compiling()
+        seen = mode.watched()
         if in_parallel and not seen and not values.is_meta:
 
             def once(made: Tensor, values: Tensor, shift: Tensor | None, *weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,7 +123,7 @@ class Steps:
         return reference(values, shift, *weights)
 
     def _theta(self, made: Tensor, shift: Tensor | None, weights: Sequence[Tensor]) -> Tensor:
-        """Return the parameters of all sites from values that are there, in one pass."""
+        """Return the parameters of all elements from values that are there, in one pass."""
         activate = ACTIVATIONS[self.program.activation]
         z: list[Tensor] = []
         h = [made]
@@ -139,9 +139,9 @@ class Steps:
         self, kernel: Kernel, parameters: Parameters, values: Tensor, shift: Tensor | None, weights: list[Tensor], inverse: bool
     ) -> tuple[Tensor, Tensor]:
         program, activate = self.program, ACTIVATIONS[self.program.activation]
-        sites = len(self.order)
+        elements = len(self.order)
         weights[0] = weights[0][:, self.order]
-        last, offset = weights[-2].unflatten(0, (-1, sites)), weights[-1].unflatten(0, (-1, sites))
+        last, offset = weights[-2].unflatten(0, (-1, elements)), weights[-1].unflatten(0, (-1, elements))
         z: list[list[Tensor]] = [[] for _ in program.skips]
         h: list[list[Tensor]] = [[] for _ in program.skips]
         made: list[Tensor] = []
@@ -171,7 +171,7 @@ class Steps:
                 h[index].append(activate(out))
             seen = torch.cat(h[program.sources[-1]], -1)
             theta = product(seen, last[:, group, : seen.shape[-1]].flatten(0, 1), offset[:, group].flatten())
-            x, ladj = evaluate(kernel, values[..., group], numerics.working(theta), lambda t: parameters.of_sites(t, sites), inverse)
+            x, ladj = evaluate(kernel, values[..., group], numerics.working(theta), lambda t: parameters.of_elements(t, elements), inverse)
             made.append(x.to(values.dtype))
             total = ladj if total is None else total + ladj
         assert total is not None

@@ -13,7 +13,7 @@ Pass = Callable[..., tuple[Tensor, Tensor]]
 
 
 def jacobi(once: Pass, reference: Pass, steps: int, values: Tensor, shift: Tensor | None, *weights: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Solve :math:`x = f(x)`, where each site of f sees earlier sites only; return ``(x, ladj)``.
+    r"""Solve :math:`x = f(x)`, where each element of f sees earlier elements only; return ``(x, ladj)``.
 
     After k passes the first k steps are exact, so as many passes as there are steps always do. The gradient solves the transposed
     equation in the same way. Each pass asks the device once whether anything changed.
@@ -23,7 +23,7 @@ def jacobi(once: Pass, reference: Pass, steps: int, values: Tensor, shift: Tenso
         once: ``(x, values, shift, *weights) -> (f(x), ladj)``.
         reference: The solution as a function that can be differentiated twice: ``(values, shift, *weights) -> (x, ladj)``.
         steps: The most passes that can be needed.
-        values: ``(*batch, sites)``.
+        values: ``(*batch, elements)``.
         shift: What the context adds, or None.
         weights: Further tensors on which f depends.
     """

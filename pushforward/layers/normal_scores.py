@@ -1,4 +1,4 @@
-"""Normal scores of each site, by what is measured: quantiles in the middle, generalised Pareto tails beyond them."""
+"""Normal scores of each element, by what is measured: quantiles in the middle, generalised Pareto tails beyond them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pushforward.core import numerics
 from pushforward.core.bijector import Bijector
-from pushforward.core.layer import Shape, TransformModule
+from pushforward.core.layer import Layer, Shape
 from pushforward.core.numerics import clamp
 from pushforward.core.spec import PlanError
 from pushforward.kernels.bins import through
@@ -29,7 +29,7 @@ LEAST = 8
 INNER, OUTER = 1.349, 3.290
 """Widths of the middle half and of the middle nine tenths of a standard normal variable."""
 WIDE, LONG, FAR = 1.8, 1.3, 4.0
-"""How many times as large as its middle half, and as its middle nine tenths, say, the standard deviation of a site may be; and how far,
+"""How many times as large as its middle half, and as its middle nine tenths, say, the standard deviation of an element may be; and how far,
 in units of the latter, its farthest value may lie from the middle."""
 STEEP = 1e4
 """The slopes of both tails where they begin are at most so many times those of the bins beside them, or that part of them."""
@@ -37,18 +37,18 @@ STEEP = 1e4
 
 @dataclass(frozen=True, repr=False)
 class NormalScores(Bijector):
-    r"""Each site to a nearly normal one, where a few values are so far out that they, and not most rows, decide its spread.
+    r"""Each element to a nearly normal one, where a few values are so far out that they, and not most rows, decide its spread.
 
-    `calibrate` measures; until then, and at sites that need nothing, it is the identity. Between the quantiles of 5 % and 95 % it is a
+    `calibrate` measures; until then, and at elements that need nothing, it is the identity. Between the quantiles of 5 % and 95 % it is a
     monotone rational-quadratic spline through the normal scores of 9 quantiles. Beyond, on each side, it takes a normal tail to one of
     a generalised Pareto distribution, whose shape :math:`\xi \ge 0` and scale are fitted to what lies beyond the knot:
 
     .. math:: y = y_c + \sigma \frac{e^{\xi t} - 1}{\xi}, \qquad t = \frac{x^2 - c^2}{2}
 
     with c the normal score and :math:`y_c` the quantile, so that values of probability :math:`y^{-1/\xi}` lie a few units from the
-    middle. A site needs it when some value is far out and its standard deviation is above 1.8 times that of a normal variable whose middle
-    half is as wide, or above 1.3 times where the middle nine tenths are (a little more for few rows). `fit` puts this layer next to the
-    data when there is such a column. No parameters, all measured; all real values to all real values.
+    middle. An element needs it when some value is far out and its standard deviation is above 1.8 times that of a normal variable whose
+    middle half is as wide, or above 1.3 times where the middle nine tenths are (a little more for few rows). `fit` puts this layer next to
+    the data when there is such a column. No parameters, all measured; all real values to all real values.
     Source: Gaussianization (Chen, Gopinath, 2001); Modelling extreme multivariate events (Coles, Tawn, 1991), whose margins these are.
 
     >>> layer, rows = NormalScores().build(1), torch.linspace(-3, 3, 400).sinh()[:, None] ** 3
@@ -61,12 +61,12 @@ class NormalScores(Bijector):
     measured_turned = False
     formula = "y = spline(x) for |x| <= c, y = q + sigma (exp(xi (x^2 - c^2) / 2) - 1) / xi beyond, all measured"
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return NormalScoresModule(self, event_shape, context_shape)
 
 
-class NormalScoresModule(TransformModule):
-    """Built normal scores; its buffer ``bent`` tells which sites are more than the identity."""
+class NormalScoresModule(Layer):
+    """Built normal scores; its buffer ``bent`` tells which elements are more than the identity."""
 
     cut: Tensor
     knots: Tensor
@@ -77,13 +77,13 @@ class NormalScoresModule(TransformModule):
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
-        sites = math.prod(event_shape)
+        elements = math.prod(event_shape)
         # Where the spline ends on the base side, its knots on the data side with the slopes there, and the shapes of both tails.
         self.register_buffer("cut", torch.tensor(1.0))
-        self.register_buffer("knots", torch.linspace(-1, 1, BINS + 1)[:, None].repeat(1, sites))
-        self.register_buffer("slopes", torch.ones(BINS + 1, sites))
-        self.register_buffer("shapes", torch.zeros(2, sites))
-        self.register_buffer("bent", torch.zeros(sites, dtype=torch.bool))
+        self.register_buffer("knots", torch.linspace(-1, 1, BINS + 1)[:, None].repeat(1, elements))
+        self.register_buffer("slopes", torch.ones(BINS + 1, elements))
+        self.register_buffer("shapes", torch.zeros(2, elements))
+        self.register_buffer("bent", torch.zeros(elements, dtype=torch.bool))
         self.register_buffer("calibrated", torch.tensor(False))
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -109,9 +109,9 @@ class NormalScoresModule(TransformModule):
         return self._result(y, flat, x, ladj)
 
     def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
-        """Measure quantiles and tails of the sites that need it."""
+        """Measure quantiles and tails of the elements that need it."""
         if inverse:
-            raise PlanError("NormalScores: expected values of the data side to measure, got the layer turned round; write it without .inv")
+            raise PlanError("NormalScores: expected values of the data side to measure, got the layer inverted; write it without .inv")
         rows = values.detach().reshape(-1, self.bent.numel())
         if not len(rows) or not bool(torch.isfinite(rows).all()):
             raise ValueError(f"NormalScores: expected finite rows to measure, got {len(rows)} of which some are not")
@@ -120,12 +120,12 @@ class NormalScoresModule(TransformModule):
         cut = -_scores(torch.tensor(share)).item()
         self.cut.fill_(cut)
         self.bent.copy_(far_out(rows).to(self.bent.device))
-        for site in self.bent.nonzero().squeeze(-1).tolist():
-            self._measure_site(site, rows[:, site].double().sort().values, share, cut)
+        for element in self.bent.nonzero().squeeze(-1).tolist():
+            self._measure_element(element, rows[:, element].double().sort().values, share, cut)
         self.calibrated.fill_(True)
 
-    def _measure_site(self, site: int, column: Tensor, share: float, cut: float) -> None:
-        """Measure one site from its values in order; leave it the identity where no two quantiles differ in its precision."""
+    def _measure_element(self, element: int, column: Tensor, share: float, cut: float) -> None:
+        """Measure one element from its values in order; leave it the identity where no two quantiles differ in its precision."""
         # Few rows make few bins; their quantiles are joined by straight lines, on which the knots lie.
         bins = max(1, min(BINS, int(len(column) * (1 - 2 * share) / ROWS_A_BIN)))
         coarse = _quantiles(column[:, None], torch.special.ndtr(torch.linspace(-cut, cut, bins + 1, dtype=column.dtype))).squeeze(-1)
@@ -134,27 +134,28 @@ class NormalScoresModule(TransformModule):
         straight = torch.linspace(0, 1, BINS + 1, dtype=column.dtype, device=column.device)
         for knots in (torch.lerp(coarse[index], coarse[index + 1], place - index), torch.lerp(coarse[0], coarse[-1], straight)):
             # A value that many rows share makes bins without a height; the knots are then evenly spaced.
-            kept = numerics.working(self.knots[:, site].copy_(knots)).double()
+            kept = numerics.working(self.knots[:, element].copy_(knots)).double()
             slopes = kept.diff() * BINS / (2 * cut)
-            if bool((self.knots[:, site].diff() > 0).all()):
+            if bool((self.knots[:, element].diff() > 0).all()):
                 break
         else:
-            self.bent[site] = False
-            self.knots[:, site] = torch.linspace(-1, 1, BINS + 1)
+            self.bent[element] = False
+            self.knots[:, element] = torch.linspace(-1, 1, BINS + 1)
             return
         ends = []
         for tail, excess, beside in ((0, kept[0] - column, slopes[0]), (1, column - kept[-1], slopes[-1])):
             excess = excess[excess > 0]
             shape, scale = fit_pareto(excess) if len(excess) else (0.0, beside.item() / cut)
-            self.shapes[tail, site] = shape
+            self.shapes[tail, element] = shape
             ends.append(min(max(scale * cut, beside.item() / STEEP), beside.item() * STEEP))
-        self.slopes[:, site] = torch.cat([slopes.new_tensor(ends[:1]), torch.sqrt(slopes[1:] * slopes[:-1]), slopes.new_tensor(ends[1:])])
+        between = torch.sqrt(slopes[1:] * slopes[:-1])
+        self.slopes[:, element] = torch.cat([slopes.new_tensor(ends[:1]), between, slopes.new_tensor(ends[1:])])
 
     def _flat(self, value: Tensor) -> Tensor:
         return numerics.finer(value).reshape(*value.shape[: value.dim() - len(self.event_shape)], self.bent.numel())
 
     def _table(self) -> Tensor:
-        """Return what each bin needs, ``(6, bins, sites)``: x0, width, y0, height, slope left, slope right."""
+        """Return what each bin needs, ``(6, bins, elements)``: x0, width, y0, height, slope left, slope right."""
         knots, slopes, cut = numerics.finer(self.knots), numerics.finer(self.slopes), numerics.finer(self.cut)
         width = (2 * cut / BINS).expand_as(knots[1:])
         start = width * torch.arange(BINS, dtype=knots.dtype, device=knots.device)[:, None] - cut
@@ -167,13 +168,13 @@ class NormalScoresModule(TransformModule):
         return [(-1, knots[0], slopes[0] / cut, shapes[0]), (1, knots[-1], slopes[-1] / cut, shapes[1])]
 
     def _result(self, value: Tensor, flat: Tensor, mapped: Tensor, ladj: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what has been mapped where sites are bent, in the precision and the shape of the value, and the sum of the ladj."""
+        """Return what has been mapped where elements are bent, in the precision and the shape of the value, and the sum of the ladj."""
         result = torch.where(self.bent, mapped, flat).reshape(value.shape).to(value.dtype)
         return result, torch.where(self.bent, ladj, 0.0).sum(-1).to(numerics.working(value).dtype)
 
 
 def far_out(rows: Tensor) -> Tensor:
-    """Tell for each site of ``(n, sites)`` whether a few values are so far out that they, and not most rows, decide its spread."""
+    """Tell for each element of ``(n, elements)`` whether a few values are so far out that they, and not most rows, decide its spread."""
     if len(rows) < LEAST:
         return torch.zeros(rows.shape[1], dtype=torch.bool, device=rows.device)
     column = rows.double()
@@ -203,7 +204,7 @@ def _scores(shares: Tensor) -> Tensor:
 
 
 def _quantiles(ordered: Tensor, shares: Tensor) -> Tensor:
-    """Return quantiles ``(len(shares), sites)`` of columns that are in order; `torch.quantile` refuses large ones."""
+    """Return quantiles ``(len(shares), elements)`` of columns that are in order; `torch.quantile` refuses large ones."""
     place = shares.to(ordered) * (len(ordered) - 1)
     index = clamp(place.long(), max=max(len(ordered) - 2, 0))
     return torch.lerp(ordered[index], ordered[clamp(index + 1, max=len(ordered) - 1)], (place - index)[:, None])

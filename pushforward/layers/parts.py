@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.core.bijector import Bijector
 from pushforward.core.composite import Composite, Through, Values
 from pushforward.core.facts import abreast
 from pushforward.core.fields import Count, Length
-from pushforward.core.layer import Shape, TransformModule
+from pushforward.core.layer import Layer, Shape
 from pushforward.core.spec import PlanError
 
 
@@ -48,7 +48,7 @@ class _Sliced(Bijector):
     def _joined(self, shape: Shape, parts: list[Shape]) -> Shape:
         raise NotImplementedError
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return PartsModule(self, event_shape, context_shape)
 
 
@@ -72,7 +72,7 @@ class Concatenate(_Sliced):
     lengths: Sequence[Count] | None = None
     axis: int = 0  # type: ignore[misc]
 
-    _levels = 5  # turned round, it asks each part for its shape in both directions
+    _levels = 5  # inverted, it asks each part for its shape in both directions
     formula = "y = (g_1(x_1), g_2(x_2), ...) by slices of an axis"
 
     def check(self) -> None:
@@ -136,7 +136,7 @@ class PartsModule(Composite):
     def __init__(self, plan: _Sliced, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
         shapes, self.lengths = plan.slices(event_shape, False)
-        made: list[TransformModule] = []
+        made: list[Layer] = []
         for index, (part, shape) in enumerate(zip(plan.bijectors, shapes, strict=True)):
             try:
                 made.append(part.build(shape, context_shape))
@@ -149,7 +149,7 @@ class PartsModule(Composite):
         facts = [part.facts for part in made]
         self.facts = abreast(facts).onto(self._join([f.domain for f in facts], True), self._join([f.codomain for f in facts], False))
 
-    def place(self, index: int, layer: TransformModule) -> str:
+    def place(self, index: int, layer: Layer) -> str:
         return f"part {index}: "
 
     def route(self, values: Values, inverse: bool, through: Through) -> Values:

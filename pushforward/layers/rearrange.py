@@ -10,42 +10,42 @@ import torch
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.core.bijector import Bijector, Inverse
 from pushforward.core.budget import reserve
 from pushforward.core.compose import Compose
 from pushforward.core.composite import Composite, Through, Values
 from pushforward.core.facts import Facts
 from pushforward.core.fields import Place
-from pushforward.core.layer import Shape, TransformModule
+from pushforward.core.layer import Layer, Shape
 from pushforward.core.spec import PlanError
 
 
 class Index(nn.Module):
-    """A fixed choice of sites on the last axis. The plan holds it, so it is no part of the state."""
+    """A fixed choice of elements on the last axis. The plan holds it, so it is no part of the state."""
 
     index: Tensor
 
-    def __init__(self, sites: Sequence[int]) -> None:
+    def __init__(self, elements: Sequence[int]) -> None:
         super().__init__()
-        self.register_buffer("index", torch.tensor(list(sites), dtype=torch.long), persistent=False)
+        self.register_buffer("index", torch.tensor(list(elements), dtype=torch.long), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.index_select(x, -1, self.index) if x.dim() else x
 
 
-def expand_sites(features: Sequence[int], rest: int) -> list[int]:
-    """Return the sites of features, each of which has ``rest`` of them."""
+def expand_elements(features: Sequence[int], rest: int) -> list[int]:
+    """Return the elements of features, each of which has ``rest`` of them."""
     return [feature * rest + j for feature in features for j in range(rest)]
 
 
 class Selection(nn.Module):
-    """Two parts of the sites on the last axis: ``split`` takes them apart, ``merge`` puts them together again."""
+    """Two parts of the elements on the last axis: ``split`` takes them apart, ``merge`` puts them together again."""
 
     def __init__(self, first: Sequence[int], second: Sequence[int], rest: int = 1) -> None:
         super().__init__()
         reserve((len(first) + len(second)) * rest)
-        one, two = expand_sites(first, rest), expand_sites(second, rest)
+        one, two = expand_elements(first, rest), expand_elements(second, rest)
         joined = [*one, *two]
         self.sizes = [len(one), len(two)]
         together = list(range(len(joined)))
@@ -56,7 +56,7 @@ class Selection(nn.Module):
         self.give = None if direct else Index(sorted(range(len(joined)), key=joined.__getitem__))
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the two parts of ``(*batch, sites)``."""
+        """Return the two parts of ``(*batch, elements)``."""
         if self.turned:
             second, first = torch.split(x, self.sizes[::-1], -1)
         else:
@@ -64,17 +64,17 @@ class Selection(nn.Module):
         return first, second
 
     def merge(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return ``(*batch, sites)`` from its two parts."""
+        """Return ``(*batch, elements)`` from its two parts."""
         x = torch.cat([second, first] if self.turned else [first, second], -1)
         return x if self.give is None else self.give(x)
 
 
-class PermuteModule(TransformModule):
+class PermuteModule(Layer):
     """A permutation of the first event axis."""
 
     order: Tensor
     back: Tensor
-    facts = Facts(keeps_volume=True, is_affine=True)
+    facts = Facts(volume_preserving=True, is_affine=True)
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None, order: Sequence[int]) -> None:
         super().__init__(plan, event_shape, context_shape)
@@ -123,7 +123,7 @@ class Permute(Bijector):
         if sorted(self.order) != list(range(len(self.order))):
             raise PlanError(f"Permute: expected every index from 0 once, got {self.order!r}")
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         if len(self.order) != event_shape[0]:
             raise PlanError(f"{self!r}: expected {len(self.order)} features, got {event_shape[0]} (event_shape {event_shape})")
         reserve(event_shape[0])
@@ -141,7 +141,7 @@ class Reverse(Bijector):
     event_dim = 1
     formula = "y_i = x_(D-1-i)"
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         reserve(event_shape[0])
         return PermuteModule(self, event_shape, context_shape, range(event_shape[0] - 1, -1, -1))
 
@@ -162,7 +162,7 @@ class Shuffle(Bijector):
     event_dim = 1
     formula = "y_i = x_shuffled(i)"
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         reserve(event_shape[0])
         draw = random.Random(self.seed)  # its stream for a seed is promised to stay the same
         keys = [draw.random() for _ in range(event_shape[0])]
@@ -216,7 +216,7 @@ class OnAxis(Bijector):
             raise PlanError(f"{self!r}: expected an axis of the event, got axis {self.axis} for event_shape {shape}")
         return self.axis % len(shape)
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return OnAxisModule(self, event_shape, context_shape)
 
 

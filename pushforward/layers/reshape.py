@@ -12,14 +12,14 @@ from torch import Tensor
 from pushforward.core.bijector import Bijector
 from pushforward.core.facts import Facts
 from pushforward.core.fields import Count
-from pushforward.core.layer import Shape, TransformModule, as_shape
+from pushforward.core.layer import Layer, Shape, as_shape
 from pushforward.core.spec import PlanError
 
 
-class ReshapeModule(TransformModule):
+class ReshapeModule(Layer):
     """Events whose numbers stay in their order, in another shape."""
 
-    facts = Facts(keeps_volume=True, is_affine=True)
+    facts = Facts(volume_preserving=True, is_affine=True)
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None, out_shape: Shape) -> None:
         super().__init__(plan, event_shape, context_shape)
@@ -91,7 +91,7 @@ class Reshape(Bijector):
             raise PlanError(f"{self!r}: expected an event whose last axes are {old}, got shape {shape}")
         return shape[:split] + new
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return ReshapeModule(self, event_shape, context_shape, self.shape_after(event_shape))
 
 
@@ -113,5 +113,5 @@ class Flatten(Bijector):
     def shape_before(self, shape: Shape) -> Shape:
         raise PlanError(f"Flatten().inv: expected to be told the shape before flattening; write Reshape({shape}, ...)")
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return ReshapeModule(self, event_shape, context_shape, self.shape_after(event_shape))

@@ -15,7 +15,7 @@ from pushforward.core import numerics
 from pushforward.core.bijector import Bijector
 from pushforward.core.facts import Facts
 from pushforward.core.fields import Count, Length, OneOf, Within
-from pushforward.core.layer import Shape, TransformModule
+from pushforward.core.layer import Layer, Shape
 from pushforward.core.numerics import clamp
 from pushforward.kernels.planar import tanh_slope
 from pushforward.nets.conditioner import flat_context
@@ -47,7 +47,7 @@ class Residual(Bijector):
 
     g is a perceptron on the whole event. Each weight is :math:`\kappa^{1/L} W / \sqrt{1 + \sigma^2}`, where :math:`\sigma` is a true upper
     bound of the spectral norm of W, and no activation is steeper than 1: the map is a bijection whatever the parameters are.
-    The log-determinant is that of the exact Jacobian, whose product of matrices is made beside g: for events of up to some tens of sites.
+    The log-determinant is that of the exact Jacobian, whose product of matrices is made beside g: for events of some tens of elements.
     For more, `ResidualModule.estimate` draws an unbiased estimate of it, to train with. The inverse takes, a fixed number of times, a
     Newton or a fixed-point step, whichever comes nearer; its gradients are implicit. The layer starts as the identity; all real values to
     all real values.
@@ -68,12 +68,12 @@ class Residual(Bijector):
     activation: Annotated[str, OneOf(*ACTIVATIONS)] = "lipswish"
 
     event_dim = 1
-    way_back = "a fixed number of Newton or fixed-point steps"
+    inverse_method = "a fixed number of Newton or fixed-point steps"
     formula = "y = x + g(x),  |g(a) - g(b)| <= coefficient |a - b|"
     size = "sum((a + 1) * b for a, b in zip((D, *widths), (*widths, D)))"
     log_det = "determinant of the Jacobian; power series, unbiased, on request"
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return ResidualModule(self, event_shape, context_shape)
 
 
@@ -97,7 +97,7 @@ def _frobenius(matrix: Tensor) -> Tensor:
     return torch.sqrt((matrix * matrix).sum() + torch.finfo(matrix.dtype).tiny)
 
 
-class WholeModule(TransformModule):
+class WholeModule(Layer):
     """A layer of one network on the flat event; the context shifts its first layer."""
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None, width: int) -> None:
@@ -131,13 +131,13 @@ class ResidualModule(WholeModule):
 
     def __init__(self, plan: Residual, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape, plan.widths[0])
-        sites = math.prod(event_shape)
-        sizes = (sites, *plan.widths, sites)
+        elements = math.prod(event_shape)
+        sizes = (elements, *plan.widths, elements)
         self.activation, self.coefficient = plan.activation, plan.coefficient
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)
-        self.facts = Facts(sees=self.seen("all inputs"), uses_context=self.context is not None, passes=(1, 2 * STEPS + 3))
+        self.facts = Facts(depends_on=self.seen("all inputs"), uses_context=self.context is not None, evaluations=(1, 2 * STEPS + 3))
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         value, weights, biases = self._prepare(x, context)

@@ -10,12 +10,12 @@ from torch import Tensor
 from pushforward.core import numerics
 from pushforward.core.bijector import Bijector
 from pushforward.core.facts import Facts
-from pushforward.core.layer import Shape, TransformModule
+from pushforward.core.layer import Layer, Shape
 
 
 @dataclass(frozen=True, repr=False)
 class Standardize(Bijector):
-    """Location and scale of each site, measured from data by `calibrate` and saved with the flow; the identity until then.
+    """Location and scale of each element, measured from data by `calibrate` and saved with the flow; the identity until then.
 
     ``y = loc + scale x``. Loc and scale are buffers: no optimiser moves them.
 
@@ -28,11 +28,11 @@ class Standardize(Bijector):
     event_dim = 0
     formula = "y = loc + scale x, both measured from data"
 
-    def make(self, event_shape: Shape, context_shape: Shape | None) -> TransformModule:
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return StandardizeModule(self, event_shape, context_shape)
 
 
-class StandardizeModule(TransformModule):
+class StandardizeModule(Layer):
     """A built standardisation; its buffer ``calibrated`` tells whether it has met data."""
 
     loc: Tensor
@@ -57,13 +57,13 @@ class StandardizeModule(TransformModule):
         return x.to(y.dtype), -torch.log(scale).sum().expand(y.shape[: y.dim() - len(self.event_shape)])
 
     def measure(self, values: Tensor, context: Tensor | None = None, inverse: bool = False) -> None:
-        """Measure the mean and the standard deviation (of the population) of every site over the rows of values."""
+        """Measure the mean and the standard deviation (of the population) of every element over the rows of values."""
         rows = values.detach().reshape(-1, *self.event_shape).double()
         if not len(rows):
             raise ValueError("Standardize: expected at least one row, got none")
         scale = rows.std(0, correction=0)
         if bool((scale == 0).any()) or not bool(torch.isfinite(rows).all()):
-            raise ValueError("Standardize: expected finite values that vary at every site, got a constant or a non-finite one")
+            raise ValueError("Standardize: expected finite values that vary at every element, got a constant or a non-finite one")
         mean = rows.mean(0)
         self.loc.copy_(-mean / scale if inverse else mean)
         self.scale.copy_(1 / scale if inverse else scale)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from pushforward.native.library import BLOCK, DOUBLE, MATRIX, as_rows, block, call, matrix, threads, transformed
+from pushforward.core import mode
+from pushforward.native.library import BLOCK, DOUBLE, MATRIX, as_rows, block, call, matrix, threads
 
 (
     AFFINE, QUADRATIC_SPLINE, LINEAR_SPLINE, MONOTONIC_NETWORK, DEEP_SIGMOID, DEEP_TANH, SUM_OF_SQUARES, GENTLE_SUM_OF_SQUARES, BERNSTEIN,
@@ -39,7 +40,7 @@ class Code(NamedTuple):
 
     @property
     def parameters(self) -> int:
-        """How many parameters a site has."""
+        """How many parameters an element has."""
         return KINDS[self.kind].parameters(self.bins, self.parts)
 
     @property
@@ -51,7 +52,7 @@ class Code(NamedTuple):
 
 
 class Form(NamedTuple):
-    """What sizes the compiled code takes of a kind, how many parameters a site has, and its work, where that of a spline is its bins."""
+    """What sizes the compiled code takes of a kind, how many parameters an element has, and its work (of a spline its bins)."""
 
     bins: range
     parts: range
@@ -82,29 +83,29 @@ REFERENCES: dict[int, Callable[[Code], Reference]] = {}
 
 KIND = "qqqdqd"
 """A kernel as the library gets it: kind, bins, inverse, bound, parts, floor."""
-# kernel; is double, backward, threads, rows, sites, group; x, theta and their cotangents; what is made
+# kernel; is double, backward, threads, rows, elements, group; x, theta and their cotangents; what is made
 JOB = struct.Struct(f"={KIND}6q" + 4 * MATRIX + 3 * BLOCK)
 _GROUP = 512
-"""Sites that a thread takes at a time."""
+"""Elements that a thread takes at a time."""
 _SHARED_GROUP = 2048
 """The same where all rows share their parameters: what is the same for all of them is computed once a group."""
 _GRAIN = 16384
-"""Sites, times their work, worth a thread: about a tenth of a millisecond."""
+"""Elements, times their work, worth a thread: about a tenth of a millisecond."""
 _SHARED_PARTS = 16
 """Partial sums, at most, of the gradient of parameters that all rows share."""
 
 
 def elementwise(x: Tensor, theta: Tensor, code: Code, inverse: bool) -> tuple[Tensor, Tensor]:
-    """Return ``(y, ladj)`` of a kernel: ``x`` (*batch, sites), ``theta`` (*batch or nothing, parameters); ladj summed over sites.
+    """Return ``(y, ladj)`` of a kernel: ``x`` (*batch, elements), ``theta`` (*batch or nothing, parameters); ladj summed over elements.
 
     The parameters' batch must be that of ``x``, or be absent: then all rows share them.
 
     Raises:
         ValueError: Shapes, dtypes or devices do not fit one another, or there is no such kernel.
     """
-    if torch.compiler.is_compiling():
+    if mode.compiling():
         return torch.ops.pushforward.elementwise(x, theta, *code, inverse)  # type: ignore[no-any-return]
-    if transformed():
+    if mode.transformed():
         return _Value.apply(x, theta, *code, inverse)  # type: ignore[no-any-return,no-untyped-call]
     if torch.is_grad_enabled() and (x.requires_grad or theta.requires_grad):
         return _Eager.apply(x, theta, *code, inverse)  # type: ignore[no-any-return,no-untyped-call]
@@ -128,7 +129,7 @@ def _check(x: Tensor, theta: Tensor, code: Code) -> tuple[tuple[int, ...], bool]
             f"elementwise: expected x and theta on one device, both float32 or both float64, got {_words(x)} and {_words(theta)}"
         )
     if not shape:
-        raise ValueError("elementwise: expected x of shape (*batch, sites), got ()")
+        raise ValueError("elementwise: expected x of shape (*batch, elements), got ()")
     batch, width = shape[:-1], code.parameters * shape[-1]
     if given != (*batch, width) and given != (width,):
         raise ValueError(
@@ -165,26 +166,26 @@ def _forward(
     code = Code(kind, bins, bound, parts, floor)
     batch, double = _check(x, theta, code)
     shape = x.shape
-    sites = shape[-1]
+    elements = shape[-1]
     y, ladj = x.new_empty(shape), x.new_empty(batch)
-    if not sites or x.is_meta:
-        return y, ladj if sites else ladj.zero_()
-    width = sites * code.parameters
-    rows, parameters = as_rows(x, sites), as_rows(theta, width)
+    if not elements or x.is_meta:
+        return y, ladj if elements else ladj.zero_()
+    width = elements * code.parameters
+    rows, parameters = as_rows(x, elements), as_rows(theta, width)
     count = rows.shape[0]
     if count:
-        group = max(1, min(count, (_SHARED_GROUP if theta.dim() == 1 else _GROUP) // sites))
+        group = max(1, min(count, (_SHARED_GROUP if theta.dim() == 1 else _GROUP) // elements))
         job = JOB.pack(
-            kind, bins, inverse, bound, parts, floor, double, 0, _threads(count * sites, code), count, sites, group,
-            *matrix(rows, count, sites), *_parameters(parameters, count, width, theta.dim() == 1), 0, 0, 0, 0, 0, 0,
-            y.data_ptr(), count * sites, ladj.data_ptr(), count, 0, 0,
+            kind, bins, inverse, bound, parts, floor, double, 0, _threads(count * elements, code), count, elements, group,
+            *matrix(rows, count, elements), *_parameters(parameters, count, width, theta.dim() == 1), 0, 0, 0, 0, 0, 0,
+            y.data_ptr(), count * elements, ladj.data_ptr(), count, 0, 0,
         )  # fmt: skip
         call("pushforward_elementwise", job)
     return y, ladj
 
 
-def _threads(sites: int, code: Code) -> int:
-    return threads(sites * KINDS[code.kind].work(code.bins, code.parts), _GRAIN)
+def _threads(elements: int, code: Code) -> int:
+    return threads(elements * KINDS[code.kind].work(code.bins, code.parts), _GRAIN)
 
 
 def _parameters(rows: Tensor, count: int, width: int, shared: bool) -> tuple[int, int, int]:
@@ -196,26 +197,26 @@ def _backward(
 ) -> tuple[Tensor, Tensor]:
     code = Code(kind, bins, bound, parts, floor)
     double = _check_backward(x, theta, gy, gladj, code)
-    sites, shared = x.shape[-1], theta.dim() == 1
-    width = sites * code.parameters
+    elements, shared = x.shape[-1], theta.dim() == 1
+    width = elements * code.parameters
     gx = x.new_empty(x.shape)
-    if not sites or x.is_meta:
+    if not elements or x.is_meta:
         return gx, x.new_empty(theta.shape)
-    rows, parameters, cotangents = as_rows(x, sites), as_rows(theta, width), as_rows(gy, sites)
+    rows, parameters, cotangents = as_rows(x, elements), as_rows(theta, width), as_rows(gy, elements)
     heights = gladj if gladj.dim() == 1 else gladj.reshape(-1)
     if heights.is_neg():
         heights = heights.resolve_neg()
     count = rows.shape[0]
-    group = max(1, min(count, (_SHARED_GROUP if shared else _GROUP) // sites))
+    group = max(1, min(count, (_SHARED_GROUP if shared else _GROUP) // elements))
     if shared:
         group = max(group, -(-count // _SHARED_PARTS))
     sums = -(-count // group) if count else 0
     gtheta = x.new_empty((sums, theta.shape[-1]) if shared else theta.shape)
     if count:
         job = JOB.pack(
-            kind, bins, inverse, bound, parts, floor, double, 1, _threads(count * sites, code), count, sites, group,
-            *matrix(rows, count, sites), *_parameters(parameters, count, width, shared), *matrix(cotangents, count, sites),
-            *matrix(heights, count, 1), gx.data_ptr(), count * sites, 0, 0, *block(gtheta),
+            kind, bins, inverse, bound, parts, floor, double, 1, _threads(count * elements, code), count, elements, group,
+            *matrix(rows, count, elements), *_parameters(parameters, count, width, shared), *matrix(cotangents, count, elements),
+            *matrix(heights, count, 1), gx.data_ptr(), count * elements, 0, 0, *block(gtheta),
         )  # fmt: skip
         call("pushforward_elementwise", job)
     return gx, gtheta.sum(0) if shared else gtheta
@@ -233,7 +234,7 @@ def _keep(ctx: Any, inputs: Arguments, output: tuple[Tensor, Tensor]) -> None:
 
 
 def _gradient(ctx: Any, gy: Tensor, gladj: Tensor) -> Any:
-    run: Any = _Slope.apply if transformed() or torch.is_grad_enabled() else _backward
+    run: Any = _Slope.apply if mode.transformed() or torch.is_grad_enabled() else _backward
     return (*run(*ctx.saved_tensors, gy, gladj, *ctx.code, ctx.inverse), *[None] * 6)
 
 

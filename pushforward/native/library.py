@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from pushforward.core import mode
 
 SWITCH = "PUSHFORWARD_NATIVE"
 """Environment variable: 0 leaves the compiled kernels out, 1 (as if it were not set) takes the best instruction set, a name that one."""
@@ -91,17 +92,12 @@ def _without(why: str, asked: str) -> Library:
 LIBRARY = load(Path(__file__).parent)
 
 
-AS_ON_CPU: ContextVar[bool] = ContextVar("AS_ON_CPU", default=False)
-"""Whether meta tensors stand for tensors on the CPU, so that a step on the meta device is the step that would run there."""
-
-
 def usable(*tensors: Tensor | None) -> bool:
     """Tell whether the compiled kernels take these tensors: all on the CPU, all float32 or all float64, none with a tangent."""
-    # torch.jit.trace records operators alone: what the kernels write it would replay as memory that nobody filled.
-    if LIBRARY.handle is None or _forward_mode() or torch.jit.is_tracing() or exporting():  # type: ignore[attr-defined,no-untyped-call]
+    if LIBRARY.handle is None or mode.forward_mode() or mode.tracing() or mode.exporting():
         return False
     # A view of a complex conjugate has the other sign in memory. Operators, which the compiler calls, see to it themselves.
-    compiling, dtype = torch.compiler.is_compiling(), None
+    compiling, dtype = mode.compiling(), None
     for t in tensors:
         if t is None:
             continue
@@ -109,28 +105,9 @@ def usable(*tensors: Tensor | None) -> bool:
             dtype = t.dtype
             if dtype not in DOUBLE:
                 return False
-        if t.dtype is not dtype or not (t.is_cpu or (t.is_meta and AS_ON_CPU.get())) or (not compiling and t.is_neg()):
+        if t.dtype is not dtype or not (t.is_cpu or (t.is_meta and mode.AS_ON_CPU.get())) or (not compiling and t.is_neg()):
             return False
     return True
-
-
-def transformed() -> bool:
-    """Tell whether a function transform such as vmap is at work, which must see each operator."""
-    active = getattr(torch._C, "_are_functorch_transforms_active", None)
-    return active is None or bool(active()) or _forward_mode()
-
-
-def exporting() -> bool:
-    """Tell whether torch.export looks on: sizes are open, so nothing may ask how many rows there are, and operators are torch's alone."""
-    asked = getattr(torch.compiler, "is_exporting", None)
-    if asked is not None:
-        return bool(asked())
-    return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()  # torch before 2.7
-
-
-def _forward_mode() -> bool:
-    """Tell whether tensors may carry tangents, which the compiled kernels would drop without a word."""
-    return bool(getattr(torch.autograd.forward_ad, "_current_level", 0) >= 0)
 
 
 def call(function: str, job: bytes) -> None:

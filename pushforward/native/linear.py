@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from pushforward.core import mode
 from pushforward.native.elementwise import JOB
-from pushforward.native.library import DOUBLE, as_rows, block, call, matrix, threads, transformed, usable
+from pushforward.native.library import DOUBLE, as_rows, block, call, matrix, threads, usable
 
 MAX_WIDTH = 48
 """Beyond it the matrices leave the fast caches, and the products of BLAS, which takes them in blocks, are quicker."""
@@ -23,7 +24,7 @@ _GRAIN = 1 << 19
 def takes(x: Tensor, theta: Tensor) -> bool:
     """Tell whether the compiled code takes these rows and these parameters, which all rows share."""
     few = theta.dim() == 1 and 1 < x.shape[-1] <= MAX_WIDTH
-    return few and usable(x, theta) and not transformed() and not torch.compiler.is_compiling()
+    return few and usable(x, theta) and not mode.watched()
 
 
 def linear(x: Tensor, theta: Tensor, bound: float, bias: bool, inverse: bool) -> tuple[Tensor, Tensor]:

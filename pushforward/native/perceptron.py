@@ -57,11 +57,11 @@ class Form:
 NOTHING = (0, 0)
 """Address and extent of a tensor that there is not."""
 
-Layer = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+LayerTensors = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 """Weight, mask, weight of the context, and bias."""
 
 
-def perceptron(form: Form, x: Tensor | None, c: Tensor | None, layers: Sequence[Layer]) -> Tensor | None:
+def perceptron(form: Form, x: Tensor | None, c: Tensor | None, layers: Sequence[LayerTensors]) -> Tensor | None:
     """Return ``(rows, outputs)`` for rows of inputs and of contexts, or None where the compiled code does not take these tensors.
 
     Args:

@@ -32,7 +32,7 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
     return found
 
 
-# kernel; double, backward, threads, rows, sites, groups, layers, activation; order, ends; values, shift, gmade, gladj;
+# kernel; double, backward, threads, rows, elements, groups, layers, activation; order, ends; values, shift, gmade, gladj;
 # theta, made, ladj, gvalues, gtheta
 _HEAD = struct.Struct(f"={KIND}8q" + 2 * BLOCK + 4 * MATRIX + 5 * BLOCK)
 # width, source, skip; edges, weight, bias, transposed, z, gz
@@ -48,14 +48,14 @@ class Program:
     """The steps of a sequential pass, as plain arrays.
 
     Args:
-        order: Sites in the order in which they are made.
-        ends: For each step, how many sites are made by its end.
+        order: Elements in the order in which they are made.
+        ends: For each step, how many elements are made by its end.
         edges: For each hidden layer and step, how many of its units see only what is made before the step.
-        sources: For each layer, the last included, the hidden layer that it takes (-1: the sites).
+        sources: For each layer, the last included, the hidden layer that it takes (-1: the elements).
         skips: For each hidden layer, the layer whose values are added to its own (-1: none).
         activation: Its name.
 
-    ``ordered`` says whether sites are made in the order in which they lie.
+    ``ordered`` says whether elements are made in the order in which they lie.
     """
 
     order: Indices
@@ -90,11 +90,11 @@ def sweep(
 
     Args:
         code: The kernel.
-        inverse: Whether the kernel's inverse makes a site.
+        inverse: Whether the kernel's inverse makes an element.
         program: The steps.
-        values: ``(rows, sites)``.
+        values: ``(rows, elements)``.
         shift: What the context adds to the first layer, ``(rows, width)``, or None.
-        weights: Masked weight and bias of each layer in turn, the last with one row for each parameter and site.
+        weights: Masked weight and bias of each layer in turn, the last with one row for each parameter and element.
         reference: The same as a differentiable function of ``(values, shift, *weights)``; second derivatives come from it.
 
     Raises:
@@ -109,16 +109,16 @@ def sweep(
 
 def _check(code: Code, program: Program, values: Tensor, shift: Tensor | None, weights: Sequence[Tensor]) -> None:
     """Raise `ValueError` unless all that the compiled code gets fits together."""
-    sites = len(program.order)
-    if values.dim() != 2 or values.shape[1] != sites:
-        raise ValueError(f"sweep: expected values of shape (rows, {sites}), got {tuple(values.shape)}")
+    elements = len(program.order)
+    if values.dim() != 2 or values.shape[1] != elements:
+        raise ValueError(f"sweep: expected values of shape (rows, {elements}), got {tuple(values.shape)}")
     if len(weights) != 2 * len(program.sources):
         raise ValueError(f"sweep: expected a weight and a bias for each of {len(program.sources)} layers, got {len(weights)} tensors")
     widths: list[int] = []
     for index, (source, weight, bias) in enumerate(zip(program.sources, weights[::2], weights[1::2], strict=True)):
-        taken = sites if source < 0 else widths[source]
+        taken = elements if source < 0 else widths[source]
         shape = weight.shape  # of which torch takes long to tell
-        outputs = (shape or (0,))[0] if index < len(program.skips) else sites * code.parameters
+        outputs = (shape or (0,))[0] if index < len(program.skips) else elements * code.parameters
         if shape != (outputs, taken) or bias.shape != (outputs,):
             raise ValueError(
                 f"sweep: layer {index}: expected weight and bias of shapes {(outputs, taken)} and {(outputs,)}, "
@@ -140,7 +140,7 @@ def _forward(code: Code, inverse: bool, program: Program, values: Tensor, shift:
         matrices, biases = ([weight.contiguous().resolve_neg() for weight in weights[first::2]] for first in (0, 1))
         widths = [matrix.shape[0] for matrix in matrices[:-1]]
         matrices[0] = _columns(matrices[0], program)
-        matrices[-1], biases[-1] = _by_site(matrices[-1], program), _by_site(biases[-1], program)
+        matrices[-1], biases[-1] = _by_element(matrices[-1], program), _by_element(biases[-1], program)
         layers = [_Layer(weight, bias) for weight, bias in zip(matrices, biases, strict=True)]
         shift = None if shift is None else as_rows(shift, widths[0])
         _Call(code, inverse, program, widths, layers, as_rows(values, values.shape[1]), made, shift=shift, ladj=ladj).run()
@@ -148,17 +148,17 @@ def _forward(code: Code, inverse: bool, program: Program, values: Tensor, shift:
 
 
 def _columns(weight: Tensor, program: Program) -> Tensor:
-    """Return the first weight with its columns in the order in which sites are made."""
+    """Return the first weight with its columns in the order in which elements are made."""
     return weight if program.ordered else weight[:, torch.from_numpy(program.order)]
 
 
-def _by_site(weight: Tensor, program: Program) -> Tensor:
-    """Return the last weight or bias, whose rows go parameter by parameter, with its rows site by site, in their order."""
+def _by_element(weight: Tensor, program: Program) -> Tensor:
+    """Return the last weight or bias, whose rows go parameter by parameter, with its rows element by element, in their order."""
     by_parameter = weight.unflatten(0, (-1, len(program.order)))
     if not program.ordered:
         by_parameter = by_parameter[:, torch.from_numpy(program.order)]
-    by_site: Tensor = by_parameter.transpose(0, 1).flatten(0, 1).contiguous()
-    return by_site
+    by_element: Tensor = by_parameter.transpose(0, 1).flatten(0, 1).contiguous()
+    return by_element
 
 
 @dataclass
@@ -192,12 +192,12 @@ class _Call:
     gtheta: Tensor | None = None
 
     def run(self) -> None:
-        program, (rows, sites) = self.program, self.values.shape
+        program, (rows, elements) = self.program, self.values.shape
         head = _HEAD.pack(
             self.code.kind, self.code.bins, self.inverse, self.code.bound, self.code.parts, self.code.floor,
-            self.values.dtype == torch.float64, self.gmade is not None, threads(rows, _TILE), rows, sites, len(program.ends),
+            self.values.dtype == torch.float64, self.gmade is not None, threads(rows, _TILE), rows, elements, len(program.ends),
             len(program.edges), ACTIVATIONS.index(program.activation), *_indices(program.order), *_indices(program.ends),
-            *matrix(self.values, rows, sites), *matrix(self.shift, rows, self.widths[0]), *matrix(self.gmade, rows, sites),
+            *matrix(self.values, rows, elements), *matrix(self.shift, rows, self.widths[0]), *matrix(self.gmade, rows, elements),
             *matrix(self.gladj, rows, 1),
             *block(self.theta), *block(self.made), *block(self.ladj), *block(self.gvalues), *block(self.gtheta),
         )  # fmt: skip
@@ -251,7 +251,7 @@ def _gradients(
     gz = [torch.empty_like(t) for t in z]
     gvalues, gtheta = torch.empty_like(made), torch.empty_like(theta)
     if made.shape[0] and not made.is_meta:
-        transposed = [_columns(matrices[0], program), *matrices[1:-1], _by_site(matrices[-1], program)]
+        transposed = [_columns(matrices[0], program), *matrices[1:-1], _by_element(matrices[-1], program)]
         layers = [_Layer(transposed=matrix.t().contiguous()) for matrix in transposed]
         for layer, of_z, of_gz in zip(layers, z, gz, strict=False):
             layer.z, layer.gz = of_z, of_gz

@@ -60,7 +60,7 @@ class Parameters(Summarised):
         net = self.net
         if net is None:
             return torch.empty(0) if self.offset is None else numerics.working(self.offset)
-        # Past the door of a net, unless somebody listens there.
+        # Past the checks of a net, unless it has hooks, which its call alone would run.
         past = isinstance(net, NetModule) and not (hooked(net) or hooks_of_all())
         return numerics.working(net.run(visible, context) if past else net(visible, context))  # type: ignore[operator]
 
@@ -82,12 +82,12 @@ class Parameters(Summarised):
             for (name, _, _, shape), part in zip(self.layout, parts, strict=True)
         }
 
-    def of_sites(self, theta: Tensor, sites: int) -> dict[str, Tensor]:
-        """Return by name the parameters ``(*batch, rows * some)`` of some of the ``sites`` that each parameter has a row for."""
-        rows = theta.unflatten(-1, (self.size // sites, -1))
+    def of_elements(self, theta: Tensor, elements: int) -> dict[str, Tensor]:
+        """Return by name the parameters ``(*batch, rows * some)`` of some of the ``elements`` that each parameter has a row for."""
+        rows = theta.unflatten(-1, (self.size // elements, -1))
         found = {}
         for name, a, b, shape in self.layout:
-            part = rows[..., a // sites : b // sites, :]
+            part = rows[..., a // elements : b // elements, :]
             found[name] = part if len(shape) > 1 else part.squeeze(-2)
         return found
 

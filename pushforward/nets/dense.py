@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pushforward.native.library import exporting, transformed
+from pushforward.core import mode
 from pushforward.nets.net import Mask
 
 # To BLAS one row is a matrix and a vector, which it sums in another way; padded up to this many, a row alone is a small batch. How it sums
@@ -55,8 +55,7 @@ class Dense(nn.Linear):
                 self.bias.uniform_(-1, 1).mul_(bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        autocast = not x.is_meta and torch.is_autocast_enabled(x.device.type)  # torch knows none on the meta device
-        if not self.blocks or torch.compiler.is_compiling() or transformed() or autocast:
+        if not self.blocks or mode.watched() or mode.autocast(x):
             return product(x, self.masked(), self.bias)
         rows = x.to(self.weight.dtype).reshape(math.prod(x.shape[:-1]), self.in_features)
         out: Tensor = _InBlocks.apply(rows, self.weight, self.bias, self.mask, self.blocks, self.gain)  # type: ignore[no-untyped-call]
@@ -81,7 +80,7 @@ def _blocks(mask: Mask) -> tuple[Block, ...]:
 
 def few(x: Tensor) -> bool:
     """Tell whether there are so few rows that BLAS may sum them in another way; of an export, which is for any number, there never are."""
-    return not exporting() and 0 < math.prod(x.shape[:-1]) < FEW_ROWS
+    return not mode.exporting() and 0 < math.prod(x.shape[:-1]) < FEW_ROWS
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

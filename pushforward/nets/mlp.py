@@ -14,7 +14,7 @@ from pushforward.core.fields import Count, Length, OneOf
 from pushforward.core.spec import PlanError
 from pushforward.nets.dense import Dense
 from pushforward.nets.net import Mask, Net
-from pushforward.nets.perceptron import ACTIVATIONS, Block, Entrance, Perceptron
+from pushforward.nets.perceptron import ACTIVATIONS, Block, InputLayer, Perceptron
 
 WIDE = 64
 """Width up to which the outputs of a net are plain sums."""
@@ -42,7 +42,7 @@ class MLP(Net):
 
     def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
         masks = _masks(sees, self.widths, inputs, context)
-        layers: list[nn.Module] = [Entrance(inputs, context, self.widths[0], masks[0])]
+        layers: list[nn.Module] = [InputLayer(inputs, context, self.widths[0], masks[0])]
         layers += [Dense(a, b, mask) for a, b, mask in zip(self.widths, self.widths[1:], masks[1:], strict=False)]
         layers.append(_exit(self.widths[-1], outputs, masks[-1]))
         return Perceptron(layers, self.activation, start)
@@ -72,7 +72,7 @@ class ResidualMLP(Net):
 
     def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
         enter, hidden, leave = _masks(sees, (self.width, self.width), inputs, context)
-        layers: list[nn.Module] = [Entrance(inputs, context, self.width, enter)]
+        layers: list[nn.Module] = [InputLayer(inputs, context, self.width, enter)]
         layers += [Block(self.width, hidden, self.activation) for _ in range(self.blocks)]
         layers.append(_exit(self.width, outputs, leave))
         return Perceptron(layers, self.activation, start)

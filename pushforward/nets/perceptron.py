@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pushforward.core import numerics
-from pushforward.native.library import transformed
-from pushforward.native.perceptron import Form, Layer, perceptron, reference
+from pushforward.core import mode, numerics
+from pushforward.native.perceptron import Form, LayerTensors, perceptron, reference
 from pushforward.nets.dense import Dense, few, product
 from pushforward.nets.net import Mask, NetModule, hooked, hooks_of_all
 
@@ -47,7 +46,7 @@ LARGE = 1 << 20
 """Activations from which on those of the first layer are not kept for the gradient: to make them again takes a few hundredths of a step."""
 
 
-class Entrance(NetModule):
+class InputLayer(NetModule):
     """The first layer: inputs and context side by side, so that the context is multiplied once, not once a sample."""
 
     def __init__(self, inputs: int, context: int, outputs: int, mask: Mask | None) -> None:
@@ -87,7 +86,7 @@ class Perceptron(NetModule):
 
     def __init__(self, layers: Sequence[nn.Module], activation: str, start: Tensor | None) -> None:
         entrance = layers[0]
-        assert isinstance(entrance, Entrance)
+        assert isinstance(entrance, InputLayer)
         super().__init__(entrance.inputs, entrance.context)
         self.layers = nn.ModuleList(layers)
         self.activation = activation
@@ -149,7 +148,7 @@ class Perceptron(NetModule):
     def _first_two(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         """Return what the first two layers give; the activations between them, made of few inputs, are made again for the gradient."""
         first, second = self.layers[0], self.layers[1]
-        assert isinstance(first, Entrance)
+        assert isinstance(first, InputLayer)
         assert isinstance(second, Dense)
         own, beside = first.x, first.c
         bias = own.bias if own is not None else None if beside is None else beside.bias
@@ -162,7 +161,7 @@ class Perceptron(NetModule):
         """Return the layers of weights in turn; of a first that sees inputs and a context, the one of the inputs."""
         found: list[Dense] = []
         for layer in self.layers:
-            parts = (layer.x or layer.c,) if isinstance(layer, Entrance) else _parts(layer)
+            parts = (layer.x or layer.c,) if isinstance(layer, InputLayer) else _parts(layer)
             assert all(isinstance(part, Dense) for part in parts)
             found += parts
         return found
@@ -180,7 +179,7 @@ class Perceptron(NetModule):
 
     def _compiled(self, x: Tensor | None, context: Tensor | None) -> Tensor | None:
         """Return what compiled code makes of the layers, or None where it does not take them or these tensors."""
-        if torch.compiler.is_compiling() or transformed() or torch.is_autocast_enabled("cpu"):
+        if mode.watched():
             return None
         layers = _tensors(self)
         if layers is None:
@@ -188,6 +187,8 @@ class Perceptron(NetModule):
         x, context = (None if layers[0][0] is None else x), (None if layers[0][2] is None else context)
         given = context if x is None else x
         assert given is not None
+        if mode.autocast(given):
+            return None
         if x is not None and context is not None and x.shape[:-1] != context.shape[:-1]:
             if math.prod(context.shape[:-1]) != 1 or context.dim() > x.dim():
                 return None  # contexts of several samples each are multiplied once, not once a sample
@@ -200,15 +201,15 @@ class Perceptron(NetModule):
 
 def _remakes(first: Any, second: Any) -> bool:
     """Tell whether a step keeps gradients, and the first two layers may be taken as one."""
-    eager = not (torch.compiler.is_compiling() or transformed() or torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
+    eager = not (mode.watched() or mode.tracing())
     if not (eager and torch.is_grad_enabled() and _plain(second, Dense)) or second.blocks:
         return False
     parts = [part for part in (first.x, first.c) if part is not None]
-    return _plain(first, Entrance) and all(_plain(part, Dense) and not part.blocks for part in parts) and not _autocast(second.weight)
-
-
-def _autocast(weight: Tensor) -> bool:
-    return weight.is_meta or torch.is_autocast_enabled(weight.device.type)  # torch knows none on the meta device
+    return (
+        _plain(first, InputLayer)
+        and all(_plain(part, Dense) and not part.blocks for part in parts)
+        and not (second.weight.is_meta or mode.autocast(second.weight))
+    )
 
 
 def _first(x: Tensor | None, c: Tensor | None, of_x: Tensor | None, of_c: Tensor | None, bias: Tensor) -> Tensor:
@@ -269,16 +270,16 @@ def _plain(module: Any, kind: type[nn.Module]) -> bool:
     return type(module) is kind and not hooked(module)
 
 
-def _tensors(net: Perceptron) -> list[Layer] | None:
+def _tensors(net: Perceptron) -> list[LayerTensors] | None:
     """Return the tensors of all layers, or None where a layer has to be called to do what it does.
 
     To look into a module's dictionaries is several times as fast as to ask for its attributes, and this is done at each call.
     """
     first, *rest = net._modules["layers"]._modules.values()  # type: ignore[union-attr]
-    if hooks_of_all() or not _plain(first, Entrance):
+    if hooks_of_all() or not _plain(first, InputLayer):
         return None
     own, beside = first.x, first.c  # type: ignore[union-attr]
-    found: list[Layer] = []
+    found: list[LayerTensors] = []
     parts: list[Any] = [part for part in (own, beside) if part is not None]
     for layer in rest:
         if type(layer) is not Dense and isinstance(layer, Block) and not _plain(layer, Block):

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.core.bijector import Bijector, InverseModule
 from pushforward.core.compose import ComposeModule
-from pushforward.core.layer import TransformModule
+from pushforward.core.layer import Layer
 from pushforward.flow.flow import Flow
 from pushforward.kernels.kernel import KernelModule
 from pushforward.kernels.spline import Spline
@@ -29,7 +29,7 @@ MOST_CURVES = 8
 
 
 def curve(
-    bijector: Bijector | TransformModule | Flow,
+    bijector: Bijector | Layer | Flow,
     layer: int | None = None,
     *,
     parameters: Mapping[str, Any] | None = None,
@@ -40,10 +40,10 @@ def curve(
 ) -> Figure:
     r"""Draw the map :math:`y(x)` of single numbers, and below it its log-slope :math:`\log |dy/dx|`; the knots of a spline are marked.
 
-    A plan is built for one number; of a built module or of a layer of a flow there is one curve for each site of the event, at most 8.
+    A plan is built for one number; of a built module or of a layer of a flow there is one curve for each element of the event, at most 8.
 
     Args:
-        bijector: A plan, a built module or a flow, elementwise: what is done to one site depends on no other.
+        bijector: A plan, a built module or a flow, elementwise: what is done to one element depends on no other.
         layer: Of a flow or a module of several layers, the one to draw, from the base on (None: all of them together).
         parameters: Values for a kernel's parameters by name, each ``(K,)`` or ``()``, as its ``init`` names them.
         seed: Draw all parameters anew from the standard normal with this seed.
@@ -84,14 +84,14 @@ def curve(
     below.axhline(0.0, color=style.RULE, linewidth=1.0, dashes=(4, 3))
     slopes_at = None if knots is None else _evaluate(module, knots[0], inner)[1]
     handles = []
-    for site, name in enumerate(names):
-        look: dict[str, Any] = {"color": colors[site], "linewidth": 1.8 if len(names) == 1 else 1.4, "label": name}
-        handles += above.plot(x[:, 0].numpy(), y[:, site].numpy(), **look)
-        below.plot(x[:, 0].numpy(), log_slope[:, site].numpy(), **look)
+    for element, name in enumerate(names):
+        look: dict[str, Any] = {"color": colors[element], "linewidth": 1.8 if len(names) == 1 else 1.4, "label": name}
+        handles += above.plot(x[:, 0].numpy(), y[:, element].numpy(), **look)
+        below.plot(x[:, 0].numpy(), log_slope[:, element].numpy(), **look)
         if knots is not None and slopes_at is not None:
-            look = {"linestyle": "none", "marker": "o", "markersize": 4.5, "markerfacecolor": "white", "markeredgecolor": colors[site]}
-            above.plot(knots[0][:, site].numpy(), knots[1][:, site].numpy(), label="knots", **look)
-            below.plot(knots[0][:, site].numpy(), slopes_at[:, site].numpy(), label="knots", **look)
+            look = {"linestyle": "none", "marker": "o", "markersize": 4.5, "markerfacecolor": "white", "markeredgecolor": colors[element]}
+            above.plot(knots[0][:, element].numpy(), knots[1][:, element].numpy(), label="knots", **look)
+            below.plot(knots[0][:, element].numpy(), slopes_at[:, element].numpy(), label="knots", **look)
     above.set(xlim=ends, ylim=bottoms)
     low, high = _limits(log_slope)
     # A constant slope is a flat line, not the picture of its rounding.
@@ -107,8 +107,8 @@ def curve(
     return figure
 
 
-def _module(bijector: Any, layer: int | None, context: Any) -> tuple[TransformModule, Tensor | None, list[str]]:
-    """Return a copy of what is to be drawn in float64, its context, and the names of its sites."""
+def _module(bijector: Any, layer: int | None, context: Any) -> tuple[Layer, Tensor | None, list[str]]:
+    """Return a copy of what is to be drawn in float64, its context, and the names of its elements."""
     columns = None
     if isinstance(bijector, Bijector):
         shape = None if context is None else tuple(torch.as_tensor(context).shape)
@@ -117,7 +117,7 @@ def _module(bijector: Any, layer: int | None, context: Any) -> tuple[TransformMo
         module, columns = bijector.transform, bijector.columns
         given = spaces.one_context(context, bijector.context_shape if context is not None else None, torch.float64, "cpu", "curve")
         given = spaces.inner_context(copy.deepcopy(bijector).double().cpu(), given)
-    elif isinstance(bijector, TransformModule):
+    elif isinstance(bijector, Layer):
         module, given = bijector, context
     else:
         raise ValueError(f"curve: expected a plan such as Spline(), a built module or a flow, got {bijector!r}")
@@ -127,18 +127,18 @@ def _module(bijector: Any, layer: int | None, context: Any) -> tuple[TransformMo
             raise ValueError(f"curve: expected layer to be one of the {len(layers)} layers, 0 to {len(layers) - 1}, got {layer!r}")
         module = layers[layer]
     module = copy.deepcopy(module).cpu().double()
-    sites = math.prod(module.event_shape)
-    if sites > MOST_CURVES:
+    elements = math.prod(module.event_shape)
+    if elements > MOST_CURVES:
         raise ValueError(
-            f"curve: expected at most {MOST_CURVES} sites, got {sites} in an event of shape {module.event_shape}; draw the plan itself"
+            f"curve: expected at most {MOST_CURVES} elements, got {elements} in one of shape {module.event_shape}; draw the plan itself"
         )
     needed = module.context_shape if module.facts.uses_context else None
     inner = None if needed is None else spaces.one_context(given, needed, torch.float64, "cpu", "curve")
-    names = columns if columns is not None and len(columns) == sites and layer is None else [f"site {i}" for i in range(sites)]
+    names = columns if columns is not None and len(columns) == elements and layer is None else [f"element {i}" for i in range(elements)]
     return module, inner, [style.short(name) for name in names]
 
 
-def _inputs(module: TransformModule, extent: Any, points: int, knots: Tensor | None) -> Tensor:
+def _inputs(module: Layer, extent: Any, points: int, knots: Tensor | None) -> Tensor:
     """Return the points at which to draw, ``(points, 1)``, inside the domain."""
     positive("points", points, 2)
     domain = module.domain
@@ -177,35 +177,35 @@ def _bounded(side: Constraint) -> bool:
     return sets.bounds(side) not in (None, (-math.inf, math.inf))
 
 
-def _evaluate(module: TransformModule, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the values and the log-slopes at ``x``, all ``(points, sites)``; raise ValueError when a site depends on others."""
-    if x.shape[1] > 1 and not set(module.facts.sees.split("; ")) <= {"nothing", "the context"}:
+def _evaluate(module: Layer, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the values and the log-slopes at ``x``, all ``(points, elements)``; raise ValueError when an element depends on others."""
+    if x.shape[1] > 1 and not set(module.facts.depends_on.split("; ")) <= {"nothing", "the context"}:
         raise ValueError(
-            f"curve: expected an elementwise map, got {module.plan!r}, whose parameters see {module.facts.sees}; choose with layer="
+            f"curve: expected an elementwise map, got {module.plan!r}, whose parameters see {module.facts.depends_on}; choose with layer="
         )
     x = x.clone().requires_grad_()
     y, ladj = _call(module, x, context)
     if x.shape[1] == 1:
         return y.detach(), ladj.detach()[:, None]
-    # Other values at the other sites: what one site becomes must not change.
-    order = [torch.roll(torch.arange(len(x)), 1 + 2 * site) for site in range(x.shape[1])]
-    moved = _call(module, torch.stack([x[order[site], site] for site in range(x.shape[1])], 1), context)[0]
-    apart = torch.stack([y[order[site], site] for site in range(x.shape[1])], 1)
+    # Other values at the other elements: what one element becomes must not change.
+    order = [torch.roll(torch.arange(len(x)), 1 + 2 * element) for element in range(x.shape[1])]
+    moved = _call(module, torch.stack([x[order[element], element] for element in range(x.shape[1])], 1), context)[0]
+    apart = torch.stack([y[order[element], element] for element in range(x.shape[1])], 1)
     if not torch.allclose(moved, apart, rtol=1e-9, atol=1e-9, equal_nan=True):
         raise ValueError(
-            f"curve: expected an elementwise map, got {module.plan!r}, in which one site depends on others; choose with layer="
+            f"curve: expected an elementwise map, got {module.plan!r}, in which one element depends on others; choose with layer="
         )
     (slope,) = torch.autograd.grad(y.sum(), x)
     return y.detach(), torch.log(torch.abs(slope))
 
 
-def _call(module: TransformModule, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+def _call(module: Layer, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
     y, ladj = module.push(x.reshape(-1, *module.event_shape), context)
     return y.reshape(x.shape), ladj
 
 
 def _kernel_module(module: Any) -> tuple[KernelModule, bool] | None:
-    """Return the one kernel that a module applies and whether it is turned round, or None."""
+    """Return the one kernel that a module applies and whether it is inverted, or None."""
     if isinstance(module, KernelModule):
         return module, False
     if isinstance(module, InverseModule) and (found := _kernel_module(module.module)):
@@ -215,7 +215,7 @@ def _kernel_module(module: Any) -> tuple[KernelModule, bool] | None:
     return None
 
 
-def _set_parameters(module: TransformModule, parameters: Mapping[str, Any]) -> None:
+def _set_parameters(module: Layer, parameters: Mapping[str, Any]) -> None:
     found = _kernel_module(module)
     if found is None or (found[0].parameters_of.size and found[0].parameters_of.offset is None):
         raise ValueError(f"curve: expected a kernel with free parameters in order to set them, got {module.plan!r}")
@@ -233,9 +233,9 @@ def _set_parameters(module: TransformModule, parameters: Mapping[str, Any]) -> N
         held.offset.data[start:stop] = given.expand(shape).flatten()
 
 
-def _knots(module: TransformModule, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
-    """Return where the knots of a spline are, and what they become, ``(knots, sites)`` each; None for other maps."""
-    inside, turned = _kernel_module(module) or (None, False)
+def _knots(module: Layer, context: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    """Return where the knots of a spline are, and what they become, ``(knots, elements)`` each; None for other maps."""
+    inside, inverted = _kernel_module(module) or (None, False)
     kernel = None if inside is None else inside.kernel
     if inside is None or not isinstance(kernel, Spline):
         return None
@@ -244,4 +244,4 @@ def _knots(module: TransformModule, context: Tensor | None) -> tuple[Tensor, Ten
         table = kernel._table(**{"middles": None, **parameters})
     end = torch.full_like(table[0, :1], kernel.bound)
     knots = torch.cat([table[0], end]), torch.cat([table[2], end])
-    return (knots[1], knots[0]) if turned else knots
+    return (knots[1], knots[0]) if inverted else knots

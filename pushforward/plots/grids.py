@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pushforward import sets
 from pushforward.bases import StandardNormal
+from pushforward.core import sets
 from pushforward.core.bijector import Bijector
-from pushforward.core.layer import TransformModule
+from pushforward.core.layer import Layer
 from pushforward.flow.conditioned import ConditionedFlow
 from pushforward.flow.flow import Flow
 from pushforward.plots import spaces, style
@@ -32,7 +32,7 @@ POINTS = 400
 
 
 def grid(
-    flow: Flow | ConditionedFlow | Bijector | TransformModule,
+    flow: Flow | ConditionedFlow | Bijector | Layer,
     lines: int = 13,
     extent: Any = None,
     context: Any = None,
@@ -97,14 +97,14 @@ def grid(
     return figure
 
 
-def _parts(flow: Any, context: Any) -> tuple[Distribution | None, Any, TransformModule, Tensor | None, tuple[str, ...]]:
+def _parts(flow: Any, context: Any) -> tuple[Distribution | None, Any, Layer, Tensor | None, tuple[str, ...]]:
     """Return the distribution and its base (None for a transform), the map, its context, and the names of the data's columns."""
     if isinstance(flow, Flow | ConditionedFlow):
         source = spaces.distribution(flow, context, "grid")
         whole = flow if isinstance(flow, Flow) else flow.flow
         inner = spaces.inner_context(whole, source.context if isinstance(source, ConditionedFlow) else None)
         return source, whole.base, whole.transform, inner, spaces.names(whole, 2) or ("y1", "y2")
-    if isinstance(flow, Bijector | TransformModule):
+    if isinstance(flow, Bijector | Layer):
         shape = None if context is None else tuple(torch.as_tensor(context).shape)
         module = flow.build((2,), shape) if isinstance(flow, Bijector) else flow
         needed = module.context_shape if module.facts.uses_context else None
@@ -112,7 +112,7 @@ def _parts(flow: Any, context: Any) -> tuple[Distribution | None, Any, Transform
     raise ValueError(f"grid: expected a flow, a plan or a built module of two numbers, got a {type(flow).__name__}")
 
 
-def _ends(base: Any, module: TransformModule, context: Tensor | None) -> list[Range]:
+def _ends(base: Any, module: Layer, context: Tensor | None) -> list[Range]:
     """Return the ends of the grid: the domain if it is bounded, else where a standard normal has its mass, or draws of the base are."""
     low, high = sets.bounds(module.domain if base is None else base.support) or (-math.inf, math.inf)
     if math.isfinite(low) and math.isfinite(high):

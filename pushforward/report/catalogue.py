@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.core.base import Base
 from pushforward.core.bijector import Bijector
-from pushforward.core.layer import TransformModule
+from pushforward.core.layer import Layer
 from pushforward.core.spec import PlanError, Spec, registry
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.kernel import Kernel
@@ -31,7 +31,7 @@ KINDS = (
 )  # fmt: skip
 LAYERS = KINDS[:4]
 SIZES = (6, 10)
-"""Sites with which plans are built to see their cost: both are even, and numbers of entries below a diagonal."""
+"""Elements with which plans are built to see their cost: both are even, and numbers of entries below a diagonal."""
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,15 @@ def _entry(cls: type[Spec]) -> Entry | None:
     if issubclass(cls, Bijector):
         plan = example(cls)
         built = [_built(plan, size) for size in SIZES]
-        costs = [_cost([module.facts.passes[way] for module in built], [module.facts.steps[way] for module in built]) for way in (0, 1)]
-        way_back = "a root" if isinstance(plan, Kernel) and plan.searches and plan.way_back == Kernel.way_back else plan.way_back
+        costs = [
+            _cost([module.facts.evaluations[way] for module in built], [module.facts.depth[way] for module in built]) for way in (0, 1)
+        ]
+        sought = isinstance(plan, Kernel) and plan.searches and plan.inverse_method == Kernel.inverse_method
+        inverse_method = "a root" if sought else plan.inverse_method
         if not plan.bijective:
             costs[1] = "not at all"
-        elif way_back != "closed form":
-            costs[1] += f", {way_back}"
+        elif inverse_method != "closed form":
+            costs[1] += f", {inverse_method}"
         return Entry(
             cls.__name__, _kind(cls), what, source, plan.formula, sets.name(built[0].domain), sets.name(built[0].codomain),
             _size(cls), costs[0], costs[1], plan.log_det,
@@ -164,8 +167,8 @@ def _size(cls: type[Bijector]) -> str:
     return "its parts'" if fields & {"bijector", "bijectors"} else "0"
 
 
-def _built(plan: Bijector, size: int) -> TransformModule:
-    """Build a plan on as many sites as it takes, on the meta device."""
+def _built(plan: Bijector, size: int) -> Layer:
+    """Build a plan on as many elements as it takes, on the meta device."""
     shapes = EXAMPLES[type(plan).__name__][1] if type(plan).__name__ in EXAMPLES else ((size,), (size, size), (4, size, size))
     errors = []
     for shape in shapes:
@@ -177,10 +180,11 @@ def _built(plan: Bijector, size: int) -> TransformModule:
     raise PlanError(f"{plan!r}: expected it to build, or an example in pushforward.report.peer_names; {errors}")
 
 
-def _cost(passes: list[int], steps: list[int]) -> str:
-    """Return passes and steps in words, with D where they grow with the size."""
-    words = ["D" if tuple(counts) == SIZES else str(counts[0]) for counts in (passes, steps)]
-    return "1 pass" if words == ["1", "1"] else f"{words[0]} pass{'es' * (words[0] != '1')} in {words[1]} steps"
+def _cost(evaluations: list[int], depth: list[int]) -> str:
+    """Return evaluations and depth in words, with D where they grow with the size."""
+    words = ["D" if tuple(counts) == SIZES else str(counts[0]) for counts in (evaluations, depth)]
+    noun = "evaluation" if words[0] == "1" else "evaluations"
+    return f"{words[0]} {noun}" + (f" of depth {words[1]}" if words[1] != words[0] else "")
 
 
 def _words(thing: Any) -> tuple[str, str]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.targets.target import Source, Target, length, log_normal
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.core.compose import ComposeModule
-from pushforward.core.layer import TransformModule
+from pushforward.core.layer import Layer
 from pushforward.testing.case import Case, jacobian, rank
 from pushforward.testing.charts import directions
 
@@ -24,12 +24,12 @@ def largest(values: Tensor) -> float:
     return float(torch.nan_to_num(values.detach().double().abs(), nan=math.inf).max())
 
 
-def layers_of(module: TransformModule) -> list[Any]:
+def layers_of(module: Layer) -> list[Any]:
     """Return the layers of a chain, or the module alone."""
     return list(module.layers) if isinstance(module, ComposeModule) else [module]
 
 
-def rounding(case: Case, module: TransformModule, x: Tensor, context: Tensor | None, eps: float) -> Tensor:
+def rounding(case: Case, module: Layer, x: Tensor, context: Tensor | None, eps: float) -> Tensor:
     """Return the error that no implementation avoids: eps (|J⁻¹| |y| + |x|), J⁻¹ the Jacobian of the inverse at y.
 
     A chain rounds the value after each of its layers, so there the first term is summed over them; a layer that makes its values step by
@@ -48,10 +48,10 @@ def rounding(case: Case, module: TransformModule, x: Tensor, context: Tensor | N
 
         inverse = jacobian(back, value, context, len(layer.out_shape)).abs()
         allowed = allowed + (inverse @ value.reshape(len(x), -1, 1).abs()).squeeze(-1)
-        if max(layer.facts.steps) > 1 and len(layers) == 1:
+        if max(layer.facts.depth) > 1 and len(layers) == 1:
             slope = jacobian(layer.forward, x.double(), context, rank(case)).abs()
             allowed = allowed + (inverse @ slope @ x.double().reshape(len(x), -1, 1).abs()).squeeze(-1)
-            allowed = allowed * max(layer.facts.steps)
+            allowed = allowed * max(layer.facts.depth)
     return (eps * allowed).detach()
 
 
@@ -87,7 +87,7 @@ def apart(module: nn.Module, run: Callable[[Any, Move], Sequence[Tensor]], dtype
     return [2**-0.5 * torch.finfo(dtype).eps * (s / times).sqrt() for s in squares]
 
 
-def _allowed(case: Case, exact: TransformModule, x: Tensor, context: Tensor | None, error: Tensor, limit: float) -> Tensor:
+def _allowed(case: Case, exact: Layer, x: Tensor, context: Tensor | None, error: Tensor, limit: float) -> Tensor:
     """Return what a round trip is held to, ``limit`` times: unavoidable roundings, or what processors do differently (`apart`) if more.
 
     That is where a network runs over all rows one way, and step by step the other.
@@ -100,7 +100,7 @@ def _allowed(case: Case, exact: TransformModule, x: Tensor, context: Tensor | No
     return torch.maximum(allowed, 6 / limit * off.reshape(allowed.shape))
 
 
-def representable(module: TransformModule, y: Tensor) -> Tensor:
+def representable(module: Layer, y: Tensor) -> Tensor:
     """Return the rows whose values are not so close to an end of the range that the format has too few numbers left there."""
     ends = sets.bounds(module.codomain)
     rows = torch.ones(len(y), dtype=torch.bool)
@@ -144,7 +144,7 @@ def round_trip(dtype: torch.dtype, scale: float, limit: float) -> Callable[[Case
     return figure
 
 
-def _special_points(module: TransformModule) -> Tensor:
+def _special_points(module: Layer) -> Tensor:
     """Return values at which formulas change or rounding bites: zero, denormals, box edges and knots, one ulp beside them."""
     values = [0.0, 1e-40, 1e-30, 0.5, 1.0, 3.0, 4.9999995, 5.0, 5.0000005, 7.0, 10.0]
     for part in module.modules():
@@ -277,7 +277,7 @@ Loss = Callable[[], Tensor]
 
 
 def _slopes(
-    module: TransformModule, function: Callable[..., tuple[Tensor, Tensor]], point: Tensor, context: Tensor | None
+    module: Layer, function: Callable[..., tuple[Tensor, Tensor]], point: Tensor, context: Tensor | None
 ) -> tuple[Loss, list[Tensor], list[Tensor]]:
     """Return a loss of value and ladj, the tensors that it depends on, and the gradients that are claimed for them."""
     draw = torch.Generator().manual_seed(7)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.core.layer import TransformModule
+from pushforward.core.layer import Layer
 from pushforward.core.spec import Spec
 from pushforward.testing.accuracy import largest
 from pushforward.testing.case import Case
@@ -146,7 +146,7 @@ def functional(case: Case) -> float:
 class _Direction(torch.nn.Module):
     """One direction of a module as a call, which is what `functional_call` runs."""
 
-    def __init__(self, module: TransformModule, name: str) -> None:
+    def __init__(self, module: Layer, name: str) -> None:
         super().__init__()
         self.module, self.name = module, name
 

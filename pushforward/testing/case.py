@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.distributions import biject_to
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.core.bijector import Bijector
-from pushforward.core.layer import Shape, TransformModule
+from pushforward.core.layer import Layer, Shape
 from pushforward.flow.flow import Flow
 from pushforward.nets.conditioner import Parameters
 from pushforward.nets.net import ModuleNet
@@ -69,21 +69,21 @@ class Case:
     context_shape: Shape | None = None
     seed: int = 0
 
-    def build(self, dtype: torch.dtype = torch.float64, scale: float = 1.0, seed: int = 0) -> TransformModule:
+    def build(self, dtype: torch.dtype = torch.float64, scale: float = 1.0, seed: int = 0) -> Layer:
         """Build the module with parameters of a given size; the same seeds give the same weights in every precision."""
         with torch.random.fork_rng(devices=[]):
             # Of the CPU alone, which is put back: torch.manual_seed would move other devices as well, and takes as long as a build.
             torch.default_generator.manual_seed(self.seed + seed)
             module = self.plan.build(self.event_shape, self.context_shape)
         randomize(module, scale, self.seed + seed)
-        if any(type(layer).measure is not TransformModule.measure for layer in module.leaves()):
+        if any(type(layer).measure is not Layer.measure for layer in module.leaves()):
             # What a layer measures is of size 1, and has the heavy tails with which a layer that minds them does all that it can.
             draw = torch.Generator().manual_seed(self.seed + seed)
             z = torch.sinh(2 * torch.randn(ROWS, *module.out_shape, generator=draw, dtype=torch.float64)) / 4
             module.double().measure(self.into(z, module.codomain), self.contexts(ROWS))
         return module.to(dtype)
 
-    def points(self, rows: int, dtype: torch.dtype = torch.float64, spread: float = 1.0, module: TransformModule | None = None) -> Tensor:
+    def points(self, rows: int, dtype: torch.dtype = torch.float64, spread: float = 1.0, module: Layer | None = None) -> Tensor:
         """Draw ``(rows, *event)`` in the domain; where the range is bounded, points that do not saturate."""
         module = module or self.build()
         draw = torch.Generator().manual_seed(self.seed + 1)
@@ -162,6 +162,6 @@ def jacobian(function: Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]],
     return result
 
 
-def clone(module: TransformModule) -> TransformModule:
+def clone(module: Layer) -> Layer:
     """Return a deep copy."""
     return copy.deepcopy(module)

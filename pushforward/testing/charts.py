@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
-from pushforward.core.layer import Shape, TransformModule
+from pushforward.core import sets
+from pushforward.core.layer import Layer, Shape
 
 Function = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
@@ -76,7 +76,7 @@ def count(support: Constraint, shape: Shape) -> int:
     return math.prod(shape)
 
 
-def directions(module: TransformModule, x: Tensor, y: Tensor) -> tuple[tuple[Function, Tensor, int], tuple[Function, Tensor, int]]:
+def directions(module: Layer, x: Tensor, y: Tensor) -> tuple[tuple[Function, Tensor, int], tuple[Function, Tensor, int]]:
     """Return both directions of a module as square maps: each with its point and the number of axes of its events.
 
     Where all numbers of an event are free these are the module's own; else maps of the free coordinates on one axis.

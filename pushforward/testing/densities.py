@@ -12,7 +12,7 @@ from torch.distributions import StudentT
 from torch.distributions.constraints import Constraint
 
 from pushforward.core.compose import Compose
-from pushforward.core.layer import TransformModule
+from pushforward.core.layer import Layer
 from pushforward.core.spec import PlanError
 from pushforward.flow.flow import Flow
 from pushforward.testing.case import FlowCase, jacobian
@@ -30,12 +30,12 @@ SURE = 7.0
 
 
 @dataclass(frozen=True)
-class Element:
-    """One element of a flow's batch, on coordinates that are all real numbers."""
+class Piece:
+    """One piece of a flow's batch, on coordinates that are all real numbers."""
 
     score: Callable[[Tensor], Tensor]
     """The log-density ``(rows)`` of values ``(rows, *event)``."""
-    onto: TransformModule
+    onto: Layer
     """The map from real coordinates to values."""
     drawn: Tensor
     """Samples ``(rows, *event)``."""
@@ -53,7 +53,7 @@ class Element:
             return torch.where(ladj < -600, -math.inf, self.score(value) + ladj)
 
 
-def _onto(support: Constraint, shape: tuple[int, ...]) -> TransformModule:
+def _onto(support: Constraint, shape: tuple[int, ...]) -> Layer:
     """Return the map from real coordinates onto a set; the identity where none is known, and what is outside has no density."""
     try:
         plan = chart(support)
@@ -62,8 +62,8 @@ def _onto(support: Constraint, shape: tuple[int, ...]) -> TransformModule:
         return Compose([]).build(shape).double()
 
 
-def _elements(flow: Flow, context: Tensor | None, drawn: Tensor, base: bool = False) -> Iterator[Element]:
-    """Give each element of a flow's batch, or of its base's, with its samples out of ``(rows, *batch, *event)``."""
+def _pieces(flow: Flow, context: Tensor | None, drawn: Tensor, base: bool = False) -> Iterator[Piece]:
+    """Give each piece of a flow's batch, or of its base's, with its samples out of ``(rows, *batch, *event)``."""
     part = flow.base if base else flow
     batch, shape = tuple(flow.batch_shape), tuple(part.event_shape)
     onto = _onto(part.support, shape)
@@ -72,11 +72,11 @@ def _elements(flow: Flow, context: Tensor | None, drawn: Tensor, base: bool = Fa
     for index in range(math.prod(batch)):
 
         def score(value: Tensor, index: int = index) -> Tensor:
-            # The other elements see the same values, and their answers are left out.
+            # The other pieces see the same values, and their answers are left out.
             every = value.reshape(len(value), *(1 for _ in batch), *shape).expand(len(value), *batch, *shape)
             return part.log_prob(every, context).reshape(len(value), -1)[:, index]
 
-        yield Element(score, onto, drawn.reshape(len(drawn), -1, *shape)[:, index])
+        yield Piece(score, onto, drawn.reshape(len(drawn), -1, *shape)[:, index])
 
 
 def _sample(flow: Flow, rows: int, context: Tensor | None, seed: int) -> Tensor:
@@ -105,7 +105,7 @@ def determinant(case: FlowCase) -> float:
 
 
 def integral(case: FlowCase) -> float:
-    """Return how far a density is from integrating to 1: the worst element of a batch, on nodes where the flow puts its mass.
+    """Return how far a density is from integrating to 1: the worst piece of a batch, on nodes where the flow puts its mass.
 
     In one dimension by quadrature. In two on a grid, less twice what a grid of half the nodes differs by. In more by importance sampling,
     less `SURE` standard errors, a few hundredths of the mass: from kernels round samples up to `LOW` dimensions; beyond that from a normal
@@ -116,30 +116,30 @@ def integral(case: FlowCase) -> float:
     context = case.contexts(1)
     drawn = _sample(flow, ROWS, context, case.seed + 3)
     worst = 0.0
-    for element in _elements(flow, context, drawn):
-        size = math.prod(element.onto.event_shape)
+    for piece in _pieces(flow, context, drawn):
+        size = math.prod(piece.onto.event_shape)
         if size == 1:
-            worst = max(worst, _line(element))
+            worst = max(worst, _line(piece))
         elif size == 2:
-            worst = max(worst, _grid(element))
+            worst = max(worst, _grid(piece))
         else:
-            terms = _reweighed(element, case.seed) if size > LOW else _importance(element, case.seed)[1]
+            terms = _reweighed(piece, case.seed) if size > LOW else _importance(piece, case.seed)[1]
             worst = max(worst, abs(float(terms.mean()) - 1) - SURE * float(terms.std()) / len(terms) ** 0.5)
     return worst
 
 
-def _line(element: Element) -> float:
+def _line(piece: Piece) -> float:
     probability = torch.linspace(-14, 14, 40001, dtype=torch.float64).sigmoid()
-    drawn = element.coordinates[:2000, 0]
+    drawn = piece.coordinates[:2000, 0]
     # Quantiles of a wide logistic cover the tails; those of the samples give the density's own scale.
     spread = torch.quantile(drawn, 0.75) - torch.quantile(drawn, 0.25)
     wide = drawn.median() + 8 * spread * torch.logit(probability)
     nodes = torch.cat([wide, torch.quantile(drawn, torch.linspace(0, 1, 2000, dtype=torch.float64))]).sort().values
-    return abs(float(torch.trapezoid(element.log_density(nodes[:, None]).exp(), nodes)) - 1)
+    return abs(float(torch.trapezoid(piece.log_density(nodes[:, None]).exp(), nodes)) - 1)
 
 
-def _grid(element: Element) -> float:
-    u = element.coordinates
+def _grid(piece: Piece) -> float:
+    u = piece.coordinates
     root = torch.linalg.cholesky(torch.cov(u.T) + 1e-12 * torch.eye(2, dtype=u.dtype))
     root = root * ((u - u.median(0).values) @ torch.linalg.inv(root).T).abs().median() / 0.67  # heavy tails have no covariance
     # Even nodes of a hyperbolic sine: dense in the middle, and out to a million times the spread.
@@ -147,18 +147,18 @@ def _grid(element: Element) -> float:
     nodes = torch.stack(torch.meshgrid(torch.sinh(place), torch.sinh(place), indexing="ij"), -1)
     slope = torch.cosh(place)[:, None] * torch.cosh(place)
     points = u.median(0).values + nodes.reshape(-1, 2) @ root.T
-    density = element.log_density(points).exp().reshape(slope.shape) * slope * float(root.diagonal().prod().abs())
+    density = piece.log_density(points).exp().reshape(slope.shape) * slope * float(root.diagonal().prod().abs())
     fine, coarse = (float(density[::n, ::n].sum()) * (n * 29 / NODES) ** 2 for n in (1, 2))
     return max(0.0, abs(fine - 1) - 2 * abs(fine - coarse))
 
 
-def _importance(element: Element, seed: int) -> tuple[Tensor, Tensor]:
+def _importance(piece: Piece, seed: int) -> tuple[Tensor, Tensor]:
     """Return points and their weights, density by proposal; the proposal is a mixture of kernels round other samples.
 
     So weights stay bounded where the density does.
     """
     draw = torch.Generator().manual_seed(100 + seed)
-    drawn = element.coordinates
+    drawn = piece.coordinates
     size = drawn.shape[1]
     centres = drawn[torch.randint(len(drawn), (KERNELS,), generator=draw)]
     width = 0.7 * drawn.std(0).clamp(min=1e-9)
@@ -171,28 +171,28 @@ def _importance(element: Element, seed: int) -> tuple[Tensor, Tensor]:
     for block in range(0, POINTS, 1024):
         scaled = (points[block : block + 1024, None] - centres) / width
         proposal[block : block + 1024] = (noise.log_prob(scaled) - torch.log(width)).sum(-1).logsumexp(1) - math.log(KERNELS)
-    return points, torch.exp(element.log_density(points) - proposal)
+    return points, torch.exp(piece.log_density(points) - proposal)
 
 
-def _reweighed(element: Element, seed: int) -> Tensor:
+def _reweighed(piece: Piece, seed: int) -> Tensor:
     """Return numbers whose mean is 1 over the integral of the density, where that has the shape of the samples.
 
     They are a normal density over that of the flow at samples: the narrower it is, the less the tails count, and the fewer samples do.
     """
-    u = element.coordinates
+    u = piece.coordinates
     first, second = u.chunk(2)
-    known, found = element.log_density(first), []
+    known, found = piece.log_density(first), []
     covariance = torch.cov(first.T) + 1e-9 * torch.eye(u.shape[1], dtype=u.dtype)
     for part in (1.0, 0.9, 0.8, 0.7, 0.5, 0.35):
         inner = torch.distributions.MultivariateNormal(first.mean(0), part * covariance, validate_args=False)
         weights = torch.exp(inner.log_prob(first) - known)
         found.append((float(weights.square().mean() / weights.mean().square()), part))
     inner = torch.distributions.MultivariateNormal(first.mean(0), min(found)[1] * covariance, validate_args=False)
-    return torch.exp(inner.log_prob(second) - element.log_density(second))
+    return torch.exp(inner.log_prob(second) - piece.log_density(second))
 
 
 def samples(case: FlowCase) -> float:
-    """Return the largest |z| by which samples differ from the density: the worst element of a batch.
+    """Return the largest |z| by which samples differ from the density: the worst piece of a batch.
 
     Up to `LOW` dimensions, over several seeds, importance-weighted mass and bounded moments against those of samples. In any dimension,
     what samples come from in the base, by steps that leave the base's density as it is (`invariance`).
@@ -202,18 +202,18 @@ def samples(case: FlowCase) -> float:
     worst = 0.0
     for seed in range(3):
         drawn = _sample(flow, ROWS, context, 200 + seed)
-        for element in _elements(flow, context, drawn):
-            if math.prod(element.onto.event_shape) <= LOW:
-                worst = max(worst, _moments(element, seed))
+        for piece in _pieces(flow, context, drawn):
+            if math.prod(piece.onto.event_shape) <= LOW:
+                worst = max(worst, _moments(piece, seed))
     drawn = _sample(flow, POINTS, context, 203)
-    for element in _elements(flow, context, drawn, base=True):
-        worst = max(worst, invariance(element.log_density, element.coordinates, torch.Generator().manual_seed(300)))
+    for piece in _pieces(flow, context, drawn, base=True):
+        worst = max(worst, invariance(piece.log_density, piece.coordinates, torch.Generator().manual_seed(300)))
     return worst
 
 
-def _moments(element: Element, seed: int) -> float:
-    drawn = element.coordinates
-    points, weights = _importance(element, seed)
+def _moments(piece: Piece, seed: int) -> float:
+    drawn = piece.coordinates
+    points, weights = _importance(piece, seed)
     centre, spread = drawn.median(0).values, drawn.std(0).clamp(min=1e-9)
     # Mass, and bounded functions of the samples, so that no tail makes the variance infinite.
     inner, outer, worst = (points - centre) / spread, (drawn - centre) / spread, 0.0

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.flow.file import load
 from pushforward.flow.flow import Flow
 from pushforward.testing import densities

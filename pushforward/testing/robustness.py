@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
-from pushforward.core.layer import Shape, TransformModule
+from pushforward.core import sets
+from pushforward.core.layer import Layer, Shape
 from pushforward.testing.accuracy import FUNCTIONS, Move, apart, largest, layers_of, rounding
 from pushforward.testing.case import Case
 from pushforward.testing.sets import beyond, members, on_ends
@@ -137,7 +137,7 @@ def row_alone(case: Case) -> float:
 def _apart(case: Case, name: str, x: Tensor, context: Tensor | None) -> list[Tensor]:
     given = None if context is None else context.double()
 
-    def run(module: TransformModule, move: Move) -> list[Tensor]:
+    def run(module: Layer, move: Move) -> list[Tensor]:
         layers, value, total = layers_of(module), x.double(), torch.zeros((), dtype=torch.float64)
         for layer in layers if name == "forward" else reversed(layers):
             value, ladj = getattr(layer, name)(move(value), given)

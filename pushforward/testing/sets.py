@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
 from pushforward.bases.order_statistics import Sorted
+from pushforward.core import sets
 from pushforward.core.bijector import Bijector
 from pushforward.core.compose import Compose
 from pushforward.layers.domains import to_support
@@ -15,7 +15,7 @@ from pushforward.layers.rearrange import Reverse
 
 
 def plain(support: Constraint) -> Constraint:
-    """Return a set without the axes that `independent` adds: the one that holds at every site, or for every vector."""
+    """Return a set without the axes that `independent` adds: the one that holds at every element, or for every vector."""
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     return support
@@ -62,7 +62,7 @@ def members(support: Constraint, z: Tensor) -> Tensor:
         return factor @ factor.mT
     if kind is not None:
         return kind.member(z)
-    ends = sets.sites(inner, z.shape[1:])
+    ends = sets.elements(inner, z.shape[1:])
     if ends is None:
         raise NotImplementedError(f"expected a set whose members are known, got {support}")
     low, high = ends.to(z)
@@ -109,16 +109,16 @@ def _changed(support: Constraint, value: Tensor, step: float) -> list[Tensor]:
         return [wrong.movedim(kind.target, kind.source) for wrong in _changed(kind.inner, moved, step)]
     if isinstance(kind, sets.Structured):
         return _beyond_set(kind, value)
-    bounds, found = sets.sites(inner, value.shape[1:]), []
+    bounds, found = sets.elements(inner, value.shape[1:]), []
     for end, away in zip(() if bounds is None else bounds, (-step, step), strict=False):
         limited = torch.isfinite(end).flatten().nonzero().flatten().tolist()
-        found += [_with(value, site, end.flatten()[site].item() + away) for site in dict.fromkeys(limited[:1] + limited[-1:])]
+        found += [_with(value, element, end.flatten()[element].item() + away) for element in dict.fromkeys(limited[:1] + limited[-1:])]
     return found
 
 
-def _with(value: Tensor, site: int, number: float) -> Tensor:
+def _with(value: Tensor, element: int, number: float) -> Tensor:
     flat = value.reshape(len(value), -1).clone()
-    flat[:, site] = number
+    flat[:, element] = number
     return flat.reshape(value.shape)
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pushforward.tables import open_table, write_table
 
 import pushforward
 from pushforward.__main__ import main
+from pushforward.data.reading import open_table
+from pushforward.data.writing import write_table
 
 SHORT = 20
 

@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from pushforward.tables import open_table, write_table
 
 import pushforward
+from pushforward.data.reading import open_table
+from pushforward.data.writing import write_table
 
 SHORT = 2
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pushforward.tables import TableError, open_table
+
+from pushforward.data.reading import TableError, open_table
 
 SHORT = 60
 CELLS = (

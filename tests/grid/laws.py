@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.core.bijector import Inverse, InverseModule
-from pushforward.core.layer import TransformModule
+from pushforward.core.layer import Layer
 from pushforward.testing import accuracy, behaviour, robustness
 from pushforward.testing.accuracy import largest, representable
 from pushforward.testing.case import Case, jacobian
@@ -33,10 +33,10 @@ class Scaled(Case):
 
     size: float = 1.0
 
-    def build(self, dtype: torch.dtype = torch.float64, scale: float = 1.0, seed: int = 0) -> TransformModule:
+    def build(self, dtype: torch.dtype = torch.float64, scale: float = 1.0, seed: int = 0) -> Layer:
         return super().build(dtype, scale * self.size, seed)
 
-    def points(self, rows: int, dtype: torch.dtype = torch.float64, spread: float = 1.0, module: TransformModule | None = None) -> Tensor:
+    def points(self, rows: int, dtype: torch.dtype = torch.float64, spread: float = 1.0, module: Layer | None = None) -> Tensor:
         return super().points(FEW if rows in MANY else rows, dtype, spread, module)
 
     def contexts(self, rows: int, dtype: torch.dtype = torch.float64) -> Tensor | None:
@@ -61,7 +61,7 @@ def finite(case: Case) -> float:
     return float(bad)
 
 
-def unavoidable(case: Case, exact: TransformModule, x: Tensor, context: Tensor | None, eps: float) -> Tensor:
+def unavoidable(case: Case, exact: Layer, x: Tensor, context: Tensor | None, eps: float) -> Tensor:
     """Return the error of a round trip that no implementation avoids, where slopes may differ from one rounding to the next.
 
     It is `accuracy.rounding`, which goes by the slopes at the points themselves, or what the exact inverse makes of the exact values when
@@ -95,7 +95,7 @@ def round_trip(dtype: torch.dtype, floor: float) -> Callable[[Case], float]:
     return figure
 
 
-def moved(module: TransformModule, x: Tensor, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def moved(module: Layer, x: Tensor, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Return ladj there, ladj back, and how far they move when the two points do by what rounding does to them.
 
     That is, with J the Jacobian there, eps (|J⁻¹| |y| + |x|) and eps (|J| |x| + |y|). Where values are made step by step each is rounded
@@ -105,7 +105,7 @@ def moved(module: TransformModule, x: Tensor, y: Tensor, context: Tensor | None)
     there, back = module(x, context)[1], module.inverse(y, context)[1]
     forth = jacobian(module.forward, x.detach(), context, len(module.event_shape)).detach().abs()
     inverse = jacobian(module.inverse, y.detach(), context, len(module.out_shape)).detach().abs()
-    steps, total = max(module.facts.steps), torch.zeros(len(x), dtype=x.dtype)
+    steps, total = max(module.facts.depth), torch.zeros(len(x), dtype=x.dtype)
     for point, ladj, onto, away, other in ((x, there, inverse, forth, y), (y, back, forth, inverse, x)):
         slope = torch.autograd.grad(ladj.sum(), point, allow_unused=True)[0] if ladj.requires_grad else None
         if slope is None:
@@ -131,7 +131,7 @@ def ladj_exact(case: Case) -> float:
     Autograd's Jacobian is made row by row by another order of sums than ladj is.
     """
     module = case.build(torch.float64)
-    if max(module.facts.steps) == 1 or any(sets.structured(support) for support in (module.domain, module.codomain)):
+    if max(module.facts.depth) == 1 or any(sets.structured(support) for support in (module.domain, module.codomain)):
         return accuracy.ladj_exact(1.0)(case)
     x, context = case.points(128, module=module), case.contexts(128)
     rows = representable(module, module(x, context)[0].detach())

@@ -70,7 +70,7 @@ def kernels_of_numbers() -> dict[str, Kernel]:
 
 def is_root(plan: Bijector) -> bool:
     """Tell whether an inverse is a numerical root."""
-    return (isinstance(plan, Kernel) and type(plan).inverse is Kernel.inverse) or "root" in plan.way_back
+    return (isinstance(plan, Kernel) and type(plan).inverse is Kernel.inverse) or "root" in plan.inverse_method
 
 
 def parts(plan: Bijector) -> Iterator[str]:

@@ -13,9 +13,9 @@ from torch import nn
 import pushforward
 from pushforward import bijectors as bij
 from pushforward.contrib.conversion import (
+    Converted,
     CopiedMLP,
     CopiedResidual,
-    Layer,
     Outputs,
     RawAffine,
     RawLinear,
@@ -139,7 +139,7 @@ def test_each_names_the_layer():
     def refuse(layer):
         if layer == "two":
             raise PlanError("no")
-        return [Layer(RawAffine(), {})]
+        return [Converted(RawAffine(), {})]
 
     assert len(each(["one", "three"], refuse)) == 2
     with pytest.raises(PlanError, match="convert: layer 1, str: no"):
@@ -152,17 +152,17 @@ def test_every_activation_has_its_name():
     assert activation_name(nn.LeakyReLU(0.0)) == "relu"
 
 
-@pytest.mark.parametrize("by_site", [True, False])
-def test_outputs_are_put_into_our_order(by_site):
-    # A network without hidden layers that gives of each of two sites a location and a scale, in this order or the other.
+@pytest.mark.parametrize("by_element", [True, False])
+def test_outputs_are_put_into_our_order(by_element):
+    # A network without hidden layers that gives of each of two elements a location and a scale, in this order or the other.
     torch.manual_seed(0)
     net, x = nn.Linear(1, 4), torch.randn(5, 3)
-    made = coupling(RawAffine(), [1], mlp([net], F.relu, 1, 0, Outputs(2, [1, 0], by_site, [2.0, 3.0], [0.5, 0.0])))
+    made = coupling(RawAffine(), [1], mlp([net], F.relu, 1, 0, Outputs(2, [1, 0], by_element, [2.0, 3.0], [0.5, 0.0])))
     assert made.plan.net == CopiedMLP(())
     flow = assemble([made], (3,), 0, net)
     y, ladj = flow.transform(x)
     out = net(x[:, 1:2])
-    theirs = out.unflatten(-1, (2, 2)) if by_site else out.unflatten(-1, (2, 2)).mT
+    theirs = out.unflatten(-1, (2, 2)) if by_element else out.unflatten(-1, (2, 2)).mT
     loc, log_scale = theirs[..., 1] * 2.0 + 0.5, theirs[..., 0] * 3.0
     torch.testing.assert_close(y[:, [0, 2]], loc + log_scale.exp() * x[:, [0, 2]])
     torch.testing.assert_close(ladj, log_scale.sum(-1))
@@ -171,7 +171,7 @@ def test_outputs_are_put_into_our_order(by_site):
 def test_layers_turn_round():
     torch.manual_seed(0)
     x = torch.randn(4, 3)
-    there = [normal(torch.randn(3), torch.randn(3)), linear(torch.randn(3, 3), torch.randn(3)), Layer(bij.Permute([2, 0, 1]), {})]
+    there = [normal(torch.randn(3), torch.randn(3)), linear(torch.randn(3, 3), torch.randn(3)), Converted(bij.Permute([2, 0, 1]), {})]
     back = [layer.inv for layer in reversed(there)]
     like = nn.Linear(1, 1)
     y = assemble(there, (3,), 0, like).transform(x)[0]
@@ -185,7 +185,7 @@ def test_layers_turn_round():
 def test_assembling_refuses_what_does_not_fit():
     like = nn.Linear(1, 1)
     with pytest.raises(PlanError, match=r"expected tensors for \['layers.0.parameters_of.offset'\], got some for \[\]"):
-        assemble([Layer(RawAffine(), {})], (3,), 0, like)
+        assemble([Converted(RawAffine(), {})], (3,), 0, like)
     with pytest.raises(PlanError, match=r"expected layers.0.parameters_of.offset of shape \(6,\), got \(4,\)"):
         assemble([free(RawAffine(), torch.zeros(2), torch.zeros(2))], (3,), 0, like)
 

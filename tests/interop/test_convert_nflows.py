@@ -127,7 +127,7 @@ def test_plans():
     assert layers[4].bijector.kernel == RawAffine("softplus", 1e-3)
     assert layers[4].bijector.net == CopiedMLP((16, 16, 16), "tanh", ((0, 6, 5, 5),) * 3, shifted=True)
     # Feedforward networks are sampled in the work of one pass, residual ones in a pass for each feature, as nflows samples all.
-    assert convert(autoregressive()).transform.facts.passes == (1 + 4 + 1 + 3, 6)
+    assert convert(autoregressive()).transform.facts.evaluations == (1 + 4 + 1 + 3, 6)
     assert [type(getattr(layer, "bijector", layer)) for layer in convert(couplings()).plan.bijectors] == [
         bij.Elementwise,
         bij.Coupling,

@@ -123,10 +123,10 @@ def test_plans():
 
 
 def test_sampling_takes_the_work_of_one_pass_a_layer():
-    assert convert(zf.NSF(4, passes=2, **SMALL)).transform.facts.passes == (3, 3)
-    assert convert(zf.NSF(16, **SMALL)).transform.facts.passes == (3, 3)  # Zuko: 48 passes to sample
-    assert convert(zf.NSF(16, **SMALL)).transform.facts.steps == (48, 3)
-    assert convert(zf.NSF(4, residual=True, **SMALL)).transform.facts.passes == (12, 3)
+    assert convert(zf.NSF(4, passes=2, **SMALL)).transform.facts.evaluations == (3, 3)
+    assert convert(zf.NSF(16, **SMALL)).transform.facts.evaluations == (3, 3)  # Zuko: 48 passes to sample
+    assert convert(zf.NSF(16, **SMALL)).transform.facts.depth == (48, 3)
+    assert convert(zf.NSF(4, residual=True, **SMALL)).transform.facts.evaluations == (12, 3)
 
 
 def test_graphs_stay_graphs_in_training():

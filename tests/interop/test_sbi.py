@@ -19,6 +19,7 @@ import pushforward as pf
 from pushforward.bijectors import AffineCoupling, Linear
 from pushforward.contrib.sbi import density_estimator
 from pushforward.contrib.sbi.priors import of_features
+from pushforward.core import sets
 
 pytestmark = pytest.mark.filterwarnings("ignore:Maximum number of epochs:UserWarning")
 QUIET = {"show_progress_bars": False}
@@ -285,7 +286,7 @@ def test_a_training_row_on_the_prior_s_edge_has_a_finite_loss():
 
 
 def ends(found):
-    return [pf.supports.bounds(each) for each in found]
+    return [sets.bounds(each) for each in found]
 
 
 def test_the_set_of_each_feature_is_read_from_a_prior():

@@ -11,7 +11,7 @@ import zuko.transforms as zuko
 from nflows.transforms import nonlinearities as nflows
 from torch.distributions import transforms as own
 
-from pushforward import sets
+from pushforward.core import sets
 from pushforward.core.compose import Compose
 from pushforward.kernels.activations import CauchyCDF, CumulativeDistribution, Softclip
 from pushforward.kernels.cholesky import Cholesky, CorrCholesky, LowerCholesky, PositiveDefinite

@@ -24,7 +24,7 @@ static void team(void (*function)(void *), void *data, unsigned count, unsigned 
   for (unsigned i = 1; i < count; i++) pthread_join(thread[i], NULL);
 }
 
-enum { ROWS_OF_ALL = 300, SITES = 6, BINS = 6, SIZE = 3 * BINS - 1, UNITS = 12, PARAMETERS = SITES * SIZE, LARGE = ROWS_OF_ALL * SITES * 4 * BINS };
+enum { ROWS_OF_ALL = 300, ELEMENTS = 6, BINS = 6, SIZE = 3 * BINS - 1, UNITS = 12, PARAMETERS = ELEMENTS * SIZE, LARGE = ROWS_OF_ALL * ELEMENTS * 4 * BINS };
 
 static double pool[40][LARGE];
 static int taken, failures, calls;
@@ -61,14 +61,14 @@ static void compare(const char *name, int (*entry)(const void *, Int), void *job
 static void elementwise(Int code, int inverse, int shared, int backward) {
   taken = 0;
   const Int count = shared ? (ROWS_OF_ALL + 49) / 50 : ROWS_OF_ALL;
-  Job job = {{code, SIZES[code].most ? BINS : 0, inverse, 3.0, SIZES[code].most_parts ? 2 : 0, SIZES[code].has_floor ? 0.01 : 0}, 1, backward, 1, ROWS_OF_ALL, SITES, 50};
-  const Int width = parameters_of(&job.kind) * SITES;
-  job.x = matrix_of(ROWS_OF_ALL, SITES);
+  Job job = {{code, SIZES[code].most ? BINS : 0, inverse, 3.0, SIZES[code].most_parts ? 2 : 0, SIZES[code].has_floor ? 0.01 : 0}, 1, backward, 1, ROWS_OF_ALL, ELEMENTS, 50};
+  const Int width = parameters_of(&job.kind) * ELEMENTS;
+  job.x = matrix_of(ROWS_OF_ALL, ELEMENTS);
   job.theta = matrix_of(shared ? 1 : ROWS_OF_ALL, width);
   if (shared) job.theta.stride = 0;
-  job.g = matrix_of(ROWS_OF_ALL, SITES);
+  job.g = matrix_of(ROWS_OF_ALL, ELEMENTS);
   job.gl = matrix_of(ROWS_OF_ALL, 1);
-  job.out = block_of(ROWS_OF_ALL, SITES);
+  job.out = block_of(ROWS_OF_ALL, ELEMENTS);
   job.ladj = block_of(ROWS_OF_ALL, 1);
   job.gtheta = block_of(count, width);
   Block out[] = {job.out, backward ? job.gtheta : job.ladj};
@@ -77,37 +77,37 @@ static void elementwise(Int code, int inverse, int shared, int backward) {
 
 static void linear(int backward) {
   taken = 0;
-  Job job = {{0, 1, 0, 3.0}, 1, backward, 1, ROWS_OF_ALL, SITES, 50};
-  job.x = matrix_of(ROWS_OF_ALL, SITES);
-  job.theta = matrix_of(1, SITES * SITES + SITES);
-  job.g = matrix_of(ROWS_OF_ALL, SITES);
+  Job job = {{0, 1, 0, 3.0}, 1, backward, 1, ROWS_OF_ALL, ELEMENTS, 50};
+  job.x = matrix_of(ROWS_OF_ALL, ELEMENTS);
+  job.theta = matrix_of(1, ELEMENTS * ELEMENTS + ELEMENTS);
+  job.g = matrix_of(ROWS_OF_ALL, ELEMENTS);
   job.gl = matrix_of(ROWS_OF_ALL, 1);
-  job.out = block_of(ROWS_OF_ALL, SITES);
+  job.out = block_of(ROWS_OF_ALL, ELEMENTS);
   job.ladj = block_of(ROWS_OF_ALL, 1);
-  job.gtheta = block_of((ROWS_OF_ALL + 49) / 50, SITES * SITES + SITES);
+  job.gtheta = block_of((ROWS_OF_ALL + 49) / 50, ELEMENTS * ELEMENTS + ELEMENTS);
   Block out[] = {job.out, backward ? job.gtheta : job.ladj};
   compare("linear", ENTRY(linear), &job, sizeof job, &job.threads, 2, out);
 }
 
 static void sweep(int backward) {
   taken = 0;
-  static Int order[SITES], ends[SITES], edges[SITES];
-  for (Int i = 0; i < SITES; i++) {
-    order[i] = SITES - 1 - i;
+  static Int order[ELEMENTS], ends[ELEMENTS], edges[ELEMENTS];
+  for (Int i = 0; i < ELEMENTS; i++) {
+    order[i] = ELEMENTS - 1 - i;
     ends[i] = i + 1;
-    edges[i] = UNITS * (i + 1) / SITES;
+    edges[i] = UNITS * (i + 1) / ELEMENTS;
   }
-  Sweep s = {{QUADRATIC_SPLINE, BINS, 0, 3.0}, 1, backward, 1, ROWS_OF_ALL, SITES, SITES, 1, TANH, {order, SITES}, {ends, SITES}};
+  Sweep s = {{QUADRATIC_SPLINE, BINS, 0, 3.0}, 1, backward, 1, ROWS_OF_ALL, ELEMENTS, ELEMENTS, 1, TANH, {order, ELEMENTS}, {ends, ELEMENTS}};
   const Int width = PARAMETERS;
-  s.values = matrix_of(ROWS_OF_ALL, SITES);
-  s.gmade = matrix_of(ROWS_OF_ALL, SITES);
+  s.values = matrix_of(ROWS_OF_ALL, ELEMENTS);
+  s.gmade = matrix_of(ROWS_OF_ALL, ELEMENTS);
   s.gladj = matrix_of(ROWS_OF_ALL, 1);
   s.theta = block_of(ROWS_OF_ALL, width);
-  s.made = block_of(ROWS_OF_ALL, SITES);
+  s.made = block_of(ROWS_OF_ALL, ELEMENTS);
   s.ladj = block_of(ROWS_OF_ALL, 1);
-  s.gvalues = block_of(ROWS_OF_ALL, SITES);
+  s.gvalues = block_of(ROWS_OF_ALL, ELEMENTS);
   s.gtheta = block_of(ROWS_OF_ALL, width);
-  s.layer[0] = (Layer){UNITS, -1, -1, {edges, SITES}, block_of(UNITS, SITES), block_of(UNITS, 1), block_of(SITES, UNITS)};
+  s.layer[0] = (Layer){UNITS, -1, -1, {edges, ELEMENTS}, block_of(UNITS, ELEMENTS), block_of(UNITS, 1), block_of(ELEMENTS, UNITS)};
   s.layer[0].z = block_of(ROWS_OF_ALL, UNITS);
   s.layer[0].gz = block_of(ROWS_OF_ALL, UNITS);
   s.layer[1] = (Layer){0, 0, -1, {NULL, 0}, block_of(width, UNITS), block_of(width, 1), block_of(UNITS, width)};
@@ -117,15 +117,15 @@ static void sweep(int backward) {
 
 static void perceptron(int backward) {
   taken = 0;
-  Net net = {1, backward, 1, ROWS_OF_ALL, 50, 1, SILU, SITES, 2};
-  net.x = matrix_of(ROWS_OF_ALL, SITES);
+  Net net = {1, backward, 1, ROWS_OF_ALL, 50, 1, SILU, ELEMENTS, 2};
+  net.x = matrix_of(ROWS_OF_ALL, ELEMENTS);
   net.c = matrix_of(ROWS_OF_ALL, 2);
   net.g = matrix_of(ROWS_OF_ALL, 9);
   net.out = block_of(ROWS_OF_ALL, 9);
-  net.gx = block_of(ROWS_OF_ALL, SITES);
+  net.gx = block_of(ROWS_OF_ALL, ELEMENTS);
   net.gc = block_of(ROWS_OF_ALL, 2);
-  net.layer[0] = (DenseLayer){SITES + 2, UNITS, -1, -1, 1.0, block_of(UNITS, SITES), {NULL, 0}, block_of(UNITS, 2), block_of(UNITS, 1),
-                              block_of(UNITS, SITES), block_of(UNITS, 2), block_of(UNITS, 1)};
+  net.layer[0] = (DenseLayer){ELEMENTS + 2, UNITS, -1, -1, 1.0, block_of(UNITS, ELEMENTS), {NULL, 0}, block_of(UNITS, 2), block_of(UNITS, 1),
+                              block_of(UNITS, ELEMENTS), block_of(UNITS, 2), block_of(UNITS, 1)};
   net.layer[1] = (DenseLayer){UNITS, 9, 0, -1, 0.5, block_of(9, UNITS), {NULL, 0}, {NULL, 0}, block_of(9, 1), block_of(9, UNITS), {NULL, 0}, block_of(9, 1)};
   Block values[] = {net.out};
   Block gradients[] = {net.gx, net.gc, net.layer[0].gweight, net.layer[0].gmore, net.layer[0].gbias, net.layer[1].gweight, net.layer[1].gbias};

@@ -1,6 +1,6 @@
 """Moving trained flows of other libraries: what their converters share. It imports none of them.
 
-A converter reads each layer and returns a `Layer`: a plan of ours and the tensors that go into what it builds.
+A converter reads each layer and returns a `Converted`: a plan of ours and the tensors that go into what it builds.
 
 - kernels whose parameters are what the other library's network gives: `RawAffine`, `RawSpline`, `RawLinear`;
 - `mlp` and `residual` copy networks, masked ones by their masks; `Outputs` says which of their outputs is which parameter; `CopiedMLP`
@@ -18,7 +18,7 @@ from pushforward.contrib.conversion.copying import CopiedNet, mlp, residual
 from pushforward.contrib.conversion.families import made, rational_quadratic, residual_net, stack
 from pushforward.contrib.conversion.kernels import RawAffine, RawLinear, RawSpline
 from pushforward.contrib.conversion.layers import (
-    Layer,
+    Converted,
     assemble,
     autoregressive,
     coupling,
@@ -32,7 +32,27 @@ from pushforward.contrib.conversion.nets import CopiedMLP, CopiedResidual
 from pushforward.contrib.conversion.weights import Outputs, activation_name
 
 __all__ = [
-    "CopiedMLP", "CopiedNet", "CopiedResidual", "Layer", "Outputs", "RawAffine", "RawLinear", "RawSpline", "activation_name", "assemble",
-    "autoregressive", "coupling", "each", "elementwise", "free", "linear", "made", "mlp", "normal",
-    "rational_quadratic", "residual", "residual_net", "stack",
+    "Converted",
+    "CopiedMLP",
+    "CopiedNet",
+    "CopiedResidual",
+    "Outputs",
+    "RawAffine",
+    "RawLinear",
+    "RawSpline",
+    "activation_name",
+    "assemble",
+    "autoregressive",
+    "coupling",
+    "each",
+    "elementwise",
+    "free",
+    "linear",
+    "made",
+    "mlp",
+    "normal",
+    "rational_quadratic",
+    "residual",
+    "residual_net",
+    "stack",
 ]  # fmt: skip

@@ -49,7 +49,7 @@ def mlp(
     sees, shares = None, None
     if hasattr(linears[0], "mask"):
         levels = _reach(layers, inputs)
-        sees, shares = levels[-1][: outputs.sites], []
+        sees, shares = levels[-1][: outputs.elements], []
         for index, level in enumerate(levels[:-1]):
             order, share = by_set(level, sees)
             shares.append(share)
@@ -89,7 +89,7 @@ def residual(
         level = _reach(layers[:1], inputs)[0]
         if any((through(layer.mask, level) & ~level).any() for layer in layers[1:]):
             raise PlanError("expected residual blocks whose units see no more than the units that they are added to")
-        sees = through(last.mask, level)[: outputs.sites]
+        sees = through(last.mask, level)[: outputs.elements]
         order, share = by_set(level, sees)
         layers = [layers[0].sorted(order), *(layer.sorted(order).columns(order) for layer in layers[1:])]
         last, of_context = last.columns(order), [layer.sorted(order) for layer in of_context]

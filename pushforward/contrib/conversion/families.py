@@ -65,13 +65,13 @@ def _residual(net: Any, inputs: int, context: int, outputs: Outputs, mode: str, 
     return residual(plan, linears, inputs, context, outputs, moves)
 
 
-def rational_quadratic(layer: Any, net: Any, sites: int) -> tuple[RawSpline, Outputs]:
+def rational_quadratic(layer: Any, net: Any, elements: int) -> tuple[RawSpline, Outputs]:
     """Return the kernel of a rational-quadratic layer with linear tails, and what the outputs of its network are.
 
     Args:
         layer: The layer, with ``num_bins``, ``tails``, ``tail_bound`` and the least sizes.
         net: Its network; what makes the bins is divided by the square root of its ``hidden_features``, if it says how many there are.
-        sites: How many numbers it maps.
+        elements: How many numbers it maps.
     """
     if layer.tails != "linear":
         raise PlanError(f"expected a spline with tails='linear', got tails={layer.tails!r}")
@@ -84,4 +84,4 @@ def rational_quadratic(layer: Any, net: Any, sites: int) -> tuple[RawSpline, Out
         least_slope=layer.min_derivative,
     )
     gain = 1 / math.sqrt(net.hidden_features) if hasattr(net, "hidden_features") else 1.0
-    return kernel, Outputs(sites, range(3 * bins - 1), gain=[gain] * 2 * bins + [1.0] * (bins - 1))
+    return kernel, Outputs(elements, range(3 * bins - 1), gain=[gain] * 2 * bins + [1.0] * (bins - 1))

@@ -32,7 +32,7 @@ class RawAffine(Kernel):
 
     ``"exp"`` is :math:`e^\alpha`, clamped by ``clip``; ``"softclip"`` (Zuko) :math:`e^{\alpha / (1 + |\alpha| / b)}` with
     :math:`b = -\log \mathrm{least}`; ``"softplus"`` and ``"sigmoid"`` that function and ``least`` added; ``"inverse sigmoid"``
-    :math:`1 + e^{-\alpha}`. Two parameters a site; all real values to all real values.
+    :math:`1 + e^{-\alpha}`. Two parameters an element; all real values to all real values.
 
     Args:
         scale: The scale function.

@@ -24,39 +24,39 @@ from pushforward.layers.coupling import Coupling
 from pushforward.layers.rearrange import Permute
 
 
-class Layer(NamedTuple):
+class Converted(NamedTuple):
     """A plan, and the tensors of what it builds by their names there."""
 
     plan: Bijector
     tensors: Tensors
 
     @property
-    def inv(self) -> Layer:
-        """The layer turned round."""
+    def inv(self) -> Converted:
+        """The layer inverted."""
         if isinstance(self.plan, Inverse):
-            return Layer(self.plan.inv, {name.removeprefix("module."): value for name, value in self.tensors.items()})
+            return Converted(self.plan.inv, {name.removeprefix("module."): value for name, value in self.tensors.items()})
         if isinstance(self.plan, Permute):
-            return Layer(Permute(np.argsort(self.plan.order).tolist()), {})
-        return Layer(self.plan.inv, _under("module", self.tensors))
+            return Converted(Permute(np.argsort(self.plan.order).tolist()), {})
+        return Converted(self.plan.inv, _under("module", self.tensors))
 
 
-def free(kernel: Kernel, *parameters: Tensor) -> Layer:
+def free(kernel: Kernel, *parameters: Tensor) -> Converted:
     """Return a layer whose parameters, in the order of the kernel's ``init``, see nothing."""
-    return Layer(kernel, {"parameters_of.offset": torch.cat([value.detach().flatten() for value in parameters])})
+    return Converted(kernel, {"parameters_of.offset": torch.cat([value.detach().flatten() for value in parameters])})
 
 
-def elementwise(kernel: Kernel, net: CopiedNet) -> Layer:
+def elementwise(kernel: Kernel, net: CopiedNet) -> Converted:
     """Return a layer whose parameters are computed from the context."""
-    return Layer(Elementwise(kernel, net.plan), _under("parameters_of.net", net.tensors))
+    return Converted(Elementwise(kernel, net.plan), _under("parameters_of.net", net.tensors))
 
 
-def coupling(kernel: Kernel, passing: Iterable[int], net: CopiedNet) -> Layer:
+def coupling(kernel: Kernel, passing: Iterable[int], net: CopiedNet) -> Converted:
     """Return a coupling; ``passing`` are the features that pass through and set the parameters of the others."""
-    return Layer(Coupling(kernel, tuple(passing), net=net.plan), _under("parameters_of.net", net.tensors))
+    return Converted(Coupling(kernel, tuple(passing), net=net.plan), _under("parameters_of.net", net.tensors))
 
 
-def autoregressive(kernel: Kernel, net: CopiedNet) -> Layer:
-    """Return a layer whose forward map has parameters that see its inputs; as a layer from data to base it is to be turned round."""
+def autoregressive(kernel: Kernel, net: CopiedNet) -> Converted:
+    """Return a layer whose forward map has parameters that see its inputs; as a layer from data to base it is to be inverted."""
     if net.sees is None:
         raise PlanError("expected a masked network, got one whose outputs see all features")
     earlier = net.sees.sum(1)
@@ -67,22 +67,22 @@ def autoregressive(kernel: Kernel, net: CopiedNet) -> Layer:
         graph: dict[str, Any] = {} if (order == np.arange(len(order))).all() else {"order": order}
     else:
         graph = {"adjacency": net.sees}
-    return Layer(InverseAutoregressive(kernel, net=net.plan, **graph), _under("parameters_of.net", net.tensors))
+    return Converted(InverseAutoregressive(kernel, net=net.plan, **graph), _under("parameters_of.net", net.tensors))
 
 
-def linear(matrix: Tensor, loc: Tensor) -> Layer:
+def linear(matrix: Tensor, loc: Tensor) -> Converted:
     """Return the map ``y = W x + b`` of vectors."""
     return free(RawLinear(), matrix, loc)
 
 
-def normal(loc: Tensor, log_scale: Tensor) -> Layer:
+def normal(loc: Tensor, log_scale: Tensor) -> Converted:
     """Return the layer that makes a standard normal one of given location and scale."""
     return free(RawAffine(), loc, log_scale)
 
 
-def each(layers: Iterable[Any], function: Callable[[Any], Sequence[Layer]], what: str = "layer") -> list[Layer]:
+def each(layers: Iterable[Any], function: Callable[[Any], Sequence[Converted]], what: str = "layer") -> list[Converted]:
     """Return what a function makes of layers of another library; its `PlanError` is raised again with the layer's index and class."""
-    found: list[Layer] = []
+    found: list[Converted] = []
     for index, layer in enumerate(layers):
         try:
             found += function(layer)
@@ -91,7 +91,7 @@ def each(layers: Iterable[Any], function: Callable[[Any], Sequence[Layer]], what
     return found
 
 
-def assemble(layers: Sequence[Layer], event_shape: Sequence[int], context: int, like: nn.Module, base: Base | None = None) -> Flow:
+def assemble(layers: Sequence[Converted], event_shape: Sequence[int], context: int, like: nn.Module, base: Base | None = None) -> Flow:
     """Return the flow of layers from base to data, in the precision and on the device of ``like``.
 
     Args:

@@ -15,7 +15,7 @@ from pushforward.core.spec import PlanError
 from pushforward.nets.dense import Dense
 from pushforward.nets.mlp import MLP
 from pushforward.nets.net import Mask, Net, NetModule
-from pushforward.nets.perceptron import ACTIVATIONS, Entrance, Perceptron
+from pushforward.nets.perceptron import ACTIVATIONS, InputLayer, Perceptron
 
 CONTEXTS = ("entrance", "gate", "shift")
 
@@ -43,7 +43,7 @@ class CopiedMLP(MLP):
     def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
         masks = masks_of(self, sees, self.shares, len(self.widths))
         sizes = (*self.widths, outputs)
-        entrance = Entrance(inputs, context, sizes[0], masks[0])
+        entrance = InputLayer(inputs, context, sizes[0], masks[0])
         if self.shifted and context:
             entrance.c = nn.Sequential(Dense(context, sizes[0]), Activation(self.activation))  # type: ignore[assignment]
         if not self.widths:
@@ -123,7 +123,7 @@ class ResidualNetwork(NetModule):
         enter, *hidden, leave = masks_of(plan, sees, None if plan.shares is None else (plan.shares, plan.shares), 2)
         shifted = plan.context == "shift" and context > 0
         self.activation = plan.activation
-        self.enter = Entrance(inputs, 0 if shifted else context, plan.width, enter)
+        self.enter = InputLayer(inputs, 0 if shifted else context, plan.width, enter)
         self.shift = Dense(context, plan.width) if shifted else None
         self.blocks = nn.ModuleList(ResidualBlock(plan, context, hidden[0]) for _ in range(plan.blocks))
         self.leave = Dense(plan.width, outputs, leave)

@@ -45,7 +45,7 @@ class Weights(NamedTuple):
         return {f"{name}.weight": self.weight, f"{name}.bias": self.bias}
 
     def entrance(self, name: str, inputs: int, context: int) -> Tensors:
-        """Return the tensors of an `Entrance`; a net that sees no context gets weights of zero for it."""
+        """Return the tensors of an `InputLayer`; a net that sees no context gets weights of zero for it."""
         weight = F.pad(self.weight, (0, inputs + context - self.weight.shape[1]))
         found = {f"{name}.x.weight": weight[:, :inputs]} if inputs else {}
         found |= {f"{name}.c.weight": weight[:, inputs:]} if context else {}
@@ -56,16 +56,16 @@ class Outputs(NamedTuple):
     """How outputs of another library's network become the parameters of our kernel, which go parameter by parameter.
 
     Args:
-        sites: How many numbers the kernel maps.
-        take: For each parameter of one site in our order, which it is there.
-        by_site: Whether outputs there go site by site.
+        elements: How many numbers the kernel maps.
+        take: For each parameter of one element in our order, which it is there.
+        by_element: Whether outputs there go element by element.
         gain: What each parameter, in our order, is multiplied with (None: 1).
         shift: What is added then (None: 0).
     """
 
-    sites: int
+    elements: int
     take: Sequence[int]
-    by_site: bool = True
+    by_element: bool = True
     gain: Sequence[float] | None = None
     shift: Sequence[float] | None = None
 
@@ -73,15 +73,19 @@ class Outputs(NamedTuple):
     def order(self) -> list[int]:
         """Their outputs in our order."""
         count = len(self.take)
-        return [site * count + i if self.by_site else i * self.sites + site for i in self.take for site in range(self.sites)]
+        return [
+            element * count + i if self.by_element else i * self.elements + element for i in self.take for element in range(self.elements)
+        ]
 
     def of(self, dense: Weights) -> Weights:
         """Return a last layer that gives the parameters of our kernel."""
         count = len(self.take)
-        if len(dense.weight) != count * self.sites:
-            raise PlanError(f"expected a network with {count} outputs for each of {self.sites} features, got {len(dense.weight)} outputs")
-        gain = dense.weight.new_tensor(self.gain or [1.0] * count).repeat_interleave(self.sites)
-        shift = dense.weight.new_tensor(self.shift or [0.0] * count).repeat_interleave(self.sites)
+        if len(dense.weight) != count * self.elements:
+            raise PlanError(
+                f"expected a network with {count} outputs for each of {self.elements} features, got {len(dense.weight)} outputs"
+            )
+        gain = dense.weight.new_tensor(self.gain or [1.0] * count).repeat_interleave(self.elements)
+        shift = dense.weight.new_tensor(self.shift or [0.0] * count).repeat_interleave(self.elements)
         found = dense.sorted(self.order)
         return Weights(found.weight * gain[:, None], found.bias * gain + shift, found.mask)
 

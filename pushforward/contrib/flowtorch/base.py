@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
 from pushforward.contrib.flowtorch.numbers import alone, log_det_of_numbers
 from pushforward.contrib.flowtorch.tensor import BijectiveTensor
-from pushforward.core import layer
-from pushforward.core.layer import Shape, TransformModule, as_shape
+from pushforward.core import sets
+from pushforward.core.bijector import Bijector as Plan
+from pushforward.core.layer import Layer, Shape, as_shape
 from pushforward.core.spec import PlanError
 from pushforward.layers.autoregressive import AutoregressiveModule
 from pushforward.nets.conditioner import Parameters
@@ -38,7 +38,7 @@ class LazyMeta(type):
         return inspect.Signature([*first, *shapes, *own[len(first) :]])
 
 
-class Lazy(layer.Bijector):
+class Lazy(Plan):
     """A bijector whose shape is left open. Called with the ``shape`` it gives the bijector, with other arguments a `Lazy` that has them.
 
     It stands for its plan wherever this library takes one, and is equal to it; what is built and saved is the plan itself.
@@ -55,14 +55,14 @@ class Lazy(layer.Bijector):
     (Spline(bins=4, bound=3.0, order='linear'), torch.Size([5, 3]))
     """
 
-    def __init__(self, cls: type[Bijector], plan: layer.Bijector, context_shape: Shape | None, arguments: dict[str, Any]) -> None:
+    def __init__(self, cls: type[Bijector], plan: Plan, context_shape: Shape | None, arguments: dict[str, Any]) -> None:
         self.cls, self.plan, self.context_shape, self.arguments = cls, plan, context_shape, arguments
         self._depth, self._count = plan._depth, plan._count
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return _called(self.cls, self.arguments, args, kwargs)
 
-    def build(self, event_shape: int | Sequence[int], context_shape: int | Sequence[int] | None = None) -> TransformModule:
+    def build(self, event_shape: int | Sequence[int], context_shape: int | Sequence[int] | None = None) -> Layer:
         given = None if context_shape is None else as_shape(context_shape, "context_shape")
         if self.context_shape not in (None, given):
             raise PlanError(f"{self.cls.__name__}: expected the context_shape {self.context_shape} that it was given, got {given}")
@@ -90,7 +90,7 @@ class Lazy(layer.Bijector):
     def shape_before(self, shape: Shape) -> Shape:
         return self.plan.shape_before(shape)
 
-    def itself(self) -> layer.Bijector:
+    def itself(self) -> Plan:
         return self.plan
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class Bijector(nn.Module, metaclass=LazyMeta):
     domain: Constraint = constraints.real
     codomain: Constraint = constraints.real
 
-    def __init__(self, module: TransformModule) -> None:
+    def __init__(self, module: Layer) -> None:
         super().__init__()
         self.module = module
         self.alone = alone(module)
@@ -139,7 +139,7 @@ class Bijector(nn.Module, metaclass=LazyMeta):
         self.codomain = sets.independent(module.codomain, 0 if self.alone else len(module.out_shape))
 
     @classmethod
-    def plan(cls, params_fn: Any = None) -> layer.Bijector:
+    def plan(cls, params_fn: Any = None) -> Plan:
         """Return the plan of a name with its arguments; names that others derive from have none."""
         raise TypeError(
             f"{cls.__name__}: expected a name that has a plan, such as Affine; write a pushforward.Kernel for a bijection of your own"
@@ -151,7 +151,7 @@ class Bijector(nn.Module, metaclass=LazyMeta):
         return []
 
     @classmethod
-    def built(cls, module: TransformModule) -> Any:
+    def built(cls, module: Layer) -> Any:
         """Return a built plan as a bijector of this name."""
         return type.__call__(cls, module)
 
@@ -179,7 +179,7 @@ class Bijector(nn.Module, metaclass=LazyMeta):
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the log-determinant of the map from ``x`` to ``y``, from the side where it takes fewer steps."""
-        if self.module.facts.steps[0] <= self.module.facts.steps[1]:
+        if self.module.facts.depth[0] <= self.module.facts.depth[1]:
             return self._both(x, context)[1]
         return -self._both(y, context, inverse=True)[1]
 
@@ -206,7 +206,7 @@ class ParamsFn(nn.Module):
         parameters: Its parameters.
     """
 
-    def __init__(self, layer: TransformModule, parameters: Parameters) -> None:
+    def __init__(self, layer: Layer, parameters: Parameters) -> None:
         super().__init__()
         self.parameters_of = parameters
 
@@ -230,7 +230,7 @@ def opened(owner: str, given: Any) -> Lazy:
     """Return what a user gives as a `Lazy`: one, a name without brackets, as in FlowTorch, or any plan of this library."""
     if isinstance(given, Lazy):
         return given
-    if isinstance(given, layer.Bijector):
+    if isinstance(given, Plan):
         return Lazy(Bijector, given, None, {})
     if isinstance(given, Bijector):
         raise PlanError(f"{owner}: expected a plan, got one that is built already, of {given.module.plan!r}; leave out shape")

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pushforward.contrib.flowtorch.base import Bijector, Lazy, opened
-from pushforward.core import layer
+from pushforward.core import bijector as bijector_plans
+from pushforward.core import compose
+from pushforward.core.bijector import Bijector as Plan
 from pushforward.core.spec import PlanError
 from pushforward.layers.autoregressive import InverseAutoregressive
 from pushforward.layers.rearrange import OnAxis, Shuffle
@@ -25,8 +27,8 @@ class Compose(Bijector):
     """
 
     @classmethod
-    def plan(cls, bijectors: Sequence[Any]) -> layer.Bijector:  # type: ignore[override]
-        return layer.Compose([_ordered(part.plan, place) for place, part in enumerate(cls.parts(bijectors))])
+    def plan(cls, bijectors: Sequence[Any]) -> Plan:  # type: ignore[override]
+        return compose.Compose([_ordered(part.plan, place) for place, part in enumerate(cls.parts(bijectors))])
 
     @classmethod
     def parts(cls, bijectors: Sequence[Any]) -> list[Lazy]:  # type: ignore[override]
@@ -40,14 +42,14 @@ class Compose(Bijector):
         return [Bijector.built(layer) for layer in self.module.layers]  # type: ignore[union-attr]
 
 
-def _ordered(plan: layer.Bijector, place: int) -> layer.Bijector:
+def _ordered(plan: Plan, place: int) -> Plan:
     """Return a plan with its order settled by the place that it has."""
-    if isinstance(plan, layer.Inverse):
-        return layer.Inverse(_ordered(plan.bijector, place))
+    if isinstance(plan, bijector_plans.Inverse):
+        return bijector_plans.Inverse(_ordered(plan.bijector, place))
     if plan == OnAxis(Shuffle(), -1):
         return OnAxis(Shuffle(place), -1)
     if isinstance(plan, InverseAutoregressive) and plan.order is None and place:
-        return layer.Compose([Shuffle(place), plan, layer.Inverse(Shuffle(place))])
+        return compose.Compose([Shuffle(place), plan, bijector_plans.Inverse(Shuffle(place))])
     return plan
 
 
@@ -61,8 +63,8 @@ class Invert(Bijector):
     """
 
     @classmethod
-    def plan(cls, bijector: Any) -> layer.Bijector:  # type: ignore[override]
-        return layer.Inverse(cls.parts(bijector)[0].plan)
+    def plan(cls, bijector: Any) -> Plan:  # type: ignore[override]
+        return bijector_plans.Inverse(cls.parts(bijector)[0].plan)
 
     @classmethod
     def parts(cls, bijector: Any) -> list[Lazy]:  # type: ignore[override]

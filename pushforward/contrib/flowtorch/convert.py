@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from pushforward.bases import wrap
-from pushforward.contrib.conversion import Layer, Outputs, RawAffine, RawSpline, assemble, autoregressive, each, free, mlp
+from pushforward.contrib.conversion import Converted, Outputs, RawAffine, RawSpline, assemble, autoregressive, each, free, mlp
 from pushforward.core.bijector import Bijector
 from pushforward.core.extras import require
 from pushforward.core.layer import Shape
@@ -55,19 +55,19 @@ def convert(model: Any) -> Flow:
     return assemble(each(parts, partial(_layers, shape=shape)), shape, 0, model, wrap(model.base_dist))
 
 
-def _layers(layer: Any, shape: Shape) -> list[Layer]:
+def _layers(layer: Any, shape: Shape) -> list[Converted]:
     name = type(layer).__name__
     if name == "Compose":
         return [found for part in layer.bijectors for found in _layers(part, shape)]
     if name == "Invert":
         return [found.inv for found in reversed(_layers(layer.bijector, shape))]
     if name in FIXED:
-        return [Layer(FIXED[name](layer), {})]
+        return [Converted(FIXED[name](layer), {})]
     if name == "Permute":
         if layer.permutation is None:
             raise PlanError("expected a permutation, got one that is not drawn yet, which the first call does")
         plan = Permute(layer.permutation.tolist())
-        return [Layer(plan if len(shape) == 1 else OnAxis(plan, -1), {})]
+        return [Converted(plan if len(shape) == 1 else OnAxis(plan, -1), {})]
     return [_learned(layer, _kernel(layer), shape)]
 
 
@@ -81,14 +81,14 @@ def _kernel(layer: Any) -> Kernel:
     return RawAffine(clip=(layer.log_scale_min_clip, layer.log_scale_max_clip))
 
 
-def _learned(layer: Any, kernel: Kernel, shape: Shape) -> Layer:
-    parameters, sites = layer._params_fn, math.prod(shape)
+def _learned(layer: Any, kernel: Kernel, shape: Shape) -> Converted:
+    parameters, elements = layer._params_fn, math.prod(shape)
     if type(parameters).__name__ == "Tensor":
-        return free(kernel, *(value.reshape(sites, -1).mT for value in parameters.params))
+        return free(kernel, *(value.reshape(elements, -1).mT for value in parameters.params))
     if type(parameters).__name__ != "DenseAutoregressive" or parameters.skip_connections:
         raise PlanError(f"expected parameters of the kind Tensor or DenseAutoregressive without skip connections, got {parameters!r}")
     if len(shape) != 1:
         raise PlanError(f"expected events of one axis, got shape {shape}")
     linears = [part for part in parameters.layers if isinstance(part, nn.Linear)]
     count = sum(value.numel() for value in kernel.init((1,)).values())
-    return autoregressive(kernel, mlp(linears, parameters.layers[1], sites, 0, Outputs(sites, range(count))))
+    return autoregressive(kernel, mlp(linears, parameters.layers[1], elements, 0, Outputs(elements, range(count))))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pushforward.contrib.flowtorch.base import Bijector
-from pushforward.core import layer
+from pushforward.core.bijector import Bijector as Plan
 from pushforward.core.spec import PlanError
 from pushforward.kernels import fixed
 from pushforward.kernels.kernel import Kernel
@@ -24,7 +24,7 @@ class Fixed(Bijector):
     """The map of a name that has no other argument."""
 
     @classmethod
-    def plan(cls, params_fn: None = None) -> layer.Bijector:
+    def plan(cls, params_fn: None = None) -> Plan:
         _expect_none(cls.__name__, params_fn)
         return cls.kernel if hasattr(cls, "kernel") else super().plan()
 
@@ -37,7 +37,7 @@ class AffineFixed(Fixed):
     """The map ``y = loc + scale x`` with given numbers."""
 
     @classmethod
-    def plan(cls, params_fn: None = None, *, loc: float = 0.0, scale: float = 1.0) -> layer.Bijector:
+    def plan(cls, params_fn: None = None, *, loc: float = 0.0, scale: float = 1.0) -> Plan:
         _expect_none(cls.__name__, params_fn)
         return fixed.AffineFixed(loc, scale)
 
@@ -48,7 +48,7 @@ class Power(Fixed):
     domain = codomain = constraints.positive
 
     @classmethod
-    def plan(cls, params_fn: None = None, *, exponent: float = 2.0) -> layer.Bijector:
+    def plan(cls, params_fn: None = None, *, exponent: float = 2.0) -> Plan:
         _expect_none(cls.__name__, params_fn)
         return fixed.Power(exponent)
 
@@ -63,7 +63,7 @@ class Permute(Fixed, VolumePreserving):
     domain = codomain = constraints.real_vector
 
     @classmethod
-    def plan(cls, params_fn: None = None, *, permutation: Tensor | Sequence[int] | None = None) -> layer.Bijector:
+    def plan(cls, params_fn: None = None, *, permutation: Tensor | Sequence[int] | None = None) -> Plan:
         _expect_none(cls.__name__, params_fn)
         return OnAxis(Shuffle() if permutation is None else PermutePlan([int(i) for i in permutation]), -1)
 

@@ -8,7 +8,7 @@ from torch.distributions import constraints
 
 from pushforward.contrib.flowtorch.base import Bijector
 from pushforward.contrib.flowtorch.parameters import DenseAutoregressive, as_parameters
-from pushforward.core import layer
+from pushforward.core.bijector import Bijector as Plan
 from pushforward.core.spec import PlanError
 from pushforward.kernels import affine, spline
 from pushforward.kernels.kernel import Elementwise as ElementwisePlan
@@ -20,7 +20,7 @@ class Elementwise(Bijector):
     """What bijectors of each number derive from, with parameters of its own or of the context."""
 
     @classmethod
-    def of(cls, kernel: Kernel, params_fn: Any) -> layer.Bijector:
+    def of(cls, kernel: Kernel, params_fn: Any) -> Plan:
         """Return the plan of a kernel whose parameters come from ``params_fn``."""
         name, parameters = cls.__name__, as_parameters(cls.__name__, params_fn)
         if parameters.order is not None:
@@ -34,7 +34,7 @@ class Autoregressive(Bijector):
     domain = codomain = constraints.real_vector
 
     @classmethod
-    def of(cls, kernel: Kernel, params_fn: Any) -> layer.Bijector:
+    def of(cls, kernel: Kernel, params_fn: Any) -> Plan:
         """Return the plan of a kernel whose parameters come from ``params_fn``."""
         name, parameters = cls.__name__, as_parameters(cls.__name__, DenseAutoregressive() if params_fn is None else params_fn)
         if parameters.net is None:
@@ -67,7 +67,7 @@ class Affine(Elementwise):
     @classmethod
     def plan(
         cls, params_fn: Any = None, *, log_scale_min_clip: float = -5.0, log_scale_max_clip: float = 3.0, sigmoid_bias: float = 2.0
-    ) -> layer.Bijector:
+    ) -> Plan:
         return cls.of(_affine(cls.__name__, log_scale_min_clip, log_scale_max_clip), params_fn)
 
 
@@ -86,7 +86,7 @@ class AffineAutoregressive(Autoregressive):
     @classmethod
     def plan(
         cls, params_fn: Any = None, *, log_scale_min_clip: float = -5.0, log_scale_max_clip: float = 3.0, sigmoid_bias: float = 2.0
-    ) -> layer.Bijector:
+    ) -> Plan:
         return cls.of(_affine(cls.__name__, log_scale_min_clip, log_scale_max_clip), params_fn)
 
 
@@ -103,7 +103,7 @@ class Spline(Elementwise):
     """
 
     @classmethod
-    def plan(cls, params_fn: Any = None, *, count_bins: int = 8, bound: float = 3.0, order: str = "linear") -> layer.Bijector:
+    def plan(cls, params_fn: Any = None, *, count_bins: int = 8, bound: float = 3.0, order: str = "linear") -> Plan:
         return cls.of(spline.Spline(count_bins, bound, order), params_fn)
 
 
@@ -120,5 +120,5 @@ class SplineAutoregressive(Autoregressive):
     """
 
     @classmethod
-    def plan(cls, params_fn: Any = None, *, count_bins: int = 8, bound: float = 3.0, order: str = "linear") -> layer.Bijector:
+    def plan(cls, params_fn: Any = None, *, count_bins: int = 8, bound: float = 3.0, order: str = "linear") -> Plan:
         return cls.of(spline.Spline(count_bins, bound, order), params_fn)

@@ -7,16 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from pushforward import sets
-from pushforward.core import numerics
+from pushforward.core import numerics, sets
 from pushforward.core.bijector import InverseModule
 from pushforward.core.compose import ComposeModule
-from pushforward.core.layer import TransformModule
+from pushforward.core.layer import Layer
 from pushforward.kernels.kernel import KernelModule
 from pushforward.nets.conditioner import flat_context
 
 
-def alone(module: TransformModule) -> bool:
+def alone(module: Layer) -> bool:
     """Tell whether a built bijection maps each number of an event alone."""
     if isinstance(module, InverseModule):
         return alone(module.module)
@@ -25,7 +24,7 @@ def alone(module: TransformModule) -> bool:
     return isinstance(module, KernelModule) and module.kernel.event_dim == 0
 
 
-def log_det_of_numbers(module: TransformModule, x: Tensor, context: Tensor | None, inverse: bool = False) -> Tensor:
+def log_det_of_numbers(module: Layer, x: Tensor, context: Tensor | None, inverse: bool = False) -> Tensor:
     """Return the log-determinant of each number, ``(*batch, *event)``, of a bijection that maps each `alone`.
 
     Args:
@@ -39,7 +38,7 @@ def log_det_of_numbers(module: TransformModule, x: Tensor, context: Tensor | Non
     if isinstance(module, ComposeModule):
         layers, total = [*module.layers][::-1] if inverse else [*module.layers], x.new_zeros(())
         for layer in layers:
-            assert isinstance(layer, TransformModule)
+            assert isinstance(layer, Layer)
             total = total + log_det_of_numbers(layer, x, context, inverse)
             x = (layer.pull if inverse else layer.push)(x, context)[0]
         return total.expand(x.shape)
@@ -48,6 +47,6 @@ def log_det_of_numbers(module: TransformModule, x: Tensor, context: Tensor | Non
     values, outside = sets.enter(numerics.working(x), module.ends[1] if inverse else module.ends[0])
     batch = values.shape[: values.dim() - module.rank]
     function = module.kernel.inverse if inverse else module.kernel.forward
-    y, ladj = function(values.reshape(*batch, *module.sites), **module.parameters_of.named(theta))
+    y, ladj = function(values.reshape(*batch, *module.elements), **module.parameters_of.named(theta))
     ladj = ladj.expand(y.shape).reshape(*y.shape[:-1], *module.event_shape)
     return ladj if outside is None else torch.where(outside, -math.inf, ladj)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.native.library import transformed
+from pushforward.core import mode
 
 
 class BijectiveTensor(Tensor):
@@ -25,7 +25,7 @@ class BijectiveTensor(Tensor):
     @staticmethod
     def of(value: Tensor, log_det: Tensor) -> Tensor:
         """Return a value with its log-determinant; the plain value where tensors may not be of a class of their own."""
-        if torch.compiler.is_compiling() or transformed():
+        if mode.watched():
             return value
         made = value.as_subclass(BijectiveTensor)
         made._log_detJ = log_det

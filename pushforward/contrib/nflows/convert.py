@@ -9,7 +9,7 @@ from nflows import distributions, flows, transforms
 from torch import Tensor, nn
 
 from pushforward.contrib import conversion
-from pushforward.contrib.conversion import Layer, Outputs, RawAffine
+from pushforward.contrib.conversion import Converted, Outputs, RawAffine
 from pushforward.contrib.nflows.layers import layer
 from pushforward.core.spec import PlanError
 from pushforward.flow.flow import Flow
@@ -82,7 +82,7 @@ def context_of(part: Any) -> int:
     return int(net.context_layer.in_features if hasattr(net, "context_layer") else getattr(net, "context_features", None) or 0)
 
 
-def _base(base: Any, context: int, features: int) -> list[Layer]:
+def _base(base: Any, context: int, features: int) -> list[Converted]:
     """Return the layers that make the base of standard normals."""
     if type(base) is distributions.StandardNormal:
         return []
@@ -94,6 +94,6 @@ def _base(base: Any, context: int, features: int) -> list[Layer]:
             encoder = nn.utils.skip_init(nn.Linear, context, context)
             encoder.load_state_dict({"weight": torch.eye(context), "bias": torch.zeros(context)})
         linears, activation = conversion.stack(encoder if isinstance(encoder, nn.Sequential) else [encoder])
-        net = conversion.mlp(linears, activation, 0, context, Outputs(features, [0, 1], by_site=False))
+        net = conversion.mlp(linears, activation, 0, context, Outputs(features, [0, 1], by_element=False))
         return [conversion.elementwise(RawAffine(), net)]
     raise PlanError("expected a standard, diagonal or conditional diagonal normal")

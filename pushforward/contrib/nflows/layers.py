@@ -9,7 +9,7 @@ from nflows import transforms
 from nflows.nn.nets import ResidualNet
 
 from pushforward.contrib import conversion
-from pushforward.contrib.conversion import Layer, Outputs, RawAffine
+from pushforward.contrib.conversion import Converted, Outputs, RawAffine
 from pushforward.core.compose import Compose
 from pushforward.core.spec import PlanError
 from pushforward.kernels.affine import Additive
@@ -25,15 +25,15 @@ PERMUTATIONS = (transforms.Permutation, transforms.RandomPermutation, transforms
 LINEAR = (transforms.LULinear, transforms.QRLinear, transforms.SVDLinear, transforms.NaiveLinear, transforms.HouseholderSequence)
 
 
-def layer(part: Any, context: int, features: int) -> Layer:
+def layer(part: Any, context: int, features: int) -> Converted:
     """Return a layer in nflows' direction, data to noise."""
     kind = type(part)
     if kind is transforms.InverseTransform:
         return layer(part._transform, context, features).inv
     if kind is transforms.IdentityTransform:
-        return Layer(Compose([]), {})
+        return Converted(Compose([]), {})
     if kind in PERMUTATIONS and part._dim == 1:
-        return Layer(Permute(part._permutation.tolist()), {})
+        return Converted(Permute(part._permutation.tolist()), {})
     if kind in LINEAR:  # by its values: all of them are x -> W x + b
         with torch.no_grad():
             eye = torch.eye(features).to(next(part.parameters()))
@@ -45,7 +45,7 @@ def layer(part: Any, context: int, features: int) -> Layer:
     if kind is transforms.ActNorm:
         return conversion.normal(part.shift, part.log_scale)
     if kind in (transforms.PointwiseAffineTransform, transforms.AffineTransform):
-        return Layer(AffineFixed(part._shift.expand(features), part._scale.expand(features)), {})
+        return Converted(AffineFixed(part._shift.expand(features), part._scale.expand(features)), {})
     if kind is AFFINE:
         net = conversion.made(part.autoregressive_net, context, Outputs(features, [1, 0]))
         return conversion.autoregressive(RawAffine("softplus", part._epsilon), net)
@@ -59,18 +59,18 @@ def layer(part: Any, context: int, features: int) -> Layer:
     )
 
 
-def _coupling(part: Any, context: int) -> Layer:
+def _coupling(part: Any, context: int) -> Converted:
     """Return a coupling."""
     kernel: Kernel
-    kind, sites, probe = type(part), int(part.num_transform_features), torch.linspace(-3.0, 3.0, 7)
+    kind, elements, probe = type(part), int(part.num_transform_features), torch.linspace(-3.0, 3.0, 7)
     if part.unconditional_transform is not None:
         raise PlanError("expected a coupling that leaves what passes through as it is, got one with an unconditional transform")
     if kind is SPLINE_COUPLING:
-        kernel, outputs = conversion.rational_quadratic(part, part.transform_net, sites)
+        kernel, outputs = conversion.rational_quadratic(part, part.transform_net, elements)
     elif kind is ADDITIVE_COUPLING:
-        kernel, outputs = Additive(), Outputs(sites, [0])
+        kernel, outputs = Additive(), Outputs(elements, [0])
     elif not hasattr(part, "scale_activation") or torch.allclose(part.scale_activation(probe), torch.sigmoid(probe + 2) + 1e-3):
-        kernel, outputs = RawAffine("sigmoid", 1e-3), Outputs(sites, [0, 1], by_site=False, shift=[0.0, 2.0])
+        kernel, outputs = RawAffine("sigmoid", 1e-3), Outputs(elements, [0, 1], by_element=False, shift=[0.0, 2.0])
     else:
         raise PlanError("expected nflows' default scale_activation, got another function")
     passing, net = part.identity_features.tolist(), part.transform_net

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from pushforward.contrib.conversion import Layer, Outputs, RawAffine, assemble, each, elementwise, normal
+from pushforward.contrib.conversion import Converted, Outputs, RawAffine, assemble, each, elementwise, normal
 from pushforward.contrib.normflows.layers import MAKERS
 from pushforward.contrib.normflows.networks import dense, perceptron
 from pushforward.core.extras import require
@@ -57,15 +57,15 @@ def _context_of(part: nn.Module) -> int:
     return int(part.context_layer.in_features) if name == "MADE" and hasattr(part, "context_layer") else 0  # type: ignore[union-attr,arg-type]
 
 
-def _base(q0: Any, shape: Shape, context: int) -> Layer:
+def _base(q0: Any, shape: Shape, context: int) -> Converted:
     if type(q0).__name__ == "DiagGaussian":
         if q0.temperature is not None:
             raise PlanError(f"convert: expected a base without temperature, got {q0.temperature}")
         return normal(q0.loc[0], q0.log_scale[0])
-    return elementwise(RawAffine(), dense(q0.context_encoder, 0, context, Outputs(q0.d, (0, 1), by_site=False)))
+    return elementwise(RawAffine(), dense(q0.context_encoder, 0, context, Outputs(q0.d, (0, 1), by_element=False)))
 
 
-def _layers(flow: Any, shape: Shape, context: int) -> list[Layer]:
+def _layers(flow: Any, shape: Shape, context: int) -> list[Converted]:
     name = type(flow).__name__
     if name == "Reverse":
         return [found.inv for found in reversed(_layers(flow.flow, shape, context))]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.contrib.conversion import Layer, Outputs, RawAffine, RawSpline, autoregressive, coupling, free, linear
+from pushforward.contrib.conversion import Converted, Outputs, RawAffine, RawSpline, autoregressive, coupling, free, linear
 from pushforward.contrib.normflows.networks import dense, pair, residual_net
 from pushforward.core.layer import Shape
 from pushforward.core.spec import PlanError
@@ -23,13 +23,13 @@ def _vector(shape: Shape) -> int:
     return shape[0]
 
 
-def _constant(flow: Any, shape: Shape) -> list[Layer]:
+def _constant(flow: Any, shape: Shape) -> list[Converted]:
     if not float(getattr(flow, "data_dep_init_done", 1.0)):
         raise PlanError("expected one that has met data, which its first call measures, got one that has not")
     return [free(RawAffine(), flow.t[0].expand(shape), flow.s[0].expand(shape))]
 
 
-def _masked(flow: Any, shape: Shape, context: int) -> list[Layer]:
+def _masked(flow: Any, shape: Shape, context: int) -> list[Converted]:
     mask = flow.b.reshape(-1).tolist()
     if len(mask) != _vector(shape) or not set(mask) <= {0, 1}:
         raise PlanError(f"expected a mask of zeros and ones for {shape[0]} features, got {mask}")
@@ -38,7 +38,7 @@ def _masked(flow: Any, shape: Shape, context: int) -> list[Layer]:
     return [coupling(RawAffine(), passing, pair(loc, scale, passing, moving, context))]
 
 
-def _block(flow: Any, shape: Shape, context: int) -> list[Layer]:
+def _block(flow: Any, shape: Shape, context: int) -> list[Converted]:
     split, inner, _ = flow.flows
     features, mode = _vector(shape), split.mode
     ways = {
@@ -48,15 +48,15 @@ def _block(flow: Any, shape: Shape, context: int) -> list[Layer]:
         "checkerboard_inv": range(0, features, 2),
     }
     passing = ways[mode]
-    sites, kernel, take, add = features - len(passing), Additive(), [0], [0.0]
+    elements, kernel, take, add = features - len(passing), Additive(), [0], [0.0]
     scales = {"exp": ("exp", 0.0), "sigmoid": ("inverse sigmoid", 2.0), "sigmoid_inv": ("sigmoid", 2.0)}
     if inner.scale:
         name, shift = scales[inner.scale_map]
         kernel, take, add = RawAffine(name), [0, 1], [0.0, shift]  # type: ignore[assignment]
-    return [coupling(kernel, passing, dense(inner.param_map, len(passing), context, Outputs(sites, take, shift=add)))]
+    return [coupling(kernel, passing, dense(inner.param_map, len(passing), context, Outputs(elements, take, shift=add)))]
 
 
-def _affine_autoregressive(flow: Any, shape: Shape, context: int) -> list[Layer]:
+def _affine_autoregressive(flow: Any, shape: Shape, context: int) -> list[Converted]:
     kernel = RawAffine("sigmoid", least=1e-3)
     outputs = Outputs(_vector(shape), (1, 0), shift=(0.0, 2.0))
     return [autoregressive(kernel, residual_net(flow.autoregressive_net, shape[0], context, outputs))]
@@ -72,14 +72,14 @@ def _spline(inner: Any, net: Any) -> tuple[RawSpline, list[float]]:
     return kernel, [share] * (2 * kernel.bins) + [1.0] * (kernel.bins - 1)
 
 
-def _spline_autoregressive(flow: Any, shape: Shape, context: int) -> list[Layer]:
+def _spline_autoregressive(flow: Any, shape: Shape, context: int) -> list[Converted]:
     net = flow.mprqat.autoregressive_net
     kernel, gain = _spline(flow.mprqat, net)
     outputs = Outputs(_vector(shape), range(len(gain)), gain=gain)
     return [autoregressive(kernel, residual_net(net, shape[0], context, outputs)).inv]
 
 
-def _spline_coupling(flow: Any, shape: Shape, context: int) -> list[Layer]:
+def _spline_coupling(flow: Any, shape: Shape, context: int) -> list[Converted]:
     inner, features = flow.prqct, _vector(shape)
     kernel, gain = _spline(inner, inner.transform_net)
     passing = inner.identity_features.tolist()
@@ -90,7 +90,7 @@ def _spline_coupling(flow: Any, shape: Shape, context: int) -> list[Layer]:
     return layers
 
 
-def _passing_spline(free_spline: Any, kernel: RawSpline, passing: list[int], features: int) -> Layer:
+def _passing_spline(free_spline: Any, kernel: RawSpline, passing: list[int], features: int) -> Converted:
     """Return the spline of the features that pass through, which leaves the others as they are: bins of one size, slopes of one."""
     neutral = (0.0, 0.0, math.log(math.expm1(1 - kernel.least_slope)))
     given = (free_spline.unnormalized_widths, free_spline.unnormalized_heights, free_spline.unnormalized_derivatives)
@@ -102,12 +102,12 @@ def _passing_spline(free_spline: Any, kernel: RawSpline, passing: list[int], fea
     return free(kernel, *found)
 
 
-def _permute(flow: Any, shape: Shape) -> list[Layer]:
+def _permute(flow: Any, shape: Shape) -> list[Converted]:
     half = flow.num_channels // 2
-    return [Layer(Permute(flow.perm.tolist() if flow.mode == "shuffle" else [*range(half, flow.num_channels), *range(half)]), {})]
+    return [Converted(Permute(flow.perm.tolist() if flow.mode == "shuffle" else [*range(half, flow.num_channels), *range(half)]), {})]
 
 
-def _lu_permute(flow: Any, shape: Shape) -> list[Layer]:
+def _lu_permute(flow: Any, shape: Shape) -> list[Converted]:
     matrix, order = flow.linear.weight(), flow.permutation._permutation
     return [linear(matrix[:, torch.argsort(order)], flow.linear.bias).inv]
 
@@ -117,17 +117,17 @@ def _matrix(flow: Any, shape: Shape) -> Tensor:
     return found
 
 
-def _affine(flow: Any, shape: Shape) -> list[Layer]:
+def _affine(flow: Any, shape: Shape) -> list[Converted]:
     matrix = _matrix(flow, shape)
     return [linear(matrix.mT, matrix.new_zeros(len(matrix))).inv]
 
 
-def _convolution(flow: Any, shape: Shape) -> list[Layer]:
+def _convolution(flow: Any, shape: Shape) -> list[Converted]:
     made = linear(_matrix(flow, shape), flow.log_S.new_zeros(shape[0]) if flow.use_lu else flow.W.new_zeros(shape[0]))
-    return [Layer(OnAxis(made.plan, 0), {f"module.{name}": value for name, value in made.tensors.items()}).inv]
+    return [Converted(OnAxis(made.plan, 0), {f"module.{name}": value for name, value in made.tensors.items()}).inv]
 
 
-MAKERS: dict[str, Callable[[Any, Shape, int], list[Layer]]] = {
+MAKERS: dict[str, Callable[[Any, Shape, int], list[Converted]]] = {
     "AffineConstFlow": lambda flow, shape, c: _constant(flow, shape),
     "ActNorm": lambda flow, shape, c: _constant(flow, shape),
     "MaskedAffineFlow": _masked,

@@ -51,7 +51,7 @@ def pair(loc: Any, scale: Any, passing: Sequence[int], moving: Sequence[int], co
     own = [None if net is None else next(starts) for net in found]
     weight, bias = (torch.cat([_rows(values, start, moving) for start in own]) for values in (last.weight, last.bias))
     layers[-1] = SimpleNamespace(weight=weight, bias=bias)
-    return mlp(layers, there[0][1], len(passing), context, Outputs(len(moving), (0, 1), by_site=False))
+    return mlp(layers, there[0][1], len(passing), context, Outputs(len(moving), (0, 1), by_element=False))
 
 
 def _rows(values: Tensor, start: int | None, moving: Sequence[int]) -> Tensor:

@@ -11,7 +11,7 @@ from torch.distributions import ComposeTransform, Distribution, Transform
 from torch.distributions.transforms import _InverseTransform
 
 from pushforward.bases import wrap
-from pushforward.contrib.conversion import Layer, assemble, each
+from pushforward.contrib.conversion import Converted, assemble, each
 from pushforward.contrib.pyro.layers import MAKERS
 from pushforward.core.layer import Shape
 from pushforward.core.spec import PlanError
@@ -87,7 +87,7 @@ def _contexts(transform: Any) -> set[int]:
     return {size} if size else set()
 
 
-def _layers(transform: Any, shape: Shape, context: int) -> list[Layer]:
+def _layers(transform: Any, shape: Shape, context: int) -> list[Converted]:
     turned = _turned(transform)
     if turned is not None:
         parts = _parts(turned) or [turned]

@@ -12,10 +12,10 @@ from pyro.infer.autoguide.initialization import init_to_median
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
-from pushforward import sets
 from pushforward.contrib.pyro.distribution import PyroFlow, as_pyro
 from pushforward.contrib.pyro.start import BOUND, Plans, started
 from pushforward.contrib.pyro.transform import FlowTransform
+from pushforward.core import sets
 from pushforward.core.bijector import Bijector
 from pushforward.flow.flow import Flow
 from pushforward.flows import IAF
@@ -45,7 +45,7 @@ class AutoFlow(AutoContinuous):  # type: ignore[misc]
     Args:
         model: The model; discrete latent variables are to be blocked or enumerated, as for every continuous guide of Pyro.
         flow: A function from the number of latent variables to a flow or its layers, such as `NSF`, or layers: a plan or a list of them.
-            A guide is only sampled, so autoregressive layers are turned round to sample in one step. Or a flow that is built, with its
+            A guide is only sampled, so autoregressive layers are inverted to sample in one step. Or a flow that is built, with its
             weights, which is used as it is. Default: two affine inverse autoregressive layers, each with a linear one.
         init_loc_fn: Where to start, one of Pyro's functions.
         init_scale: Scale to start with, of the unconstrained values.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.contrib.conversion import Layer, RawAffine, autoregressive, coupling, elementwise, free, linear
+from pushforward.contrib.conversion import Converted, RawAffine, autoregressive, coupling, elementwise, free, linear
 from pushforward.contrib.pyro.copying import affine, copied, spline, vector
 from pushforward.core.compose import Compose
 from pushforward.core.layer import Shape
@@ -22,18 +22,18 @@ from pushforward.layers.parts import Concatenate
 from pushforward.layers.rearrange import OnAxis, Permute
 
 
-def _sequential(kernel: Kernel, shift: float, net: Any, shape: Shape, context: int) -> list[Layer]:
+def _sequential(kernel: Kernel, shift: float, net: Any, shape: Shape, context: int) -> list[Converted]:
     return [autoregressive(kernel, copied(net, kernel, vector(shape), context, shift))]
 
 
-def _affine_coupling(options: Any, split: int, net: Any, shape: Shape, context: int) -> list[Layer]:
+def _affine_coupling(options: Any, split: int, net: Any, shape: Shape, context: int) -> list[Converted]:
     if getattr(options, "dim", -1) != -len(shape):
         raise PlanError(f"expected it to split the first of the event's axes, {shape}, got dim {getattr(options, 'dim', -1)}")
     kernel = affine(options)[0]
     return [coupling(kernel, range(split), copied(net, kernel, (shape[0] - split) * math.prod(shape[1:]), context))]
 
 
-def _free_spline(t: Any, shape: Shape) -> Layer:
+def _free_spline(t: Any, shape: Shape) -> Converted:
     if t.input_dim != shape[-1]:
         raise PlanError(f"expected events whose last axis has {t.input_dim} entries, got shape {shape}")
     given = [t.unnormalized_widths, t.unnormalized_heights, t.unnormalized_derivatives]
@@ -41,33 +41,33 @@ def _free_spline(t: Any, shape: Shape) -> Layer:
     return free(spline(t), *(value.expand(*shape[:-1], *value.shape).reshape(-1, value.shape[-1]).mT for value in given))
 
 
-def _spline_coupling(t: Any, shape: Shape, context: int) -> list[Layer]:
+def _spline_coupling(t: Any, shape: Shape, context: int) -> list[Converted]:
     features, kernel = vector(shape), spline(t.upper_spline)
     upper = coupling(kernel, range(t.split_dim), copied(t.upper_spline.nn, kernel, features - t.split_dim, context))
     if t.identity:
         return [upper]
     lower = _free_spline(t.lower_spline, (t.split_dim,))
     plan = Concatenate([lower.plan, Compose([])], (t.split_dim, features - t.split_dim))
-    return [upper, Layer(plan, {f"parts.0.{name}": value for name, value in lower.tensors.items()})]
+    return [upper, Converted(plan, {f"parts.0.{name}": value for name, value in lower.tensors.items()})]
 
 
-def _conditional_spline(t: Any, shape: Shape, context: int) -> list[Layer]:
+def _conditional_spline(t: Any, shape: Shape, context: int) -> list[Converted]:
     kernel = spline(t)
     return [elementwise(kernel, copied(t.nn, kernel, vector(shape), context, of_context=True))]
 
 
-def _permute(t: Any, shape: Shape) -> list[Layer]:
+def _permute(t: Any, shape: Shape) -> list[Converted]:
     plan = Permute(t.permutation.tolist())
-    return [Layer(plan if len(shape) == 1 else OnAxis(plan, t.dim), {})]
+    return [Converted(plan if len(shape) == 1 else OnAxis(plan, t.dim), {})]
 
 
-def _channels(t: Any, shape: Shape) -> list[Layer]:
+def _channels(t: Any, shape: Shape) -> list[Converted]:
     matrix = t.permutation @ t.L @ t.U
     made = linear(matrix, matrix.new_zeros(len(matrix)))
-    return [Layer(OnAxis(made.plan, -3), {f"module.{name}": value for name, value in made.tensors.items()})]
+    return [Converted(OnAxis(made.plan, -3), {f"module.{name}": value for name, value in made.tensors.items()})]
 
 
-def _exponential(t: Any, shape: Shape) -> list[Layer]:
+def _exponential(t: Any, shape: Shape) -> list[Converted]:
     weights = t.weights.detach()
     term = matrix = torch.eye(len(weights)).to(weights)
     for power in range(1, t.iterations + 1):
@@ -79,7 +79,7 @@ def _exponential(t: Any, shape: Shape) -> list[Layer]:
     return [linear(matrix, matrix.new_zeros(len(matrix)))]
 
 
-def _batchnorm(t: Any, shape: Shape) -> list[Layer]:
+def _batchnorm(t: Any, shape: Shape) -> list[Converted]:
     vector(shape)
     scale = torch.sqrt(t.moving_variance + t.epsilon) / t.constrained_gamma
     return [free(RawAffine(), t.moving_mean - t.beta * scale, torch.log(scale))]
@@ -89,7 +89,7 @@ def _number(value: Tensor | float, shape: Shape) -> float | Sequence[float]:
     return [float(v) for v in value.expand(shape).flatten()] if isinstance(value, Tensor) else float(value)
 
 
-Maker = Callable[[Any, Shape, int], list[Layer]]
+Maker = Callable[[Any, Shape, int], list[Converted]]
 MAKERS: dict[str, Maker] = {
     "AffineAutoregressive": lambda t, shape, c: _sequential(*affine(t), t.arn, shape, c),
     "ConditionalAffineAutoregressive": lambda t, shape, c: _sequential(*affine(SimpleNamespace(**t.kwargs)), t.nn, shape, c),
@@ -106,11 +106,11 @@ MAKERS: dict[str, Maker] = {
     "MatrixExponential": lambda t, shape, c: _exponential(t, shape),
     "LowerCholeskyAffine": lambda t, shape, c: [linear(t.scale_tril, t.loc)],
     "BatchNorm": lambda t, shape, c: _batchnorm(t, shape),
-    "AffineTransform": lambda t, shape, c: [Layer(fixed.AffineFixed(_number(t.loc, shape), _number(t.scale, shape)), {})],  # type: ignore[arg-type]
-    "ExpTransform": lambda t, shape, c: [Layer(fixed.Exp(), {})],
-    "SigmoidTransform": lambda t, shape, c: [Layer(fixed.Sigmoid(), {})],
-    "TanhTransform": lambda t, shape, c: [Layer(fixed.Tanh(), {})],
-    "SoftplusTransform": lambda t, shape, c: [Layer(fixed.Softplus(), {})],
-    "ELUTransform": lambda t, shape, c: [Layer(fixed.ELU(), {})],
-    "LeakyReLUTransform": lambda t, shape, c: [Layer(fixed.LeakyReLU(), {})],
+    "AffineTransform": lambda t, shape, c: [Converted(fixed.AffineFixed(_number(t.loc, shape), _number(t.scale, shape)), {})],  # type: ignore[arg-type]
+    "ExpTransform": lambda t, shape, c: [Converted(fixed.Exp(), {})],
+    "SigmoidTransform": lambda t, shape, c: [Converted(fixed.Sigmoid(), {})],
+    "TanhTransform": lambda t, shape, c: [Converted(fixed.Tanh(), {})],
+    "SoftplusTransform": lambda t, shape, c: [Converted(fixed.Softplus(), {})],
+    "ELUTransform": lambda t, shape, c: [Converted(fixed.ELU(), {})],
+    "LeakyReLUTransform": lambda t, shape, c: [Converted(fixed.LeakyReLU(), {})],
 }

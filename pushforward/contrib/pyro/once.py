@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pushforward.native.library import transformed
+from pushforward.core import mode
 
 
 class Once:
@@ -30,7 +30,7 @@ class Once:
 
     def keep(self, value: Tensor, found: Tensor) -> None:
         """Keep a value with its score; under function transforms, which let no tensor be looked at, nothing is kept."""
-        if transformed():
+        if mode.transformed():
             self.value = self.found = None
             return
         self.value, self.found = value, found
@@ -41,7 +41,7 @@ class Once:
 
     def score(self, value: Tensor) -> Tensor | None:
         """Return the score that was kept with this value, or None if there is none that holds."""
-        if value is not self.value or transformed():
+        if value is not self.value or mode.transformed():
             return None
         tensors = self._tensors(value)
         if self.ways != self._ways(tensors):
@@ -61,7 +61,7 @@ class Once:
 
 
 def _recording() -> bool:
-    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
+    return mode.tracing()
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyro.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
+from pushforward.core import sets
 
 SETS = {
     sets.Simplex(): constraints.simplex,

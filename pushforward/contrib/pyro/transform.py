@@ -7,7 +7,7 @@ from torch.distributions import constraints
 from torch.distributions.transforms import Transform
 
 from pushforward.contrib.pyro.once import Once
-from pushforward.core.layer import TransformModule
+from pushforward.core.layer import Layer
 
 
 class FlowTransform(Transform):
@@ -21,7 +21,7 @@ class FlowTransform(Transform):
     codomain = constraints.real_vector
     bijective = True
 
-    def __init__(self, module: TransformModule) -> None:
+    def __init__(self, module: Layer) -> None:
         super().__init__()
         self.module = module
         self._once = Once(module)

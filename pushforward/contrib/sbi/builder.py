@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from pushforward import flows
 from pushforward.contrib.sbi.estimator import Conditions, FlowEstimator
 from pushforward.contrib.sbi.priors import Support, of_features
-from pushforward.core.base import hand_down
-from pushforward.core.layer import TransformModule
+from pushforward.core import sets
+from pushforward.core.base import propagate
+from pushforward.core.layer import Layer
 from pushforward.flow.flow import Flow
 from pushforward.layers.domains import Domain
 from pushforward.layers.standardize import Standardize, StandardizeModule
@@ -47,8 +48,8 @@ def density_estimator(
         of: ``"posterior"`` for NPE, ``"likelihood"`` for NLE.
         embedding_net: A module from conditions ``(batch, *shape)``, z-scored, to ``(batch, features)``, trained with the flow (None: the
             flow sees the conditions themselves, their axes joined to one). Each estimator gets a copy.
-        z_score_theta: ``"independent"`` (each site has its own mean and scale), ``"structured"`` (all share one; for conditions alone, such
-            as images or series) or ``"none"``.
+        z_score_theta: ``"independent"`` (each element has its own mean and scale), ``"structured"`` (all share one; for conditions alone,
+            such as images or series) or ``"none"``.
         z_score_x: The same for x.
         support: The prior (a distribution, or its support), or a set for each feature as in `Domain`; of theta for NPE, of x for NLE.
         options: Arguments of the named flow or function.
@@ -95,31 +96,31 @@ def _build(
         context = torch.cat([conditions(rows) for rows in condition.split(ROWS)])
         conditions.train()
         features = value.shape[-1]
-        sets = None if support is None else of_features(support, features)
-        flow = _flow(recipe, features, context.shape[-1], sets, scores[0] != "none", options).to(value.dtype)
+        kinds = None if support is None else of_features(support, features)
+        flow = _flow(recipe, features, context.shape[-1], kinds, scores[0] != "none", options).to(value.dtype)
         outside = int((~flow.support.check(value)).sum())
         if outside:
             raise ValueError(f"density_estimator: expected values in the support, got {outside} of {len(value)} rows outside; see support=")
         if scores[0] != "none":
-            hand_down("measure", sets.leave(value, sets.limits(flow.support)), context, flow.transform, flow.base)
+            propagate("measure", sets.leave(value, sets.limits(flow.support)), context, flow.transform, flow.base)
     return FlowEstimator(flow, conditions)
 
 
-def _flow(choice: Choice, features: int, context: int, sets: Any, z_score: bool, options: dict[str, Any]) -> Flow:
+def _flow(choice: Choice, features: int, context: int, kinds: Any, z_score: bool, options: dict[str, Any]) -> Flow:
     """Return the flow, with what z-scores its values and what holds them in their sets."""
     recipe: Any = look_up("density_estimator", choice, options)
     if not callable(recipe):
         parts = [*(recipe if isinstance(recipe, list | tuple) else [recipe]), *([Standardize()] if z_score else [])]
-        recipe = [*parts, *([Domain(sets)] if sets else [])]
-    elif sets:
-        options = options | {"support": sets}
+        recipe = [*parts, *([Domain(kinds)] if kinds else [])]
+    elif kinds:
+        options = options | {"support": kinds}
     flow = make_flow("density_estimator", recipe, features, context, options)
     if z_score and not any(isinstance(part, StandardizeModule) for part in flow.transform.modules()):
         raise ValueError(f"density_estimator: expected a Standardize() layer for z-scores, got {flow.plan!r}; add one, or say 'none'")
     return flow
 
 
-def _units(condition: Tensor, score: str) -> TransformModule:
+def _units(condition: Tensor, score: str) -> Layer:
     units = Standardize().build(() if score == "structured" else tuple(condition.shape[1:]))
     if score != "none":
         try:

@@ -9,8 +9,8 @@ import torch
 from sbi.neural_nets.estimators.base import ConditionalDensityEstimator
 from torch import Tensor, nn
 
-from pushforward import sets
-from pushforward.core.layer import TransformModule
+from pushforward.core import sets
+from pushforward.core.layer import Layer
 from pushforward.flow.flow import Flow
 
 
@@ -23,7 +23,7 @@ class Conditions(nn.Module):
         shape: The shape of one condition.
     """
 
-    def __init__(self, units: TransformModule, embedding: nn.Module, shape: torch.Size) -> None:
+    def __init__(self, units: Layer, embedding: nn.Module, shape: torch.Size) -> None:
         super().__init__()
         self.units, self.embedding, self.shape = units, embedding, shape
 

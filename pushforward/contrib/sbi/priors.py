@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
+from pushforward.core import sets
 
 Support = Distribution | Constraint | Sequence[Constraint | str] | None
 

@@ -76,7 +76,7 @@ class ZukoTransform(ToBase):
     """The map from data to base, with shapes as Zuko takes them: of an event that of its image, without the batch of the context."""
 
     def forward_shape(self, shape: Any) -> torch.Size:
-        return ToBase(self.flow, None, self.turned).forward_shape(shape)
+        return ToBase(self.flow, None, self.inverted).forward_shape(shape)
 
 
 class ZukoBase(Estimated):

@@ -11,7 +11,7 @@ from torch.distributions import AffineTransform, Independent, Normal
 from zuko.nn import Residual
 
 from pushforward.contrib import conversion
-from pushforward.contrib.conversion import Layer, Outputs
+from pushforward.contrib.conversion import Converted, Outputs
 from pushforward.core.spec import PlanError
 from pushforward.flow.flow import Flow
 from pushforward.kernels.affine import Additive
@@ -75,7 +75,7 @@ def _context(layer: Any) -> int:
     return int(layer.hyper.in_features) - _inputs(layer) if isinstance(layer, LAYERS) and hasattr(layer, "hyper") else 0
 
 
-def _layer(layer: Any, context: int, features: int) -> Layer:
+def _layer(layer: Any, context: int, features: int) -> Converted:
     """Return a layer in Zuko's direction, data to base."""
     if isinstance(layer, zuko.lazy.LazyInverse):
         return _layer(layer.transform, context, features).inv
@@ -95,9 +95,9 @@ def _layer(layer: Any, context: int, features: int) -> Layer:
     return conversion.coupling(kernel, passing, _network(layer, features - len(passing), context))
 
 
-def _network(layer: Any, sites: int, context: int) -> conversion.CopiedNet:
+def _network(layer: Any, elements: int, context: int) -> conversion.CopiedNet:
     """Copy the network of a layer."""
-    outputs, inputs, parts = Outputs(sites, range(layer.total)), _inputs(layer), list(layer.hyper)
+    outputs, inputs, parts = Outputs(elements, range(layer.total)), _inputs(layer), list(layer.hyper)
     if all(isinstance(part, Residual) for part in parts[1:-1]) and parts[1:-1]:
         blocks = [list(part) for part in parts[1:-1]]
         plan = conversion.CopiedResidual(len(parts[0].bias), len(blocks), conversion.activation_name(blocks[0][1]), preactivated=False)
@@ -121,10 +121,10 @@ def _kernel(univariate: Any, shapes: Any) -> Kernel:
     )
 
 
-def _unconditional(transform: Any, features: int, learned: bool) -> Layer:
+def _unconditional(transform: Any, features: int, learned: bool) -> Converted:
     """Return a transformation that no context changes."""
     if type(transform) is zuko.transforms.PermutationTransform:
-        return Layer(Permute(transform.order.tolist()), {})
+        return Converted(Permute(transform.order.tolist()), {})
     if type(transform) is zuko.transforms.RotationTransform:
         return conversion.linear(transform.R, torch.zeros_like(transform.R[0]))
     if type(transform) is zuko.transforms.LULinearTransform:
@@ -136,7 +136,7 @@ def _unconditional(transform: Any, features: int, learned: bool) -> Layer:
     raise PlanError(f"expected a permutation, a rotation, an LU or an affine map, got {transform!r}")
 
 
-def _affine(loc: Any, scale: Any, features: int, learned: bool) -> Layer:
+def _affine(loc: Any, scale: Any, features: int, learned: bool) -> Converted:
     """Return ``y = loc + scale x``, learnable if it was and its scale is positive."""
     loc, scale = (torch.as_tensor(value).detach().broadcast_to((features,)) for value in (loc, scale))
-    return conversion.normal(loc, scale.log()) if learned and bool((scale > 0).all()) else Layer(AffineFixed(loc, scale), {})
+    return conversion.normal(loc, scale.log()) if learned and bool((scale > 0).all()) else Converted(AffineFixed(loc, scale), {})

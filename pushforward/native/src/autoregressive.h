@@ -80,7 +80,7 @@ INLINE void FN(column_out)(const REAL *lanes, Int rows, REAL *target, Int stride
 static void FN(sweep_rows)(const void *job, Int start, Int stop, void *space) {
   const Sweep *s = job;
   const Int rows = stop - start, count = parameters_of(&s->kind), L = s->layers;
-  REAL *x = space, *theta = x + s->sites * T, *work = theta + count * T, *in = work + space_of(&s->kind) * T * (Int)(sizeof(double) / sizeof(REAL)), *ladj = in + T, *next = ladj + T;
+  REAL *x = space, *theta = x + s->elements * T, *work = theta + count * T, *in = work + space_of(&s->kind) * T * (Int)(sizeof(double) / sizeof(REAL)), *ladj = in + T, *next = ladj + T;
   REAL *z[MAX_LAYERS], *h[MAX_LAYERS];
   double total[T];
   for (Int l = 0; l < L; l++) {
@@ -91,7 +91,7 @@ static void FN(sweep_rows)(const void *job, Int start, Int stop, void *space) {
   LANES { total[i] = 0; }
   const Layer *out = &s->layer[L];
   for (Int g = 0; g < s->groups; g++) {
-    const Int first_site = g ? INDICES(s->ends)[g - 1] : 0, last_site = INDICES(s->ends)[g];
+    const Int first_element = g ? INDICES(s->ends)[g - 1] : 0, last_element = INDICES(s->ends)[g];
     for (Int l = 0; l < L; l++) {
       const Layer *layer = &s->layer[l];
       const Int first = g ? INDICES(layer->edges)[g - 1] : 0, last = INDICES(layer->edges)[g];
@@ -110,11 +110,11 @@ static void FN(sweep_rows)(const void *job, Int start, Int stop, void *space) {
           LANES { zu[i] += from[i]; }
         }
       }
-      if (layer->source < 0) FN(dots)(layer->weight.at, s->sites, first, last, x, 0, first_site, z[l]);
+      if (layer->source < 0) FN(dots)(layer->weight.at, s->elements, first, last, x, 0, first_element, z[l]);
       else FN(dots)(layer->weight.at, s->layer[layer->source].width, first, last, h[layer->source], 0, INDICES(s->layer[layer->source].edges)[g], z[l]);
       for (Int u = first; u < last; u++) FN(activate)(s->activation, z[l] + u * T, h[l] + u * T);
     }
-    for (Int p = first_site; p < last_site; p++) {
+    for (Int p = first_element; p < last_element; p++) {
       const REAL *weight = out->weight.at, *bias = out->bias.at;
       const Int width = s->layer[out->source].width, known = INDICES(s->layer[out->source].edges)[g];
       for (Int j = 0; j < count; j++) {
@@ -124,7 +124,7 @@ static void FN(sweep_rows)(const void *job, Int start, Int stop, void *space) {
       FN(dots)(weight + p * count * width, width, 0, count, h[out->source], 0, known, theta);
       FN(column_in)((const REAL *)s->values.at + start * s->values.stride + INDICES(s->order)[p], s->values.stride, rows, in);
       FN(value)(&s->kind, theta, T, in, x + p * T, ladj, work, 1);
-      FN(column_out)(x + p * T, rows, (REAL *)s->made.at + start * s->sites + INDICES(s->order)[p], s->sites);
+      FN(column_out)(x + p * T, rows, (REAL *)s->made.at + start * s->elements + INDICES(s->order)[p], s->elements);
       LANES { total[i] += (double)ladj[i]; }
     }
   }
@@ -137,36 +137,36 @@ static void FN(sweep_back_rows)(const void *job, Int start, Int stop, void *spac
   const Sweep *s = job;
   const Int rows = stop - start, count = parameters_of(&s->kind), L = s->layers;
   REAL *planes = space, *work = planes + count * T, *gtheta = work + space_of(&s->kind) * T * (Int)(sizeof(double) / sizeof(REAL));
-  REAL *x = gtheta + s->sites * count * T, *g = x + T, *gl = g + T, *gin = gl + T, *zu = gin + T, *next = zu + T;
+  REAL *x = gtheta + s->elements * count * T, *g = x + T, *gl = g + T, *gin = gl + T, *zu = gin + T, *next = zu + T;
   REAL *gz[MAX_LAYERS];
   for (Int l = 0; l < L; l++) {
     const Layer *layer = &s->layer[l];
     gz[l] = next;
     next = gz[l] + layer->width * T;
-    /* Units that see the last sites give nothing to any. */
+    /* Units that see the last elements give nothing to any. */
     for (Int r = start; r < stop; r++)
       for (Int u = INDICES(layer->edges)[s->groups - 1]; u < layer->width; u++) ((REAL *)layer->gz.at)[r * layer->width + u] = 0;
   }
   FN(column_in)((const REAL *)s->gladj.at + start * s->gladj.stride, s->gladj.stride, rows, gl);
-  const Int of_theta = s->sites * count;
+  const Int of_theta = s->elements * count;
   for (Int step = s->groups - 1; step >= 0; step--) {
-    const Int first_site = step ? INDICES(s->ends)[step - 1] : 0, last_site = INDICES(s->ends)[step];
-    for (Int p = first_site; p < last_site; p++) {
-      const Int site = INDICES(s->order)[p];
-      FN(column_in)((const REAL *)s->gmade.at + start * s->gmade.stride + site, s->gmade.stride, rows, g);
+    const Int first_element = step ? INDICES(s->ends)[step - 1] : 0, last_element = INDICES(s->ends)[step];
+    for (Int p = first_element; p < last_element; p++) {
+      const Int element = INDICES(s->order)[p];
+      FN(column_in)((const REAL *)s->gmade.at + start * s->gmade.stride + element, s->gmade.stride, rows, g);
       for (Int l = 0; l < L; l++)
         if (s->layer[l].source < 0)
           FN(dot1)((const REAL *)s->layer[l].transposed.at + p * s->layer[l].width, gz[l], INDICES(s->layer[l].edges)[step], INDICES(s->layer[l].edges)[s->groups - 1], g);
       /* The kernel's gradient is taken at its base side: what was made, or what was given. */
       const REAL *base = s->kind.inverse ? s->made.at : s->values.at;
-      const Int stride = s->kind.inverse ? s->sites : s->values.stride;
-      FN(column_in)(base + start * stride + site, stride, rows, x);
+      const Int stride = s->kind.inverse ? s->elements : s->values.stride;
+      FN(column_in)(base + start * stride + element, stride, rows, x);
       for (Int j = 0; j < count; j++)
-        FN(column_in)((const REAL *)s->theta.at + start * of_theta + j * s->sites + site, of_theta, rows, planes + j * T);
+        FN(column_in)((const REAL *)s->theta.at + start * of_theta + j * s->elements + element, of_theta, rows, planes + j * T);
       FN(grad)(&s->kind, planes, T, x, g, gl, gin, gtheta + p * count * T, T, work, 1);
-      FN(column_out)(gin, rows, (REAL *)s->gvalues.at + start * s->sites + site, s->sites);
+      FN(column_out)(gin, rows, (REAL *)s->gvalues.at + start * s->elements + element, s->elements);
       for (Int j = 0; j < count; j++)
-        FN(column_out)(gtheta + (p * count + j) * T, rows, (REAL *)s->gtheta.at + start * of_theta + j * s->sites + site, of_theta);
+        FN(column_out)(gtheta + (p * count + j) * T, rows, (REAL *)s->gtheta.at + start * of_theta + j * s->elements + element, of_theta);
     }
     for (Int l = L - 1; l >= 0; l--) {
       const Layer *layer = &s->layer[l];
@@ -178,7 +178,7 @@ static void FN(sweep_back_rows)(const void *job, Int start, Int stop, void *spac
       for (Int m = l + 1; m <= L; m++) {
         const Layer *later = &s->layer[m];
         if (later->source != l) continue;
-        if (m == L) FN(dots)(later->transposed.at, of_theta, first, last, gtheta, first_site * count, of_theta, gz[l]);
+        if (m == L) FN(dots)(later->transposed.at, of_theta, first, last, gtheta, first_element * count, of_theta, gz[l]);
         else FN(dots)(later->transposed.at, later->width, first, last, gz[m], step ? INDICES(later->edges)[step - 1] : 0, INDICES(later->edges)[s->groups - 1], gz[l]);
       }
       for (Int u = first; u < last; u++) {

@@ -9,7 +9,7 @@
   R(FLAG, "expected 0 or 1") \
   R(WIRING, "expected an earlier layer") \
   R(WIDTH, "a width other than that of what is taken or added") \
-  R(PERMUTATION, "expected each site once") \
+  R(PERMUTATION, "expected each element once") \
   R(STEPS, "expected places that never go back, up to the last") \
   R(MISSING, "an array that is not there") \
   R(SHORT, "an array that ends before what would be touched") \
@@ -19,7 +19,7 @@
   R(OVERLAP, "an output that overlaps another array")
 
 #define WHATS(W) \
-  W(job) W(kind) W(bins) W(inverse) W(bound) W(parts) W(floor) W(is_double) W(backward) W(threads) W(rows) W(sites) W(group) W(groups) W(layers) \
+  W(job) W(kind) W(bins) W(inverse) W(bound) W(parts) W(floor) W(is_double) W(backward) W(threads) W(rows) W(elements) W(group) W(groups) W(layers) \
   W(activation) W(inputs) W(contexts) W(width) W(source) W(skip) W(x) W(theta) W(g) W(gl) W(out) W(ladj) W(gtheta) W(order) W(ends) \
   W(edges) W(values) W(shift) W(gmade) W(gladj) W(made) W(gvalues) W(weight) W(bias) W(transposed) W(z) W(gz) W(c) W(gx) W(gc) W(mask) \
   W(more) W(gweight) W(gmore) W(gbias)
@@ -163,16 +163,16 @@ static void check_places(Check *c, const Block *b, Int count, Int last, int fill
     expect(c, within(places[i], before, last) && (!fill || i < count - 1 || places[i] == last), STEPS, what);
 }
 
-static void check_order(Check *c, const Block *b, Int sites) {
-  check_indices(c, b, sites, OF_order);
+static void check_order(Check *c, const Block *b, Int elements) {
+  check_indices(c, b, elements, OF_order);
   if (c->refusal) return;
   const Int *order = b->at;
-  char *seen = calloc((size_t)sites, 1);
+  char *seen = calloc((size_t)elements, 1);
   expect(c, seen != NULL, MEMORY, OF_order);
-  for (Int i = 0; i < sites && !c->refusal; i++) {
-    const int is_site = within(order[i], 0, sites - 1);
-    expect(c, is_site && !seen[order[i]], PERMUTATION, OF_order);
-    if (is_site) seen[order[i]] = 1;
+  for (Int i = 0; i < elements && !c->refusal; i++) {
+    const int is_element = within(order[i], 0, elements - 1);
+    expect(c, is_element && !seen[order[i]], PERMUTATION, OF_order);
+    if (is_element) seen[order[i]] = 1;
   }
   free(seen);
 }
@@ -204,21 +204,21 @@ static int check_elementwise(const Job *job, Int bytes) {
   expect(&c, bytes == sizeof(Job), DESCRIPTION, OF_job);
   check_team(&c, job->is_double, job->backward, job->threads, job->rows);
   check_kind(&c, &job->kind);
-  expect(&c, within(job->sites, 1, MOST_ROWS), RANGE, OF_sites);
+  expect(&c, within(job->elements, 1, MOST_ROWS), RANGE, OF_elements);
   expect(&c, within(job->group, 1, MOST_ROWS), RANGE, OF_group);
   if (c.refusal) return c.refusal;
-  const Int rows = job->rows, sites = job->sites, count = product(&c, parameters_of(&job->kind), sites, OF_sites);
+  const Int rows = job->rows, elements = job->elements, count = product(&c, parameters_of(&job->kind), elements, OF_elements);
   const Int shared = job->theta.stride == 0, parts = rows / job->group + (rows % job->group > 0);
-  check_matrix(&c, &job->x, rows, sites, OF_x);
+  check_matrix(&c, &job->x, rows, elements, OF_x);
   check_matrix(&c, &job->theta, rows, count, OF_theta);
   if (job->backward) {
-    check_matrix(&c, &job->g, rows, sites, OF_g);
+    check_matrix(&c, &job->g, rows, elements, OF_g);
     check_matrix(&c, &job->gl, rows, 1, OF_gl);
     check_block(&c, &job->gtheta, shared ? parts : rows, count, OF_gtheta, 1);
   } else {
     check_block(&c, &job->ladj, rows, 1, OF_ladj, 1);
   }
-  check_block(&c, &job->out, rows, sites, OF_out, 1);
+  check_block(&c, &job->out, rows, elements, OF_out, 1);
   return settle(&c);
 }
 
@@ -232,10 +232,10 @@ static int check_linear(const Job *job, Int bytes) {
   expect(&c, within(job->kind.bins, 0, 1), FLAG, OF_bins);
   expect(&c, job->kind.parts == 0, RANGE, OF_parts);
   expect(&c, job->kind.floor == 0, RANGE, OF_floor);
-  expect(&c, within(job->sites, 1, MOST_WIDTH), RANGE, OF_sites);
+  expect(&c, within(job->elements, 1, MOST_WIDTH), RANGE, OF_elements);
   expect(&c, within(job->group, 1, MOST_ROWS), RANGE, OF_group);
   if (c.refusal) return c.refusal;
-  const Int rows = job->rows, size = job->sites, count = size * size + (job->kind.bins ? size : 0);
+  const Int rows = job->rows, size = job->elements, count = size * size + (job->kind.bins ? size : 0);
   const Int parts = rows / job->group + (rows % job->group > 0);
   check_matrix(&c, &job->x, rows, size, OF_x);
   check_matrix(&c, &job->theta, 1, count, OF_theta);
@@ -265,13 +265,13 @@ static int check_sweep(const Sweep *s, Int bytes) {
   expect(&c, bytes == (Int)(offsetof(Sweep, layer) + (size_t)(s->layers + 1) * sizeof(Layer)), DESCRIPTION, OF_job);
   check_team(&c, s->is_double, s->backward, s->threads, s->rows);
   check_kind(&c, &s->kind);
-  expect(&c, within(s->sites, 1, MOST_WIDTH), RANGE, OF_sites);
-  expect(&c, within(s->groups, 1, s->sites), RANGE, OF_groups);
+  expect(&c, within(s->elements, 1, MOST_WIDTH), RANGE, OF_elements);
+  expect(&c, within(s->groups, 1, s->elements), RANGE, OF_groups);
   expect(&c, within(s->activation, 0, ACTIVATION_COUNT - 1), RANGE, OF_activation);
   if (c.refusal) return c.refusal;
-  check_order(&c, &s->order, s->sites);
-  check_places(&c, &s->ends, s->groups, s->sites, 1, OF_ends);
-  const Int rows = s->rows, sites = s->sites, of_theta = parameters_of(&s->kind) * sites;
+  check_order(&c, &s->order, s->elements);
+  check_places(&c, &s->ends, s->groups, s->elements, 1, OF_ends);
+  const Int rows = s->rows, elements = s->elements, of_theta = parameters_of(&s->kind) * elements;
   for (Int l = 0; l <= s->layers && !c.refusal; l++) {
     const Layer *layer = &s->layer[l];
     const int last = l == s->layers;
@@ -281,7 +281,7 @@ static int check_sweep(const Sweep *s, Int bytes) {
     expect(&c, last || within(layer->width, 1, MOST_WIDTH), RANGE, OF_width);
     if (!last && layer->skip >= 0) expect(&c, s->layer[layer->skip].width == layer->width, WIDTH, OF_skip);
     if (c.refusal) break;
-    const Int width = last ? of_theta : layer->width, taken = layer->source < 0 ? sites : s->layer[layer->source].width;
+    const Int width = last ? of_theta : layer->width, taken = layer->source < 0 ? elements : s->layer[layer->source].width;
     if (!last) check_places(&c, &layer->edges, s->groups, width, 0, OF_edges);
     if (s->backward) {
       check_block(&c, &layer->transposed, taken, width, OF_transposed, 0);
@@ -293,13 +293,13 @@ static int check_sweep(const Sweep *s, Int bytes) {
     }
   }
   if (!c.refusal) c.layer = 0;
-  check_matrix(&c, &s->values, rows, sites, OF_values);
-  check_block(&c, &s->made, rows, sites, OF_made, !s->backward);
+  check_matrix(&c, &s->values, rows, elements, OF_values);
+  check_block(&c, &s->made, rows, elements, OF_made, !s->backward);
   if (s->backward) {
     check_block(&c, &s->theta, rows, of_theta, OF_theta, 0);
-    check_matrix(&c, &s->gmade, rows, sites, OF_gmade);
+    check_matrix(&c, &s->gmade, rows, elements, OF_gmade);
     check_matrix(&c, &s->gladj, rows, 1, OF_gladj);
-    check_block(&c, &s->gvalues, rows, sites, OF_gvalues, 1);
+    check_block(&c, &s->gvalues, rows, elements, OF_gvalues, 1);
     check_block(&c, &s->gtheta, rows, of_theta, OF_gtheta, 1);
   } else {
     if (s->shift.at) check_matrix(&c, &s->shift, rows, s->layer[0].width, OF_shift);

@@ -1,4 +1,4 @@
-/* The compiled kernels: affine, rational splines, monotone networks and polynomials, linear maps and perceptrons, forward, inverse and backward, in float and double, on (rows, sites).
+/* The compiled kernels: affine, rational splines, monotone networks and polynomials, linear maps and perceptrons, forward, inverse and backward, in float and double, on (rows, elements).
  *
  * Plain C with no dependency. The same text is compiled for each instruction set and the best for the CPU at hand is chosen when
  * the library is loaded. Loops run over T lanes at a time, always all of them, and -ffp-contract is off, so a value does not depend
@@ -114,14 +114,14 @@ typedef struct {
 /* One call: arrays, and how the rows are dealt out. Each field has 8 bytes. Parameters of stride 0 are those of all rows. */
 typedef struct {
   Kind kind;
-  Int is_double, backward, threads, rows, sites;
+  Int is_double, backward, threads, rows, elements;
   Int group; /* rows that are computed by one thread; the gradient of shared parameters has one sum for each */
   Matrix x, theta, g, gl;
   Block out, ladj, gtheta;
 } Job;
 
 /* A layer of a perceptron: z = weight h(source) + bias (+ z of layer skip); source -1 is the layer's own input. `edges[g]`: how many of
- * its units see only what is made before step g. The layer after the last hidden one gives the parameters, site by site. */
+ * its units see only what is made before step g. The layer after the last hidden one gives the parameters, element by element. */
 typedef struct {
   Int width, source, skip;
   Block edges, weight, bias, transposed, z, gz;
@@ -129,10 +129,10 @@ typedef struct {
 
 #define MAX_LAYERS 32
 
-/* One sequential pass. Sites are made in the order `order`, those before `ends[g]` by the end of step g. */
+/* One sequential pass. Elements are made in the order `order`, those before `ends[g]` by the end of step g. */
 typedef struct {
   Kind kind;
-  Int is_double, backward, threads, rows, sites, groups, layers, activation;
+  Int is_double, backward, threads, rows, elements, groups, layers, activation;
   Block order, ends;
   Matrix values, shift, gmade, gladj;
   Block theta, made, ladj, gvalues, gtheta;
@@ -308,7 +308,7 @@ EXPORT int pushforward_elementwise(const Job *job, Int bytes) {
 EXPORT int pushforward_linear(const Job *job, Int bytes) {
   const int refusal = check_linear(job, bytes);
   if (refusal) return refusal;
-  const Int size = job->sites, factors = size * size + 3 * size, sums = job->backward ? (size * size + 2 * size) * PART : 0;
+  const Int size = job->elements, factors = size * size + 3 * size, sums = job->backward ? (size * size + 2 * size) * PART : 0;
   const Int space = 3 * size + 1 + (factors + sums) / T;
   return run(LINEAR_ROWS[chosen_set][job->is_double][job->backward], job, job->rows, job->group, space, job->threads);
 }
@@ -317,7 +317,7 @@ EXPORT int pushforward_sweep(const Sweep *sweep, Int bytes) {
   const int refusal = check_sweep(sweep, bytes);
   if (refusal) return refusal;
   const Int count = parameters_of(&sweep->kind);
-  Int space = 8 + space_of(&sweep->kind) + count + sweep->sites * (sweep->backward ? count : 1);
+  Int space = 8 + space_of(&sweep->kind) + count + sweep->elements * (sweep->backward ? count : 1);
   for (Int l = 0; l < sweep->layers; l++) space += 2 * sweep->layer[l].width;
   return run(SWEEP_ROWS[chosen_set][sweep->is_double][sweep->backward], sweep, sweep->rows, T, space, sweep->threads);
 }

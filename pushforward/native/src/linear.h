@@ -24,7 +24,7 @@ INLINE double FN(shrinks)(const REAL *row, Int length) {
 }
 
 static FN(Factors) FN(factors)(const Job *job, double *space) {
-  const Int size = job->sites, triangle = PLACE(size, 0);
+  const Int size = job->elements, triangle = PLACE(size, 0);
   const REAL *theta = job->theta.at;
   const double of_scale = 2 * job->kind.bound / M_PI;
   double *scales = space + 2 * triangle;
@@ -103,7 +103,7 @@ static void FN(rows_out)(const double *planes, Int start, Int rows, Int size, vo
 /* Rows [start, stop) of value and ladj. */
 static void FN(linear_rows)(const void *argument, Int start, Int stop, void *space) {
   const Job *job = argument;
-  const Int size = job->sites;
+  const Int size = job->elements;
   const FN(Factors) f = FN(factors)(job, space);
   const REAL *loc = job->kind.bins ? (const REAL *)job->theta.at + 2 * PLACE(size, 0) + size : NULL;
   double *planes = f.rest;
@@ -136,7 +136,7 @@ static void FN(linear_rows)(const void *argument, Int start, Int stop, void *spa
  * base side whichever way the layer ran: forward, gv = L' gy and gx = U' D gv; inverse, gw = U'^-1 gx and gy = L'^-1 D^-1 gw. */
 static void FN(linear_back_rows)(const void *argument, Int start, Int stop, void *space) {
   const Job *job = argument;
-  const Int size = job->sites, triangle = PLACE(size, 0), inverse = job->kind.inverse;
+  const Int size = job->elements, triangle = PLACE(size, 0), inverse = job->kind.inverse;
   const FN(Factors) f = FN(factors)(job, space);
   double *x = f.rest, *v = x + size * T, *g = v + size * T, *sums = g + size * T;
   double *of_lower = sums, *of_upper = sums + triangle * PART, *of_scale = of_upper + triangle * PART, *of_loc = of_scale + size * PART;

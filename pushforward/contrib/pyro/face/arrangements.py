@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 
-from pushforward.contrib.pyro.face.layout import Along, Elements, NormElements, Sized
+from pushforward.contrib.pyro.face.layout import Lazy, NormPerElement, OnDim, PerElement
 from pushforward.contrib.pyro.face.sizes import negative, shape, size, split_of
 from pushforward.core.bijector import Bijector
 from pushforward.core.compose import Compose
-from pushforward.core.layer import Shape
-from pushforward.core.layer import TransformModule as Layer
+from pushforward.core.layer import Layer, Shape
 from pushforward.core.spec import PlanError
 from pushforward.kernels.kernel import Elementwise
 from pushforward.layers.autoregressive import InverseAutoregressive
@@ -57,7 +56,7 @@ def _plan(kernel: Any, net: Any) -> Any:
 
 def _contextual(owner: str, given: Given, kernel: Any, net: Net, context: Shape | None) -> tuple[Layer, int]:
     if "input_dim" not in given:
-        return Sized(_plan(kernel, net(0)), 1, context, once=True), 1
+        return Lazy(_plan(kernel, net(0)), 1, context, once=True), 1
     features = size(owner, "input_dim", given["input_dim"])
     return _plan(kernel, net(features)).build(features, context), 1
 
@@ -71,7 +70,7 @@ def _channels(owner: str, given: Given, kernel: Any, net: Net, context: Shape | 
     order: Any = torch.randperm(count) if chosen is None else torch.as_tensor(chosen)
     if len(order) != count:
         raise PlanError(f"{owner}: expected a permutation of {count} channels, got {len(order)}")
-    return Along(Compose([_plan(kernel, net(count)), Permute(order)]).build(count, context), -3), 3
+    return OnDim(Compose([_plan(kernel, net(count)), Permute(order)]).build(count, context), -3), 3
 
 
 def _autoregressive(owner: str, given: Given, kernel: Any, net: Net, context: Shape | None) -> tuple[Layer, int]:
@@ -88,7 +87,7 @@ def _autoregressive(owner: str, given: Given, kernel: Any, net: Net, context: Sh
 def _coupling(owner: str, given: Given, kernel: Any, net: Net, context: Shape | None) -> tuple[Layer, int]:
     rank = -negative(owner, given["dim"])
     if "hypernet" in given:
-        return Sized(Coupling(kernel, split_of(owner, given["split_dim"]), net=net(0)), rank, context, once=True), rank
+        return Lazy(Coupling(kernel, split_of(owner, given["split_dim"]), net=net(0)), rank, context, once=True), rank
     event = shape(owner, "input_dim", given["input_dim"], rank)
     plan = Coupling(kernel, split_of(owner, given["split_dim"], event[0]), net=net(math.prod(event)))
     return plan.build(event, context), rank
@@ -107,8 +106,8 @@ def _spline_coupling(owner: str, given: Given, kernel: Any, net: Net, context: S
 
 CONTEXTUAL = Arrangement(_contextual, "input_dim *", "input_dim nn *", "input_dim *", "input_dim context_dim hidden_dims *")
 FREE = replace(CONTEXTUAL, ConditionalX=None, x="input_dim ** *", conditional_x=None)
-NUMBERS = replace(CONTEXTUAL, arrange=partial(_numbers, Elements), ConditionalX="nn input_dim count_bins *", x="input_dim ** *")
-NORMALISED = replace(FREE, arrange=partial(_numbers, NormElements))
+NUMBERS = replace(CONTEXTUAL, arrange=partial(_numbers, PerElement), ConditionalX="nn input_dim count_bins *", x="input_dim ** *")
+NORMALISED = replace(FREE, arrange=partial(_numbers, NormPerElement))
 CHANNELS = Arrangement(
     _channels,
     X="channels permutation",

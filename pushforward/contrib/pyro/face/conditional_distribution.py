@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from pushforward.contrib.pyro.face.conditional import conditionally
 from pushforward.contrib.pyro.face.distribution import TransformedDistribution
-from pushforward.contrib.pyro.face.held import Held, released
+from pushforward.contrib.pyro.face.held import AsModule, released
 
 __all__ = ["ConditionalDistribution", "ConditionalTransformedDistribution", "ConstantConditionalDistribution"]
 
@@ -29,7 +29,7 @@ class ConstantConditionalDistribution(ConditionalDistribution, nn.Module):
 
     def __init__(self, base_dist: Distribution) -> None:
         super().__init__()
-        self.held = Held.of(base_dist)
+        self.held = AsModule.of(base_dist)
 
     @property
     def base_dist(self) -> Any:

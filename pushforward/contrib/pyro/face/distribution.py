@@ -13,14 +13,13 @@ from torch.distributions import Distribution, Independent
 from torch.distributions import TransformedDistribution as TorchTransformedDistribution
 from torch.distributions.transforms import Transform
 
-from pushforward import sets
 from pushforward.contrib.pyro.face.compose import context_batch
 from pushforward.contrib.pyro.face.events import Events
-from pushforward.contrib.pyro.face.held import Held, released
+from pushforward.contrib.pyro.face.held import AsModule, released
 from pushforward.contrib.pyro.face.transform import observed, summed, through
+from pushforward.core import mode, sets
 from pushforward.core.checks import as_size, check_batch, check_tensor
 from pushforward.core.estimates import EstimatedModule
-from pushforward.native.library import transformed
 
 __all__ = ["TransformedDistribution"]
 
@@ -69,7 +68,7 @@ class TransformedDistribution(EstimatedModule, nn.Module, Events, TorchTransform
 
     @base_dist.setter
     def base_dist(self, distribution: Distribution) -> None:
-        self._modules["base_dist"] = Held.of(distribution)
+        self._modules["base_dist"] = AsModule.of(distribution)
 
     @property
     def transforms(self) -> list[Any]:
@@ -80,7 +79,7 @@ class TransformedDistribution(EstimatedModule, nn.Module, Events, TorchTransform
 
     @transforms.setter
     def transforms(self, transforms: Sequence[Transform]) -> None:
-        self._modules["transforms"] = nn.ModuleList(map(Held.of, transforms))
+        self._modules["transforms"] = nn.ModuleList(map(AsModule.of, transforms))
 
     def forward(self, sample_shape: Any = ()) -> Tensor:
         """Draw a sample, as calling a distribution of Pyro does."""
@@ -156,8 +155,8 @@ class TransformedDistribution(EstimatedModule, nn.Module, Events, TorchTransform
         check_tensor(self, "value", value, self.event_shape, None, None)
         check_batch(self, "value", value.shape[: value.dim() - len(self.event_shape)], self.batch_shape)
         inside = sets.inside(self.support, value)
-        if not self._validate_args or torch.compiler.is_compiling() or transformed():
-            return inside | sets.any_site(torch.isnan(value), len(self.event_shape))
+        if not self._validate_args or mode.watched():
+            return inside | sets.any_element(torch.isnan(value), len(self.event_shape))
         if not bool(inside.all()):
             place = tuple((~inside).nonzero()[0].tolist())
             raise ValueError(

@@ -11,7 +11,7 @@ from pushforward.contrib.pyro.face.planned import Planned, PlannedConditional
 from pushforward.contrib.pyro.face.row import Row
 from pushforward.contrib.pyro.face.sizes import perceptron, size
 from pushforward.contrib.pyro.face.words import arguments, document, signature
-from pushforward.core.layer import TransformModule as Layer
+from pushforward.core.layer import Layer
 
 NETWORKS = ("nn", "autoregressive_nn", "hypernet")
 KINDS = (("X", "x"), ("ConditionalX", "conditional_x"))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.transforms import CorrCholeskyTransform
 
-from pushforward.contrib.pyro.face.layout import Along, Sized
+from pushforward.contrib.pyro.face.layout import Lazy, OnDim
 from pushforward.contrib.pyro.face.planned import PlannedMap
 from pushforward.contrib.pyro.face.sizes import negative
 from pushforward.core.bijector import Bijector
@@ -35,7 +35,7 @@ class Fixed(PlannedMap):
     """
 
     def __init__(self, plan: Bijector, event_dim: int, dim: int | None = None) -> None:
-        super().__init__(Sized(plan, event_dim) if dim is None else Along(Sized(plan, 1), dim), event_dim)
+        super().__init__(Lazy(plan, event_dim) if dim is None else OnDim(Lazy(plan, 1), dim), event_dim)
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and isinstance(other, Fixed) and (self.plan, self.rank) == (other.plan, other.rank)

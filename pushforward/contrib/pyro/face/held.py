@@ -10,11 +10,11 @@ from torch.distributions import Distribution
 from torch.distributions.transforms import Transform
 
 
-class Held(nn.Module):
+class AsModule(nn.Module):
     """A distribution or transform that is no module: its tensors become buffers, its parameters parameters, and it is made of them anew.
 
     >>> import torch
-    >>> held = Held.of(torch.distributions.Normal(torch.zeros(2), torch.ones(2))).double()
+    >>> held = AsModule.of(torch.distributions.Normal(torch.zeros(2), torch.ones(2))).double()
     >>> released(held).sample().dtype, sorted(held.state_dict())
     (torch.float64, ['loc', 'scale'])
     """
@@ -41,7 +41,7 @@ class Held(nn.Module):
     @staticmethod
     def of(thing: Any) -> nn.Module:
         """Return the thing itself if it is a module, else hold it."""
-        return thing if isinstance(thing, nn.Module) else Held(thing)
+        return thing if isinstance(thing, nn.Module) else AsModule(thing)
 
     def thing(self) -> Any:
         """Return the distribution or transform with the tensors as they are now."""
@@ -54,8 +54,8 @@ class Held(nn.Module):
 
 
 def released(held: Any) -> Any:
-    """Return what a module of `Held.of` holds."""
-    return held.thing() if isinstance(held, Held) else held
+    """Return what a module of `AsModule.of` holds."""
+    return held.thing() if isinstance(held, AsModule) else held
 
 
 def _holds(value: Any) -> bool:

@@ -10,14 +10,14 @@ from torch import Tensor
 from pushforward.core import numerics
 from pushforward.core.bijector import Bijector
 from pushforward.core.facts import Facts
-from pushforward.core.layer import Shape, TransformModule
+from pushforward.core.layer import Layer, Shape
 from pushforward.kernels.kernel import Kernel, KernelModule, evaluate
 from pushforward.layers.actnorm import ActNormModule
 
 Both = Callable[..., tuple[Tensor, Tensor]]
 
 
-class Elements(TransformModule):
+class PerElement(Layer):
     """A layer whose D places have parameters of their own, as a map of numbers: ladj tells each of them, ``(*batch, D)``."""
 
     def __init__(self, layer: KernelModule | ActNormModule) -> None:
@@ -46,12 +46,12 @@ class Elements(TransformModule):
         return y.to(x.dtype), ladj
 
     def _one(self, x: Tensor, theta: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        y, ladj = evaluate(self.kernel, x, theta, lambda row: self.layer.parameters_of.of_sites(row, self.places), inverse)
+        y, ladj = evaluate(self.kernel, x, theta, lambda row: self.layer.parameters_of.of_elements(row, self.places), inverse)
         return y.squeeze(-1), ladj
 
 
-class NormElements(Elements):
-    """`Elements` of a normalisation, which shifts and scales beside its learned map."""
+class NormPerElement(PerElement):
+    """`PerElement` of a normalisation, which shifts and scales beside its learned map."""
 
     layer: ActNormModule
 
@@ -67,13 +67,13 @@ class NormElements(Elements):
         self.layer.follow(values.reshape(-1, self.places), None, inverse)
 
 
-class Along(TransformModule):
+class OnDim(Layer):
     """A layer of vectors on the event axis ``dim`` < 0; what is beside that axis are vectors of their own."""
 
-    def __init__(self, layer: TransformModule, dim: int) -> None:
+    def __init__(self, layer: Layer, dim: int) -> None:
         super().__init__(layer.plan, layer.event_shape, layer.context_shape)
         self.layer, self.dim = layer, dim
-        self.facts = Facts(sees=layer.facts.sees, uses_context=layer.facts.uses_context)
+        self.facts = Facts(depends_on=layer.facts.depends_on, uses_context=layer.facts.uses_context)
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._moved(self.layer.push, x, context)
@@ -89,13 +89,13 @@ class Along(TransformModule):
         return y.movedim(-1, self.dim), ladj.sum(tuple(range(-beside, 0))) if beside else ladj
 
 
-class Sized(TransformModule):
+class Lazy(Layer):
     """A layer that is built for the shape of the values: anew for each where it has no parameters, else once, for the first."""
 
     def __init__(self, plan: Bijector, rank: int, context_shape: Shape | None = None, once: bool = False) -> None:
         super().__init__(plan, (), context_shape)
         self.rank, self.once = rank, once
-        self.built: TransformModule | None = None
+        self.built: Layer | None = None
         own = self.facts
         self.facts = Facts(
             getattr(plan, "domain", own.domain), getattr(plan, "codomain", own.codomain), uses_context=context_shape is not None
@@ -110,14 +110,14 @@ class Sized(TransformModule):
         layer = self.for_event(event, y)
         return self._kept(layer, layer.pull(y, context))
 
-    def for_event(self, event: Shape, like: Tensor) -> TransformModule:
+    def for_event(self, event: Shape, like: Tensor) -> Layer:
         """Return the layer for events of a shape, on the device of some values."""
         if self.built is not None:
             return self.built
-        made: TransformModule = self.plan.build(tuple(event), self.context_shape).to(like.device)
+        made: Layer = self.plan.build(tuple(event), self.context_shape).to(like.device)
         return made
 
-    def _kept(self, layer: TransformModule, found: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def _kept(self, layer: Layer, found: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Return what was found, and keep the layer that found it: one whose network takes values of another length found nothing."""
         if self.once:
             self.built = layer

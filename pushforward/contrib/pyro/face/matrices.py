@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pushforward import sets
 from pushforward.contrib.pyro.face.fixed import SoftplusTransform
-from pushforward.contrib.pyro.face.layout import Sized
+from pushforward.contrib.pyro.face.layout import Lazy
 from pushforward.contrib.pyro.face.planned import Planned
 from pushforward.contrib.pyro.face.transform import AtOnce, TransformModule
-from pushforward.core import checks
+from pushforward.core import checks, sets
 from pushforward.core.spec import PlanError
 from pushforward.kernels import simplex
 
@@ -33,7 +32,7 @@ class SimplexToOrderedTransform(Planned):
     anchor_point: Tensor
 
     def __init__(self, anchor_point: Tensor | None = None) -> None:
-        super().__init__(Sized(simplex.SimplexToOrdered(), 1), 1)
+        super().__init__(Lazy(simplex.SimplexToOrdered(), 1), 1)
         if anchor_point is not None and not isinstance(anchor_point, Tensor):
             raise PlanError(f"SimplexToOrderedTransform: expected anchor_point to be a tensor or None, got {anchor_point!r}")
         _keep(self, "anchor_point", torch.tensor(0.0) if anchor_point is None else anchor_point)

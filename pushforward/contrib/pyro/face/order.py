@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from pushforward.contrib.pyro.face.layout import Along
+from pushforward.contrib.pyro.face.layout import OnDim
 from pushforward.core import checks
 from pushforward.core.bijector import Bijector
 from pushforward.core.compose import Compose
-from pushforward.core.layer import TransformModule
+from pushforward.core.layer import Layer
 from pushforward.core.spec import PlanError
 from pushforward.layers.autoregressive import InverseAutoregressive
 from pushforward.layers.rearrange import Permute
@@ -33,10 +33,10 @@ def reordered(plan: Bijector, order: Sequence[int]) -> Bijector:
     return plan if own is None else plan.replace(order=order)
 
 
-def rebuilt(layer: TransformModule, order: Sequence[int]) -> TransformModule:
+def rebuilt(layer: Layer, order: Sequence[int]) -> Layer:
     """Return a layer with another order of features, around the same parameters."""
-    if isinstance(layer, Along):
-        return Along(rebuilt(layer.layer, order), layer.dim)
+    if isinstance(layer, OnDim):
+        return OnDim(rebuilt(layer.layer, order), layer.dim)
     made = reordered(layer.plan, order).build(layer.event_shape, layer.context_shape)
     dtype, device = checks.place(layer)
     share(made.to(device=device, dtype=dtype), layer)

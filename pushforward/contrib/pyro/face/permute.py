@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pushforward.contrib.pyro.face.layout import Along
+from pushforward.contrib.pyro.face.layout import OnDim
 from pushforward.contrib.pyro.face.planned import Planned
 from pushforward.contrib.pyro.face.sizes import negative, shape
 from pushforward.core.spec import PlanError
@@ -33,7 +33,7 @@ class Permute(Planned):
     def __init__(self, permutation: Tensor | Sequence[int], *, dim: int = -1, cache_size: int = 1) -> None:
         negative("Permute", dim)
         plan = rearrange.Permute(permutation)  # type: ignore[arg-type]
-        super().__init__(Along(plan.build(len(plan.order)), dim), -dim)
+        super().__init__(OnDim(plan.build(len(plan.order)), dim), -dim)
 
 
 def permute(input_dim: int | Sequence[int], permutation: Tensor | Sequence[int] | None = None, dim: int = -1) -> Permute:

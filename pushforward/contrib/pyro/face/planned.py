@@ -11,14 +11,13 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward import sets
 from pushforward.contrib.pyro.face.conditional import ConditionalTransformModule
-from pushforward.contrib.pyro.face.layout import Along, Elements, Sized
+from pushforward.contrib.pyro.face.layout import Lazy, OnDim, PerElement
 from pushforward.contrib.pyro.face.order import order_of, rebuilt
 from pushforward.contrib.pyro.face.transform import AtOnce, TransformModule
-from pushforward.core import checks
+from pushforward.core import checks, sets
 from pushforward.core.bijector import Bijector
-from pushforward.core.layer import TransformModule as Layer
+from pushforward.core.layer import Layer
 
 P = TypeVar("P", bound="Planned")
 C = TypeVar("C", bound="PlannedConditional")
@@ -69,7 +68,7 @@ class PlannedMap(AtOnce):
         return self.layer.pull(y, self.context)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        forward, inverse = self.layer.facts.steps
+        forward, inverse = self.layer.facts.depth
         return self.call_and_ladj(x)[1] if forward <= inverse else -self.inverse_and_ladj(y)[1]
 
     def update(self, y: Tensor) -> None:
@@ -95,18 +94,18 @@ class PlannedMap(AtOnce):
     @property
     def _own_batch(self) -> tuple[int, ...]:
         """The batch that contexts and places make, whatever that of the values is."""
-        return (*self.context_batch, self.layer.places) if isinstance(self.layer, Elements) else self.context_batch
+        return (*self.context_batch, self.layer.places) if isinstance(self.layer, PerElement) else self.context_batch
 
     def _admit(self, what: str, value: Any) -> None:
         self.admit(what, value)
         # A distribution's shape may be one number for all places; of values each place has its own.
-        if isinstance(self.layer, Elements) and not value.dim():
+        if isinstance(self.layer, PerElement) and not value.dim():
             raise ValueError(f"{self.label()}: expected values of shape (*batch, {self.layer.places}), got ()")
         self._check(value.shape)
 
     def _check(self, shape: Sequence[int]) -> None:
         """Raise ValueError unless values of a shape have enough axes, and those of the layer."""
-        wanted: Sequence[Any] = (self.layer.places,) if isinstance(self.layer, Elements) and shape else self._wanted()
+        wanted: Sequence[Any] = (self.layer.places,) if isinstance(self.layer, PerElement) and shape else self._wanted()
         got = tuple(shape[max(len(shape) - len(wanted), 0) :])
         if len(got) < len(wanted) or any(a not in ("?", b) for a, b in zip(wanted, got, strict=True)):
             raise ValueError(f"{self.label()}: expected values of shape (*batch, {', '.join(map(str, wanted))}), got {tuple(shape)}")
@@ -116,9 +115,9 @@ class PlannedMap(AtOnce):
     def _wanted(self) -> tuple[Any, ...]:
         """Return the shape of an event, with a question mark for an axis that may have any length."""
         layer, any_shape = self.layer, ("?",) * self.rank
-        if isinstance(layer, Along):
+        if isinstance(layer, OnDim):
             return (*layer.event_shape, *any_shape[1:]) if layer.event_shape else any_shape
-        if isinstance(layer, Sized):
+        if isinstance(layer, Lazy):
             return any_shape if layer.built is None else layer.built.event_shape
         return layer.event_shape
 

@@ -15,7 +15,7 @@ from pushforward.core.bijector import Bijector
 from pushforward.core.spec import PlanError
 from pushforward.kernels import exponential, householder, linear, neural, planar, polynomial, radial, spline, sylvester
 from pushforward.kernels.kernel import Kernel
-from pushforward.layers import block_autoregressive, normalize
+from pushforward.layers import actnorm, block_autoregressive
 
 ACTIVATIONS = {"ELU": "elu", "LeakyReLU": "leaky_relu", "sigmoid": "sigmoid", "tanh": "tanh"}
 
@@ -168,7 +168,7 @@ def BatchNorm(owner: str, momentum: float = 0.1, epsilon: float = 1e-5) -> Bijec
     >>> layer.inv(torch.tensor([[2.0]])).round(decimals=3)
     tensor([[1.]], grad_fn=<RoundBackward1>)
     """
-    return normalize.BatchNorm(momentum, epsilon)
+    return actnorm.BatchNorm(momentum, epsilon)
 
 
 @partial(Row, arrangements.CHANNELS, gives="``(*batch, C^2)``, for a batch of contexts too")

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward.sets.interval import REAL, bounds, independent, inner_point
-from pushforward.sets.structured import Structured, leave, limits, name
+from pushforward.core.sets.interval import REAL, bounds, independent, inner_point
+from pushforward.core.sets.structured import Structured, leave, limits, name
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from pushforward.core import mode
+
 
 def _rising(value: Tensor) -> Tensor:
     """Return vectors whose numbers rise, each by one rounding at least: those that do not are moved up to the next number that does."""
     # Before torch 2.6 vmap does not see through bits, and a compiler not through the function that vmap takes instead.
-    rise = _risen if torch.compiler.is_compiling() else _Risen.apply
+    rise = _risen if mode.compiling() else _Risen.apply
     rising: Tensor = rise(value.detach())
     # The difference of near numbers is exact, so the sum is what it should be and the gradient that of the value.
     return torch.where(torch.isfinite(value), value + (rising - value).detach(), torch.where(torch.isnan(value), value, rising))

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward.sets.interval import bounds, interval
-from pushforward.sets.parts import Moved, Parts
-from pushforward.sets.structured import limits, structured
+from pushforward.core.sets.interval import bounds, interval
+from pushforward.core.sets.parts import Moved, Parts
+from pushforward.core.sets.structured import limits, structured
 
 
-def sites(constraint: Constraint, shape: Sequence[int]) -> Tensor | None:
-    """Return both ends at each site of events of a shape, ``(2, *shape)`` in float64, or None for a set that is no interval at each.
+def elements(constraint: Constraint, shape: Sequence[int]) -> Tensor | None:
+    """Return both ends at each element of events of a shape, ``(2, *shape)`` in float64, or None for a set that is no interval at each.
 
-    >>> sites(constraints.positive, (2,))
+    >>> elements(constraints.positive, (2,))
     tensor([[0., 0.],
             [inf, inf]], dtype=torch.float64)
     """
@@ -30,14 +30,14 @@ def sites(constraint: Constraint, shape: Sequence[int]) -> Tensor | None:
     axis = len(shape) + parts.dim
     rest = (*shape[:axis], *shape[axis + 1 :])
     each = [(1, rest)] * len(parts.cseq) if parts.lengths is None else [(n, (*shape[:axis], n, *shape[axis + 1 :])) for n in parts.lengths]
-    found = [sites(c, own) for c, (_, own) in zip(parts.cseq, each, strict=True)]
+    found = [elements(c, own) for c, (_, own) in zip(parts.cseq, each, strict=True)]
     return None if any(one is None for one in found) else parts.join(found)  # type: ignore[arg-type]
 
 
-def of_sites(ends: Tensor) -> Constraint:
-    """Return the set of events with an interval at each site, from ``(2, *event)`` ends in either order: what `sites` takes apart.
+def of_elements(ends: Tensor) -> Constraint:
+    """Return the set of events with an interval at each element, from ``(2, *event)`` ends in either order: what `elements` takes apart.
 
-    >>> of_sites(torch.tensor([[0.0, 0.0, 1.0], [2.0, 2.0, 3.0]]))
+    >>> of_elements(torch.tensor([[0.0, 0.0, 1.0], [2.0, 2.0, 3.0]]))
     Parts(cseq=(Interval(lower_bound=0.0, upper_bound=2.0), Interval(lower_bound=1.0, upper_bound=3.0)), lengths=(2, 1), dim=-1, rank=1)
     """
     low, high = ends.amin(0), ends.amax(0)
@@ -46,8 +46,8 @@ def of_sites(ends: Tensor) -> Constraint:
     rows = torch.stack([low, high], 1).flatten(1)
     cuts = [0, *((rows[1:] != rows[:-1]).any(1).nonzero().flatten() + 1).tolist(), len(rows)]
     if len(cuts) == 2:  # alike along this axis, so they differ along a later one
-        return of_sites(ends[:, 0])
-    each = tuple(of_sites(ends[:, start]) for start in cuts[:-1])
+        return of_elements(ends[:, 0])
+    each = tuple(of_elements(ends[:, start]) for start in cuts[:-1])
     return Parts(each, tuple(stop - start for start, stop in itertools.pairwise(cuts)), 1 - ends.dim(), ends.dim() - 1)
 
 
@@ -77,10 +77,10 @@ def split(constraint: Constraint, count: int, lengths: Sequence[int] | None, dim
         grouped = _grouped(given, cuts)
         if grouped is not None:
             return grouped
-    ends = sites(constraint, shape)
+    ends = elements(constraint, shape)
     if ends is None:
         return [constraint] * count
-    return [of_sites(own) for own in (ends.unbind(dim) if lengths is None else ends.split(list(lengths), dim))]
+    return [of_elements(own) for own in (ends.unbind(dim) if lengths is None else ends.split(list(lengths), dim))]
 
 
 def _grouped(parts: Parts, lengths: Sequence[int]) -> list[Constraint] | None:
@@ -107,9 +107,9 @@ def moved(constraint: Constraint, source: int, target: int, shape: Sequence[int]
     given = structured(constraint)
     if given is None or source == target:
         return constraint
-    ends = sites(constraint, shape)
+    ends = elements(constraint, shape)
     if ends is not None:
-        return of_sites(ends.movedim(source, target))
+        return of_elements(ends.movedim(source, target))
     if isinstance(given, Moved) and (given.source, given.target) == (source, target):
         return given.inner
     return Moved(given, target, source, len(shape))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward.sets.interval import REAL, Ends, _after, any_site, bounds, inner_point, tolerance
-from pushforward.sets.rising import _rising
+from pushforward.core.sets.interval import REAL, Ends, _after, any_element, bounds, inner_point, tolerance
+from pushforward.core.sets.rising import _rising
 
 
 class Structured(Constraint):
@@ -218,11 +218,11 @@ def enter_events(value: Tensor, limits: Limits, rank: int, dtype: torch.dtype) -
     """
     if not isinstance(limits, Structured):
         value, outside = enter(value, limits)
-        return value, None if outside is None else any_site(outside, rank)
+        return value, None if outside is None else any_element(outside, rank)
     inside, known = limits.matches(value.detach(), tolerance(dtype)), ~torch.isnan(value).flatten(value.dim() - limits.event_dim).any(-1)
     outside = known & ~inside
     kept = torch.where(outside.reshape(outside.shape + (1,) * limits.event_dim), limits.member(torch.zeros_like(value)), value)
-    return kept, any_site(outside, rank - limits.event_dim)
+    return kept, any_element(outside, rank - limits.event_dim)
 
 
 def leave(value: Tensor, ends: Limits) -> Tensor:

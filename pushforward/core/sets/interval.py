@@ -37,7 +37,7 @@ def bounds(constraint: Constraint) -> Ends:
     for end, default in ((lower, -math.inf), (upper, math.inf)):
         if isinstance(end, Tensor):
             if bool((end != end.flatten()[0]).any()):
-                return None  # another interval for each site
+                return None  # another interval for each element
             end = end.flatten()[0]
         ends.append(default if end is None else float(end))
     return ends[0], ends[1]
@@ -79,7 +79,7 @@ def _after(end: float, direction: int, dtype: torch.dtype) -> float:
 
 
 def independent(constraint: Constraint, rank: int) -> Constraint:
-    """Return the constraint on events of ``rank`` axes of which ``constraint`` holds at every site."""
+    """Return the constraint on events of ``rank`` axes of which ``constraint`` holds at every element."""
     extra = rank - constraint.event_dim
     made: Constraint = constraints.independent(constraint, extra) if extra > 0 else constraint
     return made
@@ -97,6 +97,6 @@ def inside(constraint: Constraint, value: Tensor) -> Tensor:
     return found
 
 
-def any_site(mask: Tensor, rank: int) -> Tensor:
-    """Return which events of ``rank`` axes are marked at some site."""
+def any_element(mask: Tensor, rank: int) -> Tensor:
+    """Return which events of ``rank`` axes are marked at some element."""
     return mask.flatten(mask.dim() - rank).any(-1) if rank else mask
