@@ -71,6 +71,9 @@ class Kernel(Bijector):
         """Whether the inverse seeks each number as a root."""
         return type(self).inverse is Kernel.inverse or self.inverse_method.startswith("a root")
 
+    _code: Code | None
+    """What `code` gives, of a plan that knows it once it is made."""
+
     def code(self) -> Code | None:
         """Return the compiled kernel that computes the same, if there is one; ``forward`` and ``inverse`` stay the reference."""
         return None

@@ -91,9 +91,12 @@ class MonotonicNetwork(Monotone):
     size = "D * (3 * units + 2)"
     log_det = "closed form, the derivative of the quadrature rule"
 
-    def code(self) -> Code | None:
+    def check(self) -> None:
         code = Code(MONOTONIC_NETWORK, self.units, float(self.bound), self.panels)
-        return code if code.taken else None
+        object.__setattr__(self, "_code", code if code.taken else None)
+
+    def code(self) -> Code | None:
+        return self._code
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         # Heights of zero are the identity; the units' places over the box are what makes each learn something of its own.

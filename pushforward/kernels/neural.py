@@ -53,10 +53,13 @@ class DeepSigmoid(Monotone):
         """How many values each layer hands on to the next."""
         return 1
 
-    def code(self) -> Code | None:
+    def check(self) -> None:
         kind = COMPILED.get(self.activation)
         code = None if kind is None or self.layers > 1 else Code(kind, self.units, 1.0)
-        return code if code is not None and code.taken else None
+        object.__setattr__(self, "_code", code if code is not None and code.taken else None)
+
+    def code(self) -> Code | None:
+        return self._code
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         count = self.units * self.layers

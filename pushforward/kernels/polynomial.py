@@ -109,9 +109,12 @@ class SumOfSquares(_Polynomial):
     formula = "y = loc + integral_0^x (slope + 1/K sum_k p_k(t/bound)^2) dt on [-bound, bound], its tails outside"
     size = "D * (terms * (degree + 1) + 1)"
 
-    def code(self) -> Code | None:
+    def check(self) -> None:
         code = Code(SQUARES[self.tails], self.degree, float(self.bound), self.terms, float(self.slope))
-        return code if code.taken else None
+        object.__setattr__(self, "_code", code if code.taken else None)
+
+    def code(self) -> Code | None:
+        return self._code
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         rows = [torch.zeros(self.terms, *shape) for _ in range(self.degree + 1)]

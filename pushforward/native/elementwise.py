@@ -45,7 +45,10 @@ class Code(NamedTuple):
 
     @property
     def taken(self) -> bool:
-        """Whether the compiled code takes a kernel of this size."""
+        """Whether the compiled code takes a kernel of this size.
+
+        A plan asks when it is made: the compiler of torch before 2.6 takes sizes for open ones, of which it can decide nothing.
+        """
         form = KINDS.get(self.kind)
         least = 0 < self.floor < 1 if form is not None and form.has_floor else self.floor == 0
         return form is not None and self.bins in form.bins and self.parts in form.parts and least and 0 < self.bound < math.inf
