@@ -509,6 +509,24 @@ def test_one_context_and_many():
         pf.fit_target(flow, log_density, torch.zeros(2, 2, 1), **QUICK)
 
 
+@pytest.mark.parametrize("count", [1, 40, 500])  # the last: more than there are pairs of draws to score with
+def test_how_far_the_evidences_of_contexts_lie_apart_chooses_nothing(count):
+    """Each context's density times a number of its own leaves steps and the choice of weights as they were."""
+    contexts = torch.linspace(-2, 2, count, dtype=torch.float64)[:, None]
+
+    def fitted(factor):
+        torch.manual_seed(0)
+        flow = Flow(StandardNormal(), [pf.bijectors.Elementwise(Affine(), net=pf.bijectors.MLP((8,)))], 1, 1).double()
+        history = pf.fit_target(flow, lambda x, y: normal(x - y) + factor * y.sum(-1), contexts, **QUICK | {"steps": 150})
+        return flow, torch.tensor(history.validation, dtype=torch.float64)
+
+    (one, losses), (other, moved) = fitted(0.0), fitted(1e3)
+    scored = torch.linspace(0, count - 1, min(count, 100)).long()
+    shift = 1e3 * contexts[scored[torch.arange(200) % len(scored)]].mean()
+    torch.testing.assert_close(moved + shift, losses, rtol=0, atol=1e-9)
+    assert all(torch.allclose(a, b, rtol=1e-9) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("shape", [(), (2, 3)])
 def test_events_of_any_shape_and_heavy_tails(shape):
     flow = Flow(StudentT(), [Affine()], shape)

@@ -58,6 +58,18 @@ class Density:
         """Return for a row of each index the sample shape and the contexts to draw with; contexts repeat as often as they must."""
         return ((len(index),), None) if self.context is None else ((), self.context[index.to(self.context.device) % len(self.context)])
 
+    @property
+    def contexts(self) -> int:
+        """How many distributions there are: one, or one for each context."""
+        return 1 if self.context is None else len(self.context)
+
+    def of_some(self, most: int) -> Density:
+        """Return the same for at most so many of its contexts, evenly from all."""
+        if self.contexts <= most:
+            return self
+        assert self.context is not None
+        return replace(self, context=self.context[torch.linspace(0, self.contexts - 1, max(most, 1)).long().to(self.context.device)])
+
     def weigh(self, draws: int, batch_size: int, seed: int) -> tuple[Tensor, Tensor]:
         """Draw rows; return them and their log-weights, log-density less that of the flow, in float64."""
         mode, random = self.flow.training, Randomness(self.flow, seed)

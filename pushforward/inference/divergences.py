@@ -44,15 +44,15 @@ class Divergence:
     order: float
     estimator: str
 
-    def bound(self, log_weights: Tensor) -> tuple[Tensor, Tensor]:
+    def bound(self, log_weights: Tensor, contexts: int = 1) -> tuple[Tensor, Tensor]:
         r"""Return a lower bound of the log-evidence, and its standard error.
 
         It is :math:`\frac{1}{\alpha} \log \frac{1}{n} \sum w^\alpha`, at 0 the mean of log w. The order is this divergence's, but at most
-        `MONITORED`.
+        `MONITORED`. Of rows of several contexts in turn, which have evidences of their own, the error is that within each.
         """
         order, n = min(self.order, MONITORED), max(len(log_weights), 1)
         if not order:
-            return log_weights.mean(), log_weights.std(correction=0) / math.sqrt(n)
+            return log_weights.mean(), _spread_within(log_weights, contexts) / math.sqrt(n)
         spread = n / effective_size(order * log_weights) - 1
         return log_mean_exp(order * log_weights) / order, torch.sqrt(torch.clamp(spread, min=0) / n) / order
 
@@ -98,6 +98,17 @@ class Divergence:
             return torch.full_like(log_weights, 1 / max(len(log_weights), 1))
         shares = torch.softmax(self.order * log_weights, 0)
         return shares / {"path": 1.0, "total": 1 - self.order, "score": -self.order}[self.estimator]
+
+
+def _spread_within(log_weights: Tensor, contexts: int) -> Tensor:
+    """Return the standard deviation of rows of contexts in turn about the mean of their own context; 0 where each has but one row."""
+    each = len(log_weights) // contexts
+    if contexts == 1:
+        return log_weights.std(correction=0)
+    if each < 2:
+        return log_weights.new_zeros(())
+    apart = log_weights[: each * contexts].reshape(each, contexts)
+    return torch.sqrt((apart - apart.mean(0)).square().sum() / ((each - 1) * contexts))
 
 
 def _slope(values: Tensor, x: Tensor, owner: str) -> Tensor:

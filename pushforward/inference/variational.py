@@ -194,6 +194,8 @@ class TargetTraining(Loop):
         self.found = TargetHistory(monitored="validation")
         super().__init__(density.flow, optimizer, options, self.found, Randomness(density.flow, seed), masters)
         self.density, self.divergence, self.power = density, divergence, power
+        # Two draws of each context at least, to tell how far the draws scatter from how far the contexts' evidences lie apart.
+        self.scored = density.of_some(validation // 2)
         self.total, self.validation, self.seed = steps, validation, seed
 
     def check(self) -> None:
@@ -212,7 +214,7 @@ class TargetTraining(Loop):
     def steps(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         size, contexts = self.options.batch_size, self.density.context
         for step in range(EPOCH * (epoch - 1), min(EPOCH * epoch, self.total)):
-            alone = contexts is None or len(contexts) == 1
+            alone = self.density.contexts == 1
             index = torch.arange(size) if alone else torch.randint(len(contexts), (size,), generator=self.random.rows)  # type: ignore[arg-type]
             objective, log_weights, counted = self.divergence.objective(self.density, index, self.power(step), self.random)
             outside = int(torch.isneginf(log_weights).sum())
@@ -222,14 +224,14 @@ class TargetTraining(Loop):
 
     def evaluate(self) -> float:
         log_weights = self._scored()[1]
-        if (self.density.context is None or len(self.density.context) == 1) and self.history.train:
+        if self.density.contexts == 1 and self.history.train:
             self.found.efficiency.append(effective_size(log_weights).item() / len(log_weights))
-        bound, error = self.divergence.bound(log_weights)
+        bound, error = self.divergence.bound(log_weights, self.scored.contexts)
         return (ERRORS * error - bound).item()
 
     def _scored(self) -> tuple[Tensor, Tensor]:
         """Draw the rows that score the flow, from the same random numbers each time, and weigh them."""
-        return self.density.weigh(self.validation, EVALUATE, self.seed + HELD)
+        return self.scored.weigh(self.validation, EVALUATE, self.seed + HELD)
 
 
 def _powers(annealing: Annealing, steps: int) -> Callable[[int], float]:
