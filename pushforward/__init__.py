@@ -6,7 +6,7 @@ from pushforward import startup as _startup
 
 _startup.end_command_at_once()
 
-from pushforward import bijectors, flows, plots, targets, testing
+from pushforward import bijectors, data, flows, plots, targets, testing, train
 from pushforward.core.base import Base
 from pushforward.core.bijector import Bijector
 from pushforward.core.describe import Description
@@ -32,8 +32,8 @@ TransformModule = Layer
 
 __all__ = [
     "IAF", "MAF", "NICE", "NSF", "Base", "Bijector", "ConditionedFlow", "Description", "Flow", "History", "ImportanceSample", "Kernel",
-    "Layer", "Net", "PlanError", "RealNVP", "Spec", "TargetHistory", "TransformModule", "bijectors", "distributions", "fit", "fit_target",
-    "flows", "importance", "load", "plots", "show_config", "targets", "testing", "transforms",
+    "Layer", "Net", "PlanError", "RealNVP", "Spec", "TargetHistory", "TransformModule", "bijectors", "data", "distributions", "fit",
+    "fit_target", "flows", "importance", "load", "plots", "show_config", "targets", "testing", "train", "transforms",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

@@ -116,8 +116,8 @@ def facts_of(layers):
     """Return what layers add up to, and the words in which they are described."""
     counts = [f"{what}_to_{to}" for what in ("evaluations", "depth", "roots", "adaptive") for to in ("sample", "score")]
     found = {count: sum(getattr(layer, count) for layer in layers) for count in ["parameters", *counts]}
-    words = [word for layer in layers for text in (layer.network, layer.sees) for word in text.split("; ")]
-    assert "" not in words, f"a word that is missing: {[(layer.network, layer.sees) for layer in layers]}"
+    words = [word for layer in layers for text in (layer.network, layer.depends_on) for word in text.split("; ")]
+    assert "" not in words, f"a word that is missing: {[(layer.network, layer.depends_on) for layer in layers]}"
     return {**found, "words": {*words} - {"none", "nothing"}}
 
 

@@ -250,7 +250,7 @@ def measuring(pair, folder):
     for action, learns, seen in zip(("calibrate", "update"), pair.parts[0].learns, (slice(0, 1), slice(1, None)), strict=True):
         if pair.turned:
             if learns and action == "calibrate" and not pair.row.plan.measured_turned:
-                with pytest.raises(PlanError, match="expected values of the data side to measure, got the layer turned round"):
+                with pytest.raises(PlanError, match="expected values of the data side to measure, got the layer inverted"):
                     _independent_of_units(pair, action, learns)
                 continue
             _independent_of_units(pair, action, learns)
@@ -311,7 +311,7 @@ def weights(pair, folder):
     light, given = torch.cat([torch.ones(200), torch.full((200,), 1e-9)]), contexts(pair.row, 400)
     options = {"epochs": 1, "batch_size": 400, "learning_rate": 1e-9, "validation": None, "progress": False}
     if pair.turned and pair.parts[0].learns[0] and not pair.row.plan.measured_turned:
-        with pytest.raises(PlanError, match="expected values of the data side to measure, got the layer turned round"):
+        with pytest.raises(PlanError, match="expected values of the data side to measure, got the layer inverted"):
             pf.fit(flow, rows, given, weights=light, **options)
         return
     pf.fit(flow, rows, given, weights=light, **options)

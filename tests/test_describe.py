@@ -110,7 +110,7 @@ def test_a_plan_describes_itself():
     description = plan.describe(event_shape=(4,), context_shape=(2,), batch=100)
     assert description.batch == 100
     assert [layer.name for layer in description.layers] == [repr(part) for part in plan.bijectors]
-    assert [layer.sees for layer in description.layers] == ["features 0-1 and the context", "nothing", "the context"]
+    assert [layer.depends_on for layer in description.layers] == ["features 0-1 and the context", "nothing", "the context"]
     networks = ["MLP (2 + 2 context) → 8 → 4, relu", "none", "MLP 2 context → 8 → 92, relu"]
     assert [layer.network for layer in description.layers] == networks
     assert description.layers[1].parameters == 0

@@ -141,7 +141,7 @@ def test_the_tail_is_the_most_likely_one(shape):
 
 
 def test_the_layer_cannot_be_measured_turned_round():
-    with pytest.raises(ValueError, match=r"expected values of the data side to measure, got the layer turned round"):
+    with pytest.raises(ValueError, match=r"expected values of the data side to measure, got the layer inverted"):
         NormalScores().inv.build(2).calibrate(torch.randn(50, 2))
 
 

@@ -168,7 +168,7 @@ def test_describes_itself(drawn, batch):
     for layer in description.layers:
         assert layer.shape_in == layer.shape_out == shape
         assert layer.formula
-        assert layer.sees
+        assert layer.depends_on
     assert description.training_bytes >= 4 * 8 * description.parameters
 
 

@@ -115,11 +115,11 @@ def test_costs_are_as_the_docstring_says(name, way):
     for features in (6, 9):
         with torch.device("meta"):
             layers = list(NAMED[name](features, transforms=3).transform.leaves())
-        count = {what: [getattr(layer.facts, what)[way == "score"] for layer in layers] for what in ("steps", "roots", "passes")}
-        assert max(count["steps"]) == (features if steps == "D" else steps)
-        assert sum(count["steps"]) == len(layers) + 3 * (max(count["steps"]) - 1)
+        count = {what: [getattr(layer.facts, what)[way == "score"] for layer in layers] for what in ("depth", "roots", "evaluations")}
+        assert max(count["depth"]) == (features if steps == "D" else steps)
+        assert sum(count["depth"]) == len(layers) + 3 * (max(count["depth"]) - 1)
         assert sum(count["roots"]) == 3 * roots
-        assert max(count["passes"]) == 1 or words != PASS
+        assert max(count["evaluations"]) == 1 or words != PASS
 
 
 def test_the_stub_is_what_the_rows_say():

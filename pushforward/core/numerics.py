@@ -113,3 +113,12 @@ def gradients(
         wanted = [t for t in own if t is not None and t.requires_grad]
         found = iter(torch.autograd.grad(function(*own), wanted, tuple(cotangents), create_graph=again, allow_unused=True))
     return [next(found) if t is not None and t.requires_grad else None for t in own]
+
+
+def constant(values: Any, like: Tensor) -> Tensor:
+    """Return numbers as a tensor of the precision and the place of another; ``new_tensor`` refuses views of complex conjugates.
+
+    >>> constant([1, 2], torch.zeros(3, dtype=torch.float64))
+    tensor([1., 2.], dtype=torch.float64)
+    """
+    return torch.tensor(values, dtype=like.dtype, device=like.device)

@@ -181,8 +181,7 @@ def dequantize(x: Any, generator: torch.Generator | None = None) -> tuple[Any, n
     """Add uniform noise as wide as a grid's step to each column that lies on a grid.
 
     A density of values on a grid has no best value: a flow may put ever higher spikes on them. With noise ``(-step/2, step/2)`` the
-    density, averaged over a cell of the grid, is the probability of its value. Which columns lie on a grid, and with what step,
-    `pushforward.data.grids.repeats` says; `fit` warns of the same ones.
+    density, averaged over a cell of the grid, is the probability of its value. The columns are those of which `fit` warns.
     Source: A note on the evaluation of generative models (Theis, van den Oord, Bethge, 2016).
 
     Args:

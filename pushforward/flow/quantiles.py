@@ -56,7 +56,7 @@ def icdf(transform: Layer, base: BaseModule, probability: Tensor, context: Tenso
 
 def _rises(transform: Layer, base: BaseModule, like: Tensor, context: Tensor | None, batch: torch.Size) -> Tensor:
     """Return where the map rises, ``(*batch)``: one of an interval that is continuous and has an inverse does so all along, or falls."""
-    odds = like.new_tensor([[-far for far in ODDS], ODDS])
+    odds = numerics.constant([[-far for far in ODDS], ODDS], like)
     points = odds.reshape(2, len(ODDS), *(1 for _ in (*batch, *base.event_shape))).expand(2, len(ODDS), *batch, *base.event_shape)
     low, high = transform.push(base.value_at(points, context).to(like.dtype), context)[0]
     # Points that rounding makes one say nothing, and others all say the same.

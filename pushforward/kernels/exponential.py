@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.fields import Within
-from pushforward.core.numerics import finer
+from pushforward.core.numerics import constant, finer
 from pushforward.kernels.kernel import Kernel
 from pushforward.kernels.linear import apply
 
@@ -76,7 +76,7 @@ def exponential(matrix: Tensor, bound: float) -> Tensor:
     two = torch.matmul(one, one)
     eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device).expand_as(matrix)
     powers = torch.stack([eye, one, two, torch.matmul(two, one)], -3).flatten(-2)
-    blocks: Tensor = torch.matmul(matrix.new_tensor(COEFFICIENTS), powers).unflatten(-1, matrix.shape[-2:])
+    blocks: Tensor = torch.matmul(constant(COEFFICIENTS, matrix), powers).unflatten(-1, matrix.shape[-2:])
     four, series = torch.matmul(two, two), blocks[..., -1, :, :]
     for i in reversed(range(BLOCKS - 1)):
         series = blocks[..., i, :, :] + torch.matmul(four, series)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pushforward.core.fields import Positive
-from pushforward.core.numerics import clamp
+from pushforward.core.numerics import clamp, constant
 from pushforward.core.spec import PlanError
 from pushforward.kernels.kernel import Kernel
 
@@ -240,9 +240,9 @@ class AffineFixed(Kernel):
         return {}
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        loc, scale = x.new_tensor(self.loc), x.new_tensor(self.scale)
+        loc, scale = constant(self.loc, x), constant(self.scale, x)
         return loc + scale * x, torch.log(torch.abs(scale)).expand(x.shape)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        loc, scale = y.new_tensor(self.loc), y.new_tensor(self.scale)
+        loc, scale = constant(self.loc, y), constant(self.scale, y)
         return (y - loc) / scale, -torch.log(torch.abs(scale)).expand(y.shape)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.fields import Count, Positive, Within
-from pushforward.core.numerics import clamp, finer, soft_clamp
+from pushforward.core.numerics import clamp, constant, finer, soft_clamp
 from pushforward.core.roots import root
 from pushforward.kernels.affine import LOC_BOUND
 from pushforward.kernels.kernel import Kernel, reference
@@ -120,7 +120,7 @@ class MonotonicNetwork(Monotone):
             heights.unsqueeze(-3),
             soft_clamp(steepness, limit / self.bound).unsqueeze(-3),
             soft_clamp(places, limit).unsqueeze(-3),
-            *loc.new_tensor(_rule(self.panels)).unsqueeze(-1),
+            *constant(_rule(self.panels), loc).unsqueeze(-1),
         )
 
     def curve(self, x: Tensor, prepared: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:

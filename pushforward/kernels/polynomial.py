@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.fields import Count, OneOf, Positive, Within
-from pushforward.core.numerics import clamp, soft_clamp
+from pushforward.core.numerics import clamp, constant, soft_clamp
 from pushforward.core.spec import PlanError
 from pushforward.kernels.affine import LOC_BOUND
 from pushforward.kernels.kernel import reference
@@ -138,7 +138,7 @@ class SumOfSquares(_Polynomial):
         return (weights * self._slopes(2 * nodes - 1, coefficients)).sum(-2)
 
     def _rule(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        nodes, weights = (like.new_tensor(row).unsqueeze(-1) for row in RULES[self.degree - 1])
+        nodes, weights = (constant(row, like).unsqueeze(-1) for row in RULES[self.degree - 1])
         return nodes, weights
 
     def _slopes(self, u: Tensor, coefficients: list[Tensor]) -> Tensor:
@@ -232,7 +232,7 @@ class Bernstein(_Polynomial):
         t = (x + self.bound) / (2 * self.bound)
         up, down = _powers(torch.stack([t, (self.bound - x) / (2 * self.bound)]), self.degree).unbind(0)
         last = self.degree - 1
-        binomials = x.new_tensor([float(math.comb(last, i)) for i in range(self.degree)]).unsqueeze(-1)
+        binomials = constant([float(math.comb(last, i)) for i in range(self.degree)], x).unsqueeze(-1)
         # The basis of degree M - 1 gives the slope in positive terms, and the value since b(i, M) = (1-t) b(i, M-1) + t b(i-1, M-1).
         basis = binomials * up * down.flip(-2)
         y = (basis * (left + t.unsqueeze(-2) * steps)).sum(-2)

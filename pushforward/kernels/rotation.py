@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.fields import OneOf
-from pushforward.core.numerics import finer
+from pushforward.core.numerics import constant, finer
 from pushforward.kernels.exponential import bounded, exponential
 from pushforward.kernels.kernel import Kernel
 from pushforward.kernels.linear import apply, strictly_lower
@@ -98,7 +98,7 @@ def _givens(x: Tensor, angles: Tensor, sign: int) -> Tensor:
         return x
     padded = torch.cat([angles, angles.new_zeros((*angles.shape[:-1], 1))], -1)
     chosen = padded.index_select(-1, torch.tensor(angle, device=x.device).flatten()).unflatten(-1, (len(angle), -1))
-    cosine, sine = torch.cos(chosen), torch.sin(chosen) * (sign * x.new_tensor(side))
+    cosine, sine = torch.cos(chosen), torch.sin(chosen) * (sign * constant(side, x))
     partners = torch.tensor(partner, device=x.device)
     for step in range(len(angle))[::sign]:
         x = cosine[..., step, :] * x + sine[..., step, :] * x.index_select(-1, partners[step])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.fields import Positive
-from pushforward.core.numerics import finer, soft_clamp
+from pushforward.core.numerics import constant, finer, soft_clamp
 from pushforward.core.spec import PlanError
 from pushforward.kernels.kernel import Kernel
 from pushforward.kernels.linear import apply, shortened, solve, strictly_lower
@@ -111,4 +111,4 @@ class LowerCholeskyAffine(Kernel):
         diagonal = [row[i] for i, row in enumerate(self.scale_tril)]
         unit = [[value / scale for value in row] for row, scale in zip(self.scale_tril, diagonal, strict=True)]
         fine = finer(x)
-        return fine.new_tensor(self.loc), fine.new_tensor(diagonal), fine.new_tensor(unit)
+        return constant(self.loc, fine), constant(diagonal, fine), constant(unit, fine)

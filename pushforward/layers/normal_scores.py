@@ -149,7 +149,7 @@ class NormalScoresModule(Layer):
             self.shapes[tail, element] = shape
             ends.append(min(max(scale * cut, beside.item() / STEEP), beside.item() * STEEP))
         between = torch.sqrt(slopes[1:] * slopes[:-1])
-        self.slopes[:, element] = torch.cat([slopes.new_tensor(ends[:1]), between, slopes.new_tensor(ends[1:])])
+        self.slopes[:, element] = torch.cat([numerics.constant(ends[:1], slopes), between, numerics.constant(ends[1:], slopes)])
 
     def _flat(self, value: Tensor) -> Tensor:
         return numerics.finer(value).reshape(*value.shape[: value.dim() - len(self.event_shape)], self.bent.numel())
@@ -178,7 +178,7 @@ def far_out(rows: Tensor) -> Tensor:
     if len(rows) < LEAST:
         return torch.zeros(rows.shape[1], dtype=torch.bool, device=rows.device)
     column = rows.double()
-    low, quarter, middle, three, high = _quantiles(column.sort(0).values, column.new_tensor([TAIL, 0.25, 0.5, 0.75, 1 - TAIL]))
+    low, quarter, middle, three, high = _quantiles(column.sort(0).values, numerics.constant([TAIL, 0.25, 0.5, 0.75, 1 - TAIL], column))
     spread, inner, outer = column.std(0, correction=0), (three - quarter) / INNER, (high - low) / OUTER
     most = torch.maximum(column.amax(0) - middle, middle - column.amin(0))
     # What few rows vary by chance.

@@ -11,6 +11,7 @@ from typing import Any
 
 from pushforward.core.spec import PlanError, plain
 from pushforward.flow.flow import Flow
+from pushforward.nets.net import NetLike  # noqa: F401  (options are annotated with it)
 from pushforward.recipes.option import CONTEXT, FEATURES, Option
 from pushforward.recipes.stack import Parts, Support, check_support, stack  # noqa: F401  (options are annotated with it)
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pushforward.core.numerics import constant
 from pushforward.core.spec import PlanError
 from pushforward.nets.net import Mask
 from pushforward.nets.perceptron import ACTIVATIONS
@@ -84,8 +85,8 @@ class Outputs(NamedTuple):
             raise PlanError(
                 f"expected a network with {count} outputs for each of {self.elements} features, got {len(dense.weight)} outputs"
             )
-        gain = dense.weight.new_tensor(self.gain or [1.0] * count).repeat_interleave(self.elements)
-        shift = dense.weight.new_tensor(self.shift or [0.0] * count).repeat_interleave(self.elements)
+        gain = constant(self.gain or [1.0] * count, dense.weight).repeat_interleave(self.elements)
+        shift = constant(self.shift or [0.0] * count, dense.weight).repeat_interleave(self.elements)
         found = dense.sorted(self.order)
         return Weights(found.weight * gain[:, None], found.bias * gain + shift, found.mask)
 

@@ -17,6 +17,7 @@ from pushforward.core.sets.structured import limits, structured
 def elements(constraint: Constraint, shape: Sequence[int]) -> Tensor | None:
     """Return both ends at each element of events of a shape, ``(2, *shape)`` in float64, or None for a set that is no interval at each.
 
+    >>> from torch.distributions import constraints
     >>> elements(constraints.positive, (2,))
     tensor([[0., 0.],
             [inf, inf]], dtype=torch.float64)
@@ -67,6 +68,7 @@ def joined(each: Sequence[Constraint], lengths: Sequence[int] | None, dim: int, 
 def split(constraint: Constraint, count: int, lengths: Sequence[int] | None, dim: int, shape: Sequence[int]) -> Sequence[Constraint]:
     """Return the set in which each part of events of a shape lies, cut along an axis: what `joined` puts together.
 
+    >>> from torch.distributions import constraints
     >>> split(joined([constraints.positive, constraints.real], [2, 1], -1, 1), 2, [2, 1], -1, (3,))
     (GreaterThan(lower_bound=0.0), Real())
     """
@@ -101,6 +103,7 @@ def _grouped(parts: Parts, lengths: Sequence[int]) -> list[Constraint] | None:
 def moved(constraint: Constraint, source: int, target: int, shape: Sequence[int]) -> Constraint:
     """Return the set of events whose axis ``source`` is moved to ``target``, for events of a shape in a set; axes are counted backwards.
 
+    >>> from pushforward.core.sets import Simplex
     >>> moved(moved(Simplex(), -2, -1, (3, 2)), -1, -2, (2, 3))
     Simplex()
     """

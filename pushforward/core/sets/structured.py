@@ -177,6 +177,7 @@ NAMED = {
 def structured(constraint: Constraint) -> Structured | None:
     """Return a set of vectors or matrices in this library's own form, or None for another kind of support.
 
+    >>> from torch.distributions import constraints
     >>> structured(constraints.simplex)
     Simplex()
     """
