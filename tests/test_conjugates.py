@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-
 from cases import CASES
+
 from pushforward.testing.case import Case
 
 

@@ -62,7 +62,7 @@ def load(path: str | os.PathLike[str], *, trusted: bool = False) -> Flow:
         with Drawing(0), budget:
             flow = Flow(base, plan, event_shape, context_shape, validate_args=validate).to(dtype)
             if flow.context_units is not None:
-                flow._measure_contexts_by(scored)
+                flow.measure_contexts_by(scored)
     except PlanError as error:
         if not budget.spent:
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -13,13 +12,11 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from pushforward import io
-from pushforward.bases import Wrapped, wrap
 from pushforward.core import mode, numerics, sets
-from pushforward.core.base import Base, BaseModule, propagate
+from pushforward.core.base import Base, propagate
 from pushforward.core.bijector import Bijector
 from pushforward.core.blocks import in_blocks
 from pushforward.core.checks import as_size, broadcast, check_context, check_tensor, first_parameter, first_tensor
-from pushforward.core.compose import Compose
 from pushforward.core.describe import Description, describe
 from pushforward.core.estimates import Estimate, EstimatedModule, NoClosedFormError
 from pushforward.core.finite import settled
@@ -27,11 +24,10 @@ from pushforward.core.layer import Layer, Shape, as_shape, expect_bijections
 from pushforward.core.spec import PlanError
 from pushforward.core.state import Planned, text_of
 from pushforward.flow.conditioned import ConditionedFlow, Sizes
-from pushforward.layers.normal_scores import NormalScores, far_out
+from pushforward.flow.parts import as_plan, build_base, tensors_of
+from pushforward.flow.standardising import CONTEXT_UNITS, any_far_out, chain, inserted, real_end
+from pushforward.layers.normal_scores import NormalScores
 from pushforward.layers.standardize import Standardize
-
-CONTEXT_UNITS: dict[bool, Bijector] = {False: Standardize(), True: Compose([Standardize(), NormalScores()])}
-"""How contexts are measured: by location and scale, and where a few are so far out that these say little, by quantiles and tails."""
 
 
 class Flow(EstimatedModule, Planned):
@@ -70,10 +66,10 @@ class Flow(EstimatedModule, Planned):
         validate_args: bool | None = None,
     ) -> None:
         nn.Module.__init__(self)
-        self.plan = _as_plan(bijector)
+        self.plan = as_plan(bijector)
         self.context_shape = None if context_shape is None else as_shape(context_shape, "context_shape")
         self._validate_args = bool(validate_args)
-        self.base = _build_base(base, self.plan, event_shape, self.context_shape)
+        self.base = build_base(base, self.plan, event_shape, self.context_shape)
         self.transform = self.plan.build(self.base.event_shape, self.context_shape)
         # Contexts in the user's units: measured by `calibrate`, the identity until then.
         self.context_units: Layer | None = None
@@ -84,7 +80,7 @@ class Flow(EstimatedModule, Planned):
         self.columns: tuple[str, ...] | None = None
         self.context_columns: tuple[str, ...] | None = None
         if isinstance(base, Distribution):
-            dtypes = [t.dtype for t in _tensors(base) if t.is_floating_point()]
+            dtypes = [t.dtype for t in tensors_of(base) if t.is_floating_point()]
             if dtypes and dtypes[0] != torch.get_default_dtype():
                 self.to(dtypes[0])
 
@@ -317,7 +313,7 @@ class Flow(EstimatedModule, Planned):
         """
         self._check_value(value)
         inside = [module.plan for module in self.transform.modules() if isinstance(module, Layer)]
-        place = self._real_end()
+        place = real_end(chain(self.transform), self.base.support)
         if place is not None and not any(part.wraps for part in inside):
             if not any(isinstance(part, Standardize) for part in inside):
                 self._insert(place, Standardize())
@@ -327,36 +323,25 @@ class Flow(EstimatedModule, Planned):
         units = self.context_units
         if units is not None and context is not None and units.plan == CONTEXT_UNITS[False]:
             self._check_context(context)
-            self._measure_contexts_by(bool(far_out(context.reshape(-1, math.prod(units.event_shape))).any()))
+            self.measure_contexts_by(any_far_out(context, units.event_shape))
         self.calibrate(value, context)
 
-    def _layers(self) -> list[Layer]:
-        return list(self.transform.layers) if isinstance(self.plan, Compose) else [self.transform]  # type: ignore[arg-type]
-
-    def _real_end(self) -> int | None:
-        """Return after how many layers values are all real numbers for the last time, before the maps that bound them; None: never."""
-        held = itertools.accumulate(self._layers(), lambda support, layer: layer.image(support), initial=self.base.support)
-        places = [place for place, support in enumerate(held) if sets.same(support, constraints.real)]
-        return places[-1] if places else None
-
     def _insert(self, place: int, part: Bijector) -> None:
-        """Put a layer after so many others; these stay the very same modules, so an optimiser that holds them goes on."""
-        layers = self._layers()
-        plan = Compose((*(layer.plan for layer in layers[:place]), part, *(layer.plan for layer in layers[place:])))
-        transform = plan.build(self.base.event_shape, self.context_shape).to(self.device, self.dtype)
-        transform.layers = nn.ModuleList([*layers[:place], transform.layers[place], *layers[place:]])  # type: ignore[index,list-item]
-        self.plan, self.transform = plan, transform
+        like = torch.empty((), device=self.device, dtype=self.dtype)
+        self.transform = inserted(chain(self.transform), place, part, (self.base.event_shape, self.context_shape), like)
+        self.plan = self.transform.plan
         self._check()
 
     def _far_out_at(self, place: int, value: Tensor, context: Tensor | None) -> bool:
         """Tell whether a few values, as they are after so many layers, decide the spread of an element."""
+        layers = chain(self.transform)
         with torch.no_grad():
             inner = self._inner(context)
-            for layer in reversed(self._layers()[place:]):
+            for layer in reversed(layers[place:]):
                 value = layer.pull(value, inner)[0]
-            return bool(far_out(value.reshape(-1, math.prod(self._layers()[place - 1].out_shape))).any())
+        return any_far_out(value, layers[place - 1].out_shape if place else self.base.event_shape)
 
-    def _measure_contexts_by(self, scored: bool) -> None:
+    def measure_contexts_by(self, scored: bool) -> None:
         """Choose how contexts are measured, by location and scale alone, or with quantiles and tails before them."""
         assert self.context_units is not None
         assert self.context_shape is not None
@@ -470,39 +455,3 @@ class Flow(EstimatedModule, Planned):
     def _batch(self, value: Tensor, shape: Shape, context: Tensor | None) -> torch.Size:
         """Return the batch of a value, a context and the base together."""
         return broadcast(value.shape[: value.dim() - len(shape)], self.batch_of(context), "Flow: the batch of the value")
-
-
-def _as_plan(bijector: Any) -> Bijector:
-    if isinstance(bijector, Bijector):
-        return bijector
-    if isinstance(bijector, Sequence) and not isinstance(bijector, str):
-        return Compose(bijector)
-    if isinstance(bijector, Layer):
-        raise PlanError(f"Flow: expected a plan, got the module that {bijector.plan!r} built; give the plan itself")
-    hint = f"; write {bijector.__name__}()" if isinstance(bijector, type) else ""
-    raise PlanError(f"Flow: expected a bijector or a list of bijectors, got {bijector!r}{hint}")
-
-
-def _build_base(base: Any, plan: Bijector, event_shape: Any, context_shape: Shape | None) -> BaseModule:
-    event = None if event_shape is None else as_shape(event_shape, "event_shape")
-    if isinstance(base, Distribution):
-        if event is None:
-            own = (*base.batch_shape, *base.event_shape)
-            needed = max(plan.event_dim, len(base.event_shape))
-            if needed > len(own):
-                raise PlanError(f"Flow: expected a base with at least {needed} axes for {plan!r}, got {type(base).__name__} of shape {own}")
-            event = own[len(own) - needed :]
-        base = wrap(base)
-    elif not isinstance(base, Base):
-        raise PlanError(f"Flow: expected base to be a torch distribution or a plan such as StandardNormal(), got {base!r}")
-    if event is None and not isinstance(base, Wrapped):
-        raise PlanError(f"Flow: expected event_shape, the shape of one event, since {base!r} has none of its own")
-    built: BaseModule = base.build(event, context_shape)
-    return built
-
-
-def _tensors(distribution: Distribution) -> list[Tensor]:
-    found: list[Tensor] = []
-    for value in vars(distribution).values():
-        found += [value] if isinstance(value, Tensor) else _tensors(value) if isinstance(value, Distribution) else []
-    return found

@@ -1,0 +1,56 @@
+"""Standardising: where in a chain of layers one that measures belongs, and the chain with it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
+
+from pushforward.core import sets
+from pushforward.core.bijector import Bijector
+from pushforward.core.compose import Compose, ComposeModule
+from pushforward.core.layer import Layer, Shape
+from pushforward.layers.normal_scores import NormalScores, far_out
+from pushforward.layers.standardize import Standardize
+
+CONTEXT_UNITS: dict[bool, Bijector] = {False: Standardize(), True: Compose([Standardize(), NormalScores()])}
+"""How contexts are measured: by location and scale, and where a few are so far out that these say little, by quantiles and tails."""
+
+
+def chain(transform: Layer) -> list[Layer]:
+    """Return the layers that a bijection is a list of: itself, where it is no list."""
+    return [*transform.layers] if isinstance(transform, ComposeModule) else [transform]
+
+
+def real_end(layers: Sequence[Layer], support: Constraint) -> int | None:
+    """Return after how many layers values are all real numbers for the last time, before the maps that bound them; None: never."""
+    held = itertools.accumulate(layers, lambda support, layer: layer.image(support), initial=support)
+    places = [place for place, support in enumerate(held) if sets.same(support, constraints.real)]
+    return places[-1] if places else None
+
+
+def inserted(layers: Sequence[Layer], place: int, part: Bijector, shapes: tuple[Shape, Shape | None], like: Tensor) -> Layer:
+    """Return the chain with one more layer after so many others; these stay the very same modules, so an optimiser that holds them goes on.
+
+    Args:
+        layers: The layers.
+        place: After how many of them.
+        part: The plan of the new one.
+        shapes: Of an event of the base, and of a context.
+        like: A tensor of the precision and the place that it gets.
+    """
+    plan = Compose((*(layer.plan for layer in layers[:place]), part, *(layer.plan for layer in layers[place:])))
+    transform = plan.build(*shapes).to(like)
+    transform.layers = nn.ModuleList([*layers[:place], transform.layers[place], *layers[place:]])  # type: ignore[index,list-item]
+    return transform
+
+
+def any_far_out(values: Tensor, shape: Sequence[int]) -> bool:
+    """Tell whether a few values ``(*batch, *shape)`` decide the spread of an element."""
+    with torch.no_grad():
+        return bool(far_out(values.reshape(-1, math.prod(shape))).any())
