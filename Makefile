@@ -76,13 +76,12 @@ docs: .venv/documented
 demo: install
 	$(BIN)/python examples/demo.py
 
-# Writes anew what is written from the code: the signatures of the named flows for type checkers.
+# Writes what is written from the code: lists of names, the catalogue, the tree of the design, stubs, golden files, and rows of the numerics
+# that are new, which are measured. `.venv/bin/python -m scripts.generated --check` tells what is stale.
 generated: install
-	$(BIN)/python scripts/make_stubs.py
+	$(BIN)/python -m scripts.generated
 
-# Writes docs/catalogue.md anew from the plans themselves.
-catalogue: install
-	$(BIN)/python docs/make_catalogue.py
+catalogue: generated
 
 # Writes docs/numerics.md anew from measurements; the peers are installed in an environment of their own.
 numerics: install .venv-peers/installed

@@ -2,7 +2,8 @@
 
 ``python benchmarks/numerics.py`` measures everything anew; with ``--reuse --only "any x"`` the laws whose name has the text, the other
 figures being kept as docs/numerics.json has them; with ``--reuse --rows spline`` the plans and flows whose name has it; ``--reuse --parts``
-writes the page alone; ``--check`` tells whether each plan has a row.
+writes the page alone; ``--missing`` measures the plans that have no figures yet, as `make generated` does; ``--check`` tells whether each
+plan has a row.
 """
 
 from __future__ import annotations
@@ -173,9 +174,26 @@ def measure(arguments: argparse.Namespace, old: dict[str, Any]) -> Iterator[dict
     yield data
 
 
+def add_missing(old: dict[str, Any], jobs: int) -> dict[str, Any]:
+    """Return all figures with those of the plans that had none, and when these were measured; nothing else is measured."""
+    plans, before = tables()[0], old.get("plans", {})
+    new = run(measure_plan, [name for name in plans if name not in before], frozenset(law.name for law in LAWS), jobs, "plan")
+    since = {name: day for name, day in old.get("since", {}).items() if name in plans}
+    return {**old, "plans": merge(before, new, list(plans)), "since": since | dict.fromkeys(new, setting()["date"])}
+
+
+def write(data: dict[str, Any]) -> None:
+    """Write the figures and the page."""
+    FIGURES.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    PAGE.write_text(page(data, LAWS, FLOW_LAWS), encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the laws and write docs/numerics.md.")
     parser.add_argument("--check", action="store_true", help="tell whether the page has a row for each plan, and write nothing")
+    parser.add_argument(
+        "--missing", action="store_true", help="measure the plans that have no figures yet, and keep the others'; needs no peers"
+    )
     parser.add_argument("--only", action="append", metavar="TEXT", help="laws whose name contains the text (may be repeated)")
     parser.add_argument("--rows", action="append", metavar="TEXT", help="plans and flows whose name contains the text (may be repeated)")
     parser.add_argument("--reuse", action="store_true", help="keep the figures of docs/numerics.json that are not measured again")
@@ -186,15 +204,14 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that measure
     if arguments.check:
         missing = rows_missing(PAGE.read_text(encoding="utf-8") if PAGE.exists() else "", list(tables()[0]))
-        sys.exit(f"docs/numerics.md has no row for {missing}; run `make numerics`" if missing else 0)
+        sys.exit(f"docs/numerics.md has no row for {missing}; run `make generated`" if missing else 0)
     if (arguments.only or arguments.rows or len(arguments.parts) < len(PARTS)) and not arguments.reuse:
         parser.error("--only, --rows and --parts leave figures out: add --reuse to keep the others as docs/numerics.json has them")
     start(quiet=False)
     began = time.time()
-    old = json.loads(FIGURES.read_text(encoding="utf-8")) if arguments.reuse and FIGURES.exists() else {}
-    for data in measure(arguments, old):
-        FIGURES.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        PAGE.write_text(page(data, LAWS, FLOW_LAWS), encoding="utf-8")
+    old = json.loads(FIGURES.read_text(encoding="utf-8")) if (arguments.reuse or arguments.missing) and FIGURES.exists() else {}
+    for data in measure(arguments, old) if not arguments.missing else [add_missing(old, arguments.jobs)]:
+        write(data)
     print(f"wrote {PAGE.relative_to(ROOT)} and {FIGURES.relative_to(ROOT)} in {time.time() - began:.0f} s", file=sys.stderr)
 
 

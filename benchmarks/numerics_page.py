@@ -117,7 +117,7 @@ def page(data: dict[str, Any], laws: Sequence[Any], flow_laws: Sequence[Any]) ->
     """Return the page."""
     plans, peers = data.get("plans", {}), data.get("peers", {})
     notes: dict[str, int] = {}
-    parts = [INTRO, *setting(data.get("setting", {})), "## The laws of a bijection\n", meanings(laws)]
+    parts = [INTRO, *setting(data.get("setting", {})), *later(data.get("since", {})), "## The laws of a bijection\n", meanings(laws)]
     parts += ["## Plans\n", legend()]
     for title, group in grouped(laws):
         parts += [f"### {title}\n", plan_table(plans, peers, group, notes)]
@@ -143,6 +143,11 @@ def setting(values: dict[str, str]) -> list[str]:
     libraries = ", ".join(f"{name} {version}" for name, version in values.items() if name not in ("date", "python", "cpu", "threads"))
     machine = f"{values['cpu']}, {values['threads']} thread of computation, Python {values['python']}"
     return [f"Measured on {values['date']} with {libraries}, on {machine}.\n"]
+
+
+def later(days: dict[str, str]) -> list[str]:
+    """Return when the rows that came later were measured."""
+    return [f"Measured since, in rows that were new: {', '.join(f'{name} ({day})' for name, day in days.items())}.\n"] if days else []
 
 
 def legend() -> str:

@@ -1,8 +1,6 @@
 """All plans by name, and the short names that users know; no logic of its own."""
+# Written by `make generated`; not by hand.
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pushforward.core.bijector import Bijector, Inverse
@@ -50,80 +48,14 @@ from pushforward.layers.coupling import Coupling
 from pushforward.layers.domains import Domain, to_support
 from pushforward.layers.normal_scores import NormalScores
 from pushforward.layers.parts import Concatenate, Stack
+from pushforward.layers.plu import PLU
 from pushforward.layers.rearrange import OnAxis, Permute, Reverse, Shuffle
 from pushforward.layers.reshape import Flatten, Reshape
 from pushforward.layers.residual import Residual
+from pushforward.layers.short import AffineAutoregressive, AffineCoupling, SplineAutoregressive, SplineCoupling
 from pushforward.layers.standardize import Standardize
 from pushforward.nets.mlp import MLP, ResidualMLP
-from pushforward.nets.net import NetLike
 from pushforward.nets.periodic import Periodic
-
-
-def AffineAutoregressive(net: NetLike = MLP(), order: Sequence[int] | None = None, bound: float = 3.0) -> InverseAutoregressive:
-    """Sampled in one step, scored in one for each feature: parameters computed from the inputs (inverse autoregressive flow).
-
-    `Autoregressive(Affine())` is the layer that is scored in one step.
-
-    >>> AffineAutoregressive() == InverseAutoregressive(Affine())
-    True
-    """
-    return InverseAutoregressive(Affine(bound), order=order, net=net)
-
-
-def SplineAutoregressive(bins: int = 8, bound: float = 5.0, order: str = "quadratic", net: NetLike = MLP()) -> InverseAutoregressive:
-    """Sampled in one step, scored in one for each feature: parameters computed from the inputs (inverse autoregressive flow).
-
-    `Autoregressive(Spline())` is the layer that is scored in one step.
-
-    >>> SplineAutoregressive(bins=4).kernel
-    Spline(bins=4)
-    """
-    return InverseAutoregressive(Spline(bins, bound, order), net=net)
-
-
-def AffineCoupling(mask: str | Sequence[int] = "halves", flip: bool = False, net: NetLike = MLP(), bound: float = 3.0) -> Coupling:
-    """Affine coupling: one pass to sample and one to score.
-
-    >>> AffineCoupling() == Coupling(Affine())
-    True
-    """
-    return Coupling(Affine(bound), mask, flip, net)
-
-
-def SplineCoupling(
-    bins: int = 8,
-    bound: float = 5.0,
-    order: str = "quadratic",
-    mask: str | Sequence[int] = "halves",
-    flip: bool = False,
-    net: NetLike = MLP(),
-) -> Coupling:
-    """Spline coupling: one pass to sample and one to score.
-
-    >>> SplineCoupling(bins=4).kernel
-    Spline(bins=4)
-    """
-    return Coupling(Spline(bins, bound, order), mask, flip, net)
-
-
-def PLU(seed: int = 0, bound: float = 3.0, net: NetLike | None = None, axis: int = -1) -> Compose:
-    r"""Linear map by its PLU factors, :math:`y = P (L U x + b)`, P a permutation that ``seed`` sets: an invertible 1x1 convolution.
-
-    For the channels of an image take ``axis=0``. Source: Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma, Dhariwal, 2018).
-
-    Args:
-        seed: Seed of the permutation.
-        bound: The largest absolute log of a diagonal entry.
-        net: The network from context to the entries (None: free parameters).
-        axis: The event axis that the vectors lie along.
-
-    >>> PLU(seed=3, axis=0)
-    Compose((OnAxis(Linear()), Shuffle(seed=3)))
-    """
-    linear = Linear(bound=bound)
-    parts: list[Bijector] = [linear if net is None else Elementwise(linear, net), Shuffle(seed)]
-    return Compose([part if part.axis == axis else OnAxis(part, axis) for part in parts])
-
 
 __all__ = [
     "ELU", "MLP", "PLU", "QR", "SVD", "Abs", "ActNorm", "Additive", "Affine", "AffineAutoregressive", "AffineCoupling", "AffineFixed",

@@ -1,7 +1,7 @@
 """How each named flow is called, and what it is built of with its defaults and with every option: `tests/data/named_flows.json` has it.
 
-A signature that changes there breaks calls; a plan or the name of a weight, files and figures that users have. Where a change is meant,
-write the file anew: ``python tests/named_flow_plans.py``.
+A signature that changes there breaks calls; a plan or the name of a weight, files and figures that users have. `make generated` adds what
+is new. Where a change is meant, write the file anew: ``python tests/named_flow_plans.py``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -82,7 +83,10 @@ def calls() -> list[str]:
 
 def value_of(name: str, option: str) -> tuple[str, str]:
     """Return another value of an option than its default, as it is written, and what the plan then has in it."""
-    return OTHER.get((name, option)) or VALUES[option]
+    found = OTHER.get((name, option)) or VALUES.get(option)
+    if found is None:
+        raise KeyError(f"{name}: expected a value of {option} in VALUES of tests/named_flow_plans.py, with which the tests try it")
+    return found
 
 
 def small(name: str, features: int, context: int = 0, **told: object) -> pushforward.Flow:
@@ -111,5 +115,17 @@ def signatures() -> dict[str, str]:
     return {name: str(inspect.signature(getattr(flows, name))) for name in NAMES}
 
 
+def recorded() -> dict[str, dict[str, Any]]:
+    """Return what is recorded: ``signatures`` by name, and ``flows`` by call."""
+    found: dict[str, dict[str, Any]] = json.loads(FILE.read_text())
+    return found
+
+
+def record(signed: dict[str, Any], made: dict[str, Any]) -> None:
+    """Write the file, in the order of the names and calls."""
+    order = {"signatures": {name: signed[name] for name in NAMES}, "flows": {call: made[call] for call in calls()}}
+    FILE.write_text(json.dumps(order, indent=1) + "\n")
+
+
 if __name__ == "__main__":
-    FILE.write_text(json.dumps({"signatures": signatures(), "flows": {call: built(call) for call in calls()}}, indent=1) + "\n")
+    record(signatures(), {call: built(call) for call in calls()})

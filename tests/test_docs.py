@@ -15,7 +15,6 @@ import torch
 
 from pushforward.__main__ import main
 from pushforward.native.library import LIBRARY
-from scripts import tree
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -133,7 +132,3 @@ def test_command_line_page_has_every_command_and_option(capsys):
         options = set(re.findall(r"(--[a-z-]+)", capsys.readouterr().out)) - {"--help"}
         section = text.split(f"## {name}\n")[1].split("\n## ")[0]
         assert {o for o in options if not o.startswith("--no-")} <= set(re.findall(r"--[a-z-]+", section)), name
-
-
-def test_design_page_has_the_tree_as_it_is():
-    assert tree.page() == (ROOT / "docs" / "design.md").read_text(), "make generated writes it anew"

@@ -1,4 +1,5 @@
 """Base distributions: what a flow pushes forward."""
+# Written by `make generated`; not by hand.
 
 from pushforward.bases.mixture import Mixture, Pushforward
 from pushforward.bases.mixture_of_normals import MixtureOfNormals
@@ -13,6 +14,6 @@ from pushforward.bases.von_mises import VonMises
 from pushforward.bases.wrapped import Wrapped, wrap
 
 __all__ = [
-    "BoxUniform", "CircleUniform", "DiagNormal", "FullNormal", "GeneralizedNormal", "Mixture", "MixtureOfNormals",
-    "OrderStatistics", "Product", "Pushforward", "Resampled", "StandardNormal", "StudentT", "Truncated", "VonMises", "Wrapped", "wrap",
+    "BoxUniform", "CircleUniform", "DiagNormal", "FullNormal", "GeneralizedNormal", "Mixture", "MixtureOfNormals", "OrderStatistics",
+    "Product", "Pushforward", "Resampled", "StandardNormal", "StudentT", "Truncated", "VonMises", "Wrapped", "wrap",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-# Written by scripts/stubs.py, of the rows in table.py.
+# Written by `make generated`, of the rows in table.py.
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,10 +1,11 @@
-"""Writes the tree of docs/design.md anew from the package: every folder and file with the first line of its docstring."""
+"""The tree of docs/design.md: every folder and file of the package with the first line of its docstring."""
 
 import ast
 import textwrap
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from scripts.generated.writer import ROOT, of_files
+
 PAGE = ROOT / "docs" / "design.md"
 START, END = "```text\npushforward/\n", "```\n"
 INDENT, WIDTH = 18, 150
@@ -44,5 +45,4 @@ def page() -> str:
     return before + tree() + rest.partition(END)[2]
 
 
-if __name__ == "__main__":
-    PAGE.write_text(page())
+WRITER = of_files(lambda: {PAGE: page()})

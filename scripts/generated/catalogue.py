@@ -1,13 +1,12 @@
-"""Writes docs/catalogue.md anew from the plans themselves."""
-
-from pathlib import Path
+"""The catalogue, docs/catalogue.md: what the plans say of themselves."""
 
 from pushforward.report.catalogue import catalogue
+from scripts.generated.writer import ROOT, of_files
 
-PAGE = Path(__file__).with_name("catalogue.md")
+PAGE = ROOT / "docs" / "catalogue.md"
 HEAD = """# The catalogue
 
-Every plan of the library. This page is written by `make catalogue` from the plans themselves: their formulas, domains and docstrings, and
+Every plan of the library. This page is written by `make generated` from the plans themselves: their formulas, domains and docstrings, and
 what they become when they are built. A test holds that it is up to date, and another that each formula of a number of parameters
 gives what a built layer has. `print(pushforward.report.catalogue.catalogue())` is a short form of it.
 
@@ -28,5 +27,4 @@ def page() -> str:
     return HEAD + catalogue().markdown()
 
 
-if __name__ == "__main__":
-    PAGE.write_text(page())
+WRITER = of_files(lambda: {PAGE: page()})

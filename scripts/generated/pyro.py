@@ -1,19 +1,14 @@
-"""Write what type checkers and editors read of Pyro's learnable transforms, whose classes and functions are made of a table::
-
-python scripts/stubs.py
-ruff format pushforward/contrib/pyro/face/named.pyi
-"""
+"""The stub of Pyro's learnable transforms, whose classes and functions are made of a table: what type checkers and editors read."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from pushforward.contrib.pyro.face import factory, named, words
 from pushforward.contrib.pyro.face.row import Row
 from pushforward.contrib.pyro.face.table import ROWS
+from scripts.generated.writer import ROOT, formatted, of_files
 
-FILE = Path(named.__file__).with_suffix(".pyi")
-HEAD = """# Written by scripts/stubs.py, of the rows in table.py.
+FILE = ROOT / "pushforward" / "contrib" / "pyro" / "face" / "named.pyi"
+HEAD = """# Written by `make generated`, of the rows in table.py.
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,7 +27,7 @@ def written(row: Row, kind: str) -> str:
 
 
 def stub() -> str:
-    """Return the text of the stub."""
+    """Return the text of the stub, before it is formatted."""
     parts = [HEAD]
     for row in ROWS:
         for upper, lower in factory.KINDS:
@@ -45,5 +40,4 @@ def stub() -> str:
     return "\n".join(parts)
 
 
-if __name__ == "__main__":
-    FILE.write_text(stub())
+WRITER = of_files(lambda: {FILE: formatted(stub(), FILE.name)})

@@ -1,11 +1,11 @@
-"""Write golden files: saved flows, and the densities that the version which saved them gives. ``python scripts/golden.py``
+"""Golden files: saved flows, and the densities that the version which saved them gives.
 
 For each of `recipes` there is a file that `Flow.save` wrote, in float32, and in ``expected.safetensors`` some rows of data and context
 and their log-densities in float64. tests/test_golden.py holds every later version to them: a file that someone has must load, with the
 same numbers in it, and mean the same density.
 
-What is there is never written anew, since it speaks for the version that wrote it: the script adds what is missing. A new named flow
-needs a row here, which the test asks for; a new plan needs the script run once more.
+What is there is never written anew, since it speaks for the version that wrote it: what is missing is added. A new plan, base or named
+flow needs nothing here.
 """
 
 from __future__ import annotations
@@ -32,12 +32,15 @@ from pushforward.core.bijector import Bijector
 from pushforward.core.spec import Spec
 from pushforward.flow.flow import Flow
 from pushforward.testing import randomize
+from scripts.generated.writer import ROOT, Writer
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(ROOT / "tests"))
 from combinators import Row, source  # the tables of the tests
 from every_plan import EVERY
 
-FOLDER = Path(__file__).parents[1] / "tests" / "data" / "golden"
+from tests.named_flow_plans import small
+
+FOLDER = ROOT / "tests" / "data" / "golden"
 EXPECTED = "expected.safetensors"
 ROWS = 16
 D, C = 3, 2
@@ -45,7 +48,7 @@ W = {"transforms": 2, "widths": (6, 5)}
 SMALL = bij.MLP((5,))
 S = bases.StandardNormal()
 
-# By name of the flow: how it is made for a number of features of the context.
+# By name of the flow: how it is made for a number of features of the context. Those that came later are made at small sizes.
 NAMED: dict[str, Callable[[int], Flow]] = {
     "BNAF": lambda c: flows.BNAF(D, c, transforms=2, factors=(3,)),
     "BPF": lambda c: flows.BPF(D, c, degree=5, **W),
@@ -66,6 +69,7 @@ NAMED: dict[str, Callable[[int], Flow]] = {
     "UNAF": lambda c: flows.UNAF(D, c, units=3, **W),
     "mixture": lambda c: flows.mixture([flows.MAF(D, c, **W), flows.NSF(D, c, bins=4, **W)], SMALL if c else None),
 }
+NAMED |= {name: lambda c, name=name: small(name, D, c) for name in flows.__all__ if name not in NAMED}
 # What changes names of tensors or fields of the header beside that.
 MORE: dict[str, Callable[[], Flow]] = {
     "NSF, autoregressive, linear": lambda: flows.NSF(D, bins=4, order="linear", structure="autoregressive", **W),
@@ -139,10 +143,19 @@ def make(name: str, seed: int) -> tuple[Flow, Tensor, Tensor | None]:
     return flow, x, None if context is None else context[:ROWS].double()
 
 
-def main() -> None:
+def stale() -> list[str]:
+    """Return the names of the flows that have no golden file yet."""
+    known = load_file(FOLDER / EXPECTED) if (FOLDER / EXPECTED).is_file() else {}
+    return [name for name in sorted(recipes()) if not path_of(name).is_file() or f"{name}/log_prob" not in known]
+
+
+def write() -> None:
+    """Add the files that are missing."""
+    if not (missing := stale()):
+        return
     FOLDER.mkdir(parents=True, exist_ok=True)
     known = load_file(FOLDER / EXPECTED) if (FOLDER / EXPECTED).is_file() else {}
-    for name in sorted(set(recipes()) - {key.rsplit("/", 1)[0] for key in known}):
+    for name in missing:
         flow, x, context = make(name, zlib.crc32(name.encode()))
         flow.save(path_of(name))
         exact = pf.load(path_of(name)).double()
@@ -151,9 +164,7 @@ def main() -> None:
             known |= {f"{name}/x": x, f"{name}/log_prob": exact.log_prob(x, context)}
         if context is not None:
             known[f"{name}/context"] = context
-        print(f"{name}: {path_of(name).stat().st_size:,} bytes", file=sys.stderr)
     save_file(known, FOLDER / EXPECTED)
 
 
-if __name__ == "__main__":
-    main()
+WRITER = Writer(stale, write)

@@ -1,13 +1,12 @@
-"""Writes pushforward/flows/__init__.pyi anew from the table of recipes: what type checkers and editors know of the named flows."""
+"""The stub of the named flows, pushforward/flows/__init__.pyi: what type checkers and editors know of them."""
 
 import textwrap
-from pathlib import Path
 
-import pushforward
 from pushforward.recipes.recipe import Recipe
 from pushforward.recipes.table import RECIPES
+from scripts.generated.writer import ROOT, of_files
 
-FILE = Path(pushforward.__file__).parent / "flows" / "__init__.pyi"
+FILE = ROOT / "pushforward" / "flows" / "__init__.pyi"
 HEAD = '''"""Named flows: functions that return a ready flow. Written by `make generated` from pushforward/recipes/table.py."""
 
 from collections.abc import Sequence
@@ -40,5 +39,4 @@ def text() -> str:
     return "\n".join([HEAD, public, *(stub(recipe) + "\n" for recipe in sorted(RECIPES, key=lambda recipe: recipe.name))])
 
 
-if __name__ == "__main__":
-    FILE.write_text(text())
+WRITER = of_files(lambda: {FILE: text()})
