@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributions as td
+from base_cases import BASES
 from cases import CASES, SMALL
 
 import pushforward
@@ -54,9 +55,12 @@ _OTHERS: list[tuple[Bijector, Shape, Shape]] = [
     (Normalize(), (2,), None),
 ]
 
+# Of a base that has none above, the first row of its laws.
+_MORE = [(plan, event, context) for plan, _, event, context in BASES.values()]
+
 # name of the class -> (plan, event_shape, context_shape); an event_shape of a net is that of its inputs.
 EVERY: dict[str, tuple[Spec, Shape, Shape]] = {}
-for _plan, _event, _context in [*CASES.values(), *_BASES, *_NETS, *_OTHERS]:
+for _plan, _event, _context in [*CASES.values(), *_BASES, *_NETS, *_OTHERS, *_MORE]:
     EVERY.setdefault(type(_plan).__name__, (_plan, _event, _context))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributions as td
+from base_cases import BASES
 from cases import SMALL
 from scipy import stats
 
@@ -16,7 +17,6 @@ from pushforward import bijectors as bij
 from pushforward.bases import (
     BoxUniform,
     CircleUniform,
-    DiagNormal,
     FullNormal,
     GeneralizedNormal,
     MixtureOfNormals,
@@ -30,44 +30,27 @@ from pushforward.bases import (
     wrap,
 )
 from pushforward.bases.clusters import clusters
-from pushforward.core.spec import PlanError, Spec
+from pushforward.core.base import Base
+from pushforward.core.spec import PlanError, Spec, registry
 from pushforward.distributions import Flow
 from pushforward.testing import FLOW_LAWS, check_flow, randomize
 
-# name -> (plan, bijector, event_shape, context_shape)
-ROWS = {
-    "FullNormal": (FullNormal(), bij.Spline(bins=4), 3, None),
-    "FullNormal given context": (FullNormal(net=SMALL), [], (2, 2), 3),
-    "StudentT": (StudentT(), bij.Affine(), 1, None),
-    "StudentT given context": (StudentT(df=4.0, net=SMALL), bij.Affine(), 3, 2),
-    "GeneralizedNormal, fixed": (GeneralizedNormal([1.0, 4.0], learn_power=False), [], 2, None),
-    "GeneralizedNormal given context": (GeneralizedNormal(net=SMALL), bij.Affine(), 2, 2),
-    "BoxUniform": (BoxUniform(), bij.Compose([bij.Sigmoid().inv, bij.Affine()]), 2, None),
-    "CircleUniform": (CircleUniform(), [], 1, None),
-    "VonMises given context": (VonMises(2.0, net=SMALL), [], 1, 3),
-    "MixtureOfNormals": (MixtureOfNormals(5), bij.Affine(), 1, None),
-    "MixtureOfNormals, three features": (MixtureOfNormals(3), bij.Linear(), 3, None),
-    "MixtureOfNormals, full": (MixtureOfNormals(3, covariance="full"), bij.Affine(), 3, None),
-    "MixtureOfNormals, tied, given context": (MixtureOfNormals(3, SMALL, covariance="full", tied=True), [], (2, 2), 3),
-    "Resampled": (Resampled(SMALL, trials=20), bij.Affine(), 1, None),
-    "Resampled given context": (Resampled(SMALL, trials=5, nodes=512, conditional=True), [], 2, 2),
-    "Truncated": (Truncated(StandardNormal(), 0.0, 1.0), bij.Compose([bij.Sigmoid().inv, bij.Affine()]), 2, None),
-    "Truncated given context": (Truncated(DiagNormal(net=SMALL), (-0.5, -math.inf), (math.inf, 1.0)), [], 2, 3),
-    "OrderStatistics": (OrderStatistics(DiagNormal()), bij.Ordered().inv, 3, None),
-    "OrderStatistics, top of more": (OrderStatistics(DiagNormal(net=SMALL), 5, descending=True), [], 2, 3),
-    "OrderStatistics, minimum": (OrderStatistics(Truncated(StandardNormal(), -1.0), 4), [], 1, None),
-    "Product of supports": (Product([VonMises(), DiagNormal(net=SMALL)], [1, 2]), [], 3, 2),
-}
-
 
 def flow_of(name):
-    base, bijector, event, context = ROWS[name]
+    base, bijector, event, context = BASES[name]
     return Flow(base, bijector, event_shape=event, context_shape=context)
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", BASES)
 def test_laws_of_flows(name):
     assert set(check_flow(flow_of(name))) == {law.name for law in FLOW_LAWS}
+
+
+def test_every_base_has_a_row():
+    own = {name for name, cls in registry().items() if issubclass(cls, Base) and cls.__module__.startswith("pushforward.bases")}
+    # Their laws are those of tests/test_flow_laws.py and tests/test_normalise.py, and of what holds them here.
+    elsewhere = {"StandardNormal", "DiagNormal", "Mixture", "Pushforward", "Wrapped"}
+    assert own - elsewhere <= {type(plan).__name__ for plan, *_ in BASES.values()}
 
 
 # name -> (plan, scipy's distribution of one element)
@@ -436,9 +419,9 @@ def test_ends_of_a_box():
     assert exact.log_prob(torch.tensor([0.3 + 1e-12], dtype=torch.float64)).item() == -math.inf
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", BASES)
 def test_plans_meta_device_and_empty_batches(name):
-    plan, _, event, context = ROWS[name]
+    plan, _, event, context = BASES[name]
     assert Spec.from_json(plan.to_json()) == plan
     event = (event,) if isinstance(event, int) else event
     shape = None if context is None else (context,)

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.distributions as td
 from cases import CASES, SMALL
+from every_plan import EVERY
 
 from pushforward import bases, flows
 from pushforward import bijectors as bij
@@ -150,6 +151,8 @@ BASES = {
     "a distribution of torch": (bases.wrap(td.Independent(td.Normal(torch.zeros(2), 1.0), 1)), (2,), None),
     "a distribution with a batch": (bases.wrap(td.Normal(torch.zeros(4, 2), 1.0)), (2,), None),
 }
+_HERE = {type(plan) for plan, _, _ in BASES.values()}
+BASES |= {name: row for name, row in EVERY.items() if isinstance(row[0], Base) and type(row[0]) not in _HERE}
 
 
 def test_every_base_has_a_row():
