@@ -87,7 +87,7 @@ def test_layers(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_layers_take_what_is_right(name):
-    """The door lets in values of up to three batch axes, none among them, half precision where the layer is of it, and nothing changes."""
+    """The public methods take values of up to three batch axes, none among them, half precision where the layer is of it, and nothing changes."""
     plan, event_shape, context_shape = CASES[name]
     module = plan.build(event_shape, context_shape)
     context = None if context_shape is None else torch.zeros(*context_shape)
@@ -306,7 +306,7 @@ def test_one_way_to_the_base_and_back(row, tmp_path):
         torch.testing.assert_close(there, -ladj, rtol=1e-3, atol=1e-3)
 
 
-DOORS = {
+CALLS = {
     "sample": lambda flow, c, g: flow.sample((4,), c, generator=g),
     "rsample": lambda flow, c, g: flow.rsample((4,), c, generator=g),
     "rsample_and_log_prob": lambda flow, c, g: flow.rsample_and_log_prob((4,), c, generator=g),
@@ -325,8 +325,8 @@ DOORS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_every_door_takes_contexts_in_the_units_of_the_user(door):
+@pytest.mark.parametrize("name", CALLS)
+def test_every_call_takes_contexts_in_the_units_of_the_user(name):
     """A flow that was measured gives for a context what one that was not gives for the same context in standard units."""
     base, net = DiagNormal(net=bij.MLP((8,))), bij.MLP((8,))
     one, two = (Flow(base, [bij.Coupling(bij.Spline(4), net=net), bij.Elementwise(bij.Affine(), net)], 3, 2) for _ in range(2))
@@ -336,7 +336,7 @@ def test_every_door_takes_contexts_in_the_units_of_the_user(door):
     one.calibrate(torch.randn(50, 3), c)
     units = (c - c.mean(0)) / c.std(0, correction=0)
     found, expected, raw = (
-        DOORS[door](flow, given, torch.Generator().manual_seed(1)) for flow, given in ((one, c), (two, units), (two, c))
+        CALLS[name](flow, given, torch.Generator().manual_seed(1)) for flow, given in ((one, c), (two, units), (two, c))
     )
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     first = [out[0] if isinstance(out, tuple) else out for out in (found, raw)]

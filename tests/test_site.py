@@ -50,7 +50,7 @@ def test_every_public_module_has_a_page(site):
     adapters = {path.stem for path in (*contrib.glob("*.py"), *(file.parent for file in contrib.glob("*/__init__.py")))}
     adapters -= {"__init__", "recipes"}  # what adapters share
     expected = {f"pushforward.contrib.{name}" for name in adapters}
-    for name in ("pushforward", "pushforward.contrib.flowtorch"):
+    for name in ("pushforward", "pushforward.data", "pushforward.train", "pushforward.contrib.flowtorch"):
         expected |= public_modules(reference, name)
     assert set(reference.MODULES) == expected - set(reference.SAME)
     for module, other in reference.SAME.items():

@@ -13,9 +13,9 @@ from pushforward.nets.net import NetLike
 
 
 def AffineAutoregressive(net: NetLike = MLP(), order: Sequence[int] | None = None, bound: float = 3.0) -> InverseAutoregressive:
-    """Sampled in one step, scored in one for each feature: parameters computed from the inputs (inverse autoregressive flow).
+    """Inverse autoregressive layer, affine: sampled with depth 1, scored with a depth of the number of features.
 
-    `Autoregressive(Affine())` is the layer that is scored in one step.
+    `Autoregressive(Affine())` is the layer that is scored with depth 1.
 
     >>> AffineAutoregressive() == InverseAutoregressive(Affine())
     True
@@ -24,9 +24,9 @@ def AffineAutoregressive(net: NetLike = MLP(), order: Sequence[int] | None = Non
 
 
 def SplineAutoregressive(bins: int = 8, bound: float = 5.0, order: str = "quadratic", net: NetLike = MLP()) -> InverseAutoregressive:
-    """Sampled in one step, scored in one for each feature: parameters computed from the inputs (inverse autoregressive flow).
+    """Inverse autoregressive layer of splines: sampled with depth 1, scored with a depth of the number of features.
 
-    `Autoregressive(Spline())` is the layer that is scored in one step.
+    `Autoregressive(Spline())` is the layer that is scored with depth 1.
 
     >>> SplineAutoregressive(bins=4).kernel
     Spline(bins=4)
@@ -35,7 +35,7 @@ def SplineAutoregressive(bins: int = 8, bound: float = 5.0, order: str = "quadra
 
 
 def AffineCoupling(mask: str | Sequence[int] = "halves", flip: bool = False, net: NetLike = MLP(), bound: float = 3.0) -> Coupling:
-    """Affine coupling: one pass to sample and one to score.
+    """Affine coupling: one network evaluation to sample and one to score.
 
     >>> AffineCoupling() == Coupling(Affine())
     True
@@ -51,7 +51,7 @@ def SplineCoupling(
     flip: bool = False,
     net: NetLike = MLP(),
 ) -> Coupling:
-    """Spline coupling: one pass to sample and one to score.
+    """Spline coupling: one network evaluation to sample and one to score.
 
     >>> SplineCoupling(bins=4).kernel
     Spline(bins=4)

@@ -25,13 +25,13 @@ def spline(options: Any) -> RawSpline:
     return RawSpline(bins, float(bound), getattr(options, "order", "linear"), end_slope=0.999)
 
 
-def copied(net: Any, kernel: Kernel, sites: int, context: int, shift: float = 0.0, of_context: bool = False) -> CopiedNet:
+def copied(net: Any, kernel: Kernel, elements: int, context: int, shift: float = 0.0, of_context: bool = False) -> CopiedNet:
     """Copy one of Pyro's four networks.
 
     Args:
         net: The network.
         kernel: What its outputs are parameters of.
-        sites: How many numbers the kernel maps.
+        elements: How many numbers the kernel maps.
         context: How many context features the flow has.
         shift: What is added to the second parameter.
         of_context: Whether all that it sees is the context.
@@ -42,17 +42,17 @@ def copied(net: Any, kernel: Kernel, sites: int, context: int, shift: float = 0.
     if getattr(net, "skip_layer", None) is not None:
         raise PlanError("expected a network without skip connections, got one with them")
     masked = "AutoRegressive" in name
-    if list(net.param_dims) != [count * (1 if masked else sites) for count in counts]:
-        raise PlanError(f"expected {counts} parameters for each of {sites} features, got a network with param_dims {net.param_dims}")
+    if list(net.param_dims) != [count * (1 if masked else elements) for count in counts]:
+        raise PlanError(f"expected {counts} parameters for each of {elements} features, got a network with param_dims {net.param_dims}")
     linears = list(net.layers)
     if not masked:  # of a dense one each parameter goes feature by feature
-        starts = [sum(counts[:i]) * sites for i in range(len(counts))]
-        rows = [a + s * n + k for a, n in zip(starts, counts, strict=True) for k in range(n) for s in range(sites)]
+        starts = [sum(counts[:i]) * elements for i in range(len(counts))]
+        rows = [a + s * n + k for a, n in zip(starts, counts, strict=True) for k in range(n) for s in range(elements)]
         linears[-1] = SimpleNamespace(weight=linears[-1].weight[rows], bias=linears[-1].bias[rows])
     add = [shift * (i == 1) for i in range(sum(counts))]
     own, inputs = (net.input_dim, 0) if of_context else (net.context_dim, net.input_dim)
     columns = [*range(own, own + inputs), *range(own)]  # Pyro has the context first
-    return mlp(linears, net.f, inputs, context, Outputs(sites, range(sum(counts)), False, None, add), columns)
+    return mlp(linears, net.f, inputs, context, Outputs(elements, range(sum(counts)), False, None, add), columns)
 
 
 def vector(shape: Shape) -> int:
