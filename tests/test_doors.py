@@ -87,7 +87,7 @@ def test_layers(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_layers_take_what_is_right(name):
-    """The public methods take values of up to three batch axes, none among them, half precision where the layer is of it, and nothing changes."""
+    """Public methods take values of up to three batch axes, none among them, and half precision where the layer has it; nothing changes."""
     plan, event_shape, context_shape = CASES[name]
     module = plan.build(event_shape, context_shape)
     context = None if context_shape is None else torch.zeros(*context_shape)

@@ -14,9 +14,9 @@ gives what a built layer has. `print(pushforward.report.catalogue.catalogue())` 
   the number of features or channels. **s** is the smooth clamp that bounds a log-scale.
 - **parameters** are those of a free layer, in D and the plan's own arguments. Given a context, or in a structure, a net gives them for each
   row.
-- **to sample** and **to score** say how many evaluations of its network a layer needs. They also say the depth, the number of parts that have
-  to wait for one another, where it is another number, and what gives the inverse where that is no formula. "A root" is a safeguarded one with
-  implicit gradients.
+- **to sample** and **to score** say how many evaluations of its network a layer needs. They also say the depth, the number of parts that
+  have to wait for one another, where it is another number, and what gives the inverse where that is no formula. "A root" is a
+  safeguarded one with implicit gradients.
 - Every map of numbers and of vectors has a conditional form, `Elementwise(kernel, net)`. Maps of numbers also go into `Coupling`,
   `Autoregressive` and `InverseAutoregressive`.
 
