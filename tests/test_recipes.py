@@ -93,7 +93,7 @@ def test_a_docstring_has_every_option_and_an_example_that_runs(name):
     assert doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test).failed == 0
 
 
-# The words of a row for its costs, and the steps of a layer and the roots that they promise for D features.
+# The words of a row for its costs, and the depth of a layer and the roots that they promise for D features.
 COSTS = {ROOTS: ("D", 1), STEPS: ("D", 0), "by roots": (1, 1), ROOT: (1, 1), PASS: (1, 0), "by a fixed number of steps": (1, 0)}
 
 
@@ -105,12 +105,12 @@ def test_costs_are_as_the_docstring_says(name, way):
     assert words in row.doc.replace("\n", " ")
     if name not in ROWS and " or " in words:  # what a variant costs stands second
         words = words.split(" or ")[1]
-    steps, roots = next(cost for start, cost in COSTS.items() if words.startswith(start))
+    depth, roots = next(cost for start, cost in COSTS.items() if words.startswith(start))
     for features in (6, 9):
         with torch.device("meta"):
             layers = list(NAMED[name](features, transforms=3).transform.leaves())
         count = {what: [getattr(layer.facts, what)[way == "score"] for layer in layers] for what in ("depth", "roots", "evaluations")}
-        assert max(count["depth"]) == (features if steps == "D" else steps)
+        assert max(count["depth"]) == (features if depth == "D" else depth)
         assert sum(count["depth"]) == len(layers) + 3 * (max(count["depth"]) - 1)
         assert sum(count["roots"]) == 3 * roots
         assert max(count["evaluations"]) == 1 or words != PASS
