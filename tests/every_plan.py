@@ -19,6 +19,7 @@ from pushforward.core.bijector import Bijector
 from pushforward.core.spec import Spec, registry
 from pushforward.kernels.projections import Abs, Normalize
 from pushforward.nets.net import Net
+from pushforward.nets.signature import Signature
 
 Shape = tuple[int, ...] | None
 S = bases.StandardNormal()
@@ -67,7 +68,7 @@ for _plan, _event, _context in [*CASES.values(), *_BASES, *_NETS, *_OTHERS, *_MO
 def build(plan: Spec, event_shape: Any, context_shape: Any) -> Any:
     """Build a plan of any kind for a row's shapes."""
     if isinstance(plan, Net):
-        return plan.build(event_shape[0], 4, context_shape[0])
+        return plan.build(Signature(event_shape, (4,), context_shape))
     if isinstance(plan, Base | Bijector):
         return plan.build(event_shape, context_shape)
     raise AssertionError(f"a plan of no kind: {plan!r}")

@@ -14,6 +14,7 @@ from pushforward.native import perceptron as native
 from pushforward.native.library import LIBRARY
 from pushforward.nets import perceptron as module
 from pushforward.nets.perceptron import ACTIVATIONS
+from pushforward.nets.signature import Signature
 
 pytestmark = pytest.mark.compiled
 
@@ -31,9 +32,9 @@ nets = pytest.mark.parametrize("name", NETS)
 
 
 def build(name, activation="relu", dtype=torch.float64, scale=0.5):
-    plan, inputs, context, sees = NETS[name]
+    plan, inputs, context, mask = NETS[name]
     plan = plan.replace(activation=activation)
-    net = plan.build(inputs, 15, context, sees)
+    net = plan.build(Signature.of_sizes(inputs, 15, context, mask))
     torch.manual_seed(0)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, 0, scale)
@@ -221,7 +222,7 @@ def test_nothing_is_kept_that_grows_with_the_width():
         return sum(sizes) - sum(p.numel() for p in net.parameters())
 
     x = torch.randn(1000, 3)
-    assert kept(bij.MLP((5, 5)).build(3, 7), x) == kept(bij.MLP((50, 50)).build(3, 7), x) == x.numel()
+    assert kept(bij.MLP((5, 5)).build(Signature((3,), (7,))), x) == kept(bij.MLP((50, 50)).build(Signature((3,), (7,))), x) == x.numel()
 
 
 def test_function_transforms_and_tangents_take_the_layers():
@@ -244,9 +245,9 @@ def test_what_the_compiled_code_leaves_to_torch(change):
 
 
 def test_large_nets_are_left_to_torch():
-    assert bij.MLP((20, 20)).build(3, 7).form.small
-    assert not bij.MLP((128, 128)).build(3, 7).form.small
-    assert not bij.MLP((2,) * (native.MAX_LAYERS + 1)).build(3, 7).form.small
+    assert bij.MLP((20, 20)).build(Signature((3,), (7,))).form.small
+    assert not bij.MLP((128, 128)).build(Signature((3,), (7,))).form.small
+    assert not bij.MLP((2,) * (native.MAX_LAYERS + 1)).build(Signature((3,), (7,))).form.small
 
 
 def test_under_autocast_the_layers_run():

@@ -19,6 +19,7 @@ from pushforward.nets.conditioner import Parameters
 from pushforward.nets.dense import LEAST, Dense, product
 from pushforward.nets.mlp import MLP, ResidualMLP
 from pushforward.nets.perceptron import ACTIVATIONS
+from pushforward.nets.signature import Signature
 from pushforward.testing import randomize
 from tests.roundings import of_perceptron, of_product, within
 
@@ -29,7 +30,7 @@ def weights(net):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_mlp_is_what_it_says(activation):
-    net = randomize(bij.MLP((5, 7), activation).build(inputs=3, outputs=4, context=2), 0.5)
+    net = randomize(bij.MLP((5, 7), activation).build(Signature((3,), (4,), (2,))), 0.5)
     x, c = torch.randn(6, 3), torch.randn(6, 2)
     of_x, of_c, middle, last = weights(net)
     function = getattr(F, activation, None) or getattr(torch, activation)
@@ -41,7 +42,7 @@ def test_mlp_is_what_it_says(activation):
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_residual_mlp_is_what_it_says(activation):
-    net = randomize(bij.ResidualMLP(6, 2, activation).build(inputs=3, outputs=4), 0.5)
+    net = randomize(bij.ResidualMLP(6, 2, activation).build(Signature((3,), (4,))), 0.5)
     enter, one_in, one_out, two_in, two_out, leave = weights(net)
     a, x = ACTIVATIONS[activation], torch.randn(6, 3)
     h = enter(x)
@@ -53,9 +54,9 @@ def test_residual_mlp_is_what_it_says(activation):
 @pytest.mark.parametrize("net", [bij.MLP((5, 7)), bij.ResidualMLP(6)])
 def test_a_new_net_is_a_constant(net):
     start = torch.randn(4)
-    module = net.build(3, 4, 2, start=start)
+    module = net.build(Signature((3,), (4,), (2,)), start)
     assert torch.equal(module(torch.randn(8, 3), torch.randn(8, 2)), start.expand(8, 4))
-    assert torch.equal(net.build(0, 4, 2)(None, torch.randn(8, 2)), torch.zeros(8, 4))
+    assert torch.equal(net.build(Signature(None, (4,), (2,)))(None, torch.randn(8, 2)), torch.zeros(8, 4))
 
 
 @pytest.mark.parametrize(
@@ -68,10 +69,11 @@ def test_a_new_net_is_a_constant(net):
 )
 @pytest.mark.parametrize("masked", [False, True])
 def test_sizes(net, expected, masked):
-    sees = np.tril(np.ones((4, 3), dtype=bool), -1) if masked else None
-    module = net.build(3, 4, 2, sees)
+    mask = np.tril(np.ones((4, 3), dtype=bool), -1) if masked else None
+    signature = Signature((3,), (4,), (2,), mask)
+    module = net.build(signature)
     assert sum(p.numel() for p in module.parameters()) == expected
-    text = net.summary(3, 4, 2)
+    text = net.summary(signature)
     assert text.startswith(type(net).__name__)
     assert "(3 + 2 context)" in text
     assert "→ 4, relu" in text
@@ -81,11 +83,11 @@ def test_sizes(net, expected, masked):
 def test_masks_are_exact(net):
     generator = np.random.default_rng(0)
     for _ in range(10):
-        sees = generator.random((6, 5)) < 0.5
-        module = randomize(net.build(5, 6, 2, sees), 1.0)
+        mask = generator.random((6, 5)) < 0.5
+        module = randomize(net.build(Signature((5,), (6,), (2,), mask)), 1.0)
         x, c = torch.randn(5), torch.randn(2)
         seen = torch.func.jacrev(lambda v, module=module, c=c: module(v, c))(x) != 0
-        assert (seen.numpy() == sees).all()
+        assert (seen.numpy() == mask).all()
         assert (torch.func.jacrev(lambda v, module=module, x=x: module(x, v))(c) != 0).all()
 
 
@@ -327,31 +329,31 @@ def test_small_layers_are_multiplied_whole():
     assert Dense(LEAST, LEAST).blocks == ()
 
 
-@pytest.mark.parametrize("sees", [None, np.tril(np.ones((6, 6), dtype=bool), -1)], ids=["all", "masked"])
+@pytest.mark.parametrize("mask", [None, np.tril(np.ones((6, 6), dtype=bool), -1)], ids=["all", "masked"])
 @pytest.mark.parametrize("width", [64, 256, LEAST])
-def test_wide_nets_learn_at_the_rate_of_narrow_ones(width, sees):
+def test_wide_nets_learn_at_the_rate_of_narrow_ones(width, mask):
     """A step of all last weights by the same amount moves the outputs of a wide net as far as those of 64 units."""
     torch.manual_seed(0)
-    net = bij.MLP((width, width), "sigmoid").build(inputs=6, outputs=6, sees=sees)
+    net = bij.MLP((width, width), "sigmoid").build(Signature((6,), (6,), mask=mask))
     x = torch.randn(50, 6)
     before = net(x, None)
     with torch.no_grad():
         net.layers[-1].weight.add_(0.005)
     moved = (net(x, None) - before).abs()[:, -1].mean()
     # Sigmoids of small sums are a half; of an output's hidden units a part is masked.
-    seen = 1.0 if sees is None else float(net.layers[-1].allowed[-1].mean())
+    seen = 1.0 if mask is None else float(net.layers[-1].allowed[-1].mean())
     torch.testing.assert_close(moved, torch.tensor(0.005 * 64 * 0.5 * seen), rtol=0.15, atol=0)
     exact = net.layers[-1].masked()
     assert torch.allclose(net.layers[-1](torch.ones(5, width)), exact.sum(1) + net.layers[-1].bias, atol=1e-4)
 
 
-@pytest.mark.parametrize("sees", [None, np.tri(60, k=-1, dtype=bool)])
-def test_units_start_with_weights_by_the_root_of_what_they_see(sees):
+@pytest.mark.parametrize("mask", [None, np.tri(60, k=-1, dtype=bool)])
+def test_units_start_with_weights_by_the_root_of_what_they_see(mask):
     """As torch's own linear layers: evenly between plus and minus one over that root, whatever the layer's width."""
     torch.manual_seed(0)
-    net = bij.MLP((600, 600)).build(inputs=60, outputs=60, context=5, sees=sees)
+    net = bij.MLP((600, 600)).build(Signature((60,), (60,), (5,), mask))
     for layer, beside in ((net.layers[0].x, 5), (net.layers[0].c, 60), (net.layers[1], 0)):
-        seen = layer.allowed.sum(1) + (beside if sees is None or layer is net.layers[1] or layer is net.layers[0].x else 60)
+        seen = layer.allowed.sum(1) + (beside if mask is None or layer is net.layers[1] or layer is net.layers[0].x else 60)
         size = layer.weight.detach() * torch.as_tensor(np.sqrt(seen))[:, None]
         size = size[torch.as_tensor(layer.allowed)]
         assert size.abs().max() == pytest.approx(1, abs=0.01)
@@ -370,8 +372,8 @@ def every_layer_called(net, *given):
 @pytest.mark.parametrize("plan", [MLP((128, 90)), ResidualMLP(128, 2), MLP((128, 128, 70), "silu")], ids=repr)
 @pytest.mark.parametrize(("inputs", "context", "masked"), [(5, 0, False), (5, 2, False), (0, 4, False), (5, 2, True)])
 def test_layers_that_are_not_called_give_what_they_would(plan, inputs, context, masked, dtype):
-    sees = np.repeat(np.tril(np.ones((5, 5), dtype=bool), -1), 3, 0) if masked else None
-    net = plan.build(inputs, 15, context, sees).to(dtype)
+    mask = np.repeat(np.tril(np.ones((5, 5), dtype=bool), -1), 3, 0) if masked else None
+    net = plan.build(Signature.of_sizes(inputs, 15, context, mask)).to(dtype)
     torch.manual_seed(0)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, 0, 0.3)
@@ -402,7 +404,7 @@ def test_hooks_of_all_modules_see_every_layer():
     handle = torch.nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(module))
     try:
         for plan in (MLP((8, 8)), MLP((128, 128))):
-            net = plan.build(3, 5)
+            net = plan.build(Signature((3,), (5,)))
             seen.clear()
             net(torch.randn(6, 3))
             assert [module for module in seen if isinstance(module, Dense)] == net.dense()
@@ -413,7 +415,7 @@ def test_hooks_of_all_modules_see_every_layer():
 @pytest.mark.parametrize("plan", [MLP((32, 24, 16)), ResidualMLP(24)], ids=repr)
 def test_masks_lie_in_memory_as_their_weights_do(plan):
     # A product of two layouts takes several times as long, in each step.
-    net = plan.build(5, 15, 2, np.repeat(np.tril(np.ones((5, 5), dtype=bool), -1), 3, 0)).double()
+    net = plan.build(Signature((5,), (15,), (2,), np.repeat(np.tril(np.ones((5, 5), dtype=bool), -1), 3, 0))).double()
     masked = [layer for layer in net.modules() if isinstance(layer, Dense) and layer.mask is not None]
     assert len(masked) >= 4
     assert all(layer.mask.stride() == layer.weight.stride() for layer in masked)
@@ -430,8 +432,8 @@ def test_masks_lie_in_memory_as_their_weights_do(plan):
 )
 def test_activations_of_few_inputs_are_made_again(plan, inputs, context, masked, monkeypatch):
     monkeypatch.setattr("pushforward.nets.perceptron.LARGE", 1)
-    sees = np.repeat(np.tril(np.ones((5, 5), dtype=bool), -1), 3, 0) if masked else None
-    net = plan.build(inputs, 15, context, sees).double()
+    mask = np.repeat(np.tril(np.ones((5, 5), dtype=bool), -1), 3, 0) if masked else None
+    net = plan.build(Signature.of_sizes(inputs, 15, context, mask)).double()
     torch.manual_seed(0)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, 0, 0.3)
@@ -463,7 +465,7 @@ def test_activations_of_few_inputs_are_made_again(plan, inputs, context, masked,
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*")
 def test_activations_are_made_again_in_half_precision_and_under_a_trace(monkeypatch):
     torch.manual_seed(0)
-    net = randomize(MLP((80, 60)).build(3, 7, 2), 0.5, 0)
+    net = randomize(MLP((80, 60)).build(Signature((3,), (7,), (2,))), 0.5, 0)
     x, c = torch.randn(20, 3, requires_grad=True), torch.randn(20, 2)
     plain = torch.autograd.grad(net.bfloat16()(x, c).float().sin().sum(), [x, *net.parameters()])
     monkeypatch.setattr("pushforward.nets.perceptron.LARGE", 1)

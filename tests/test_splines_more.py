@@ -22,6 +22,7 @@ from pushforward.layers.autoregressive import Autoregressive, InverseAutoregress
 from pushforward.layers.coupling import Coupling
 from pushforward.nets.mlp import MLP, ResidualMLP
 from pushforward.nets.periodic import Periodic
+from pushforward.nets.signature import Signature
 from pushforward.testing.case import randomize
 
 BOXED = [LinearSpline, QuadraticSpline, CubicSpline]
@@ -353,7 +354,7 @@ def test_a_bounded_base_is_unwrapped_and_samples_are_wrapped():
 
 
 def test_periodic_net_sees_angles_and_the_rest():
-    net = Periodic(SMALL, circular=[2, 0]).build(3, 4)
+    net = Periodic(SMALL, circular=[2, 0]).build(Signature((3,), (4,)))
     randomize(net, 1.0)
     x = torch.randn(5, 3)
     y = net(x, None)
@@ -362,12 +363,12 @@ def test_periodic_net_sees_angles_and_the_rest():
 
 
 def test_periodic_net_keeps_masks():
-    sees = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 1]], dtype=bool)
+    mask = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 1]], dtype=bool)
     for circular in (None, [1], [0, 2]):
-        net = Periodic(MLP((32, 32), "tanh"), circular).build(3, 4, sees=sees)
+        net = Periodic(MLP((32, 32), "tanh"), circular).build(Signature((3,), (4,), mask=mask))
         randomize(net, 1.0)
         found = torch.autograd.functional.jacobian(lambda v, net=net: net(v, None), torch.tensor([0.3, -0.7, 1.1]))
-        assert ((found != 0).numpy() == sees).all()
+        assert ((found != 0).numpy() == mask).all()
 
 
 def test_autoregression_stays_triangular():

@@ -26,7 +26,13 @@ class ElementsModule(BaseModule):
     anchor: Tensor
 
     def __init__(
-        self, plan: Base, event_shape: Shape, context_shape: Shape | None, init: dict[str, Tensor] | None = None, net: NetLike | None = None
+        self,
+        plan: Base,
+        event_shape: Shape,
+        context_shape: Shape | None,
+        init: dict[str, Tensor] | None = None,
+        net: NetLike | None = None,
+        independent: bool = False,
     ) -> None:
         super().__init__(plan, event_shape, context_shape)
         if net is not None and context_shape is None:
@@ -34,7 +40,8 @@ class ElementsModule(BaseModule):
         self.elements = math.prod(event_shape)
         self.register_buffer("anchor", torch.zeros(()), persistent=False)  # says where and how precisely to draw
         context = 0 if net is None or context_shape is None else math.prod(context_shape)
-        self.parameters_of = Parameters(init or {}, net, 0, context)
+        # Where each element has parameters of its own, a shaped net gives them in the event's shape.
+        self.parameters_of = Parameters(init or {}, net, None, context_shape, elements=event_shape if independent else None)
         self.uses_context = context > 0
 
     def density(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:

@@ -164,7 +164,7 @@ class MixtureModule(BaseModule):
                 parameter.add_(torch.randn_like(parameter), alpha=plan.noise / fan**0.5)
         self.components = nn.ModuleList(built)
         context = 0 if plan.net is None or context_shape is None else math.prod(context_shape)
-        self.parameters_of = Parameters({"logits": torch.zeros(len(built))}, plan.net, 0, context)
+        self.parameters_of = Parameters({"logits": torch.zeros(len(built))}, plan.net, None, context_shape)
         self.weighted = context > 0
         self.uses_context = self.weighted or any(component.uses_context for component in built)
         self.has_statistics = any(component.has_statistics for component in built)

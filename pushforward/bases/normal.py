@@ -89,7 +89,7 @@ class NormalModule(ElementsModule):
     ) -> None:
         init = kernel.init((math.prod(event_shape),)) if kernel else {}
         init.pop("upper", None)  # a covariance needs one triangle only
-        super().__init__(plan, event_shape, context_shape, init, net)
+        super().__init__(plan, event_shape, context_shape, init, net, kernel is None or kernel.event_dim == 0)
         self.kernel = kernel
         self.has_tails = kernel is None or kernel.event_dim == 0
 

@@ -72,7 +72,7 @@ class ResampledModule(ElementsModule):
         super().__init__(plan, event_shape, context_shape)
         context = math.prod(context_shape) if plan.conditional and context_shape is not None else 0
         self.uses_context, self.trials = context > 0, plan.trials
-        self.acceptance = Parameters({"logit": torch.zeros(1)}, plan.net, self.elements, context)
+        self.acceptance = Parameters({"logit": torch.zeros(1)}, plan.net, event_shape or (1,), context_shape if context else None)
         reserve(plan.nodes * self.elements, 16)
         nodes = torch.tensor(_points(plan.nodes, self.elements), dtype=torch.float64)
         self.register_buffer("nodes", torch.special.ndtri(nodes).to(torch.get_default_dtype()), persistent=False)

@@ -102,7 +102,7 @@ class LocationScaleModule(ElementsModule):
         self.kernel = Affine(bound)
         elements = (math.prod(event_shape),)
         init = self.kernel.init(elements) | ({f"log_{name}": torch.zeros(elements)} if learn else {})
-        super().__init__(plan, event_shape, context_shape, init, net)
+        super().__init__(plan, event_shape, context_shape, init, net, independent=True)
         self.start: list[float] = per_element(plan, name, start, event_shape).log().tolist()
 
     def density(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:

@@ -152,8 +152,8 @@ class KernelModule(Layer):
             lead = 0
         else:
             self.elements, lead = event_shape[-1:], self.rank - 1
-        context = 0 if net is None or context_shape is None else math.prod(context_shape)
-        self.parameters_of = Parameters(kernel.init(self.elements), net, 0, context, None, lead)
+        numbers = event_shape if kernel.event_dim == 0 else None
+        self.parameters_of = Parameters(kernel.init(self.elements), net, None, context_shape, elements=numbers, lead=lead)
         given = self.parameters_of.net is not None
         self.facts = Facts(
             kernel.domain,

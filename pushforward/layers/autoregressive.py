@@ -152,15 +152,12 @@ class AutoregressiveModule(Layer):
         init = plan.kernel.init((elements,))
         if not init:
             raise PlanError(f"{plan!r}: expected a kernel with parameters for the net to set, got {plan.kernel!r}")
-        # Every parameter has one row per element, so output j of the net belongs to element j mod elements.
+        # Every parameter has one row per element, so entry j of the outputs' first axis belongs to feature j mod features.
         rows = sum(value.numel() for value in init.values()) // elements
-        reserve(rows * elements * elements, 2)
-        sees = np.repeat(np.repeat(parents, rest, 0), rest, 1)
+        reserve(rows * features * features, 2)
         beside = plan.of_context(features, context)
-        if beside is not None:
-            sees = np.concatenate([sees, np.repeat(beside, rest, 0)], 1)
-        sees = np.tile(sees, (rows, 1))
-        self.parameters_of = Parameters(init, plan.net, elements, context, sees)
+        mask = parents if beside is None else np.concatenate([parents, beside], 1)
+        self.parameters_of = Parameters(init, plan.net, event_shape, context_shape, np.tile(mask, (rows, 1)), event_shape)
         self.groups = nn.ModuleList(Index(expand_elements(group, rest)) for group in groups)
         incremental = isinstance(self.parameters_of.net, Perceptron)
         self.incremental = Steps(self.parameters_of, [expand_elements(group, rest) for group in groups]) if incremental else None

@@ -83,7 +83,7 @@ class Coupling(Bijector):
 
 
 class CouplingModule(Layer):
-    """A built coupling layer; the event is flat inside, so a feature may itself have axes."""
+    """A built coupling layer; the event is flat inside, so a feature may itself have axes, which a shaped net is shown."""
 
     def __init__(self, plan: Coupling, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
@@ -97,7 +97,8 @@ class CouplingModule(Layer):
         init = plan.kernel.init((len(moving) * rest,))
         if not init:
             raise PlanError(f"{plan!r}: expected a kernel with parameters for the net to set, got {plan.kernel!r}")
-        self.parameters_of = Parameters(init, plan.net, len(passing) * rest, context)
+        visible, moved = (len(passing), *event_shape[1:]), (len(moving), *event_shape[1:])
+        self.parameters_of = Parameters(init, plan.net, visible, context_shape, elements=moved)
         self.selection = Selection(passing, moving, rest)
         seen = [f"features {_ranges(passing)}"] if passing else []
         self.facts = Facts(

@@ -10,24 +10,36 @@ from torch import Tensor, nn
 from pushforward.core import numerics
 from pushforward.core.describe import Summarised
 from pushforward.core.layer import Shape
-from pushforward.core.spec import PlanError
-from pushforward.nets.net import Mask, ModuleNet, Net, NetLike, NetModule, hooked, hooks_of_all
+from pushforward.nets.net import Net, NetLike, NetModule, built, hooked, hooks_of_all, start_at
+from pushforward.nets.shaped import ShapedNet
+from pushforward.nets.signature import Mask, Signature
 
 
 class Parameters(Summarised):
     """The only place where kernel parameters come to be: learnable offset + optional net of whatever is visible.
 
-    ``flat`` takes the visible features ``(*batch, inputs)`` and the context and returns all parameters on one axis; ``named``
-    gives them by name, each ``(*batch, *shape)`` with ``lead`` axes of size 1 between batch and shape. Calling it does both.
+    ``flat`` takes what is visible and the context, flat, and returns all parameters on one axis; ``named`` gives them by name, each
+    ``(*batch, *shape)`` with ``lead`` axes of size 1 between batch and shape. Calling it does both.
+
+    Args:
+        init: Names, shapes and identity values of the parameters.
+        net: The network (None: the parameters are free).
+        inputs: Shape of what is visible; nothing is where it has no numbers, or is None.
+        context: Shape of the context, likewise.
+        mask: As in `Signature`.
+        elements: Shape of the numbers for each of which every parameter has rows, so that the outputs of a shaped net have it too, with
+            all rows along their first axis (None: outputs have one axis).
+        lead: Axes of size 1 before those of a parameter.
     """
 
     def __init__(
         self,
         init: dict[str, Tensor],
         net: NetLike | None = None,
-        inputs: int = 0,
-        context: int = 0,
-        sees: Mask | None = None,
+        inputs: Shape | None = None,
+        context: Shape | None = None,
+        mask: Mask | None = None,
+        elements: Shape | None = None,
         lead: int = 0,
     ) -> None:
         super().__init__()
@@ -43,14 +55,22 @@ class Parameters(Summarised):
         self.summary = "none"
         if flat is None:
             return
-        if net is None or inputs + context == 0 or stop == 0:
+        inputs, context = (None if shape is None or 0 in shape else shape for shape in (inputs, context))
+        if net is None or stop == 0 or (inputs is None and context is None):
             self.offset = nn.Parameter(flat.clone())
-        elif isinstance(net, Net):
-            self.net = net.build(inputs, stop, context, sees, flat)
-            self.summary = net.summary(inputs, stop, context)
+            return
+        rows = stop // math.prod(elements or (stop,))
+        outputs = (rows * elements[0], *elements[1:]) if elements else (stop,)
+        signature = Signature(inputs, outputs, context, mask)
+        self.net = built(net, signature, flat)
+        if not isinstance(net, Net):
+            visible, _, beside = signature.sizes
+            self.summary = f"{type(net).__name__} {visible + beside} → {stop}"
+        elif net.shaped:
+            self.net = ShapedNet(self.net, signature)
+            self.summary = net.summary(signature)
         else:
-            self.net = ModuleNet(net, inputs, stop, context, sees, flat)
-            self.summary = f"{type(net).__name__} {inputs + context} → {stop}"
+            self.summary = net.summary(signature.flat())
 
     def forward(self, visible: Tensor | None = None, context: Tensor | None = None) -> dict[str, Tensor]:
         return self.named(self.flat(visible, context))
@@ -69,10 +89,8 @@ class Parameters(Summarised):
         if self.offset is not None:
             with torch.no_grad():
                 self.offset.copy_(start)
-        elif isinstance(self.net, NetModule):
-            self.net.start_at(start)
         elif self.net is not None:
-            raise PlanError(f"{type(self.net).__name__}: expected a net that can start as a constant, such as MLP()")
+            start_at(self.net, start)
 
     def named(self, theta: Tensor) -> dict[str, Tensor]:
         """Return the parameters by name."""

@@ -13,8 +13,9 @@ from pushforward.core.budget import reserve
 from pushforward.core.fields import Count, Length, OneOf
 from pushforward.core.spec import PlanError
 from pushforward.nets.dense import Dense
-from pushforward.nets.net import Mask, Net
+from pushforward.nets.net import Net
 from pushforward.nets.perceptron import ACTIVATIONS, Block, InputLayer, Perceptron
+from pushforward.nets.signature import Mask, Signature
 
 WIDE = 64
 """Width up to which the outputs of a net are plain sums."""
@@ -32,7 +33,7 @@ class MLP(Net):
         widths: Width of each hidden layer.
         activation: One of ``relu, leaky_relu, elu, gelu, silu, softplus, tanh, sigmoid``.
 
-    >>> net = MLP((32,)).build(inputs=2, outputs=3, context=4)
+    >>> net = MLP((32,)).build(Signature(inputs=(2,), outputs=(3,), context=(4,)))
     >>> net(torch.zeros(5, 2), torch.zeros(4)).shape
     torch.Size([5, 3])
     """
@@ -40,15 +41,16 @@ class MLP(Net):
     widths: Annotated[Sequence[Count], Length(1)] = (64, 64)
     activation: Annotated[str, OneOf(*ACTIVATIONS)] = "relu"
 
-    def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
-        masks = _masks(sees, self.widths, inputs, context)
+    def build(self, signature: Signature, start: Tensor | None = None) -> nn.Module:
+        inputs, outputs, context = sizes(self, signature)
+        masks = _masks(signature.mask, self.widths, inputs, context)
         layers: list[nn.Module] = [InputLayer(inputs, context, self.widths[0], masks[0])]
         layers += [Dense(a, b, mask) for a, b, mask in zip(self.widths, self.widths[1:], masks[1:], strict=False)]
         layers.append(_exit(self.widths[-1], outputs, masks[-1]))
         return Perceptron(layers, self.activation, start)
 
-    def summary(self, inputs: int, outputs: int, context: int) -> str:
-        return _summary("MLP", inputs, context, self.widths, outputs, self.activation)
+    def summary(self, signature: Signature) -> str:
+        return _summary("MLP", signature, self.widths, self.activation)
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,7 +64,7 @@ class ResidualMLP(Net):
         blocks: Number of residual blocks.
         activation: As in `MLP`.
 
-    >>> ResidualMLP(width=32).build(inputs=2, outputs=3)(torch.zeros(5, 2), None).shape
+    >>> ResidualMLP(width=32).build(Signature((2,), (3,)))(torch.zeros(5, 2), None).shape
     torch.Size([5, 3])
     """
 
@@ -70,15 +72,16 @@ class ResidualMLP(Net):
     blocks: Count = 2
     activation: Annotated[str, OneOf(*ACTIVATIONS)] = "relu"
 
-    def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
-        enter, hidden, leave = _masks(sees, (self.width, self.width), inputs, context)
+    def build(self, signature: Signature, start: Tensor | None = None) -> nn.Module:
+        inputs, outputs, context = sizes(self, signature)
+        enter, hidden, leave = _masks(signature.mask, (self.width, self.width), inputs, context)
         layers: list[nn.Module] = [InputLayer(inputs, context, self.width, enter)]
         layers += [Block(self.width, hidden, self.activation) for _ in range(self.blocks)]
         layers.append(_exit(self.width, outputs, leave))
         return Perceptron(layers, self.activation, start)
 
-    def summary(self, inputs: int, outputs: int, context: int) -> str:
-        return _summary("ResidualMLP", inputs, context, (f"{self.blocks} blocks of {self.width}",), outputs, self.activation)
+    def summary(self, signature: Signature) -> str:
+        return _summary("ResidualMLP", signature, (f"{self.blocks} blocks of {self.width}",), self.activation)
 
 
 def _exit(width: int, outputs: int, mask: Mask | None) -> Dense:
@@ -91,32 +94,39 @@ def _exit(width: int, outputs: int, mask: Mask | None) -> Dense:
     return Dense(width, outputs, mask, gain=min(1.0, WIDE / width))
 
 
-def _summary(name: str, inputs: int, context: int, hidden: Sequence[object], outputs: int, activation: str) -> str:
-    entrance = str(inputs) if not context else f"({inputs} + {context} context)" if inputs else f"{context} context"
-    return f"{name} {' → '.join(map(str, (entrance, *hidden, outputs)))}, {activation}"
+def sizes(net: Net, signature: Signature) -> tuple[int, int, int]:
+    """Return the numbers of inputs, outputs and context of a net on flat values, or raise `PlanError`."""
+    if not isinstance(signature, Signature) or not signature.is_flat:
+        got = signature.words() if isinstance(signature, Signature) else repr(signature)
+        raise PlanError(f"{net!r}: expected a signature of one axis each, such as Signature((2,), (3,)), got {got}")
+    return signature.sizes
 
 
-def _masks(sees: Mask | None, widths: Sequence[int], inputs: int, context: int) -> list[Mask | None]:
-    """Return a mask for each layer: input to hidden, hidden to hidden, hidden to output; the first has columns for what ``sees`` has.
+def _summary(name: str, signature: Signature, hidden: Sequence[object], activation: str) -> str:
+    return f"{name} {' → '.join(map(str, (signature.entrance(), *hidden, signature.sizes[1])))}, {activation}"
+
+
+def _masks(mask: Mask | None, widths: Sequence[int], inputs: int, context: int) -> list[Mask | None]:
+    """Return a mask for each layer: input to hidden, hidden to hidden, hidden to output; the first has columns for what ``mask`` has.
 
     Each hidden unit is given one of the sets that outputs may see, sorted by size; a connection is allowed where the
     earlier set is part of the later one. For a chain of features this is MADE, for any other graph it is as exact.
     """
-    if sees is None:
+    if mask is None:
         return [None] * (len(widths) + 1)
-    sets = np.unique(sees, axis=0)
+    sets = np.unique(mask, axis=0)
     sets = sets[np.lexsort((*sets.T, sets.sum(1)))]
-    if len(sets) > 1 and not (context and sees.shape[1] == inputs):
+    if len(sets) > 1 and not (context and mask.shape[1] == inputs):
         sets = sets[sets.any(1)]  # a unit that sees nothing is a constant, unless it sees the context
     nested = all(within(a[None], b[None]).item() for a, b in zip(sets, sets[1:], strict=False))
     if not nested and min(widths) < len(sets):
         raise PlanError(f"MLP: expected hidden widths of at least {len(sets)}, one unit for each set of parents, got {tuple(widths)}")
     # Sets of inputs for each unit, and products of them that take several numbers for each entry of a mask.
-    reserve(sum(width * sees.shape[1] for width in widths), 1)
-    reserve(sum(a * b for a, b in zip(widths, (*widths[1:], len(sees)), strict=True)), 16)
+    reserve(sum(width * mask.shape[1] for width in widths), 1)
+    reserve(sum(a * b for a, b in zip(widths, (*widths[1:], len(mask)), strict=True)), 16)
     hidden = [sets[[unit * len(sets) // width for unit in range(width)]] for width in widths]
     between = [within(early, late) for early, late in zip(hidden, hidden[1:], strict=False)]
-    return [hidden[0], *between, within(hidden[-1], sees)]
+    return [hidden[0], *between, within(hidden[-1], mask)]
 
 
 def within(early: Mask, late: Mask) -> Mask:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from pushforward.core.fields import Length, Named, Place
 from pushforward.core.spec import PlanError
 from pushforward.nets.mlp import MLP
-from pushforward.nets.net import Mask, ModuleNet, Net, NetLike, NetModule
+from pushforward.nets.net import Net, NetLike, NetModule, built, start_at
+from pushforward.nets.signature import Signature
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,7 +29,7 @@ class Periodic(Net):
         circular: Which of its inputs are angles (None: all): in an autoregressive layer the features, in a coupling layer those that
             pass through, counted from 0.
 
-    >>> net = Periodic(MLP((32,))).build(inputs=2, outputs=3)
+    >>> net = Periodic(MLP((32,))).build(Signature(inputs=(2,), outputs=(3,)))
     >>> net(torch.zeros(5, 2), None).shape
     torch.Size([5, 3])
     """
@@ -49,21 +50,31 @@ class Periodic(Net):
         angles = list(range(inputs)) if self.circular is None else list(self.circular)
         return angles, [i for i in range(inputs) if i not in angles]
 
-    def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
-        angles, others = self.angles(inputs)
-        columns = [*others, *angles, *angles]
-        seen = None if sees is None else sees[:, [*columns, *range(inputs, sees.shape[1])]]
-        if isinstance(self.net, Net):
-            net = self.net.build(len(columns), outputs, context, seen, start)
-        else:
-            net = ModuleNet(self.net, len(columns), outputs, context, seen, start)
-        return PeriodicNet(net, angles, others, context)
+    @property
+    def shaped(self) -> bool:  # type: ignore[override]
+        """As the network behind."""
+        return isinstance(self.net, Net) and self.net.shaped
 
-    def summary(self, inputs: int, outputs: int, context: int) -> str:
-        angles, others = self.angles(inputs)
-        width = len(others) + 2 * len(angles)
-        name = self.net.summary(width, outputs, context) if isinstance(self.net, Net) else type(self.net).__name__
-        return f"cos and sin of {len(angles)} of {inputs} inputs, {name}"
+    def build(self, signature: Signature, start: Tensor | None = None) -> nn.Module:
+        angles, others = self.angles(signature.inputs[0] if signature.inputs else 0)
+        net = built(self.net, self._behind(signature), start)
+        return PeriodicNet(net, signature, angles, others)
+
+    def _behind(self, signature: Signature) -> Signature:
+        """Return the signature of the network behind: cosines and sines instead of angles along the first axis, after the others."""
+        if signature.inputs is None:
+            return signature
+        count, *rest = signature.inputs
+        angles, others = self.angles(count)
+        columns, mask = [*others, *angles, *angles], signature.mask
+        if mask is not None:
+            mask = mask[:, [*columns, *range(count, mask.shape[1])]]
+        return replace(signature, inputs=(len(columns), *rest), mask=mask)
+
+    def summary(self, signature: Signature) -> str:
+        behind, count = self._behind(signature), signature.inputs[0] if signature.inputs else 0
+        name = self.net.summary(behind) if isinstance(self.net, Net) else type(self.net).__name__
+        return f"cos and sin of {len(self.angles(count)[0])} of {count} inputs, {name}"
 
 
 class PeriodicNet(NetModule):
@@ -72,21 +83,21 @@ class PeriodicNet(NetModule):
     angles: Tensor
     others: Tensor
 
-    def __init__(self, net: nn.Module, angles: Sequence[int], others: Sequence[int], context: int) -> None:
-        super().__init__(len(angles) + len(others), context)
+    def __init__(self, net: nn.Module, signature: Signature, angles: Sequence[int], others: Sequence[int]) -> None:
+        inputs, _, context = signature.sizes
+        super().__init__(inputs, context, (signature.inputs, signature.context))
         self.net = net
-        self.all = not others
+        self.all, self.axis = not others, -len(signature.inputs or (0,))
         self.register_buffer("angles", torch.tensor(list(angles), dtype=torch.long), persistent=False)
         self.register_buffer("others", torch.tensor(list(others), dtype=torch.long), persistent=False)
 
     def start_at(self, start: Tensor) -> None:
-        assert isinstance(self.net, NetModule)
-        self.net.start_at(start)
+        start_at(self.net, start)
 
     def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         if x is not None:
-            angle = x if self.all else torch.index_select(x, -1, self.angles)
-            rest = [] if self.all else [torch.index_select(x, -1, self.others)]
-            x = torch.cat([*rest, torch.cos(angle), torch.sin(angle)], -1)
+            angle = x if self.all else torch.index_select(x, self.axis, self.angles)
+            rest = [] if self.all else [torch.index_select(x, self.axis, self.others)]
+            x = torch.cat([*rest, torch.cos(angle), torch.sin(angle)], self.axis)
         out: Tensor = self.net(x, context)
         return out

@@ -19,7 +19,7 @@ class CopiedNet(NamedTuple):
 
     plan: Net
     tensors: Tensors
-    sees: Mask | None = None
+    mask: Mask | None = None
 
 
 def mlp(
@@ -46,12 +46,12 @@ def mlp(
     if columns is not None:
         layers[0] = layers[0].columns(list(columns))
     layers[-1] = outputs.of(layers[-1])
-    sees, shares = None, None
+    mask, shares = None, None
     if hasattr(linears[0], "mask"):
         levels = _reach(layers, inputs)
-        sees, shares = levels[-1][: outputs.elements], []
+        mask, shares = levels[-1][: outputs.elements], []
         for index, level in enumerate(levels[:-1]):
-            order, share = by_set(level, sees)
+            order, share = by_set(level, mask)
             shares.append(share)
             layers[index], layers[index + 1] = layers[index].sorted(order), layers[index + 1].columns(order)
             shift = shift if index or shift is None else Weights.read(shift).sorted(order)
@@ -60,7 +60,7 @@ def mlp(
     first |= {} if shift is None else shift.named("layers.0.c.0")
     rest = [layer.named(f"layers.{index}") for index, layer in enumerate(layers)][1:]
     tensors = {name.removeprefix("."): value for part in (first, *rest) for name, value in part.items()}
-    return CopiedNet(plan, tensors, sees)
+    return CopiedNet(plan, tensors, mask)
 
 
 def residual(
@@ -84,13 +84,13 @@ def residual(
     """
     *layers, last = [Weights.read(linear) for linear in linears]
     last, of_context = outputs.of(last), [Weights.read(linear) for linear in moves]
-    sees, share = None, None
+    mask, share = None, None
     if hasattr(linears[0], "mask"):
         level = _reach(layers[:1], inputs)[0]
         if any((through(layer.mask, level) & ~level).any() for layer in layers[1:]):
             raise PlanError("expected residual blocks whose units see no more than the units that they are added to")
-        sees = through(last.mask, level)[: outputs.elements]
-        order, share = by_set(level, sees)
+        mask = through(last.mask, level)[: outputs.elements]
+        order, share = by_set(level, mask)
         layers = [layers[0].sorted(order), *(layer.sorted(order).columns(order) for layer in layers[1:])]
         last, of_context = last.columns(order), [layer.sorted(order) for layer in of_context]
     tensors = layers[0].entrance("enter", inputs, 0 if plan.context == "shift" else context) | last.named("leave")
@@ -99,7 +99,7 @@ def residual(
     names = [*(["shift"] if plan.context == "shift" else []), *(f"blocks.{index}.c" for index in range(plan.blocks))]
     for name, layer in zip(names, of_context, strict=False):
         tensors |= layer.named(name)
-    return CopiedNet(plan.replace(shares=share), tensors, sees)
+    return CopiedNet(plan.replace(shares=share), tensors, mask)
 
 
 def _reach(layers: Sequence[Weights], inputs: int) -> list[Mask]:

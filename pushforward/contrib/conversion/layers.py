@@ -57,16 +57,16 @@ def coupling(kernel: Kernel, passing: Iterable[int], net: CopiedNet) -> Converte
 
 def autoregressive(kernel: Kernel, net: CopiedNet) -> Converted:
     """Return a layer whose forward map has parameters that see its inputs; as a layer from data to base it is to be inverted."""
-    if net.sees is None:
+    if net.mask is None:
         raise PlanError("expected a masked network, got one whose outputs see all features")
-    earlier = net.sees.sum(1)
+    earlier = net.mask.sum(1)
     order = np.argsort(earlier, kind="stable")
     place = np.argsort(order)
-    chain = net.sees.shape[1] == len(place) and bool((net.sees == (place[None] < place[:, None])).all())
+    chain = net.mask.shape[1] == len(place) and bool((net.mask == (place[None] < place[:, None])).all())
     if chain:
         graph: dict[str, Any] = {} if (order == np.arange(len(order))).all() else {"order": order}
     else:
-        graph = {"adjacency": net.sees}
+        graph = {"adjacency": net.mask}
     return Converted(InverseAutoregressive(kernel, net=net.plan, **graph), _under("parameters_of.net", net.tensors))
 
 

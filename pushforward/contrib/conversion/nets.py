@@ -13,9 +13,10 @@ from pushforward.contrib.conversion.masks import masks_of
 from pushforward.core.fields import Count, OneOf, Place
 from pushforward.core.spec import PlanError
 from pushforward.nets.dense import Dense
-from pushforward.nets.mlp import MLP
-from pushforward.nets.net import Mask, Net, NetModule
+from pushforward.nets.mlp import MLP, sizes
+from pushforward.nets.net import Net, NetModule
 from pushforward.nets.perceptron import ACTIVATIONS, InputLayer, Perceptron
+from pushforward.nets.signature import Mask, Signature
 
 CONTEXTS = ("entrance", "gate", "shift")
 
@@ -40,15 +41,16 @@ class CopiedMLP(MLP):
         if self.shares is not None and tuple(sum(share) for share in self.shares) != self.widths:
             raise PlanError(f"CopiedMLP: expected shares that sum to the widths {self.widths}, got {self.shares}")
 
-    def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
-        masks = masks_of(self, sees, self.shares, len(self.widths))
-        sizes = (*self.widths, outputs)
-        entrance = InputLayer(inputs, context, sizes[0], masks[0])
+    def build(self, signature: Signature, start: Tensor | None = None) -> nn.Module:
+        inputs, outputs, context = sizes(self, signature)
+        masks = masks_of(self, signature.mask, self.shares, len(self.widths))
+        widths = (*self.widths, outputs)
+        entrance = InputLayer(inputs, context, widths[0], masks[0])
         if self.shifted and context:
-            entrance.c = nn.Sequential(Dense(context, sizes[0]), Activation(self.activation))  # type: ignore[assignment]
+            entrance.c = nn.Sequential(Dense(context, widths[0]), Activation(self.activation))  # type: ignore[assignment]
         if not self.widths:
             return entrance
-        layers = [Dense(a, b, mask) for a, b, mask in zip(sizes, sizes[1:], masks[1:], strict=False)]
+        layers = [Dense(a, b, mask) for a, b, mask in zip(widths, widths[1:], masks[1:], strict=False)]
         return Perceptron([entrance, *layers], self.activation, start)
 
 
@@ -91,8 +93,8 @@ class CopiedResidual(Net):
         if self.shares is not None and sum(self.shares) != self.width:
             raise PlanError(f"CopiedResidual: expected shares that sum to the width {self.width}, got {self.shares}")
 
-    def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
-        return ResidualNetwork(self, inputs, outputs, context, sees)
+    def build(self, signature: Signature, start: Tensor | None = None) -> nn.Module:
+        return ResidualNetwork(self, signature)
 
 
 class ResidualBlock(nn.Module):
@@ -118,9 +120,10 @@ class ResidualBlock(nn.Module):
 class ResidualNetwork(NetModule):
     """A built residual network."""
 
-    def __init__(self, plan: CopiedResidual, inputs: int, outputs: int, context: int, sees: Mask | None) -> None:
+    def __init__(self, plan: CopiedResidual, signature: Signature) -> None:
+        inputs, outputs, context = sizes(plan, signature)
         super().__init__(inputs, context)
-        enter, *hidden, leave = masks_of(plan, sees, None if plan.shares is None else (plan.shares, plan.shares), 2)
+        enter, *hidden, leave = masks_of(plan, signature.mask, None if plan.shares is None else (plan.shares, plan.shares), 2)
         shifted = plan.context == "shift" and context > 0
         self.activation = plan.activation
         self.enter = InputLayer(inputs, 0 if shifted else context, plan.width, enter)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pushforward.contrib.pyro.face.sizes import perceptron, size
 from pushforward.core.spec import PlanError
 from pushforward.nets.mlp import MLP
+from pushforward.nets.signature import Signature
 
 __all__ = ["ConditionalDenseNN", "DenseNN"]
 
@@ -74,7 +75,7 @@ class ConditionalDenseNN(Network):
         nonlinearity: nn.Module = MODULES[0],
     ) -> None:
         super().__init__(input_dim, context_dim, hidden_dims, param_dims, nonlinearity)
-        self.net = self.plan.build(self.input_dim, sum(self.param_dims), self.context_dim)
+        self.net = self.plan.build(Signature.of_sizes(self.input_dim, sum(self.param_dims), self.context_dim))
 
 
 class DenseNN(ConditionalDenseNN):

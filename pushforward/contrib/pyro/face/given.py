@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from pushforward.core.fields import Named
 from pushforward.core.layer import Shape
-from pushforward.nets.net import Mask, Net
+from pushforward.nets.net import Net
+from pushforward.nets.signature import Signature
 
 SOME: Shape = (1,)
 """The shape of a context whose length the user's network knows."""
@@ -36,11 +37,11 @@ class _Given(Net):
     free: int = 0
     plain: bool = False
 
-    def build(self, inputs: int, outputs: int, context: int = 0, sees: Mask | None = None, start: Tensor | None = None) -> nn.Module:
-        return GivenNet(self, outputs, None if self.plain else start)
+    def build(self, signature: Signature, start: Tensor | None = None) -> nn.Module:
+        return GivenNet(self, signature.sizes[1], None if self.plain else start)
 
-    def summary(self, inputs: int, outputs: int, context: int) -> str:
-        return f"{type(self.net).__name__} → {outputs}"
+    def summary(self, signature: Signature) -> str:
+        return f"{type(self.net).__name__} → {signature.sizes[1]}"
 
 
 class GivenNet(nn.Module):

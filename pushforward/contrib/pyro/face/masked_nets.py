@@ -13,7 +13,7 @@ from pushforward.contrib.pyro.face.dense_nets import MODULES, Network
 from pushforward.contrib.pyro.face.order import share
 from pushforward.core.spec import PlanError
 from pushforward.nets.dense import Dense
-from pushforward.nets.net import Mask
+from pushforward.nets.signature import Mask, Signature
 
 __all__ = ["AutoRegressiveNN", "ConditionalAutoRegressiveNN"]
 
@@ -58,9 +58,9 @@ class ConditionalAutoRegressiveNN(Network):
 
     def _built(self, skip: bool) -> tuple[nn.Module, Dense | None]:
         place = np.argsort(self.permutation.tolist())
-        sees: Mask = np.tile(place[None, :] < place[:, None], (sum(self.param_dims), 1))
-        net = self.plan.build(self.input_dim, len(sees), self.context_dim, sees)
-        return net, Dense(self.input_dim, len(sees), sees, bias=False) if skip else None
+        mask: Mask = np.tile(place[None, :] < place[:, None], (sum(self.param_dims), 1))
+        net = self.plan.build(Signature.of_sizes(self.input_dim, len(mask), self.context_dim, mask))
+        return net, Dense(self.input_dim, len(mask), mask, bias=False) if skip else None
 
     def get_permutation(self) -> Tensor:
         """Return the features in the order in which they follow one another."""
