@@ -21,6 +21,7 @@ from pushforward.inference.importance import ImportanceSample, importance
 from pushforward.inference.variational import TargetHistory, fit_target
 from pushforward.kernels.kernel import Kernel
 from pushforward.nets.net import Net
+from pushforward.nets.signature import Signature
 from pushforward.report.versions import show_config
 from pushforward.train.fit import fit
 from pushforward.train.history import History
@@ -32,8 +33,8 @@ TransformModule = Layer
 
 __all__ = [
     "IAF", "MAF", "NICE", "NSF", "Base", "Bijector", "ConditionedFlow", "Description", "Flow", "History", "ImportanceSample", "Kernel",
-    "Layer", "Net", "PlanError", "RealNVP", "Spec", "TargetHistory", "TransformModule", "bijectors", "data", "distributions", "fit",
-    "fit_target", "flows", "importance", "load", "plots", "show_config", "targets", "testing", "train", "transforms",
+    "Layer", "Net", "PlanError", "RealNVP", "Signature", "Spec", "TargetHistory", "TransformModule", "bijectors", "data", "distributions",
+    "fit", "fit_target", "flows", "importance", "load", "plots", "show_config", "targets", "testing", "train", "transforms",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

@@ -40,12 +40,10 @@ _BASES: list[tuple[Base, Shape, Shape]] = [
     (bases.Pushforward(S, [bij.Affine(), bij.Exp()]), (2,), None),
     (bases.wrap(td.Independent(td.Normal(torch.zeros(2), torch.ones(2)), 1), learnable=True), None, None),
 ]
+# Of the converters, whose layers have no rows; the nets of rows are found there.
 _NETS: list[tuple[Net, Shape, Shape]] = [
     (CopiedMLP((4, 4)), (2,), (1,)),
     (CopiedResidual(4, 1), (2,), (1,)),
-    (bij.ResidualMLP(4, 1), (2,), (1,)),
-    (bij.Periodic(SMALL), (2,), (1,)),
-    (SMALL, (2,), (1,)),
 ]
 _OTHERS: list[tuple[Bijector, Shape, Shape]] = [
     (RawAffine(), (2,), None),
@@ -63,12 +61,16 @@ _MORE = [(plan, event, context) for plan, _, event, context in BASES.values()]
 EVERY: dict[str, tuple[Spec, Shape, Shape]] = {}
 for _plan, _event, _context in [*CASES.values(), *_BASES, *_NETS, *_OTHERS, *_MORE]:
     EVERY.setdefault(type(_plan).__name__, (_plan, _event, _context))
+for _plan, _event, _context in CASES.values():
+    _net = getattr(_plan, "net", None)
+    if isinstance(_net, Net) and _context is not None:
+        EVERY.setdefault(type(_net).__name__, (_net, _event, _context))
 
 
 def build(plan: Spec, event_shape: Any, context_shape: Any) -> Any:
     """Build a plan of any kind for a row's shapes."""
     if isinstance(plan, Net):
-        return plan.build(Signature(event_shape, (4,), context_shape))
+        return plan.build(Signature(event_shape, (4, *event_shape[1:]), context_shape))
     if isinstance(plan, Base | Bijector):
         return plan.build(event_shape, context_shape)
     raise AssertionError(f"a plan of no kind: {plan!r}")

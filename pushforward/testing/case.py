@@ -48,7 +48,7 @@ def randomize(module: nn.Module, scale: float, seed: int = 0) -> nn.Module:
     with torch.no_grad():
         for parameter in module.parameters():
             if id(parameter) not in hidden:
-                fan = parameter.shape[-1] if parameter.dim() > 1 else 1
+                fan = parameter[0].numel() if parameter.dim() > 1 and len(parameter) else 1
                 parameter.add_(noise(parameter, scale / fan**0.5))
     return module
 
