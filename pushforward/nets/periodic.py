@@ -66,7 +66,8 @@ class Periodic(Net):
             return signature
         count, *rest = signature.inputs
         angles, others = self.angles(count)
-        columns, mask = [*others, *angles, *angles], signature.mask
+        columns = [*others, *angles, *angles]
+        mask = signature.mask
         if mask is not None:
             mask = mask[:, [*columns, *range(count, mask.shape[1])]]
         return replace(signature, inputs=(len(columns), *rest), mask=mask)
