@@ -23,6 +23,7 @@ from pushforward.distributions import DiagNormal, Flow, StandardNormal, Transfor
 from pushforward.flow import flow as flow_module
 from pushforward.flow.file import load
 from pushforward.nets.periodic import Periodic
+from pushforward.nets.signature import Signature
 from pushforward.testing import randomize
 from pushforward.testing.case import Case
 
@@ -112,7 +113,7 @@ NETS = {
 @pytest.mark.parametrize("train", [False, True])
 def test_nets(name, train):
     plan, inputs, context = NETS[name]
-    net = plan.build(inputs, 6, context)
+    net = plan.build(Signature.of_sizes(inputs, 6, context))
     good = torch.zeros(4, inputs) if inputs else None, torch.zeros(4, context) if context else None
     assert net(*good).shape == (4, 6)
     for place, width in enumerate((inputs, context)):
