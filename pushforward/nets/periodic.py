@@ -27,7 +27,7 @@ class Periodic(Net):
     Args:
         net: The network behind: a plan, or any module of yours, that then gets the other inputs, the cosines and the sines.
         circular: Which of its inputs are angles (None: all): in an autoregressive layer the features, in a coupling layer those that
-            pass through, counted from 0.
+            pass through, counted from 0. In front of a shaped net they are entries of the first axis, in front of others single numbers.
 
     >>> net = Periodic(MLP((32,))).build(Signature(inputs=(2,), outputs=(3,)))
     >>> net(torch.zeros(5, 2), None).shape
