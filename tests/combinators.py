@@ -23,6 +23,7 @@ from pushforward.core import sets
 from pushforward.core.base import Base, BaseModule
 from pushforward.core.bijector import Bijector, Inverse
 from pushforward.core.compose import Compose
+from pushforward.core.facts import BaseFacts
 from pushforward.core.spec import PlanError, Spec
 from pushforward.layers.domains import to_support
 from pushforward.layers.parts import Concatenate, Stack
@@ -289,7 +290,7 @@ class FeedingModule(BaseModule):
         self.combinator, self.row = COMBINATORS[plan.combinator], Row("", plan.plan, tuple(plan.event), context_shape)
         self.inside = plan.inner.build(tuple(plan.inner_shape), None)
         # What it is to feed says itself what it takes; that this is what the plans in it take has a law.
-        self.support = self.combinator.wrap(self.row).build(event_shape, context_shape).domain
+        self.facts = BaseFacts(self.combinator.wrap(self.row).build(event_shape, context_shape).domain)
 
     def score(self, value, context=None):
         parts = self.combinator.take(self.row, value, self.inside.event_shape)

@@ -241,7 +241,7 @@ def test_diag_normal():
     x = torch.randn(5, 3)
     assert torch.allclose(base.log_prob(x), td.Normal(0.0, 1.0).log_prob(x).sum(-1), atol=1e-5)
     conditional = DiagNormal(net=bij.MLP((8,))).build((3,), (2,))
-    assert conditional.uses_context
+    assert conditional.facts.uses_context
     assert conditional.rsample(torch.Size((4, 6)), torch.randn(6, 2)).shape == (4, 6, 3)
     with pytest.raises(PlanError, match="expected a context for its net, got none; give context_shape, or leave out net"):
         DiagNormal(net=bij.MLP((8,))).build((3,))

@@ -17,17 +17,12 @@ from combinators import COMBINATORS, FURTHER, ROWS, S, flow_arguments, kind, sou
 
 import pushforward as pf
 from pushforward import bijectors as bij
-from pushforward.core.base import BaseModule
 from pushforward.core.bijector import Inverse
 from pushforward.core.compose import Compose
 from pushforward.core.estimates import NoClosedFormError
 from pushforward.core.spec import PlanError
 from pushforward.flow.flow import Flow
 from pushforward.testing.case import Case
-
-
-def has_statistics(whole):
-    return whole.has_statistics if isinstance(whole, BaseModule) else whole.facts.has_statistics
 
 
 class Pair:
@@ -271,7 +266,7 @@ def measuring(pair, folder):
             changed = [key for key, name in names.items() if not learns and not torch.equal(state[name], before[name])]
             assert not changed, f"{action} changed {changed} of a layer that measures nothing"
         if action == "update":
-            assert has_statistics(pair.whole) == learns
+            assert pair.whole.facts.has_statistics == learns
 
 
 def _independent_of_units(pair, action, learns):
@@ -287,7 +282,7 @@ def _independent_of_units(pair, action, learns):
         getattr(pair.whole, action)(y, contexts(pair.row, MEASURED))
         found.append(pair.whole.inverse(y, contexts(pair.row, MEASURED))[0])
     if action == "update":
-        assert has_statistics(pair.whole) == learns
+        assert pair.whole.facts.has_statistics == learns
     if learns:
         close(found[1], found[0], f"{action}, in other units", within=1e-3)  # to variances some add a little
         return

@@ -94,7 +94,7 @@ class Pair:
     def build(self):
         """Return the flow with the parameters of the base alone in each that is in it."""
         plan = self.holder.wrap(self.plan, self.event[0])
-        layers = [] if self.alone.uses_context or self.context_shape is None else [bij.Elementwise(bij.Affine(), net=bij.MLP((4,)))]
+        layers = [] if self.alone.facts.uses_context or self.context_shape is None else [bij.Elementwise(bij.Affine(), net=bij.MLP((4,)))]
         flow = Flow(plan, layers, self.whole, self.context_shape).double()
         state, own = flow.base.state_dict(), self.alone.state_dict()
         for key in state:
@@ -166,7 +166,7 @@ def facts(pair, flow, folder):
     """Whether samples carry gradients, follow data and see the context, and the closed forms, are as in the base alone."""
     base, alone = flow.base, pair.alone
     assert base.has_rsample == (alone.has_rsample and pair.holder.gradients) or pair.holder.together is None
-    assert (base.uses_context, base.has_statistics) == (alone.uses_context, alone.has_statistics)
+    assert (base.facts.uses_context, base.facts.has_statistics) == (alone.facts.uses_context, alone.facts.has_statistics)
     if pair.holder.together is None or len(flow.plan.bijectors):
         return
     own = Flow(pair.plan, [], pair.event, pair.context_shape).double()

@@ -169,7 +169,7 @@ def test_bases(name):
     batch = tuple(base.batch_shape)
     good = base.rsample(batch, context)
     assert base.log_prob(good, context).shape == batch
-    scored = [base.log_prob, *([base.log_tails, base.quantile] if base.has_tails else [])]
+    scored = [base.log_prob, *([base.log_tails, base.quantile] if base.facts.has_tails else [])]
     for call, wrong in itertools.product(scored, wrong_shapes(shape)):
         refused(lambda call=call, wrong=wrong: call(torch.zeros(wrong), context), str(wrong))
     for call in scored:
@@ -187,7 +187,7 @@ def test_bases(name):
         refused(lambda: base.rsample((4,)), "context", "none")
     else:
         refused(lambda: base.rsample((4, *batch), torch.zeros(3)), "context")
-    if not base.has_tails:
+    if not base.facts.has_tails:
         for call in (base.log_tails, base.quantile):
             with pytest.raises(NotImplementedError, match="distribution function"):
                 call(good, context)

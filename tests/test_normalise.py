@@ -371,7 +371,7 @@ def test_calibrate_reaches_a_flow_inside_a_flow_and_a_block_of_a_product():
 def test_statistics_of_components_follow_the_data_in_a_fit():
     parts = [Pushforward(StandardNormal(), [bij.Affine(), BatchNorm(momentum=0.5)]), DiagNormal()]
     flow, x = Flow(Mixture(parts), [], 1), torch.tensor([[1.0], [5.0]])
-    assert flow.base.has_statistics
+    assert flow.base.facts.has_statistics
     flow.update(x)
     norm = flow.base.components[0].transform.layers[1]
     assert torch.equal(norm.loc, torch.tensor([3.0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -42,7 +43,8 @@ class ElementsModule(BaseModule):
         context = 0 if net is None or context_shape is None else math.prod(context_shape)
         # Where each element has parameters of its own, a shaped net gives them in the event's shape.
         self.parameters_of = Parameters(init or {}, net, None, context_shape, elements=event_shape if independent else None)
-        self.uses_context = context > 0
+        self.conditional = context > 0
+        self.facts = dataclasses.replace(self.facts, uses_context=self.conditional)
 
     def density(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
         """Return the log-density ``(*batch)`` of vectors in the working precision."""
@@ -97,7 +99,7 @@ class ElementsModule(BaseModule):
         """Return the parameters by name."""
         if not self.parameters_of.size:
             return {}
-        theta: dict[str, Tensor] = self.parameters_of(None, flat_context(context, self.context_shape) if self.uses_context else None)
+        theta: dict[str, Tensor] = self.parameters_of(None, flat_context(context, self.context_shape) if self.conditional else None)
         return theta
 
     def flat(self, value: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +19,10 @@ from pushforward.core.base import Base, BaseModule, propagate
 from pushforward.core.bijector import Bijector
 from pushforward.core.blocks import in_blocks
 from pushforward.core.compose import Compose
+from pushforward.core.facts import parts_of
 from pushforward.core.fields import Length, Within
 from pushforward.core.layer import Layer, Shape, expect_bijections
+from pushforward.core.promise import Tolerance
 from pushforward.core.spec import PlanError
 from pushforward.layers.standardize import Standardize
 from pushforward.nets.conditioner import Parameters, flat_context
@@ -64,16 +68,23 @@ class PushforwardModule(BaseModule):
         super().__init__(plan, transform.out_shape, context_shape)
         expect_bijections("Pushforward", transform)
         self.base, self.transform, self.in_shape = base, transform, base.in_shape
-        self.has_rsample, self.batch_shape = base.has_rsample, base.batch_shape
-        self.uses_context = base.uses_context or transform.facts.uses_context
-        self.has_statistics = base.has_statistics or transform.facts.has_statistics
-        self.gaussian = base.gaussian and moments.affine(transform)
+        uses_context = base.facts.uses_context or transform.facts.uses_context
         # Contexts in the units of this flow alone, as a `Flow` has them: flows that were fitted apart have measured different ones.
-        self.context_units = Standardize().build(context_shape) if self.uses_context and context_shape is not None else None
+        self.context_units = Standardize().build(context_shape) if uses_context and context_shape is not None else None
         try:
-            self.support: Constraint = transform.image(base.support)
+            support = transform.image(base.support)
         except PlanError as error:
             raise PlanError(f"{plan!r}: {error}") from error
+        self.facts = dataclasses.replace(
+            base.facts,
+            support=support,
+            has_tails=False,
+            gaussian=base.facts.gaussian and moments.affine(transform),
+            uses_context=uses_context,
+            has_statistics=base.facts.has_statistics or transform.facts.has_statistics,
+            # How far values are off counts by the slope of the density, which is nobody's to say here.
+            accuracy=base.facts.accuracy + transform.facts.accuracy[1].ladj,
+        )
 
     def beneath(self) -> tuple[BaseModule, Layer] | None:
         return self.base, self.transform
@@ -145,8 +156,6 @@ class Mixture(Base):
 class MixtureModule(BaseModule):
     """Built components and the logits of their weights."""
 
-    has_rsample = False
-
     def __init__(self, plan: Mixture, event_shape: Shape, context_shape: Shape | None) -> None:
         built = [component.build(event_shape, context_shape) for component in plan.components]
         super().__init__(plan, built[0].event_shape, context_shape)
@@ -157,7 +166,7 @@ class MixtureModule(BaseModule):
                     f"Mixture: expected all components on events of shape {self.event_shape} and without a batch, got component {index} "
                     f"on {component.event_shape} with a batch of {tuple(component.batch_shape)}"
                 )
-        self.support = _span([component.support for component in built])
+        support = _span([component.support for component in built])
         with torch.no_grad():
             for parameter in (p for component in built for p in component.parameters()):
                 fan = parameter.shape[-1] if parameter.dim() > 1 else 1
@@ -166,8 +175,13 @@ class MixtureModule(BaseModule):
         context = 0 if plan.net is None or context_shape is None else math.prod(context_shape)
         self.parameters_of = Parameters({"logits": torch.zeros(len(built))}, plan.net, None, context_shape)
         self.weighted = context > 0
-        self.uses_context = self.weighted or any(component.uses_context for component in built)
-        self.has_statistics = any(component.has_statistics for component in built)
+        own = parts_of([component.facts for component in built])
+        # A weighted mean of densities is as exact as the worst of them.
+        accuracy = functools.reduce(Tolerance.worse, [component.facts.accuracy for component in built])
+        uses_context = own.uses_context or self.weighted
+        self.facts = dataclasses.replace(
+            own, support=support, has_rsample=False, gaussian=False, uses_context=uses_context, accuracy=accuracy
+        )
 
     def members(self) -> Sequence[BaseModule]:
         return [*self.components]

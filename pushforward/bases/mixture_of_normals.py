@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -85,7 +86,8 @@ class MixtureModule(ElementsModule):
         if self.full:
             init["entries"] = torch.zeros(shared, triangle)
         super().__init__(plan, event_shape, context_shape, init, plan.net)
-        self.has_tails = self.elements == 1  # several are not independent: a component brings all of its own
+        # Several are not independent: a component brings all of its own.
+        self.facts = dataclasses.replace(self.facts, has_tails=self.elements == 1)
 
     def distribution(self, context: Tensor | None = None) -> MixtureSameFamily:
         """Return the mixture as a distribution of torch: its ``mixture_distribution.logits``, and means and covariances of its components.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from pushforward.bases.elements import ElementsModule
 from pushforward.bases.moments import apart, images
 from pushforward.bases.tails import Tails, normal_quantile, normal_tails
 from pushforward.core.base import Base, BaseModule
+from pushforward.core.facts import BaseFacts
 from pushforward.core.fields import Positive
 from pushforward.core.layer import Shape
 from pushforward.kernels.affine import Affine
@@ -77,7 +79,7 @@ class FullNormal(Base):
 class NormalModule(ElementsModule):
     """A standard normal, or one that a kernel has moved."""
 
-    gaussian = True
+    facts = BaseFacts(gaussian=True)
 
     def __init__(
         self,
@@ -91,7 +93,7 @@ class NormalModule(ElementsModule):
         init.pop("upper", None)  # a covariance needs one triangle only
         super().__init__(plan, event_shape, context_shape, init, net, kernel is None or kernel.event_dim == 0)
         self.kernel = kernel
-        self.has_tails = kernel is None or kernel.event_dim == 0
+        self.facts = dataclasses.replace(self.facts, has_tails=kernel is None or kernel.event_dim == 0)
 
     def theta(self, context: Tensor | None) -> dict[str, Tensor]:
         theta = super().theta(context)

@@ -12,8 +12,10 @@ from torch.distributions.constraints import Constraint
 from pushforward.bases.truncated import expect_tails
 from pushforward.core import numerics, sets
 from pushforward.core.base import Base, BaseModule
+from pushforward.core.facts import BaseFacts
 from pushforward.core.fields import Count
 from pushforward.core.layer import Shape
+from pushforward.core.promise import Tolerance
 from pushforward.core.spec import PlanError
 
 
@@ -83,10 +85,12 @@ class OrderModule(BaseModule):
         if base.batch_shape:
             raise PlanError(f"{plan!r}: expected a base without a batch, got batch_shape {tuple(base.batch_shape)}")
         self.base = expect_tails(plan, base) if self.rest else base
-        self.has_rsample, self.uses_context = base.has_rsample, base.uses_context
         self.constant = math.lgamma(self.draws + 1) - math.lgamma(self.rest + 1)
         self.ends = sets.bounds(base.support) or (-math.inf, math.inf)
-        self.support = base.support if kept == 1 else _support(base.support, self.descending)
+        support = base.support if kept == 1 else _support(base.support, self.descending)
+        own, each = base.facts, Tolerance(self.draws * base.facts.accuracy.absolute, base.facts.accuracy.relative)
+        self.facts = BaseFacts(support, has_rsample=own.has_rsample, uses_context=own.uses_context, accuracy=each)
+        self.limits = sets.limits(support)
 
     def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
         x = numerics.working(value) if self.event_shape else numerics.working(value).unsqueeze(-1)
@@ -107,7 +111,7 @@ class OrderModule(BaseModule):
     def draw(self, batch: torch.Size, context: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         x = self.base.draw(torch.Size((*batch, self.draws)), self._each(context), generator)
         x = torch.sort(x, -1, self.descending).values[..., : self.draws - self.rest]
-        x = sets.leave(x, sets.limits(self.support))  # equal draws are not in order for every support
+        x = sets.leave(x, self.limits)  # equal draws are not in order for every support
         return x if self.event_shape else x.squeeze(-1)
 
     def _each(self, context: Tensor | None) -> Tensor | None:

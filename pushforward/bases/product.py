@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from pushforward.bases import moments
 from pushforward.core import sets
 from pushforward.core.base import Base, BaseModule
+from pushforward.core.facts import parts_of
 from pushforward.core.fields import Count, Length
 from pushforward.core.layer import Shape
 from pushforward.core.spec import PlanError
@@ -64,12 +66,9 @@ class ProductModule(BaseModule):
         sizes = [part.event_shape[0] for part in parts]
         super().__init__(plan, (sum(sizes), *event_shape[1:]), context_shape)
         self.parts, self.sizes, self.in_shape = nn.ModuleList(parts), sizes, event_shape
-        self.has_rsample = all(part.has_rsample for part in parts)
-        self.uses_context = any(part.uses_context for part in parts)
-        self.has_statistics = any(part.has_statistics for part in parts)
-        self.gaussian = all(part.gaussian for part in parts)
         rank = len(event_shape)
-        self.support = sets.joined([part.support for part in parts], self.sizes, -rank, rank)
+        support = sets.joined([part.support for part in parts], self.sizes, -rank, rank)
+        self.facts = dataclasses.replace(parts_of([part.facts for part in parts]), support=support)
 
     def members(self) -> Sequence[BaseModule]:
         return [*self.parts]

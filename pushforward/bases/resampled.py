@@ -16,6 +16,7 @@ from pushforward.bases.normal import standard_normal
 from pushforward.core import numerics
 from pushforward.core.base import Base, BaseModule
 from pushforward.core.budget import reserve
+from pushforward.core.facts import BaseFacts
 from pushforward.core.fields import Count
 from pushforward.core.layer import Shape
 from pushforward.core.numerics import clamp
@@ -64,14 +65,13 @@ class Resampled(Base):
 class ResampledModule(ElementsModule):
     """Built `Resampled`."""
 
-    has_rsample = False
-
     def __init__(self, plan: Resampled, event_shape: Shape, context_shape: Shape | None) -> None:
         if plan.conditional and context_shape is None:
             raise PlanError(f"{plan!r}: expected a context, got none; give context_shape, or leave out conditional")
         super().__init__(plan, event_shape, context_shape)
         context = math.prod(context_shape) if plan.conditional and context_shape is not None else 0
-        self.uses_context, self.trials = context > 0, plan.trials
+        self.conditional, self.trials = context > 0, plan.trials
+        self.facts = BaseFacts(has_rsample=False, uses_context=self.conditional)
         self.acceptance = Parameters({"logit": torch.zeros(1)}, plan.net, event_shape or (1,), context_shape if context else None)
         reserve(plan.nodes * self.elements, 16)
         nodes = torch.tensor(_points(plan.nodes, self.elements), dtype=torch.float64)
@@ -102,7 +102,7 @@ class ResampledModule(ElementsModule):
         return self._log_normalizer(self.flat(x), given)[0].exp()
 
     def _given(self, context: Tensor | None) -> Tensor | None:
-        return flat_context(context, self.context_shape) if self.uses_context else None
+        return flat_context(context, self.context_shape) if self.conditional else None
 
     def _logit(self, x: Tensor, given: Tensor | None) -> Tensor:
         return numerics.soft_clamp(self.acceptance.flat(x, given).squeeze(-1), LOGIT_BOUND)

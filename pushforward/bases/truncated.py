@@ -14,6 +14,7 @@ from pushforward.bases.elements import per_element
 from pushforward.bases.tails import Tails, between, mixed
 from pushforward.core import numerics, sets
 from pushforward.core.base import Base, BaseModule
+from pushforward.core.facts import BaseFacts
 from pushforward.core.fields import Numbers
 from pushforward.core.layer import Shape
 from pushforward.core.numerics import clamp
@@ -69,13 +70,11 @@ def _numbers(value: Any) -> Tensor:
 class TruncatedModule(BaseModule):
     """Built `Truncated`."""
 
-    has_tails = True
     anchor: Tensor
 
     def __init__(self, plan: Truncated, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
         self.base = expect_tails(plan, plan.base.build(event_shape, context_shape))
-        self.uses_context = self.base.uses_context
         self.register_buffer("anchor", torch.zeros(()), persistent=False)
         low, high = per_element(plan, "lower", plan.lower, event_shape), per_element(plan, "upper", plan.upper, event_shape)
         start, stop = sets.bounds(self.base.support) or (-math.inf, math.inf)
@@ -86,12 +85,14 @@ class TruncatedModule(BaseModule):
         points = [torch.where(low > start, low, torch.where(high < stop, high, within))]
         points += [torch.where(high < stop, high, torch.where(low > start, low, within))]
         self.points, self.ends = [p.tolist() for p in points], [low.tolist(), high.tolist()]
-        self.support = sets.of_elements(torch.stack([low, high]).reshape(2, *event_shape))
-        self.limits = sets.limits(self.support)
+        support = sets.of_elements(torch.stack([low, high]).reshape(2, *event_shape))
+        own = self.base.facts
+        self.facts = BaseFacts(support, has_tails=True, uses_context=own.uses_context, accuracy=own.accuracy)
+        self.limits = sets.limits(support)
         self._expect_mass()
 
     def _expect_mass(self) -> None:
-        if self.uses_context or self.anchor.is_meta:
+        if self.facts.uses_context or self.anchor.is_meta:
             return
         with torch.no_grad():
             mass = between(*self._cuts(None))
@@ -144,7 +145,7 @@ class TruncatedModule(BaseModule):
 
 def expect_tails(owner: Base, module: BaseModule) -> BaseModule:
     """Return a built base whose elements are independent and have known distribution functions, or raise `PlanError`."""
-    if not module.has_tails or module.batch_shape:
+    if not module.facts.has_tails or module.batch_shape:
         raise PlanError(
             f"{type(owner).__name__}: expected independent elements with a known distribution function and no batch (StandardNormal, "
             "DiagNormal, BoxUniform, MixtureOfNormals of one element, Truncated, or a torch distribution that has a cdf), got "

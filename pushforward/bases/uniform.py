@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from pushforward.bases.elements import ElementsModule, per_element
 from pushforward.bases.tails import Tails
 from pushforward.core import sets
 from pushforward.core.base import Base, BaseModule
+from pushforward.core.facts import BaseFacts
 from pushforward.core.fields import Numbers
 from pushforward.core.layer import Shape
 from pushforward.core.numerics import clamp
@@ -64,13 +66,14 @@ def CircleUniform() -> BoxUniform:
 class BoxModule(ElementsModule):
     """Built `BoxUniform`."""
 
-    has_tails = True
+    facts = BaseFacts(has_tails=True)
 
     def __init__(self, plan: BoxUniform, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
         low, high = per_element(plan, "low", plan.low, event_shape), per_element(plan, "high", plan.high, event_shape)
         self.low, self.high = low.tolist(), high.tolist()
-        self.support = sets.of_elements(torch.stack([low, high]).reshape(2, *event_shape))
+        support = sets.of_elements(torch.stack([low, high]).reshape(2, *event_shape))
+        self.facts = dataclasses.replace(self.facts, support=support)
         self.log_volume = math.fsum(math.log(b - a) for a, b in zip(self.low, self.high, strict=True))
 
     def density(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -60,7 +61,7 @@ class VonMisesModule(ElementsModule):
         )
         self.start: list[float] = per_element(plan, "concentration", plan.concentration, event_shape).log().tolist()
         self.bound = plan.bound
-        self.support = constraints.interval(-math.pi, math.pi)
+        self.facts = dataclasses.replace(self.facts, support=constraints.interval(-math.pi, math.pi))
         nodes, weights = np.polynomial.legendre.leggauss(64)
         self.rule: tuple[list[float], list[float]] = (0.5 * (nodes + 1)).tolist(), (0.5 * weights).tolist()
 

@@ -17,6 +17,7 @@ from pushforward.bases.tails import Tails, normal_quantile, normal_tails
 from pushforward.core import numerics, sets
 from pushforward.core.base import Base, BaseModule
 from pushforward.core.budget import reserve
+from pushforward.core.facts import BaseFacts
 from pushforward.core.fields import OneOf, shown
 from pushforward.core.layer import Shape
 from pushforward.core.roots import root
@@ -212,11 +213,14 @@ class WrappedModule(BaseModule):
             raise PlanError(f"base: expected an event_shape that fits {plan.name} of shape {shape}, got {event_shape}")
         super().__init__(plan, shape[split:], context_shape)
         self.holder, self.extra = holder, extra
-        self.batch_shape = torch.Size(shape[:split])
-        self.has_rsample = made.has_rsample
-        self.has_tails = own == 0 and type(made).cdf is not Distribution.cdf
-        self.gaussian = isinstance(made, Normal | MultivariateNormal)
-        self.support = made.support  # type: ignore[assignment]
+        self.facts = BaseFacts(
+            made.support,  # type: ignore[arg-type]
+            torch.Size(shape[:split]),
+            has_rsample=made.has_rsample,
+            has_tails=own == 0 and type(made).cdf is not Distribution.cdf,
+            gaussian=isinstance(made, Normal | MultivariateNormal),
+        )
+        self.reparametrised = made.has_rsample
         self.ends = None if made.support is None else sets.bounds(self.support)
 
     def score(self, value: Tensor, context: Tensor | None = None) -> Tensor:
@@ -242,7 +246,7 @@ class WrappedModule(BaseModule):
         # To expand takes torch through checks that no compiler before torch 2.6 sees through; a choice of nothing it cannot draw otherwise.
         if shape != lead + made.batch_shape or 0 in shape:
             made, lead = made.expand(shape), torch.Size()
-        drawn: Tensor = made.rsample(lead) if self.has_rsample else made.sample(lead)
+        drawn: Tensor = made.rsample(lead) if self.reparametrised else made.sample(lead)
         return drawn
 
     def tails_at(self, value: Tensor, context: Tensor | None = None) -> Tails:

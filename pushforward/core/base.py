@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from pushforward.core.budget import LAYER, reserve
 from pushforward.core.built import BuiltModule
 from pushforward.core.checks import as_size, check_batch
+from pushforward.core.facts import BaseFacts
 from pushforward.core.layer import Action, Layer, Shape
 from pushforward.core.spec import Spec
+
+FACTS = tuple(field.name for field in dataclasses.fields(BaseFacts))
 
 
 class Base(Spec):
@@ -36,22 +39,36 @@ class BaseModule(BuiltModule):
 
     noun = "base"
     plan: Base
-    has_rsample: bool = True
-    has_tails: bool = False
-    """Whether its elements are independent of one another and their distribution functions are known: `log_tails` and `quantile`."""
-    gaussian: bool = False
-    """Whether it is a normal distribution, of whatever covariance."""
-    uses_context: bool = False
-    has_statistics: bool = False
-    """Whether `update` moves something."""
-    batch_shape: torch.Size = torch.Size()
-    support: Constraint = constraints.real
+    facts: BaseFacts = BaseFacts()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if loose := [name for name in FACTS if name in vars(cls)]:
+            raise TypeError(
+                f"{cls.__name__}: expected {loose[0]} to be declared as a fact, as in facts = BaseFacts({loose[0]}=...), "
+                f"got a class attribute of that name"
+            )
 
     def __init__(self, plan: Base, event_shape: Shape, context_shape: Shape | None = None) -> None:
         super().__init__(plan, event_shape, context_shape)
         #: The event shape with which the plan was built; another than ``event_shape`` where a bijection inside changes it.
         self.in_shape = event_shape
         reserve(1, LAYER + math.prod(event_shape))
+
+    @property
+    def support(self) -> Constraint:
+        """The set of values that it gives."""
+        return self.facts.support
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The shape of distributions side by side that it is."""
+        return self.facts.batch_shape
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether samples have gradients to the parameters."""
+        return self.facts.has_rsample
 
     @final
     def log_prob(self, value: Tensor, context: Tensor | None = None) -> Tensor:
@@ -81,7 +98,7 @@ class BaseModule(BuiltModule):
 
     @final
     def log_tails(self, value: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return log P(X <= value) and log P(X > value) at each element, ``(*batch, *event)``, in float64, where ``has_tails``."""
+        """Return log P(X <= value) and log P(X > value) at each element, ``(*batch, *event)``, in float64, where it ``has_tails``."""
         self._expect_tails()
         return self.tails_at(value, self.admit("value", value, self.event_shape, context))
 
@@ -138,7 +155,7 @@ class BaseModule(BuiltModule):
         return None
 
     def _expect_tails(self) -> None:
-        if not self.has_tails:
+        if not self.facts.has_tails:
             raise NotImplementedError(f"{self.label()}: its distribution function is not known, or its elements depend on one another")
 
     def measure(self, value: Tensor, context: Tensor | None = None) -> None:
@@ -151,5 +168,5 @@ class BaseModule(BuiltModule):
 def propagate(action: Action, value: Tensor, context: Tensor | None, transform: Layer, base: BaseModule) -> None:
     """Let a bijection, and then the base under it, ``measure`` or ``follow``, each by the values on its own data side."""
     value = transform.observe(action, value, context)
-    if base.has_statistics if action == "follow" else type(base).measure is not BaseModule.measure:
+    if base.facts.has_statistics if action == "follow" else type(base).measure is not BaseModule.measure:
         getattr(base, action)(value, context)

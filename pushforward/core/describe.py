@@ -253,7 +253,7 @@ def _traced(module: Any, base: Any, batch: int) -> _Step:
     buffers = [b for part in parts for b in part.buffers()]
     dtype = next((t.dtype for t in (*parameters, *buffers) if t.is_floating_point()), torch.get_default_dtype())
     y = torch.empty(batch, *(base.event_shape if module is None else module.out_shape), device="meta", dtype=dtype)
-    needed = (module is not None and module.facts.uses_context) or (base is not None and base.uses_context)
+    needed = (module is not None and module.facts.uses_context) or (base is not None and base.facts.uses_context)
     context = torch.empty(batch, *parts[0].context_shape, device="meta", dtype=dtype) if needed else None
     learnable = [p for p in parameters if p.requires_grad]
     sizes = [p.numel() * p.element_size() for p in learnable]

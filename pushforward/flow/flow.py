@@ -94,8 +94,9 @@ class Flow(EstimatedModule, Planned):
             image = self.transform.image(self.base.support)
         except PlanError as error:
             raise PlanError(f"Flow of {self.base.plan!r} through {self.plan!r}: {error}") from error
+        self._batch_shape = self.base.batch_shape
         self._support, self._ends = sets.independent(image, len(self.transform.out_shape)), sets.limits(image)
-        if self.context_shape is not None and not (self.transform.facts.uses_context or self.base.uses_context):
+        if self.context_shape is not None and not (self.transform.facts.uses_context or self.base.facts.uses_context):
             raise PlanError(
                 f"Flow: expected a layer or a base that uses the context of shape {self.context_shape}, got none in {self.plan!r}; "
                 "give a layer a net, or leave out context_shape"
@@ -113,7 +114,7 @@ class Flow(EstimatedModule, Planned):
     @property
     def batch_shape(self) -> torch.Size:
         """Shape of the base's batch."""
-        return self.base.batch_shape
+        return self._batch_shape
 
     @property
     def support(self) -> constraints.Constraint:
@@ -299,7 +300,7 @@ class Flow(EstimatedModule, Planned):
 
     def update(self, value: Tensor, context: Tensor | None = None) -> None:
         """Move what layers follow from step to step (`BatchNorm`) by the rows of a training step; `fit` calls it before each."""
-        if self.transform.facts.has_statistics or self.base.has_statistics:
+        if self.transform.facts.has_statistics or self.base.facts.has_statistics:
             with torch.no_grad():
                 propagate("follow", value, self._inner(context), self.transform, self.base)
 
@@ -376,8 +377,8 @@ class Flow(EstimatedModule, Planned):
     def batch_of(self, context: Tensor | None) -> torch.Size:
         """Return the batch shape for a context: that of the context broadcast with that of the base."""
         if context is None or self.context_shape is None:
-            return self.base.batch_shape
-        return broadcast(context.shape[: context.dim() - len(self.context_shape)], self.base.batch_shape, "the batch of the context")
+            return self._batch_shape
+        return broadcast(context.shape[: context.dim() - len(self.context_shape)], self._batch_shape, "the batch of the context")
 
     def label(self) -> str:
         """Return what errors begin with."""
@@ -450,7 +451,7 @@ class Flow(EstimatedModule, Planned):
         if torch.is_grad_enabled() or mode.compiling():
             return function(value, context)
         given = (value, len(shape)), (context, len(self.context_shape or ()))
-        return in_blocks(function, self, self._batch(value, shape, context), len(self.base.batch_shape), *given)
+        return in_blocks(function, self, self._batch(value, shape, context), len(self._batch_shape), *given)
 
     def _batch(self, value: Tensor, shape: Shape, context: Tensor | None) -> torch.Size:
         """Return the batch of a value, a context and the base together."""

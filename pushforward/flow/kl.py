@@ -77,7 +77,7 @@ def _known(given: Any) -> _Known | None:
     if isinstance(given, ConditionedFlow):
         flow, context = given.flow, given.inner()
         mean, spread, entropy = (f(flow.transform, flow.base, context) for f in (moments.mean, moments.spread, moments.entropy))
-        return None if mean is None else _Known(mean, spread, entropy, flow.base.gaussian and moments.affine(flow.transform))
+        return None if mean is None else _Known(mean, spread, entropy, flow.base.facts.gaussian and moments.affine(flow.transform))
     if isinstance(given, MultivariateNormal):
         return _Known(given.mean, given.scale_tril.movedim(-1, 0), given.entropy(), True)
     inner, rank = given, len(given.event_shape)

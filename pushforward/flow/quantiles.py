@@ -19,7 +19,7 @@ def missing(transform: Layer, base: BaseModule) -> str | None:
     """Return in words why the distribution function is not known, or None where it is."""
     if math.prod(base.event_shape) != 1 or math.prod(transform.out_shape) != 1:
         return f"a flow of one number, got events of shape {tuple(transform.out_shape)}"
-    if not base.has_tails:
+    if not base.facts.has_tails:
         return f"a base whose distribution function is known, got {base.plan!r}"
     if sets.bounds(transform.image(base.support)) is None:
         return f"a support that is an interval, got {sets.name(transform.image(base.support))}"

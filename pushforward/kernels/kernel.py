@@ -16,6 +16,7 @@ from pushforward.core import mode, numerics, sets
 from pushforward.core.bijector import Bijector
 from pushforward.core.facts import Facts
 from pushforward.core.layer import Layer, Shape
+from pushforward.core.promise import Accuracy, Effort
 from pushforward.core.roots import root
 from pushforward.core.spec import PlanError, Spec
 from pushforward.native.elementwise import Code, Reference, elementwise
@@ -56,6 +57,8 @@ class Kernel(Bijector):
     inverse: Callable[..., tuple[Tensor, Tensor]] = numerical_inverse
     is_affine: ClassVar[bool] = False
     """Whether y is an affine function of x."""
+    accuracy: ClassVar[tuple[Accuracy, Accuracy]] = (Accuracy(), Accuracy())
+    """How exact ``forward`` and ``inverse`` promise to be, given their parameters."""
 
     def fixes(self, x: Tensor) -> Tensor:
         """Return which points of the real line the map leaves where they are, rising, whatever its parameters."""
@@ -70,6 +73,11 @@ class Kernel(Bijector):
     def searches(self) -> bool:
         """Whether the inverse seeks each number as a root."""
         return type(self).inverse is Kernel.inverse or self.inverse_method.startswith("a root")
+
+    @property
+    def effort(self) -> tuple[Effort, Effort]:
+        """What ``forward`` and ``inverse`` take, with one evaluation of the network that makes the parameters."""
+        return Effort(), Effort(roots=int(self.searches))
 
     _code: Code | None
     """What `code` gives, of a plan that knows it once it is made."""
@@ -160,7 +168,8 @@ class KernelModule(Layer):
             kernel.codomain,
             depends_on="the context" if given else "nothing",
             uses_context=given,
-            roots=(0, int(kernel.searches)),
+            accuracy=kernel.accuracy,
+            effort=kernel.effort,
             is_affine=kernel.is_affine,
         )
 

@@ -170,16 +170,17 @@ class AutoregressiveModule(Layer):
         which = "outputs" if forward_sequential else "inputs"
         earlier = f"earlier {which}" if plan.adjacency is None else f"the {which} its graph names"
         given = "the context" if beside is None else "the numbers of the context that it names"
-        sequential = Facts(
+        accuracy, effort, way = [*plan.kernel.accuracy], [*plan.kernel.effort], 0 if forward_sequential else 1
+        # Each step rounds what the next one sees.
+        accuracy[way] = dataclasses.replace(accuracy[way], roundings=len(groups) * accuracy[way].roundings)
+        effort[way] = dataclasses.replace(effort[way], evaluations=evaluations, depth=depth, adaptive=adaptive)
+        self.facts = Facts(
             depends_on=f"{earlier} and {given}" if uses_context else earlier,
             uses_context=uses_context,
-            evaluations=(evaluations, 1),
-            depth=(depth, 1),
-            adaptive=(adaptive, False),
+            accuracy=(accuracy[0], accuracy[1]),
+            effort=(effort[0], effort[1]),
             is_affine=plan.kernel.is_affine and not parents.any(),
         )
-        facts = sequential if forward_sequential else sequential.inverted()
-        self.facts = dataclasses.replace(facts, roots=(0, int(plan.kernel.searches)))
 
     def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor:
         return ends if self.kernel.keeps(ends) else super().map_ends(ends, inverse)

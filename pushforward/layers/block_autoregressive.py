@@ -15,6 +15,7 @@ from pushforward.core.facts import Facts
 from pushforward.core.fields import Count, Length, OneOf, Positive
 from pushforward.core.layer import Layer, Shape
 from pushforward.core.numerics import finer, soft_clamp
+from pushforward.core.promise import Accuracy, Effort
 from pushforward.core.roots import root
 from pushforward.core.spec import PlanError
 from pushforward.kernels.planar import LEAK, leaky_slope, tanh_slope
@@ -122,10 +123,8 @@ class BlockAutoregressiveModule(WholeModule):
         self.facts = Facts(
             depends_on=self.seen("earlier inputs"),
             uses_context=self.context is not None,
-            evaluations=(1, ROOT_STEPS + 3),
-            depth=(1, features),
-            roots=(0, 1),
-            adaptive=(False, True),
+            accuracy=(Accuracy(), Accuracy(features)),
+            effort=(Effort(), Effort(ROOT_STEPS + 3, features, roots=1, adaptive=True)),
         )
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

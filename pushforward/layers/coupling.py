@@ -104,7 +104,8 @@ class CouplingModule(Layer):
         self.facts = Facts(
             depends_on=" and ".join(seen + ["the context"] * bool(context)) or "nothing",
             uses_context=context > 0,
-            roots=(0, int(plan.kernel.searches)),
+            accuracy=plan.kernel.accuracy,
+            effort=plan.kernel.effort,
             is_affine=plan.kernel.is_affine and not passing,
         )
 

@@ -18,6 +18,7 @@ from pushforward.core.composite import Composite, Through, Values
 from pushforward.core.facts import Facts
 from pushforward.core.fields import Place
 from pushforward.core.layer import Layer, Shape
+from pushforward.core.promise import Accuracy
 from pushforward.core.spec import PlanError
 
 
@@ -74,7 +75,7 @@ class PermuteModule(Layer):
 
     order: Tensor
     back: Tensor
-    facts = Facts(volume_preserving=True, is_affine=True)
+    facts = Facts(accuracy=(Accuracy(0), Accuracy(0)), volume_preserving=True, is_affine=True)
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None, order: Sequence[int]) -> None:
         super().__init__(plan, event_shape, context_shape)

@@ -13,13 +13,14 @@ from pushforward.core.bijector import Bijector
 from pushforward.core.facts import Facts
 from pushforward.core.fields import Count
 from pushforward.core.layer import Layer, Shape, as_shape
+from pushforward.core.promise import Accuracy
 from pushforward.core.spec import PlanError
 
 
 class ReshapeModule(Layer):
     """Events whose numbers stay in their order, in another shape."""
 
-    facts = Facts(volume_preserving=True, is_affine=True)
+    facts = Facts(accuracy=(Accuracy(0), Accuracy(0)), volume_preserving=True, is_affine=True)
 
     def __init__(self, plan: Bijector, event_shape: Shape, context_shape: Shape | None, out_shape: Shape) -> None:
         super().__init__(plan, event_shape, context_shape)

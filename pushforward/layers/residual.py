@@ -17,6 +17,7 @@ from pushforward.core.facts import Facts
 from pushforward.core.fields import Count, Length, OneOf, Within
 from pushforward.core.layer import Layer, Shape
 from pushforward.core.numerics import clamp
+from pushforward.core.promise import Effort
 from pushforward.kernels.planar import tanh_slope
 from pushforward.nets.conditioner import flat_context
 
@@ -137,7 +138,9 @@ class ResidualModule(WholeModule):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)
-        self.facts = Facts(depends_on=self.seen("all inputs"), uses_context=self.context is not None, evaluations=(1, 2 * STEPS + 3))
+        self.facts = Facts(
+            depends_on=self.seen("all inputs"), uses_context=self.context is not None, effort=(Effort(), Effort(2 * STEPS + 3))
+        )
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         value, weights, biases = self._prepare(x, context)

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from pushforward.core import sets
 from pushforward.core.compose import ComposeModule
 from pushforward.core.layer import Layer
+from pushforward.core.promise import Tolerance
 from pushforward.testing.case import Case, jacobian, rank
 from pushforward.testing.charts import directions
+from pushforward.testing.promise import ladj_tolerated, tolerated
 
 
 def largest(values: Tensor) -> float:
@@ -48,10 +50,11 @@ def rounding(case: Case, module: Layer, x: Tensor, context: Tensor | None, eps: 
 
         inverse = jacobian(back, value, context, len(layer.out_shape)).abs()
         allowed = allowed + (inverse @ value.reshape(len(x), -1, 1).abs()).squeeze(-1)
-        if max(layer.facts.depth) > 1 and len(layers) == 1:
+        rounds = max(each.roundings for each in layer.facts.accuracy)
+        if rounds > 1 and len(layers) == 1:
             slope = jacobian(layer.forward, x.double(), context, rank(case)).abs()
             allowed = allowed + (inverse @ slope @ x.double().reshape(len(x), -1, 1).abs()).squeeze(-1)
-            allowed = allowed * max(layer.facts.depth)
+            allowed = allowed * rounds
     return (eps * allowed).detach()
 
 
@@ -124,8 +127,9 @@ def round_trip_units(scale: float, limit: float) -> Callable[[Case], float]:
         back = module.inverse(y, context)[0].detach()
         error = (back - x).reshape(len(x), -1).double().abs()
         allowed = _allowed(case, exact, x, context, error, limit)
+        beside = tolerated(exact, x.double(), None if context is None else context.double()) / limit
         # A floor of one smallest step, for values near zero.
-        return largest((error / (allowed + 1e-12))[representable(module, y)])
+        return largest((error / (allowed + beside + 1e-12))[representable(module, y)])
 
     return figure
 
@@ -139,6 +143,7 @@ def round_trip(dtype: torch.dtype, scale: float, limit: float) -> Callable[[Case
         y = module(x, context)[0].detach()
         error = (module.inverse(y, context)[0].detach() - x).reshape(len(x), -1).double().abs()
         allowed = torch.clamp(4 * _allowed(case, exact, x, context, error * (error > limit), 4), min=limit)
+        allowed = allowed + tolerated(exact, x.double(), None if context is None else context.double())
         return largest((error / allowed)[representable(module, y)])
 
     return figure
@@ -182,7 +187,8 @@ def _knots(case: Case, scale: float) -> float:
             return math.inf
     allowed = rounding(case, exact, x, context, torch.finfo(torch.float32).eps)
     error = (module.inverse(y, context)[0] - x).detach().reshape(len(x), -1).double().abs()
-    return largest(error / torch.clamp(16 * allowed, min=1e-5))
+    beside = tolerated(exact, x.double(), None if context is None else context.double())
+    return largest(error / (torch.clamp(16 * allowed, min=1e-5) + beside))
 
 
 def anywhere(case: Case) -> float:
@@ -205,6 +211,7 @@ def anywhere(case: Case) -> float:
         there = torch.isfinite(module.inverse(x, context)[0])
         bad = bad | ~(there.flatten(1).all(1) if rank(case) else there)
     allowed = 16 * rounding(case, exact, x, context, torch.finfo(torch.float32).eps) + 1e-5
+    allowed = allowed + tolerated(exact, x.double(), None if context is None else context.double())
     off = ((back - x).reshape(len(x), -1).double().abs() > torch.nan_to_num(allowed, nan=math.inf)).any(1)
     # Where the values reach the end of the format, or of the range, there is no room left for a round trip; what comes back stands there
     # for all that is mapped onto it.
@@ -226,12 +233,13 @@ def ladj_exact(scale: float) -> Callable[[Case], float]:
         back = module.inverse(y, context)[1]
         worst = 0.0
         # The inverse is held at its own point, so that its rounding does not count as an error of its ladj.
-        for (function, point, axes), claimed in zip(directions(module, x, y), (ladj, back), strict=True):
+        beside = ladj_tolerated(module, x, context), ladj_tolerated(module, y, context, inverse=True)
+        for (function, point, axes), claimed, free in zip(directions(module, x, y), (ladj, back), beside, strict=True):
             matrix = jacobian(function, point, context, axes).detach()
             found = torch.linalg.slogdet(matrix)[1]
             # What autograd's own determinant loses to rounding is no error of ours.
             lost = torch.linalg.cond(matrix) * torch.finfo(torch.float64).eps / 1e-12
-            worst = max(worst, largest((claimed.detach() - found) / (1 + found.abs() + lost)))
+            worst = max(worst, largest((claimed.detach() - found) / (1 + found.abs() + lost + free / 1e-12)))
         return worst
 
     return figure
@@ -240,7 +248,8 @@ def ladj_exact(scale: float) -> Callable[[Case], float]:
 def ladj_precision(case: Case) -> float:
     """Return the difference of ladj in float32 and float64 at the same point, in units of 1 + |ladj| and of what roundings change.
 
-    These are 4 ulps of x and, in a chain, of the value after each of its layers, by the slope of all ladj that follows.
+    These are 4 ulps of x and, in a chain, of the value after each of its layers, by the slope of all ladj that follows. To a solver's
+    tolerances both computations are off.
     """
     module, exact = case.build(torch.float32), case.build(torch.float64)
     x, context = case.points(256, torch.float32, module=module), case.contexts(256, torch.float32)
@@ -251,8 +260,9 @@ def ladj_precision(case: Case) -> float:
         value, ladj = layer(point, given)
         steps.append((point, value, ladj))
     high = exact(x.double(), given)[1].detach()
-    slope, moved = torch.zeros_like(value), torch.zeros_like(high)
-    for point, value, ladj in reversed(steps):
+    slope, moved = torch.zeros_like(value), 2 * ladj_tolerated(exact, x.double(), given)
+    for layer, (point, value, ladj) in zip(reversed(layers_of(exact)), reversed(steps), strict=True):
+        moved = moved + 2 * (slope.abs() * layer.facts.accuracy[0].value.of(value)).reshape(len(x), -1).sum(1)
         slope = torch.autograd.grad((value * slope.detach()).sum() + ladj.sum(), point)[0]
         moved = moved + 4 * torch.finfo(torch.float32).eps * (slope * point).detach().abs().reshape(len(x), -1).sum(1)
     return largest((module(x, context)[1] - high).detach() / (1 + high.abs() + moved / 1e-5))
@@ -269,8 +279,17 @@ def gradients(case: Case) -> float:
         claims.append(torch.cat([part.flatten() for loss, _, slopes in sides for part in (loss().detach(), *slopes)]))
         # A mode that changes neither the loss nor one gradient has the same differences.
         if training or not torch.equal(*claims):
-            worst = max(worst, *(_gradient_error(*side) for side in sides))
+            worst = max(worst, *(_gradient_error(*side, *way) for side, way in zip(sides, _differences(module), strict=True)))
     return worst
+
+
+def _differences(module: Layer) -> list[tuple[Tolerance, tuple[float, ...]]]:
+    """Return for each direction how far gradients may be off, and the steps over which differences are taken.
+
+    Differences of values that are off tell less the smaller the step: for a solver there are larger ones, too.
+    """
+    steps = 1e-4, 1e-5, 1e-6
+    return [(each.gradients, steps if each.exact else (1e-2, 1e-3, *steps)) for each in module.facts.accuracy]
 
 
 Loss = Callable[[], Tensor]
@@ -296,15 +315,15 @@ def _slopes(
     return loss, inputs, [torch.zeros_like(t) if g is None else g for t, g in zip(inputs, claimed, strict=True)]
 
 
-def _gradient_error(loss: Loss, inputs: list[Tensor], slopes: list[Tensor]) -> float:
+def _gradient_error(loss: Loss, inputs: list[Tensor], slopes: list[Tensor], free: Tolerance, steps: Sequence[float]) -> float:
     """Return the worst difference between gradients and central differences along one random direction for each tensor."""
     draw, worst = torch.Generator().manual_seed(8), 0.0
     for tensor, slope in zip(inputs, slopes, strict=True):
         direction = torch.randn(tensor.shape, generator=draw, dtype=torch.float64)
         direction = direction / direction.norm().clamp(min=1e-300)
         claimed, start, errors = float((slope * direction).sum()), tensor.detach().clone(), []
-        # Three steps, of which the best counts: rounding spoils the small, curvature the large.
-        for step in (1e-4, 1e-5, 1e-6):
+        # Several steps, of which the best counts: rounding spoils the small, curvature the large.
+        for step in steps:
             values = []
             with torch.no_grad():
                 for sign in (1, -1):
@@ -312,7 +331,7 @@ def _gradient_error(loss: Loss, inputs: list[Tensor], slopes: list[Tensor]) -> f
                     values.append(float(loss()))
                 tensor.copy_(start)
             errors.append(abs((values[0] - values[1]) / (2 * step) - claimed))
-        worst = max(worst, min(errors) / (1 + abs(claimed)))
+        worst = max(worst, min(errors) / (1 + abs(claimed) + float(free.of(slope).norm()) / 1e-6))
     return worst
 
 
@@ -322,7 +341,7 @@ def second_derivatives(case: Case) -> float:
     x, context = case.points(3, module=module), case.contexts(3)
     y = module(x, context)[0].detach()
     worst = 0.0
-    for function, start, _ in directions(module, x, y):
+    for (function, start, _), (free, _) in zip(directions(module, x, y), _differences(module), strict=True):
         draw = torch.Generator().manual_seed(3)
         direction = torch.randn(start.shape, generator=draw, dtype=torch.float64)
 
@@ -335,9 +354,9 @@ def second_derivatives(case: Case) -> float:
         point = start.clone().requires_grad_()
         first = slope(point, graph=True)
         claimed = torch.autograd.grad((first * direction).sum(), point, allow_unused=True)[0] if first.requires_grad else None
-        step = 1e-6
+        step = 1e-3 if free else 1e-6  # differences of gradients that are off tell less the smaller the step
         found = (slope(start + step * direction) - slope(start - step * direction)) / (2 * step)
         claimed_along = 0.0 if claimed is None else float((claimed * direction).sum())
         wanted = float((found * direction).sum())
-        worst = max(worst, abs(claimed_along - wanted) / (1 + abs(wanted)))
+        worst = max(worst, abs(claimed_along - wanted) / (1 + abs(wanted) + float(free.of(first).norm()) / (1e-5 * step)))
     return worst

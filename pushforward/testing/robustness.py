@@ -12,6 +12,7 @@ from pushforward.core import sets
 from pushforward.core.layer import Layer, Shape
 from pushforward.testing.accuracy import FUNCTIONS, Move, apart, largest, layers_of, rounding
 from pushforward.testing.case import Case
+from pushforward.testing.promise import ladj_tolerated, tolerated
 from pushforward.testing.sets import beyond, members, on_ends
 
 
@@ -74,6 +75,8 @@ def half(case: Case) -> float:
     context = case.contexts(64, torch.bfloat16)
     wide = None if context is None else context.float()
     y, ladj = reference(x, wide)
+    far, given = x.double(), None if wide is None else wide.double()
+    beside = tolerated(exact, far, given).reshape(x.shape) / 0.05, 2 * ladj_tolerated(exact, far, given) / 0.05
     for dtype in (torch.bfloat16, torch.float16):
         module = case.build(dtype, 0.3)
         given = None if context is None else context.to(dtype)
@@ -85,8 +88,8 @@ def half(case: Case) -> float:
         least = rounding(case, exact, x, wide, torch.finfo(dtype).eps).reshape(x.shape) if square else x.new_zeros(())
         for error in (
             (value.float() - y) / (1 + y.abs()),
-            (low - ladj).reshape(-1) / (1 + ladj.abs()).reshape(-1),
-            (back.float() - x) / torch.maximum(1 + x.abs(), 4 * least / 0.05),
+            (low - ladj).reshape(-1) / (1 + ladj.abs() + beside[1]).reshape(-1),
+            (back.float() - x) / (torch.maximum(1 + x.abs(), 4 * least / 0.05) + beside[0]),
         ):
             worst = max(worst, largest(error))
     with torch.autocast("cpu", torch.bfloat16):
@@ -164,7 +167,8 @@ def domain(case: Case) -> float:
         back = getattr(exact, "inverse" if name == "forward" else "forward")(value, context)[0]
         bad += _outside(source, wide, shape) + _outside(target, value, other) + int((~torch.isfinite(ladj)).sum())
         if name == "forward" or not any(part.plan.wraps for part in module.leaves()):  # an angle comes back by whole turns
-            bad += int(((back - wide).abs() > 1e-4 * (1 + wide.abs())).sum())
+            beside = tolerated(exact, wide, context, name == "inverse").reshape(wide.shape)
+            bad += int(((back - wide).abs() > 1e-4 * (1 + wide.abs()) + beside).sum())
         inside, given = members(source, 0.5 * z).float(), None if context is None else context.float()
         for wrong in (outside := beyond(source, inside)) + on_ends(source, inside):
             point = inside.clone()

@@ -73,7 +73,8 @@ class OnDim(Layer):
     def __init__(self, layer: Layer, dim: int) -> None:
         super().__init__(layer.plan, layer.event_shape, layer.context_shape)
         self.layer, self.dim = layer, dim
-        self.facts = Facts(depends_on=layer.facts.depends_on, uses_context=layer.facts.uses_context)
+        own = layer.facts
+        self.facts = Facts(depends_on=own.depends_on, uses_context=own.uses_context, accuracy=own.accuracy, effort=own.effort)
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._moved(self.layer.push, x, context)
