@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import weakref
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pushforward.core.mode import AS_ON_CPU
+from pushforward.core.promise import NONE, Accuracy, Effort, Tolerance, both_ways
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class LayerDescription:
     """One layer of a `Description`.
 
     Evaluations count the work of its network, depth the parts of it that have to wait for one another, roots how often each number is
-    sought as the root of an equation. Where it is ``adaptive``, evaluations and depth are the most; it ends when nothing changes.
+    sought as the root of an equation. Where it is ``adaptive``, evaluations and depth are the most; it ends when it is done.
+    ``accuracy`` is what it promises, and what the laws hold it to.
     """
 
     name: str
@@ -39,6 +42,8 @@ class LayerDescription:
     roots_to_score: int
     adaptive_to_sample: bool
     adaptive_to_score: bool
+    accuracy_to_sample: Accuracy
+    accuracy_to_score: Accuracy
     training_bytes: int
 
     def effort(self, to: str) -> str:
@@ -60,6 +65,19 @@ class Description:
     parameters: int
     training_bytes: int
     components: tuple[Description, ...] = ()
+    base_accuracy: Tolerance = NONE
+    """How far log-densities of the base may be off, beside roundings."""
+
+    def accuracy(self, to: str) -> Accuracy:
+        """Return what all layers together promise to ``"sample"`` or to ``"score"``: roundings and tolerances add up along the chain.
+
+        Each is of its own layer's values. What a layer is off, the layers after it stretch as they do values, which is not counted here.
+        """
+        parts = [part.accuracy(to) for part in self.components]
+        whole = functools.reduce(Accuracy.beside, parts) if parts else Accuracy(0)
+        for layer in self.layers:
+            whole = whole.followed_by(getattr(layer, f"accuracy_to_{to}"))
+        return whole
 
     def __str__(self) -> str:
         lines = [self.title, "", *self._listing()]
@@ -67,6 +85,7 @@ class Description:
             "",
             f"total: {self.parameters:,} parameters; {_effort(self._total, 'sample', ' evaluation')} to sample, "
             f"{_effort(self._total, 'score')} to score; peak of a training step at batch {self.batch:,}: {_bytes(self.training_bytes)}",
+            f"accuracy: {self._promise()}",
             f"layers run in this order from the base to the data (sampling) and back (scoring){self._sizes()}.",
             "trained by maximum likelihood: loss = -mean log p(x), log p(x) = log p_base(z) + sum of log|det dz/dx|, z = inverse(x);",
             "gradients are those of automatic differentiation through the formulas above, networks included.",
@@ -89,9 +108,16 @@ class Description:
                 f"      network     {layer.network}",
                 f"      parameters  {layer.parameters:,}",
                 f"      evaluations {layer.effort('sample')} to sample, {layer.effort('score')} to score",
+                f"      accuracy    {both_ways(layer.accuracy_to_sample, layer.accuracy_to_score)}",
                 f"      memory      {_bytes(layer.training_bytes)} in training at batch {self.batch:,}",
             ]
         return lines
+
+    def _promise(self) -> str:
+        """Return the accuracy of all layers, and of a base whose density is not exact, in words."""
+        words = both_ways(self.accuracy("sample"), self.accuracy("score"))
+        words += "; what a layer is off, those after it stretch as they do values" * (len(self.layers) > 1)
+        return words + (f"; density of the base {self.base_accuracy.words('log p')}" if self.base_accuracy else "")
 
     def _sizes(self) -> str:
         """Return what holds of the sizes of all layers, if something does."""
@@ -144,21 +170,22 @@ def describe(module: nn.Module | None, base: nn.Module | None = None, title: str
                 roots_to_score=facts.roots[1],
                 adaptive_to_sample=facts.adaptive[0],
                 adaptive_to_score=facts.adaptive[1],
+                accuracy_to_sample=facts.accuracy[0],
+                accuracy_to_score=facts.accuracy[1],
                 training_bytes=_state_bytes(layer) + held,
             )
         )
     total = sum(_count(part) for part in (module, base) if part is not None)
     # Adam holds two moments; values and gradients are followed by the run itself.
     peak = _step_bytes(module, base, batch).peak
-    return Description(title or repr(getattr(module, "plan", module)), tuple(layers), batch, total, peak, tuple(components))
+    own = NONE if base is None else root.facts.accuracy
+    return Description(title or repr(getattr(module, "plan", module)), tuple(layers), batch, total, peak, tuple(components), own)
 
 
 def _effort(count: Callable[[str], int], to: str, noun: str = "") -> str:
     """Return evaluations, depth and roots of a direction in words."""
     evaluations, depth, roots, adaptive = (count(f"{what}_to_{to}") for what in ("evaluations", "depth", "roots", "adaptive"))
-    noun += "s" * bool(noun and evaluations != 1)
-    words = f"{'at most ' * bool(adaptive)}{evaluations}{noun}{f' of depth {depth}' * (depth != evaluations)}"
-    return words + (f" and {'a root' if roots == 1 else f'{roots} roots'} for each number" if roots else "")
+    return Effort(evaluations, depth, roots, bool(adaptive)).words(noun)
 
 
 def _root(base: Any) -> tuple[Any, list[Any]]:
