@@ -20,6 +20,7 @@ from pushforward.core.facts import BaseFacts
 from pushforward.core.fields import Count
 from pushforward.core.layer import Shape
 from pushforward.core.numerics import clamp
+from pushforward.core.promise import Tolerance
 from pushforward.core.spec import PlanError
 from pushforward.nets.conditioner import Parameters, flat_context
 from pushforward.nets.mlp import MLP
@@ -37,9 +38,9 @@ class Resampled(Base):
         \quad Z = \mathbb{E}_{\mathcal{N}(0, I)}\, a(x)
 
     It can have holes, rings and several modes where a normal has one. Z is the mean of the acceptance over fixed quasi-random points,
-    computed with the density: always that of the parameters as they are, with its gradient and with no state (an error of about
-    1/nodes in few dimensions; ``normalizer`` measures it). The parameters are the network's; it starts as the standard normal. Samples
-    carry no gradients.
+    computed with the density: always that of the parameters as they are, with its gradient and with no state. For D elements its logarithm
+    is within 2D/nodes, which the base promises of its density (``normalizer`` measures it). The parameters are the network's; it starts as
+    the standard normal. Samples carry no gradients.
     Source: Resampled Priors for Variational Autoencoders (Bauer, Mnih, 2019); Resampling Base Distributions of Normalizing Flows
     (Stimper et al., 2022).
 
@@ -71,7 +72,8 @@ class ResampledModule(ElementsModule):
         super().__init__(plan, event_shape, context_shape)
         context = math.prod(context_shape) if plan.conditional and context_shape is not None else 0
         self.conditional, self.trials = context > 0, plan.trials
-        self.facts = BaseFacts(has_rsample=False, uses_context=self.conditional)
+        accuracy = Tolerance(2 * self.elements / plan.nodes)
+        self.facts = BaseFacts(has_rsample=False, uses_context=self.conditional, accuracy=accuracy)
         self.acceptance = Parameters({"logit": torch.zeros(1)}, plan.net, event_shape or (1,), context_shape if context else None)
         reserve(plan.nodes * self.elements, 16)
         nodes = torch.tensor(_points(plan.nodes, self.elements), dtype=torch.float64)

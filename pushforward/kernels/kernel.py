@@ -57,8 +57,6 @@ class Kernel(Bijector):
     inverse: Callable[..., tuple[Tensor, Tensor]] = numerical_inverse
     is_affine: ClassVar[bool] = False
     """Whether y is an affine function of x."""
-    accuracy: ClassVar[tuple[Accuracy, Accuracy]] = (Accuracy(), Accuracy())
-    """How exact ``forward`` and ``inverse`` promise to be, given their parameters."""
 
     def fixes(self, x: Tensor) -> Tensor:
         """Return which points of the real line the map leaves where they are, rising, whatever its parameters."""
@@ -73,6 +71,11 @@ class Kernel(Bijector):
     def searches(self) -> bool:
         """Whether the inverse seeks each number as a root."""
         return type(self).inverse is Kernel.inverse or self.inverse_method.startswith("a root")
+
+    @property
+    def accuracy(self) -> tuple[Accuracy, Accuracy]:
+        """How exact ``forward`` and ``inverse`` promise to be, given their parameters: to rounding, unless a subclass says otherwise."""
+        return Accuracy(), Accuracy()
 
     @property
     def effort(self) -> tuple[Effort, Effort]:
