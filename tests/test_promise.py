@@ -44,19 +44,17 @@ def test_an_ode_layer_keeps_every_law_at_its_own_promise(size):
 
 @pytest.mark.parametrize("size", [1, 2])
 def test_an_ode_layer_of_too_few_steps_breaks_its_promise(size):
-    assert not broken(RungeKutta(16), size, only=MEASURED)
-    few = broken(RungeKutta(2), size, only=MEASURED)
-    assert LADJ[1] in few
-    assert {LADJ[0], LADJ[1], "round trip, float64, in units of 1e-11"} <= set(broken(RungeKutta(1), size, only=MEASURED))
+    assert not broken(RungeKutta(), size, only=MEASURED)
+    assert LADJ[1] in broken(RungeKutta(2), size, only=MEASURED)
+    assert {*LADJ, "round trip, float32, parameters x10, in roundings"} <= set(broken(RungeKutta(1), size, only=MEASURED))
     # The same steps are enough for a promise that says so.
     assert not broken(RungeKutta(2, 1e-2), size, only=MEASURED)
 
 
 @pytest.mark.parametrize("size", [1, 2])
 def test_a_layer_that_promises_nothing_is_held_to_roundings(size):
-    found = broken(RungeKutta(16, 0.0), size, only=MEASURED)
-    assert {LADJ[0], LADJ[1]} <= set(found)
-    assert RungeKutta(16, 0.0).build(size).facts.accuracy == (Accuracy(), Accuracy())
+    assert set(LADJ) <= set(broken(RungeKutta(8, 0.0), size, only=MEASURED))
+    assert RungeKutta(8, 0.0).build(size).facts.accuracy == (Accuracy(), Accuracy())
 
 
 def test_a_fixed_point_keeps_every_law_at_its_own_promise():
@@ -86,7 +84,7 @@ def test_a_promise_goes_where_its_kernel_goes(wrap):
 
 
 def module(name, change):
-    """Return the plan of a layer y = 2x that changes one thing."""
+    """Return the plan of an ODE layer that changes one thing."""
 
     class Changed(RungeKuttaModule):
         def __init__(self, plan, event_shape, context_shape):
@@ -101,9 +99,7 @@ def module(name, change):
             return Changed(self, event_shape, context_shape)
 
     Plan.__name__ = Plan.__qualname__ = name
-    made = dataclasses.dataclass(frozen=True, repr=False)(Plan)()
-    object.__setattr__(made, "accuracy", (Accuracy.within(1e-6),) * 2)
-    return made
+    return dataclasses.dataclass(frozen=True, repr=False)(Plan)()
 
 
 def with_accuracy(plan, *accuracy):
@@ -128,13 +124,19 @@ def cut(layer, x, made):
     return made[0] + 1e-4 * (x.detach() - x), made[1]
 
 
-VALUE, LOOSE = Accuracy(value=Tolerance(0.1), ladj=Tolerance(1e-6, 1e-6)), Accuracy.within(1e-2)
+def same(layer, x, made):
+    return made
+
+
+TIGHT, LOOSE = Accuracy.within(1e-4), Accuracy.within(1e-2)
+VALUE = Accuracy(value=Tolerance(0.1), ladj=TIGHT.ladj)
 GRADIENTS = "gradients against differences"
 PLANTED = [
-    (off_ladj, LADJ, Accuracy.within(1e-6), False),
+    (same, [*MEASURED, GRADIENTS], TIGHT, True),
+    (off_ladj, LADJ, TIGHT, False),
     (off_ladj, LADJ, VALUE, False),  # a promise of the value says nothing of the log-determinant
     (off_ladj, LADJ, LOOSE, True),
-    (off_value, ROUND_TRIPS, Accuracy.within(1e-6), False),
+    (off_value, ROUND_TRIPS, TIGHT, False),
     (off_value, ROUND_TRIPS, LOOSE, True),
     (cut, [GRADIENTS], LOOSE, False),  # nor of gradients
     (cut, [GRADIENTS], Accuracy.within(1e-2, gradients=1e-3), True),
@@ -168,8 +170,12 @@ def test_a_promise_is_stretched_by_what_comes_after_it():
 
 
 def test_a_chain_is_passed_layer_by_layer():
-    plan = bij.Compose([bij.Affine(), bij.Compose([bij.Exp(), bij.Affine().inv]).inv]).build(2)
-    assert [(type(layer.plan).__name__, turned) for layer, turned in passed(plan)] == [("Affine", False), ("Affine", False), ("Exp", True)]
+    plan = bij.Compose([bij.Affine(), bij.Compose([bij.Spline(), bij.Affine().inv]).inv]).build(2)
+    assert [(type(layer.plan).__name__, turned) for layer, turned in passed(plan)] == [
+        ("Affine", False),
+        ("Affine", False),
+        ("Spline", True),
+    ]
     assert [turned for _, turned in passed(plan, inverse=True)] == [False, True, True]
 
 
@@ -182,7 +188,7 @@ DENSITIES = [law.name for law in FLOW_LAWS if law.name.startswith(("sample", "de
 def test_a_flow_is_held_to_the_promise_of_its_layers(size):
     flow = pf.Flow(dist.StandardNormal(), [RungeKutta(), bij.Affine(), FixedPoint()], size)
     assert set(check_flow(flow, scale=1.0, only=DENSITIES)) == set(DENSITIES)
-    for layers in ([RungeKutta(1), bij.Affine()], [RungeKutta(8, 0.0), bij.Affine()]):
+    for layers in ([RungeKutta(1), bij.Affine()], [RungeKutta(4, 0.0), bij.Affine()]):
         with pytest.raises(LawError, match="density against autograd's Jacobian"):
             check_flow(pf.Flow(dist.StandardNormal(), layers, size), scale=1.0, only=DENSITIES)
 
@@ -191,11 +197,8 @@ def test_a_density_may_be_off_by_what_its_layers_promise():
     """Log-determinants that are 0.1 off give a mass of 0.9: found, but where 0.2 is promised."""
     laws = [law.name for law in FLOW_LAWS if law.name.startswith("density integrates")]
 
-    def off(layer, x, made):
-        return made
-
-    for tolerance, kept in ((1e-6, False), (0.2, True)):
-        plan = module(f"Off{kept}", off)
+    for tolerance, kept in ((1e-4, False), (0.2, True)):
+        plan = with_accuracy(module(f"Off{kept}", same), TIGHT, TIGHT)
         layer = type("Pulled", (type(plan.build(1)),), {"pull": lambda self, y, context=None: (y + 0, 0 * y.sum(-1) - 0.1)})
         made = with_accuracy(plan, Accuracy.within(tolerance), Accuracy.within(tolerance))
         object.__setattr__(made, "make", lambda *shapes, layer=layer, made=made: layer(made, *shapes))
@@ -286,12 +289,12 @@ def test_a_description_prints_what_is_promised():
     text = str(pf.Flow(dist.StandardNormal(), [RungeKutta(), bij.Autoregressive(bij.Affine(), net=SMALL), bij.Reverse()], 3).describe())
     said = [line.strip() for line in text.splitlines() if "accuracy" in line]
     assert said == [
-        "accuracy    1e-06 + 1e-06 |y| of a solver, both ways",
+        "accuracy    1e-05 + 1e-05 |y| of a solver, both ways",
         "accuracy    exact to 3 roundings to sample, exact to rounding to score",
         "accuracy    exact",
-        "accuracy: 1e-06 + 1e-06 |y| of a solver, both ways; what a layer is off, those after it stretch as they do values",
+        "accuracy: 1e-05 + 1e-05 |y| of a solver, both ways; what a layer is off, those after it stretch as they do values",
     ]
-    assert "evaluations 64 to sample, 64 to score" in text
+    assert "evaluations 32 to sample, 32 to score" in text
 
 
 def test_a_description_has_promises_for_programs():
@@ -342,9 +345,7 @@ def test_bases_of_bases_derive_their_facts():
 
 
 def test_a_fact_that_is_a_loose_attribute_is_refused():
-    with pytest.raises(
-        TypeError, match=r"Loose: expected has_rsample to be declared as a fact, as in facts = BaseFacts\(has_rsample=...\)"
-    ):
+    with pytest.raises(TypeError, match=r"Loose: expected has_rsample to be declared as a fact, as in facts = BaseFacts\(has_r"):
         type("Loose", (BaseModule,), {"has_rsample": False})
     with pytest.raises(AttributeError):
         dist.StandardNormal().build((2,)).support = None
@@ -358,10 +359,16 @@ def test_a_fact_that_is_a_loose_attribute_is_refused():
 def test_a_call_reads_no_promise(monkeypatch):
     flow, y, read = pf.NSF(2), torch.zeros(5, 2), set()
     flow.log_prob(y)
+
+    def watched(kind):
+        def get(self, name):
+            read.add((kind.__name__, name))
+            return object.__getattribute__(self, name)
+
+        return get
+
     for kind in (Facts, BaseFacts, Accuracy, Effort, Tolerance):
-        monkeypatch.setattr(
-            kind, "__getattribute__", lambda self, name, kind=kind: read.add((kind.__name__, name)) or object.__getattribute__(self, name)
-        )
+        monkeypatch.setattr(kind, "__getattribute__", watched(kind))
     flow.log_prob(y)
     flow.log_prob(y).sum().backward()
     flow.rsample_and_log_prob((3,))

@@ -132,7 +132,7 @@ def both_ways(sample: Accuracy, score: Accuracy) -> str:
     >>> both_ways(Accuracy(), Accuracy()), both_ways(Accuracy(8), Accuracy())
     ('exact to rounding', 'exact to 8 roundings to sample, exact to rounding to score')
     """
-    if sample != score:
+    if sample.words() != score.words():
         return f"{sample.words()} to sample, {score.words()} to score"
     return sample.words() + ("" if sample.exact else ", both ways")
 
