@@ -15,6 +15,7 @@ from pushforward.core.layer import Layer
 from pushforward.testing import accuracy, behaviour, robustness
 from pushforward.testing.accuracy import largest, representable
 from pushforward.testing.case import Case, jacobian
+from pushforward.testing.promise import tolerated
 
 MANY = (64, 128, 256)
 """As many points as the laws draw where they want many; the grid draws FEW, and has many configurations instead."""
@@ -90,6 +91,7 @@ def round_trip(dtype: torch.dtype, floor: float) -> Callable[[Case], float]:
         least = unavoidable(case, exact, x, context, torch.finfo(dtype).eps)
         # As in `accuracy.round_trip_units`, a floor of one smallest step for values near zero.
         allowed = torch.minimum(16 * (least + 1e-12), torch.clamp(4 * least, min=floor))
+        allowed = allowed + tolerated(exact, x.double(), None if context is None else context.double())
         return largest((error / allowed)[representable(module, y)])
 
     return figure
@@ -105,7 +107,7 @@ def moved(module: Layer, x: Tensor, y: Tensor, context: Tensor | None) -> tuple[
     there, back = module(x, context)[1], module.inverse(y, context)[1]
     forth = jacobian(module.forward, x.detach(), context, len(module.event_shape)).detach().abs()
     inverse = jacobian(module.inverse, y.detach(), context, len(module.out_shape)).detach().abs()
-    steps, total = max(module.facts.depth), torch.zeros(len(x), dtype=x.dtype)
+    steps, total = max(each.roundings for each in module.facts.accuracy), torch.zeros(len(x), dtype=x.dtype)
     for point, ladj, onto, away, other in ((x, there, inverse, forth, y), (y, back, forth, inverse, x)):
         slope = torch.autograd.grad(ladj.sum(), point, allow_unused=True)[0] if ladj.requires_grad else None
         if slope is None:
@@ -131,7 +133,7 @@ def ladj_exact(case: Case) -> float:
     Autograd's Jacobian is made row by row by another order of sums than ladj is.
     """
     module = case.build(torch.float64)
-    if max(module.facts.depth) == 1 or any(sets.structured(support) for support in (module.domain, module.codomain)):
+    if max(each.roundings for each in module.facts.accuracy) <= 1 or any(sets.structured(support) for support in (module.domain, module.codomain)):
         return accuracy.ladj_exact(1.0)(case)
     x, context = case.points(128, module=module), case.contexts(128)
     rows = representable(module, module(x, context)[0].detach())
