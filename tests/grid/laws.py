@@ -133,7 +133,9 @@ def ladj_exact(case: Case) -> float:
     Autograd's Jacobian is made row by row by another order of sums than ladj is.
     """
     module = case.build(torch.float64)
-    if max(each.roundings for each in module.facts.accuracy) <= 1 or any(sets.structured(support) for support in (module.domain, module.codomain)):
+    if max(each.roundings for each in module.facts.accuracy) <= 1 or any(
+        sets.structured(support) for support in (module.domain, module.codomain)
+    ):
         return accuracy.ladj_exact(1.0)(case)
     x, context = case.points(128, module=module), case.contexts(128)
     rows = representable(module, module(x, context)[0].detach())

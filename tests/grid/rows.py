@@ -7,6 +7,7 @@ depends on D, how many numbers an event of matrices or triangles has, and what a
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 
 from pushforward import bijectors as bij
@@ -40,7 +41,6 @@ class Row:
         plan: The plan for D entries; ``given`` says whether there is a context.
         shape: The shape of an event of about D entries.
         given: Whether it can have a context, and whether it needs one.
-        root: Whether some direction is a numerical root.
         refuses: The D that it refuses.
         blind: The D at which a context cannot change it: one number has a single reflection.
     """
@@ -48,7 +48,6 @@ class Row:
     plan: Callable[[int, bool], Bijector]
     shape: Callable[[int], Shape] = lambda d: (d,)
     given: tuple[bool, ...] = (False, True)
-    root: bool = False
     refuses: tuple[int, ...] = ()
     blind: tuple[int, ...] = ()
 
@@ -56,6 +55,12 @@ class Row:
     def sizes(self) -> tuple[int, ...]:
         """Return the D of this row."""
         return tuple(min(d, LARGE_ROOT) if self.root else d for d in SIZES if d not in self.refuses)
+
+    @functools.cached_property
+    def root(self) -> bool:
+        """Tell whether some direction is a search, by what its layers declare: a root, or more than one evaluation."""
+        layers = list(self.plan(5, False).build(self.shape(5)).leaves())
+        return any(max(layer.facts.roots) > 0 or max(layer.facts.evaluations) > 1 for layer in layers)
 
     @property
     def fixed(self) -> bool:
@@ -66,11 +71,6 @@ class Row:
 def kernels_of_numbers() -> dict[str, Kernel]:
     """Return the kernels with parameters that map numbers: those that every structure takes."""
     return {name: plan for name, plan in PLANS.items() if isinstance(plan, Kernel) and plan.event_dim == 0 and plan.init((1,))}
-
-
-def is_root(plan: Bijector) -> bool:
-    """Tell whether an inverse is a numerical root."""
-    return (isinstance(plan, Kernel) and type(plan).inverse is Kernel.inverse) or "root" in plan.inverse_method
 
 
 def parts(plan: Bijector) -> Iterator[str]:
@@ -133,7 +133,7 @@ def _named(name: str, d: int, given: bool) -> Bijector:
 # What depends on D, or acts on matrices and triangles; the rest of the registry follows from the plan.
 SPECIAL: dict[str, Row] = {
     "Autoregressive": Row(lambda d, given: bij.Autoregressive(bij.Affine(), list(range(d))[::-1], net=NET)),
-    "BlockAutoregressive": Row(lambda d, given: bij.BlockAutoregressive((4,)), root=True),
+    "BlockAutoregressive": Row(lambda d, given: bij.BlockAutoregressive((4,))),
     "Cholesky": Row(lambda d, given: bij.Cholesky(), _square, (False,)),
     "Compose": Row(
         lambda d, given: bij.Compose([bij.Coupling(bij.Spline(4), net=NET), bij.Reverse(), bij.Affine(), bij.AffineFixed(1.0, -2.0)])
@@ -155,7 +155,7 @@ SPECIAL: dict[str, Row] = {
     "OnAxis": Row(lambda d, given: bij.OnAxis(bij.Coupling(bij.Affine(), net=NET), -1), lambda d: (2, d)),
     "Permute": Row(lambda d, given: bij.Permute([*range(1, d), 0]), given=(False,)),
     "Reshape": Row(lambda d, given: bij.Reshape(d, (1, d, 1)), given=(False,)),
-    "Residual": Row(lambda d, given: bij.Residual((8, 8)), root=True),
+    "Residual": Row(lambda d, given: bij.Residual((8, 8))),
     "SimplexToOrdered": Row(_fixed(bij.SimplexToOrdered()), given=(False,), refuses=(1,)),
     "Stack": Row(lambda d, given: bij.Stack(_parts(d, given))),
 }
@@ -163,14 +163,9 @@ ROWS: dict[str, Row] = dict(SPECIAL)
 for _name, _plan in PLANS.items():
     if _name not in SPECIAL:
         _learnt = isinstance(_plan, Kernel) and type(_plan).size != "0"
-        ROWS[_name] = Row(
-            _free_or_given(_plan) if _learnt else _fixed(_plan), given=(False, True) if _learnt else (False,), root=is_root(_plan)
-        )
+        ROWS[_name] = Row(_free_or_given(_plan) if _learnt else _fixed(_plan), given=(False, True) if _learnt else (False,))
 for _name, _kernel in kernels_of_numbers().items():
     for _structure in STRUCTURES:
-        ROWS[f"{_structure.__name__} of {_name}"] = Row(_in(_structure, _kernel), root=is_root(_kernel))
-ROOT_FLOWS = {"BNAF", "BPF", "GF", "NAF", "PlanarFlow", "ResidualFlow", "SOSPF", "SylvesterFlow", "UNAF"}
+        ROWS[f"{_structure.__name__} of {_name}"] = Row(_in(_structure, _kernel))
 for _name in sorted(set(flows.__all__) - {"mixture"}):
-    ROWS[f"flows.{_name}"] = Row(
-        lambda d, given, name=_name: _named(name, d, given), root=_name in ROOT_FLOWS, blind=(1,) * (_name == "HouseholderFlow")
-    )
+    ROWS[f"flows.{_name}"] = Row(lambda d, given, name=_name: _named(name, d, given), blind=(1,) * (_name == "HouseholderFlow"))
