@@ -209,7 +209,7 @@ def folder(tmp_path_factory):
 def test_a_base_keeps_the_laws(name, holder, folder):
     pair = Pair(name, holder)
     needs = pair.holder.needs
-    if needs is not None and not getattr(pair.alone, needs[0]):
+    if needs is not None and not getattr(pair.alone.facts, needs[0]):
         with pytest.raises(PlanError, match=needs[1]):
             pair.build()
         return

@@ -211,7 +211,7 @@ def samples(case: FlowCase) -> float:
     for piece in _pieces(flow, context, drawn, base=True):
         worst = max(worst, invariance(piece.log_density, piece.coordinates, torch.Generator().manual_seed(300)))
     # A shift moves the mean of a bounded function by no more, and that varies by a quarter of a unit at least.
-    return max(0.0, worst - 4 * POINTS**0.5 * shift_tolerated(flow, drawn, context))
+    return max(0.0, worst - 4 * math.sqrt(POINTS) * shift_tolerated(flow, drawn, context))
 
 
 def _moments(piece: Piece, seed: int) -> float:
