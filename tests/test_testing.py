@@ -15,7 +15,7 @@ import pushforward.bijectors as bij
 from pushforward.core import sets
 from pushforward.core.base import Base, BaseModule
 from pushforward.core.bijector import Bijector
-from pushforward.core.facts import Facts
+from pushforward.core.facts import BaseFacts, Facts
 from pushforward.core.layer import Layer
 from pushforward.distributions import Flow, StandardNormal
 from pushforward.kernels.kernel import Kernel
@@ -518,7 +518,7 @@ class AllWider(OwnNormal):
 class InBatch(OwnNormal):
     """A batch of three, of which the last draws wider."""
 
-    batch_shape = torch.Size([3])
+    facts = BaseFacts(batch_shape=torch.Size([3]))
 
     def draw(self, batch, context=None, generator=None):
         x = super().draw(batch, context, generator)
@@ -528,7 +528,7 @@ class InBatch(OwnNormal):
 class InBatchUnnormalised(OwnNormal):
     """A batch of three, of which the last has too much mass."""
 
-    batch_shape = torch.Size([3])
+    facts = BaseFacts(batch_shape=torch.Size([3]))
 
     def score(self, value, context=None):
         return super().score(value) + torch.tensor([0.0, 0.0, 0.1], dtype=value.dtype)
