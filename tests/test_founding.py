@@ -126,7 +126,7 @@ def leaves(module):
 def blocks_of(text):
     """Return the printed lines of each layer, as a dict of what stands under each heading."""
     blocks = re.split(r"^ *\d+  (?=\S)", text.split("\ntotal:")[0], flags=re.MULTILINE)[1:]
-    return [dict(re.findall(r"^ {6}(\w+) +(.*)$", block, re.MULTILINE)) | {"name": block.splitlines()[0]} for block in blocks]
+    return [dict(re.findall(r"^ {6}(\w+(?: on)?) +(.*)$", block, re.MULTILINE)) | {"name": block.splitlines()[0]} for block in blocks]
 
 
 @pytest.mark.parametrize("name", FLOWS)
@@ -150,7 +150,7 @@ def test_describe_answers_the_forum(name, monkeypatch):
         assert block["parameters"].replace(",", "") == str(sum(p.numel() for p in layer.parameters()))
         # "The input size and output size must therefore be the same".
         assert block["shape"] == f"{tuple(layer.event_shape)} → {tuple(layer.out_shape)}"
-        assert block["sees"] == layer.facts.depends_on
+        assert block["depends on"] == layer.facts.depends_on
         # "What is the NN that is used inside of the spline call?"
         nets = [part.net for part in layer.modules() if isinstance(part, Parameters) and part.net is not None]
         if nets:
@@ -180,9 +180,10 @@ def test_describe_of_a_spline_says_what_the_forum_asks():
         "name": "Coupling(Spline(), net=MLP(widths=(16, 24), activation='tanh'))",
         "formula": "y = monotone rational spline on [-bound, bound], y = x outside",
         "shape": "(5,) → (5,)",
-        "sees": "features 0-1",
+        "depends on": "features 0-1",
         "network": "MLP 2 → 16 → 24 → 69, tanh",
         "parameters": f"{(2 * 16 + 16) + (16 * 24 + 24) + (24 * 69 + 69):,}",
         "evaluations": "1 to sample, 1 to score",
+        "accuracy": "exact to rounding",
         "memory": blocks[0]["memory"],
     }
