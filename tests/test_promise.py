@@ -80,6 +80,7 @@ def test_a_fixed_point_keeps_every_law_at_its_own_promise():
 def test_a_promise_goes_where_its_kernel_goes(wrap):
     """In every place enough passes keep it, too few break it, and none is held to more than it promises."""
     assert not broken(wrap(FixedPoint()), 3, only=MEASURED)
+    assert not broken(wrap(FixedPoint(passes=8, tolerance=4e-3)), 3, only=MEASURED)
     assert broken(wrap(FixedPoint(passes=2)), 3, only=SHARP)
     assert broken(wrap(FixedPoint(passes=8, tolerance=0.0)), 3, only=SHARP)
 
