@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field
 
 import torch
 from hypothesis import strategies as st
 
 from pushforward.native import library
-from pushforward.native.elementwise import JOB, KINDS, Code
-from pushforward.native.perceptron import _HEAD as NET_HEAD
-from pushforward.native.perceptron import _LAYER as NET_LAYER
-from pushforward.native.sweep import _HEAD as SWEEP_HEAD
-from pushforward.native.sweep import _LAYER as SWEEP_LAYER
+from pushforward.native.activations import CODES
+from pushforward.native.elementwise import KINDS, Code
+from pushforward.native.layout import DENSE_LAYER, JOB, LAYER, NET, SWEEP, Layout
 
 SENTINEL = -777.0
 """What outputs hold before a call, and after one that was refused."""
-
-
-def fields(words: str) -> list[str]:
-    """Return the names of numbers in turn; ``*`` marks a matrix, ``+`` an array without gaps."""
-    parts = {"*": ("at", "extent", "stride"), "+": ("at", "extent")}
-    return [f"{word[:-1]}.{part}" if word[-1] in parts else word for word in words.split() for part in parts.get(word[-1], ("",))]
-
-
-KIND = "kind bins inverse bound parts floor is_double backward threads rows elements "
-JOB_FIELDS = fields(KIND + "group x* theta* g* gl* out+ ladj+ gtheta+")
-SWEEP_FIELDS = fields(KIND + "groups layers activation order+ ends+ values* shift* gmade* gladj* theta+ made+ ladj+ gvalues+ gtheta+")
-SWEEP_LAYER_FIELDS = fields("width source skip edges+ weight+ bias+ transposed+ z+ gz+")
-NET_FIELDS = fields("is_double backward threads rows group layers activation inputs contexts x* c* g* out+ gx+ gc+ sums part gaps")
-NET_LAYER_FIELDS = fields("inputs outputs source skip gain weight+ mask+ more+ bias+ gweight+ gmore+ gbias+ matrix transposed seen seeing")
-FILLED_IN = {"sums", "part", "matrix", "transposed", "seen", "seeing", "gaps"}
-"""What a perceptron's description has room for, and the library sets."""
 
 
 @dataclass
@@ -40,7 +21,7 @@ class Job:
     """A description: numbers by name, first those of the call, then those of each layer; and the arrays that they point to."""
 
     entry: str
-    parts: list[tuple[struct.Struct, list[str], dict[str, float]]]
+    parts: list[tuple[Layout, dict[str, float]]]
     dtype: torch.dtype
     arrays: dict[tuple[int, str], torch.Tensor] = field(default_factory=dict)
     outputs: list[torch.Tensor] = field(default_factory=list)
@@ -52,7 +33,7 @@ class Job:
         if made:
             tensor.fill_(SENTINEL)
             self.outputs.append(tensor)
-        numbers = self.parts[part][2]
+        numbers = self.parts[part][1]
         numbers |= {f"{name}.at": tensor.data_ptr(), f"{name}.extent": tensor.numel()}
         if gap is not None:
             numbers[f"{name}.stride"] = width + gap
@@ -60,13 +41,13 @@ class Job:
 
     def call(self, short: int = 0) -> int:
         """Call the library; ``short`` leaves bytes out at the end."""
-        packed = b"".join(form.pack(*(numbers.get(name, 0) for name in names)) for form, names, numbers in self.parts)
+        packed = b"".join(layout.form.pack(*(numbers.get(name, 0) for name in layout.numbers())) for layout, numbers in self.parts)
         packed = packed[: len(packed) - short]
         return getattr(library.LIBRARY.handle, f"pushforward_{self.entry}")(packed, len(packed))
 
     def places(self) -> list[tuple[int, str]]:
         """Return part and name of all numbers that a caller sets."""
-        return [(part, name) for part, (_, names, _) in enumerate(self.parts) for name in names if name not in FILLED_IN]
+        return [(part, name) for part, (layout, _) in enumerate(self.parts) for name, scalar in layout.numbers().items() if scalar.given]
 
 
 sizes = st.integers(1, 40)
@@ -88,7 +69,7 @@ NO_KERNEL = Code(0, 0, 3.0)
 def team(draw, code=NO_KERNEL):
     dtype = draw(st.sampled_from([torch.float32, torch.float64]))
     numbers = {
-        **code._asdict(), "inverse": draw(st.integers(0, 1)),
+        **code._asdict(), "code": code.kind, "inverse": draw(st.integers(0, 1)),
         "is_double": int(dtype == torch.float64), "backward": draw(st.integers(0, 1)), "threads": draw(st.sampled_from([1, 1, 2, 3])),
         "rows": draw(st.integers(0, 70)),
     }  # fmt: skip
@@ -101,11 +82,11 @@ def elementwise_jobs(draw):
     dtype, numbers = team(draw, code)
     rows, elements, group = numbers["rows"], draw(sizes), draw(st.integers(1, 80))
     shared, count = draw(st.booleans()), code.parameters * elements
-    job = Job("elementwise", [(JOB, JOB_FIELDS, numbers | {"elements": elements, "group": group})], dtype)
+    job = Job("elementwise", [(JOB, numbers | {"elements": elements, "group": group})], dtype)
     job.put(0, "x", rows, elements, gap=draw(gaps))
     job.put(0, "theta", 1 if shared else rows, count, gap=draw(gaps))
     if shared:
-        job.parts[0][2]["theta.stride"] = 0
+        job.parts[0][1]["theta.stride"] = 0
     if numbers["backward"]:
         job.put(0, "g", rows, elements, gap=draw(gaps))
         job.put(0, "gl", rows, 1, gap=draw(gaps))
@@ -121,7 +102,7 @@ def linear_jobs(draw):
     dtype, numbers = team(draw)
     rows, size, group, bias = numbers["rows"], draw(st.integers(1, 20)), draw(st.integers(1, 80)), draw(st.integers(0, 1))
     count = size * size + bias * size
-    job = Job("linear", [(JOB, JOB_FIELDS, numbers | {"bins": bias, "elements": size, "group": group})], dtype)
+    job = Job("linear", [(JOB, numbers | {"bins": bias, "elements": size, "group": group})], dtype)
     job.put(0, "x", rows, size, gap=draw(gaps))
     job.put(0, "theta", 1, count, gap=0)
     if numbers["backward"]:
@@ -151,10 +132,10 @@ def sweep_jobs(draw):
     rows, elements, layers = numbers["rows"], draw(st.integers(1, 8)), draw(st.integers(1, 3))
     groups, count = draw(st.integers(1, elements)), code.parameters * elements
     sources, skips, widths = wiring(draw, layers)
-    numbers |= {"elements": elements, "groups": groups, "layers": layers, "activation": draw(st.integers(0, 7))}
+    numbers |= {"elements": elements, "groups": groups, "layers": layers, "activation": draw(st.integers(0, len(CODES) - 1))}
     heads = [{"width": w, "source": a, "skip": b} for w, a, b in zip(widths, sources, skips, strict=True)]
     heads.append({"width": 0, "source": draw(st.integers(0, layers - 1)), "skip": -1})
-    job = Job("sweep", [(SWEEP_HEAD, SWEEP_FIELDS, numbers), *((SWEEP_LAYER, SWEEP_LAYER_FIELDS, head) for head in heads)], dtype)
+    job = Job("sweep", [(SWEEP, numbers), *((LAYER, head) for head in heads)], dtype)
     job.put(0, "order", elements, 1, like=draw(st.permutations(range(elements))))
     job.put(
         0, "ends", groups, 1, like=[*sorted(draw(st.lists(st.integers(0, elements), min_size=groups - 1, max_size=groups - 1))), elements]
@@ -198,14 +179,13 @@ def perceptron_jobs(draw):
     sources, skips, widths = [*sources, draw(st.integers(-1, layers - 1))], [*skips, -1], [*widths, draw(sizes)]
     backward = numbers["backward"]
     numbers |= {
-        "group": draw(st.integers(1, 80)), "layers": layers, "activation": draw(st.integers(0, 7)), "inputs": inputs, "contexts": contexts,
+        "group": draw(st.integers(1, 80)), "layers": layers, "activation": draw(st.integers(0, len(CODES) - 1)),
+        "inputs": inputs, "contexts": contexts,
     }  # fmt: skip
     heads = []
     for width, source, skip in zip(widths, sources, skips, strict=True):
         heads.append({"inputs": inputs + contexts if source < 0 else widths[source], "outputs": width, "source": source, "skip": skip})
-    job = Job(
-        "perceptron", [(NET_HEAD, NET_FIELDS, numbers), *((NET_LAYER, NET_LAYER_FIELDS, head | {"gain": 0.5}) for head in heads)], dtype
-    )
+    job = Job("perceptron", [(NET, numbers), *((DENSE_LAYER, head | {"gain": 0.5}) for head in heads)], dtype)
     for part, head in enumerate(heads, 1):
         own = inputs if head["source"] < 0 else head["inputs"]
         rest, outputs = head["inputs"] - own, head["outputs"]
@@ -247,7 +227,7 @@ EDGES = [0, 1, 2, 3, 4, 7, 8, 9, 32, 33, 1024, 1025]
 def faults(draw, job):
     """Draw one thing that the library has to refuse: a function that spoils the description, and its name."""
     part, name = draw(st.sampled_from([place for place in job.places() if needed(job, *place)]))
-    numbers = job.parts[part][2]
+    numbers = job.parts[part][1]
     kind = name.rpartition(".")[2]
     if kind == "at":
         change = draw(st.sampled_from(["null", "misaligned"]))
@@ -275,7 +255,7 @@ def faults(draw, job):
 
 def needed(job, part, name):
     """Tell whether a number is looked at: an array that is there and is not empty, or a number that is set and has bounds."""
-    numbers = job.parts[part][2]
+    numbers = job.parts[part][1]
     stem, dot, kind = name.rpartition(".")
     if dot:
         tensor = job.arrays.get((part, stem))
@@ -287,7 +267,7 @@ def needed(job, part, name):
             tensor is not None
             and tensor.numel() > 0
             and not optional
-            and (kind != "stride" or (numbers[name] > 0 and job.parts[0][2]["rows"] > 1))
+            and (kind != "stride" or (numbers[name] > 0 and job.parts[0][1]["rows"] > 1))
         )
     return name in numbers and name != "gain" and not (name in ("width", "skip") and part == len(job.parts) - 1 and job.entry == "sweep")
 
@@ -302,7 +282,7 @@ def anything(draw, job):
     free = [place for place in job.places() if place[1].rpartition(".")[2] not in told]
     for _ in range(draw(st.integers(1, 4))):
         part, name = draw(st.sampled_from(free))
-        job.parts[part][2][name] = draw(st.sampled_from(BEYOND + EDGES))
+        job.parts[part][1][name] = draw(st.sampled_from(BEYOND + EDGES))
     if draw(st.booleans()):
         indices = [tensor for (_, name), tensor in job.arrays.items() if name in ("order", "ends", "edges") and tensor.numel()]
         if indices:

@@ -25,7 +25,8 @@ import pushforward.bijectors as bij
 from pushforward.kernels.kernel import evaluate, reference
 from pushforward.kernels.spline import HEIGHT_BOUND, MIDDLE_BOUND, SLOPE_BOUND, WIDTH_BOUND
 from pushforward.native import library
-from pushforward.native.elementwise import AFFINE, MAX_BINS, elementwise
+from pushforward.native.elementwise import AFFINE, elementwise
+from pushforward.native.layout import MAX_BINS
 from pushforward.native.library import LIBRARY, SWITCH
 from pushforward.testing import randomize
 

@@ -9,7 +9,8 @@ import torch
 
 import pushforward.bijectors as bij
 from pushforward.kernels.kernel import reference
-from pushforward.native.elementwise import KINDS, MAX_BINS, MONOTONIC_NETWORK, elementwise
+from pushforward.native.elementwise import KINDS, MONOTONIC_NETWORK, elementwise
+from pushforward.native.layout import MAX_BINS
 from pushforward.testing import randomize
 
 pytestmark = pytest.mark.compiled

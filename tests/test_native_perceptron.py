@@ -10,11 +10,11 @@ import torch
 from torch.nn.utils import parametrizations, prune
 
 import pushforward.bijectors as bij
-from pushforward.native import perceptron as native
+from pushforward.native.activations import ACTIVATIONS
+from pushforward.native.layout import MAX_LAYERS
 from pushforward.native.library import LIBRARY
-from pushforward.nets import perceptron as module
-from pushforward.nets.perceptron import ACTIVATIONS
 from pushforward.nets.signature import Signature
+from pushforward.nets.strategies import COMPILED
 
 pytestmark = pytest.mark.compiled
 
@@ -49,15 +49,20 @@ def rows(name, count=77, dtype=torch.float64, grad=True):
 
 
 def compiled(net, *given):
-    out = net._compiled(*given)
-    assert out is not None, "the compiled code was not used"
-    return out
+    call = net.call(*given)
+    assert COMPILED.takes(call), "the compiled code was not used"
+    return COMPILED.run(call)
+
+
+def taken(net, *given):
+    """Tell whether the compiled code takes a call."""
+    return COMPILED.takes(net.call(*given))
 
 
 def by_torch(net, *given):
     """Return what the layers give when each is called."""
     handle = net.layers[0].register_forward_hook(lambda *_: None)
-    assert net._compiled(*given) is None
+    assert not taken(net, *given)
     out = net(*given)
     handle.remove()
     return out
@@ -167,7 +172,7 @@ def test_one_context_for_all_rows():
         expected = torch.autograd.grad(by_torch(net, x, given).sin().sum(), one)[0]
         torch.testing.assert_close(torch.autograd.grad(out.sin().sum(), one)[0], expected)
     # Contexts of several samples each are multiplied once each: torch does that.
-    assert net._compiled(x[:6].reshape(2, 3, 3), c[:3]) is None
+    assert not taken(net, x[:6].reshape(2, 3, 3), c[:3])
     assert net(x[:6].reshape(2, 3, 3), c[:3]).shape == (2, 3, 15)
 
 
@@ -240,20 +245,20 @@ def test_function_transforms_and_tangents_take_the_layers():
 )
 def test_what_the_compiled_code_leaves_to_torch(change):
     net, x = change(build("inputs"), rows("inputs", grad=False)[0])
-    assert net._compiled(x, None) is None
+    assert not taken(net, x, None)
     assert net(x).shape == (77, 15)
 
 
 def test_large_nets_are_left_to_torch():
-    assert bij.MLP((20, 20)).build(Signature((3,), (7,))).form.small
-    assert not bij.MLP((128, 128)).build(Signature((3,), (7,))).form.small
-    assert not bij.MLP((2,) * (native.MAX_LAYERS + 1)).build(Signature((3,), (7,))).form.small
+    assert bij.MLP((20, 20)).build(Signature((3,), (7,))).traits.small
+    assert not bij.MLP((128, 128)).build(Signature((3,), (7,))).traits.small
+    assert not bij.MLP((2,) * (MAX_LAYERS + 1)).build(Signature((3,), (7,))).traits.small
 
 
 def test_under_autocast_the_layers_run():
     net, (x, _) = build("inputs", dtype=torch.float32), rows("inputs", dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert net._compiled(x, None) is None
+        assert not taken(net, x, None)
         assert net(x).dtype == torch.bfloat16
 
 
@@ -261,5 +266,5 @@ def test_without_the_library_torch_takes_over(monkeypatch):
     net, (x, _) = build("inputs"), rows("inputs")
     expected = compiled(net, x, None)
     monkeypatch.setattr("pushforward.native.library.LIBRARY", type(LIBRARY)(None, "not built", "torch's"))
-    assert module.Perceptron._compiled(net, x, None) is None
+    assert not taken(net, x, None)
     torch.testing.assert_close(net(x), expected)

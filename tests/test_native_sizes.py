@@ -19,8 +19,9 @@ import pushforward.bijectors as bij
 from pushforward.kernels.kernel import reference
 from pushforward.native.elementwise import elementwise
 from pushforward.native.linear import linear, linear_gradient
-from pushforward.native.perceptron import Form, perceptron
+from pushforward.native.perceptron import perceptron, takes
 from pushforward.native.perceptron import reference as by_torch
+from pushforward.native.program import Program
 from pushforward.native.sweep import sweep
 from pushforward.testing import randomize
 
@@ -277,16 +278,16 @@ def perceptron_calls(draw):
     skips = (-1, *(draw(st.integers(-1, index - 1)) for index in range(1, hidden)), *([-1] if hidden else []))
     if inputs == 0 or contexts:  # only the first layer has weights of the context, and only there may be no inputs
         sources = (-1, *(max(0, source) for source in sources[1:]))
-    form = Form(
-        draw(st.sampled_from(["relu", "tanh", "silu"])), sources, skips, tuple(draw(st.sampled_from([1.0, 0.5])) for _ in sources), 1
-    )
+    masked = tuple(draw(st.booleans()) and (inputs > 0 or index > 0) for index in range(len(sources)))
+    gains = tuple(draw(st.sampled_from([1.0, 0.5])) for _ in sources)
+    form = Program(draw(st.sampled_from(["relu", "tanh", "silu"])), sources, skips, gains, masked)
     tensors = {"x": tensor(draw, (rows, inputs)) if inputs else None, "c": tensor(draw, (rows, contexts)) if contexts else None}
     for index, source in enumerate(sources):
         made, taken = (outputs if index == hidden else width), (inputs if source < 0 else width)
         own = taken > 0
         tensors |= {
             f"weight {index}": tensor(draw, (made, taken)) if own else None,
-            f"mask {index}": (torch.rand(made, taken) > 0.5).double() if own and draw(st.booleans()) else None,
+            f"mask {index}": (torch.rand(made, taken) > 0.5).double() if masked[index] else None,
             f"more {index}": tensor(draw, (made, contexts)) if index == 0 and contexts else None,
             f"bias {index}": tensor(draw, (made,)) if draw(st.booleans()) else None,
         }
@@ -305,7 +306,7 @@ def free_outputs(form, tensors, told):
 
 def run_perceptron(form, tensors):
     x, c, *rest = tensors.values()
-    return perceptron(form, x, c, [tuple(rest[index : index + 4]) for index in range(0, len(rest), 4)])
+    return perceptron(form, x, c, rest) if takes(x, c, rest) else None
 
 
 @few
@@ -316,7 +317,7 @@ def test_perceptron_as_torch(case):
     for compiled in (True, False):
         given_ = {name: None if t is None else t.detach().requires_grad_(not name.startswith("mask")) for name, t in tensors.items()}
         x, c, *rest = given_.values()
-        out = run_perceptron(form, given_) if compiled else by_torch(form, x, c, rest)
+        out = run_perceptron(form, given_) if compiled else by_torch(form, x, c, *rest)
         if out is None:  # of the other sign in memory: left to torch
             assert any(t.is_neg() for t in given_.values() if t is not None)
             return
@@ -364,7 +365,7 @@ def sweep_calls(draw):
         return steps._reference(kernel, parameters, values, shift, list(weights), inverse)
 
     def compiled(values, shift, *weights):
-        return sweep(kernel.code(), inverse, steps.program, values, shift, list(weights), formula)
+        return sweep(kernel.code(), inverse, steps.schedule, values, shift, list(weights), formula)
 
     return compiled, formula, tensors, (cotangent(draw, (rows, features)), cotangent(draw, (rows,)))
 
@@ -400,16 +401,22 @@ def test_sweep_refuses_what_does_not_fit(data, case):
 
 def test_a_program_is_refused_that_does_not_hold_together():
     layer = bij.Autoregressive(bij.Affine(), net=bij.MLP((6,))).build(3)
-    program, weights = layer.incremental.program, [t.detach() for t in layer.incremental.weights(layer.parameters_of.net)]
-    run = lambda program: sweep(bij.Affine().code(), False, program, torch.zeros(4, 3), None, weights, None)  # noqa: E731
-    assert run(program)[0].shape == (4, 3)
+    schedule, weights = layer.incremental.schedule, [t.detach() for t in layer.incremental.weights(layer.parameters_of.net)]
+    run = lambda schedule: sweep(bij.Affine().code(), False, schedule, torch.zeros(4, 3), None, weights, None)  # noqa: E731
+    assert run(schedule)[0].shape == (4, 3)
     for wrong in (
         {"order": np.array([0, 0, 1])}, {"order": np.array([0, 1, 3])}, {"ends": np.array([1, 2])}, {"ends": np.array([2, 1, 3])},
         {"ends": np.array([1, 2, 4])}, {"edges": (np.array([0, 3, 7]),)}, {"edges": (np.array([3, 2, 6]),)}, {"edges": (np.array([0]),)},
-        {"sources": (-1, -1)}, {"sources": (0, 0)}, {"skips": (0,)}, {"skips": (-1, -1)}, {"edges": ()},
+        {"edges": ()}, {"edges": 2 * schedule.edges},
     ):  # fmt: skip
         with pytest.raises((ValueError, IndexError)):
-            run(dataclasses.replace(program, **wrong))
+            run(dataclasses.replace(schedule, **wrong))
+    for wrong in (
+        {"sources": (-1, -1)}, {"sources": (0, 0)}, {"sources": (-1,)}, {"skips": (0, -1)}, {"skips": (-1, 0)}, {"skips": (-1,)},
+        {"gains": (1.0,)}, {"masked": ()}, {"activation": "cosine"},
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"expected|source"):
+            run(dataclasses.replace(schedule, program=dataclasses.replace(schedule.program, **wrong)))
 
 
 # What users did
@@ -425,7 +432,7 @@ def test_a_program_is_refused_that_does_not_hold_together():
         (lambda: bij.Autoregressive(bij.Affine()).build(4, 3), 8, 4),
         (lambda: bij.Autoregressive(bij.Affine()).build(4, 3), 4, 4),
         (lambda: bij.InverseAutoregressive(bij.Spline()).build(4), 8, 0),
-        (lambda: bij.Elementwise(bij.Spline(), net=bij.MLP()).build(2, 3), 2, 30),
+        (lambda: bij.Elementwise(bij.Spline(), net=bij.MLP()).build(Signature.of_sizes(2, 3)), 2, 30),
     ],
 )
 def test_columns_that_are_not_those_of_the_weights_end_in_an_error(layer, x, c, training):
@@ -443,4 +450,4 @@ def test_columns_that_are_not_those_of_the_weights_end_in_an_error(layer, x, c, 
 def test_a_net_refuses_columns_that_it_has_no_weights_for():
     for columns in (1, 4, 30):
         with pytest.raises(ValueError, match=rf"\(.*2\), got \(5, {columns}\)"):
-            bij.MLP().build(2, 6)(torch.randn(5, columns), None)
+            bij.MLP().build(Signature.of_sizes(2, 6))(torch.randn(5, columns), None)

@@ -15,11 +15,12 @@ import pushforward.bijectors as bij
 from pushforward.core.spec import PlanError
 from pushforward.distributions import DiagNormal, Flow, StandardNormal
 from pushforward.flows import NSF, RealNVP
+from pushforward.native.activations import ACTIVATIONS
 from pushforward.nets.conditioner import Parameters
 from pushforward.nets.dense import LEAST, Dense, product
 from pushforward.nets.mlp import MLP, ResidualMLP
-from pushforward.nets.perceptron import ACTIVATIONS
 from pushforward.nets.signature import Signature
+from pushforward.nets.strategies import DIRECT
 from pushforward.testing import randomize
 from tests.roundings import of_perceptron, of_product, within
 
@@ -44,7 +45,7 @@ def test_mlp_is_what_it_says(activation):
 def test_residual_mlp_is_what_it_says(activation):
     net = randomize(bij.ResidualMLP(6, 2, activation).build(Signature((3,), (4,))), 0.5)
     enter, one_in, one_out, two_in, two_out, leave = weights(net)
-    a, x = ACTIVATIONS[activation], torch.randn(6, 3)
+    a, x = ACTIVATIONS[activation].function, torch.randn(6, 3)
     h = enter(x)
     h = h + one_out(a(one_in(a(h))))
     h = h + two_out(a(two_in(a(h))))
@@ -380,8 +381,8 @@ def test_layers_that_are_not_called_give_what_they_would(plan, inputs, context, 
     # As kernels give them: at least float32, whatever the weights are.
     x, c = (torch.randn(*batch, size, dtype=max(dtype, torch.float32, key=lambda d: d.itemsize)) if size else None
             for batch, size in (((4, 6), inputs), ((6,), context)))  # fmt: skip
-    out = net._direct(x, c)
-    assert out is not None
+    assert DIRECT.takes(net.call(x, c))
+    out = DIRECT.run(net.call(x, c))
     assert out.dtype == dtype
     # The same operators on tensors of the same shapes give the same bits.
     expected = every_layer_called(net, x, c)
@@ -390,13 +391,13 @@ def test_layers_that_are_not_called_give_what_they_would(plan, inputs, context, 
     for one, other in zip(*(torch.autograd.grad(y.sin().sum(), list(net.parameters())) for y in (out, expected)), strict=True):
         assert torch.equal(one, other)
     few = [None if t is None else t[:1, :3] if t.dim() == 3 else t[:3] for t in (x, c)]
-    assert net._direct(*few) is None
+    assert not DIRECT.takes(net.call(*few))
     # Another number of rows is another sum to BLAS.
     deviation = of_perceptron(net, *few).reshape(3, -1)
     assert deviation.max() < 300 * torch.finfo(dtype).eps * expected.abs().max()
     assert within(net(*few).reshape(3, -1), expected[:3] if inputs == 0 else expected[0, :3], deviation)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(net._direct(x, c), every_layer_called(net, x, c))
+        assert torch.equal(DIRECT.run(net.call(x, c)), every_layer_called(net, x, c))
 
 
 def test_hooks_of_all_modules_see_every_layer():
@@ -431,14 +432,14 @@ def test_masks_lie_in_memory_as_their_weights_do(plan):
     ],
 )
 def test_activations_of_few_inputs_are_made_again(plan, inputs, context, masked, monkeypatch):
-    monkeypatch.setattr("pushforward.nets.perceptron.LARGE", 1)
+    monkeypatch.setattr("pushforward.nets.strategies.LARGE", 1)
     mask = np.repeat(np.tril(np.ones((5, 5), dtype=bool), -1), 3, 0) if masked else None
     net = plan.build(Signature.of_sizes(inputs, 15, context, mask)).double()
     torch.manual_seed(0)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, 0, 0.3)
-    assert net.narrow
-    assert not net.form.small
+    assert net.traits.narrow
+    assert not net.traits.small
     x, c = (torch.randn(*batch, size).double().requires_grad_() if size else None for batch, size in (((4, 6), inputs), ((6,), context)))
     wanted = [t for t in (x, c) if t is not None] + list(net.parameters())
 
@@ -468,7 +469,7 @@ def test_activations_are_made_again_in_half_precision_and_under_a_trace(monkeypa
     net = randomize(MLP((80, 60)).build(Signature((3,), (7,), (2,))), 0.5, 0)
     x, c = torch.randn(20, 3, requires_grad=True), torch.randn(20, 2)
     plain = torch.autograd.grad(net.bfloat16()(x, c).float().sin().sum(), [x, *net.parameters()])
-    monkeypatch.setattr("pushforward.nets.perceptron.LARGE", 1)
+    monkeypatch.setattr("pushforward.nets.strategies.LARGE", 1)
     again = torch.autograd.grad(net(x, c).float().sin().sum(), [x, *net.parameters()])
     for one, other in zip(again, plain, strict=True):
         assert one.dtype == other.dtype

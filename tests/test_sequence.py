@@ -18,9 +18,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import pushforward.bijectors as bij
 from pushforward.kernels.kernel import Kernel
-from pushforward.native import library, sweep
+from pushforward.native import library
+from pushforward.native.activations import ACTIVATIONS
+from pushforward.native.layout import MAX_LAYERS
 from pushforward.nets.conditioner import flat_context
-from pushforward.nets.perceptron import ACTIVATIONS
 from pushforward.testing import randomize
 
 
@@ -152,15 +153,10 @@ def test_it_equals_full_passes(kernel, kind, context):
 @pytest.mark.parametrize("residual", [False, True], ids=["MLP", "ResidualMLP"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation(activation, residual, kind):
-    assert activation in sweep.ACTIVATIONS
     net = bij.ResidualMLP(10, 2, activation) if residual else bij.MLP((10, 11), activation)
     for dtype, limit in ((torch.float64, 1e-9), (torch.float32, 2e-4)):
         module = built(kind(bij.Affine(), net=net), 4, 2, dtype)
         check(module, *data(module, (33,), "each", dtype), limit)
-
-
-def test_all_activations_are_compiled_in_the_order_of_the_library():
-    assert tuple(ACTIVATIONS) == sweep.ACTIVATIONS
 
 
 def test_activations_where_they_saturate():
@@ -311,14 +307,10 @@ def test_one_feature(kernel, kind):
 
 @both_kinds
 def test_deeper_nets_than_the_library_takes(kind):
-    for layers in (sweep.MAX_LAYERS, sweep.MAX_LAYERS + 1):
+    for layers in (MAX_LAYERS, MAX_LAYERS + 1):
         module = built(kind(bij.Affine(), net=bij.MLP((3,) * layers, "tanh")), 3)
         wanted = results(full_passes, module, *data(module))
-        with (
-            only_compiled()
-            if layers == sweep.MAX_LAYERS
-            else mock.patch("pushforward.layers.incremental.sweep", side_effect=AssertionError)
-        ):
+        with only_compiled() if layers == MAX_LAYERS else mock.patch("pushforward.layers.incremental.sweep", side_effect=AssertionError):
             agree(results(sequential, module, *data(module)), wanted, 1e-9)
 
 
@@ -467,7 +459,7 @@ def counted(function, *args):
 
 
 def assert_no_unit_twice(module):
-    for stops, order in zip(module.incremental.program.edges, module.incremental.sorting, strict=True):
+    for stops, order in zip(module.incremental.schedule.edges, module.incremental.sorting, strict=True):
         assert (np.diff(stops) >= 0).all()
         assert order is None or sorted(order) == list(range(len(order)))
     for blocks, dense in zip(module.incremental.blocks, module.incremental.weights(module.parameters_of.net)[::2], strict=False):

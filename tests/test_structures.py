@@ -185,7 +185,7 @@ CONTEXT_GRAPH = [[0, 0, 0, 1, 0], [1, 0, 0, 0, 0], [1, 1, 0, 1, 1]]
 def test_what_a_graph_hides_of_a_context_stays_hidden(net, compiled, monkeypatch):
     """In every way in which a net is run: compiled, by torch's operators, with gradients, step by step, and for a row alone."""
     if not compiled:
-        monkeypatch.setattr("pushforward.nets.perceptron.perceptron", lambda *_: None)
+        monkeypatch.setattr("pushforward.native.perceptron.takes", lambda *_: False)
     for kind in (bij.Autoregressive, bij.InverseAutoregressive):
         module = built(kind(bij.Spline(4), adjacency=CONTEXT_GRAPH, net=net), 3, 2)
         with torch.no_grad():  # what training would leave of weights that a mask forbids

@@ -48,3 +48,8 @@ def autocast(like: Tensor) -> bool:
 def watched() -> bool:
     """Tell whether the compiler or a function transform sees every operator, and values may not be looked at."""
     return compiling() or transformed()
+
+
+def eager() -> bool:
+    """Tell whether nobody looks on: each operator runs as it is called, and is recorded by autograd alone."""
+    return not (watched() or tracing())

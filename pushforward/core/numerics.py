@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,41 +60,60 @@ Function = Callable[..., tuple[Tensor, Tensor]]
 
 def recomputed(function: Function, *tensors: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``function(*tensors)``, keeping only the tensors for its gradient: what lies between is computed again."""
-    return with_gradient(function, lambda given, y, *g: gradients(function, given, g), *tensors)
+    return differentiable(Rule(_evaluated, _once_more, _evaluated), function, *tensors)  # type: ignore[no-any-return]
 
 
-def with_gradient(
-    function: Function, gradient: Callable[..., Sequence[Tensor | None]], *tensors: Tensor, again: Function | None = None
-) -> tuple[Tensor, Tensor]:
-    """Return ``function(*tensors)`` with a gradient of its own; higher derivatives are those of the function itself, or of ``again``.
+class Rule(NamedTuple):
+    """A function of tensors with a gradient of its own; higher derivatives are those of ``reference``.
+
+    All three get first what the function knows beside tensors. It is handed over, so that a rule may stand in a module: to make closures
+    at each call takes longer.
 
     Args:
-        function: What to evaluate, from tensors to ``(y, ladj)``.
-        gradient: From the tensors, ``y`` and the cotangents of ``y`` and ``ladj``, to a cotangent or None for each tensor.
-        tensors: What it depends on.
-        again: The same function in a form that can be differentiated, where ``function`` is not.
+        forward: ``forward(known, *tensors)``, one tensor or several.
+        backward: ``backward(known, tensors, y, *cotangents)``, from the first output and the cotangents of all to a cotangent or None for
+            each tensor.
+        reference: The same as ``forward`` in a form that can be differentiated.
+        keep: Whether ``backward`` needs ``y``; else it gets None.
     """
-    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        return _WithGradient.apply(function, gradient, again or function, *tensors)  # type: ignore[no-any-return,no-untyped-call]
-    return function(*tensors)
+
+    forward: Callable[..., Any]
+    backward: Callable[..., Sequence[Tensor | None]]
+    reference: Callable[..., Any]
+    keep: bool = True
 
 
-class _WithGradient(torch.autograd.Function):
+def differentiable(rule: Rule, known: Any, *tensors: Tensor | None) -> Any:
+    """Return ``rule.forward(known, *tensors)`` with the gradient of the rule; None stands for a tensor that there is not."""
+    if torch.is_grad_enabled():
+        for t in tensors:
+            if t is not None and t.requires_grad:
+                return _Differentiable.apply(rule, known, *tensors)  # type: ignore[no-untyped-call]
+    return rule.forward(known, *tensors)
+
+
+class _Differentiable(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, function: Function, gradient: Callable[..., Sequence[Tensor | None]], again: Function, *tensors: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        out = function(*tensors)
-        ctx.function, ctx.gradient = again, gradient
-        ctx.save_for_backward(*tensors, out[0])
+    def forward(ctx: Any, rule: Rule, known: Any, *tensors: Tensor | None) -> Any:
+        out = rule.forward(known, *tensors)
+        ctx.rule, ctx.known = rule, known
+        ctx.save_for_backward(*tensors, (out[0] if isinstance(out, tuple) else out) if rule.keep else None)
         return out
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> Any:
-        *given, y = ctx.saved_tensors
+        *tensors, y = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient is to be differentiated itself
-            return None, None, None, *gradients(ctx.function, given, cotangents, again=True)
-        return None, None, None, *ctx.gradient(given, y, *cotangents)
+            return None, None, *gradients(partial(ctx.rule.reference, ctx.known), tensors, cotangents, again=True)
+        return None, None, *ctx.rule.backward(ctx.known, tensors, y, *cotangents)
+
+
+def _evaluated(function: Function, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+    return function(*tensors)
+
+
+def _once_more(function: Function, tensors: Sequence[Tensor], _: Tensor, *cotangents: Tensor) -> Sequence[Tensor | None]:
+    return gradients(function, tensors, cotangents)
 
 
 def gradients(

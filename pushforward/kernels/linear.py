@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.fields import Positive
-from pushforward.core.numerics import finer, soft_clamp, with_gradient
+from pushforward.core.numerics import Rule, differentiable, finer, soft_clamp
 from pushforward.kernels.kernel import Kernel
 from pushforward.native.linear import linear, linear_gradient, takes
 
@@ -87,18 +87,27 @@ class Linear(Kernel):
         if not takes(x, theta):
             return None
 
-        def value(x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-            return linear(x, theta, self.bound, self.bias, inverse)
+        return differentiable(RULE, (self, inverse), x, theta)  # type: ignore[no-any-return]
 
-        def gradient(given: Sequence[Tensor], y: Tensor, gy: Tensor, gladj: Tensor) -> tuple[Tensor, Tensor]:
-            return linear_gradient(y if inverse else given[0], given[1], gy, gladj, self.bound, self.bias, inverse)
 
-        def again(x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-            names, sizes = zip(*((name, part.numel()) for name, part in self.init(x.shape[-1:]).items()), strict=True)
-            y, ladj = (self.inverse if inverse else self.forward)(x, **dict(zip(names, theta.split(sizes), strict=True)))
-            return y, ladj.expand(y.shape[:-1])
+def _value(known: tuple[Linear, bool], x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    plan, inverse = known
+    return linear(x, theta, plan.bound, plan.bias, inverse)
 
-        return with_gradient(value, gradient, x, theta, again=again)
+
+def _gradient(known: tuple[Linear, bool], given: Sequence[Tensor], y: Tensor, gy: Tensor, gladj: Tensor) -> tuple[Tensor, Tensor]:
+    plan, inverse = known
+    return linear_gradient(y if inverse else given[0], given[1], gy, gladj, plan.bound, plan.bias, inverse)
+
+
+def _reference(known: tuple[Linear, bool], x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    plan, inverse = known
+    names, sizes = zip(*((name, part.numel()) for name, part in plan.init(x.shape[-1:]).items()), strict=True)
+    y, ladj = (plan.inverse if inverse else plan.forward)(x, **dict(zip(names, theta.split(sizes), strict=True)))
+    return y, ladj.expand(y.shape[:-1])
+
+
+RULE = Rule(_value, _gradient, _reference)
 
 
 def _spread(x: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from pushforward.core.fields import OneOf, Positive
 from pushforward.core.numerics import soft_clamp
 from pushforward.kernels.bins import Bins, boxed, fill
 from pushforward.kernels.kernel import Kernel, reference
-from pushforward.native.elementwise import LINEAR_SPLINE, MAX_BINS, QUADRATIC_SPLINE, REFERENCES, Code
+from pushforward.native.elementwise import LINEAR_SPLINE, QUADRATIC_SPLINE, REFERENCES, Code
+from pushforward.native.layout import MAX_BINS
 
 
 @dataclass(frozen=True, repr=False)

@@ -12,11 +12,12 @@ from pushforward.core import mode, numerics
 from pushforward.kernels.kernel import Kernel, evaluate
 from pushforward.layers.jacobi import jacobi
 from pushforward.native.library import usable
-from pushforward.native.sweep import ACTIVATIONS as COMPILED
-from pushforward.native.sweep import MAX_LAYERS, Indices, Program, sweep
+from pushforward.native.program import interpret, of_weights
+from pushforward.native.sweep import Indices, Schedule, sweep
 from pushforward.nets.conditioner import Parameters
 from pushforward.nets.dense import product
-from pushforward.nets.perceptron import ACTIVATIONS, InputLayer, Perceptron
+from pushforward.nets.parts import InputLayer
+from pushforward.nets.perceptron import Perceptron
 
 WIDE = 64
 """New units a step from which on the steps are made of torch's own products."""
@@ -44,7 +45,7 @@ class Steps:
         # Units in the order of the steps at which they are known; they mostly are in it already.
         ready: list[Indices] = []
         self.sorting: list[list[int] | None] = []
-        masks, sources, skips = [dense.allowed for dense in net.dense()], net.form.sources, net.form.skips[:-1]
+        masks, sources, skips = [dense.allowed for dense in net.dense()], net.program.sources, net.program.skips[:-1]
         for mask, source, skip in zip(masks, sources, skips, strict=False):
             earlier = step_of + 1 if source < 0 else ready[source]
             known = np.where(mask, earlier[None], 0).max(1, initial=0)
@@ -60,19 +61,13 @@ class Steps:
         self.order = [element for group in self.groups for element in group]
         self.place = np.argsort(self.order).tolist()
         self.blocks = [list(zip([0, *stops[:-1]], stops, strict=True)) for stops in (edge.tolist() for edge in edges)]
-        self.program = Program(
-            order=np.concatenate([np.asarray(group, dtype=np.int64) for group in groups]),
-            ends=np.cumsum([len(group) for group in groups]),
-            edges=edges,
-            sources=sources,
-            skips=skips,
-            activation=net.activation,
-        )
+        order = np.concatenate([np.asarray(group, dtype=np.int64) for group in groups])
+        self.schedule = Schedule(net.program, order, np.cumsum([len(group) for group in groups]), edges)
 
     def weights(self, net: Perceptron) -> list[Tensor]:
         """Return masked weight and bias of each layer, with the units in their order."""
         found: list[Tensor] = []
-        for index, (dense, source) in enumerate(zip(net.dense(), self.program.sources, strict=True)):
+        for index, (dense, source) in enumerate(zip(net.dense(), net.program.sources, strict=True)):
             weight = dense.masked()
             rows = self.sorting[index] if index < len(self.sorting) else None
             columns = self.sorting[source] if source >= 0 else None
@@ -102,75 +97,49 @@ class Steps:
 
             def once(made: Tensor, values: Tensor, shift: Tensor | None, *weights: Tensor) -> tuple[Tensor, Tensor]:
                 # Without a gradient by the very function of the other direction, so that both round alike and a round trip ends.
-                theta = self._theta(made, shift, weights) if torch.is_grad_enabled() else net(made, context)
+                theta = interpret(net.program, made, of_weights(weights, shift, product)) if torch.is_grad_enabled() else net(made, context)
                 theta = numerics.working(theta)
                 return evaluate(kernel, values, theta, parameters.named, inverse)
 
             return jacobi(once, reference, len(self.groups), values, shift, *weights)
         code = kernel.code()
-        if (
-            code is not None
-            and usable(values, shift, *weights)
-            and not seen
-            and len(self.sorting) <= MAX_LAYERS
-            and not self.wide
-            and self.program.activation in COMPILED
-        ):
+        if code is not None and usable(values, shift, *weights) and not seen and self.schedule.taken and not self.wide:
             rows = values.reshape(-1, values.shape[-1])
             given = None if shift is None else shift.reshape(-1, shift.shape[-1])
-            made, ladj = sweep(code, inverse, self.program, rows, given, weights, reference)
+            made, ladj = sweep(code, inverse, self.schedule, rows, given, weights, reference)
             return made.reshape(values.shape), ladj.reshape(values.shape[:-1])
         return reference(values, shift, *weights)
-
-    def _theta(self, made: Tensor, shift: Tensor | None, weights: Sequence[Tensor]) -> Tensor:
-        """Return the parameters of all elements from values that are there, in one pass."""
-        activate = ACTIVATIONS[self.program.activation]
-        z: list[Tensor] = []
-        h = [made]
-        for index, (source, skip) in enumerate(zip(self.program.sources, self.program.skips, strict=False)):
-            out = product(h[source + 1], weights[2 * index], weights[2 * index + 1])
-            if index == 0 and shift is not None:
-                out = out + shift
-            z.append(out + z[skip] if skip >= 0 else out)
-            h.append(activate(z[-1]))
-        return product(h[self.program.sources[-1] + 1], weights[-2], weights[-1])
 
     def _reference(
         self, kernel: Kernel, parameters: Parameters, values: Tensor, shift: Tensor | None, weights: list[Tensor], inverse: bool
     ) -> tuple[Tensor, Tensor]:
-        program, activate = self.program, ACTIVATIONS[self.program.activation]
-        elements = len(self.order)
+        program, elements = self.schedule.program, len(self.order)
         weights[0] = weights[0][:, self.order]
         last, offset = weights[-2].unflatten(0, (-1, elements)), weights[-1].unflatten(0, (-1, elements))
-        z: list[list[Tensor]] = [[] for _ in program.skips]
-        h: list[list[Tensor]] = [[] for _ in program.skips]
         made: list[Tensor] = []
+        # For what each layer takes, elements and hidden units, a part for each step.
+        known: list[list[Tensor]] = [made, *([] for _ in program.sources[1:])]
         total: Tensor | None = None
         for step, group in enumerate(self.groups):
-            for index, skip in enumerate(program.skips):
-                source = program.sources[index]
-                first, stop = self.blocks[index][step]
-                if first == stop:
-                    # Nothing new; a block for each step keeps the blocks of a layer and of the layer it skips to in line.
-                    z[index].append(values[..., :0])
-                    h[index].append(values[..., :0])
-                    continue
-                known = made if source < 0 else h[source]
-                weight, bias = weights[2 * index], weights[2 * index + 1]
-                width = sum(part.shape[-1] for part in known)
-                if width:
-                    seen = torch.cat([part for part in known if part.shape[-1]], -1)
-                    out = product(seen, weight[first:stop, :width], bias[first:stop])
+
+            def new(index: int, h: Tensor | None, step: int = step, group: list[int] = group) -> Tensor:
+                """Return what a layer's new units are, of what was known before and what is new itself."""
+                parts = [part for part in (*known[program.sources[index] + 1], h) if part is not None and part.shape[-1]]
+                width = sum(part.shape[-1] for part in parts)
+                if index == len(self.blocks):
+                    weight, bias = last[:, group, :width].flatten(0, 1), offset[:, group].flatten()
                 else:
-                    out = bias[first:stop].expand(*values.shape[:-1], -1)
-                if index == 0 and shift is not None:
-                    out = out + shift[..., first:stop]
-                if skip >= 0:
-                    out = out + z[skip][-1]
-                z[index].append(out)
-                h[index].append(activate(out))
-            seen = torch.cat(h[program.sources[-1]], -1)
-            theta = product(seen, last[:, group, : seen.shape[-1]].flatten(0, 1), offset[:, group].flatten())
+                    first, stop = self.blocks[index][step]
+                    if first == stop:
+                        return values[..., :0]  # so that a layer and the one it skips to stay in line
+                    weight, bias = weights[2 * index][first:stop, :width], weights[2 * index + 1][first:stop]
+                out = product(torch.cat(parts, -1), weight, bias) if width else bias.expand(*values.shape[:-1], -1)
+                return out if index or shift is None else out + shift[..., first:stop]
+
+            h: list[Tensor] = []
+            theta = interpret(program, None, new, ([], h))
+            for parts, part in zip(known[1:], h[1:], strict=True):
+                parts.append(part)
             x, ladj = evaluate(kernel, values[..., group], numerics.working(theta), lambda t: parameters.of_elements(t, elements), inverse)
             made.append(x.to(values.dtype))
             total = ladj if total is None else total + ladj

@@ -33,7 +33,7 @@ def jacobi(once: Pass, reference: Pass, steps: int, values: Tensor, shift: Tenso
     def split(tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor | None, Sequence[Tensor]]:
         return tensors[0], tensors[1] if has else None, tensors[1 + has :]
 
-    def solve(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+    def solve(known: None, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         values, shift, weights = split(tensors)
         with torch.no_grad():
             made = torch.zeros_like(values)
@@ -46,7 +46,7 @@ def jacobi(once: Pass, reference: Pass, steps: int, values: Tensor, shift: Tenso
                     break
             return once(made, values, shift, *weights)
 
-    def gradient(tensors: Sequence[Tensor], y: Tensor, gx: Tensor, gladj: Tensor) -> Sequence[Tensor | None]:
+    def gradient(known: None, tensors: Sequence[Tensor], y: Tensor, gx: Tensor, gladj: Tensor) -> Sequence[Tensor | None]:
         with torch.enable_grad():
             own = [t.detach().requires_grad_(t.requires_grad) for t in tensors]
             made = y.detach().requires_grad_()
@@ -62,8 +62,8 @@ def jacobi(once: Pass, reference: Pass, steps: int, values: Tensor, shift: Tenso
         grads = iter(torch.autograd.grad(found, wanted, (total, gladj), allow_unused=True))
         return [next(grads) if t.requires_grad else None for t in own]
 
-    def again(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+    def again(known: None, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         values, shift, weights = split(tensors)
         return reference(values, shift, *weights)
 
-    return numerics.with_gradient(solve, gradient, *given, again=again)
+    return numerics.differentiable(numerics.Rule(solve, gradient, again), None, *given)  # type: ignore[no-any-return]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,13 +11,13 @@ from torch import Tensor
 from torch.autograd import Function
 
 from pushforward.core import mode
-from pushforward.native.library import BLOCK, DOUBLE, MATRIX, as_rows, block, call, matrix, threads
+from pushforward.native.layout import JOB, MAX_BINS
+from pushforward.native.library import DOUBLE, as_rows, block, call, matrix, threads
 
 (
     AFFINE, QUADRATIC_SPLINE, LINEAR_SPLINE, MONOTONIC_NETWORK, DEEP_SIGMOID, DEEP_TANH, SUM_OF_SQUARES, GENTLE_SUM_OF_SQUARES, BERNSTEIN,
     GENTLE_BERNSTEIN, IDENTITY_BERNSTEIN,
 ) = range(11)  # fmt: skip
-MAX_BINS = 1024
 
 
 class Code(NamedTuple):
@@ -55,8 +54,9 @@ class Code(NamedTuple):
 
 
 class Form(NamedTuple):
-    """What sizes the compiled code takes of a kind, how many parameters an element has, and its work (of a spline its bins)."""
+    """A kind: its name in C, the sizes that the compiled code takes, the parameters of an element, and its work (of a spline its bins)."""
 
+    name: str
     bins: range
     parts: range
     parameters: Callable[[int, int], int]
@@ -64,30 +64,29 @@ class Form(NamedTuple):
     has_floor: bool = False
 
 
-_SQUARES = Form(range(1, 17), range(1, 65), lambda bins, parts: parts * (bins + 1) + 1, lambda bins, parts: parts * (bins + 2), True)
-_SIGMOIDS = Form(range(1, MAX_BINS + 1), range(1), lambda bins, _: 3 * bins, lambda bins, _: 2 * bins)
+_NONE, _BINS, _DEGREES = range(1), range(2, MAX_BINS + 1), range(3, 129)
+_SQUARES = (range(1, 17), range(1, 65), lambda bins, parts: parts * (bins + 1) + 1, lambda bins, parts: parts * (bins + 2), True)
+_SIGMOIDS = (range(1, MAX_BINS + 1), _NONE, lambda bins, _: 3 * bins, lambda bins, _: 2 * bins)
 KINDS = {
-    AFFINE: Form(range(1), range(1), lambda bins, _: 2, lambda bins, _: 1),
-    QUADRATIC_SPLINE: Form(range(2, MAX_BINS + 1), range(1), lambda bins, _: 3 * bins - 1, lambda bins, _: bins),
-    LINEAR_SPLINE: Form(range(2, MAX_BINS + 1), range(1), lambda bins, _: 4 * bins - 1, lambda bins, _: bins),
-    MONOTONIC_NETWORK: Form(range(1, 65), range(1, 33), lambda bins, _: 3 * bins + 2, lambda bins, parts: 4 * bins * parts),
-    DEEP_SIGMOID: _SIGMOIDS,
-    DEEP_TANH: _SIGMOIDS,
-    SUM_OF_SQUARES: _SQUARES,
-    GENTLE_SUM_OF_SQUARES: _SQUARES,
-    BERNSTEIN: Form(range(3, 129), range(1), lambda bins, _: bins - 1, lambda bins, _: bins),
-    GENTLE_BERNSTEIN: Form(range(3, 129), range(1), lambda bins, _: bins - 1, lambda bins, _: bins),
-    IDENTITY_BERNSTEIN: Form(range(6, 129), range(1), lambda bins, _: bins - 4, lambda bins, _: bins),
+    AFFINE: Form("AFFINE", _NONE, _NONE, lambda bins, _: 2, lambda bins, _: 1),
+    QUADRATIC_SPLINE: Form("QUADRATIC_SPLINE", _BINS, _NONE, lambda bins, _: 3 * bins - 1, lambda bins, _: bins),
+    LINEAR_SPLINE: Form("LINEAR_SPLINE", _BINS, _NONE, lambda bins, _: 4 * bins - 1, lambda bins, _: bins),
+    MONOTONIC_NETWORK: Form(
+        "MONOTONIC_NETWORK", range(1, 65), range(1, 33), lambda bins, _: 3 * bins + 2, lambda bins, parts: 4 * bins * parts
+    ),
+    DEEP_SIGMOID: Form("DEEP_SIGMOID", *_SIGMOIDS),
+    DEEP_TANH: Form("DEEP_TANH", *_SIGMOIDS),
+    SUM_OF_SQUARES: Form("SUM_OF_SQUARES", *_SQUARES),
+    GENTLE_SUM_OF_SQUARES: Form("GENTLE_SUM_OF_SQUARES", *_SQUARES),
+    BERNSTEIN: Form("BERNSTEIN", _DEGREES, _NONE, lambda bins, _: bins - 1, lambda bins, _: bins),
+    GENTLE_BERNSTEIN: Form("GENTLE_BERNSTEIN", _DEGREES, _NONE, lambda bins, _: bins - 1, lambda bins, _: bins),
+    IDENTITY_BERNSTEIN: Form("IDENTITY_BERNSTEIN", range(6, 129), _NONE, lambda bins, _: bins - 4, lambda bins, _: bins),
 }
 
 Reference = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor]]
 REFERENCES: dict[int, Callable[[Code], Reference]] = {}
 """For each kind, what makes the pure PyTorch function of (x, flat parameters, inverse); second derivatives come from it."""
 
-KIND = "qqqdqd"
-"""A kernel as the library gets it: kind, bins, inverse, bound, parts, floor."""
-# kernel; is double, backward, threads, rows, elements, group; x, theta and their cotangents; what is made
-JOB = struct.Struct(f"={KIND}6q" + 4 * MATRIX + 3 * BLOCK)
 _GROUP = 512
 """Elements that a thread takes at a time."""
 _SHARED_GROUP = 2048
@@ -179,9 +178,10 @@ def _forward(
     if count:
         group = max(1, min(count, (_SHARED_GROUP if theta.dim() == 1 else _GROUP) // elements))
         job = JOB.pack(
-            kind, bins, inverse, bound, parts, floor, double, 0, _threads(count * elements, code), count, elements, group,
-            *matrix(rows, count, elements), *_parameters(parameters, count, width, theta.dim() == 1), 0, 0, 0, 0, 0, 0,
-            y.data_ptr(), count * elements, ladj.data_ptr(), count, 0, 0,
+            kind=(kind, bins, inverse, bound, parts, floor), is_double=double, backward=0, threads=_threads(count * elements, code),
+            rows=count, elements=elements, group=group,
+            x=matrix(rows, count, elements), theta=_parameters(parameters, count, width, theta.dim() == 1),
+            out=(y.data_ptr(), count * elements), ladj=(ladj.data_ptr(), count),
         )  # fmt: skip
         call("pushforward_elementwise", job)
     return y, ladj
@@ -217,9 +217,10 @@ def _backward(
     gtheta = x.new_empty((sums, theta.shape[-1]) if shared else theta.shape)
     if count:
         job = JOB.pack(
-            kind, bins, inverse, bound, parts, floor, double, 1, _threads(count * elements, code), count, elements, group,
-            *matrix(rows, count, elements), *_parameters(parameters, count, width, shared), *matrix(cotangents, count, elements),
-            *matrix(heights, count, 1), gx.data_ptr(), count * elements, 0, 0, *block(gtheta),
+            kind=(kind, bins, inverse, bound, parts, floor), is_double=double, backward=1, threads=_threads(count * elements, code),
+            rows=count, elements=elements, group=group,
+            x=matrix(rows, count, elements), theta=_parameters(parameters, count, width, shared), g=matrix(cotangents, count, elements),
+            gl=matrix(heights, count, 1), out=(gx.data_ptr(), count * elements), gtheta=block(gtheta),
         )  # fmt: skip
         call("pushforward_elementwise", job)
     return gx, gtheta.sum(0) if shared else gtheta

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from pushforward.core import mode
+from pushforward.native.layout import MAX_THREADS, SIGNATURE
 
 SWITCH = "PUSHFORWARD_NATIVE"
 """Environment variable: 0 leaves the compiled kernels out, 1 (as if it were not set) takes the best instruction set, a name that one."""
 SETS = ("baseline", "avx2")
 """The instruction sets that the kernels are compiled for; a processor may lack all but the first."""
-MAX_THREADS = 1024
-"""As many as the library takes in a call."""
 DOUBLE = {torch.float32: False, torch.float64: True}
 """The dtypes that it takes, and whether it is the wider one."""
 
@@ -65,9 +64,12 @@ def load(folder: Path) -> Library:
         handle.pushforward_choose.argtypes, handle.pushforward_choose.restype = [ctypes.c_char_p], ctypes.c_char_p
         for entry in ("elementwise", "linear", "sweep", "perceptron"):
             getattr(handle, f"pushforward_{entry}").argtypes = [ctypes.c_char_p, ctypes.c_int64]
+        handle.pushforward_layout.restype = ctypes.c_char_p
         handle.pushforward_explain.argtypes, handle.pushforward_explain.restype = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int64], None
     except (OSError, AttributeError) as error:
         return _without(f"not loaded: {error}", asked)
+    if handle.pushforward_layout() != SIGNATURE.encode():
+        return _without("not loaded: built from another version of the sources; install pushforward anew", asked)
     there = [name for name in SETS if handle.pushforward_choose(name.encode())]
     if asked not in ("1", *there):
         raise ValueError(f"{SWITCH}: this processor has no {asked}; expected 0 (off), 1 (the best instruction set) or {' or '.join(there)}")
@@ -137,13 +139,13 @@ def as_rows(tensor: Tensor, width: int) -> Tensor:
     return flat if (flat.stride(1) == 1 or width == 1) and (flat.stride(0) or len(flat) < 2) else flat.contiguous()
 
 
-# What the library is told of a tensor: where it begins and how many numbers there are from there; of rows that may lie apart also how far.
-BLOCK, MATRIX = "2q", "3q"
+NOTHING = (0, 0)
+"""Address and extent of a tensor that there is not."""
 
 
 def block(tensor: Tensor | None) -> tuple[int, int]:
     """Return address and extent of a contiguous tensor."""
-    return (0, 0) if tensor is None else (tensor.data_ptr(), tensor.numel())
+    return NOTHING if tensor is None else (tensor.data_ptr(), tensor.numel())
 
 
 def matrix(tensor: Tensor | None, rows: int, width: int) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core import mode
-from pushforward.native.elementwise import JOB
+from pushforward.native.layout import JOB
 from pushforward.native.library import DOUBLE, as_rows, block, call, matrix, threads, usable
 
 MAX_WIDTH = 48
@@ -83,7 +83,8 @@ def _run(
     height = rows.shape[0]
     count = threads(height * size * size, _GRAIN)
     call("pushforward_linear", JOB.pack(
-        0, bias, inverse, bound, 0, 0.0, x.dtype == torch.float64, gy is not None, count, height, size, group,
-        *matrix(rows, height, size), *matrix(theta, 1, theta.shape[0]), *matrix(cotangents, height, size), *matrix(heights, height, 1),
-        *block(out), *block(ladj), *block(gtheta),
+        kind=(0, bias, inverse, bound, 0, 0.0), is_double=x.dtype == torch.float64, backward=gy is not None, threads=count,
+        rows=height, elements=size, group=group,
+        x=matrix(rows, height, size), theta=matrix(theta, 1, theta.shape[0]), g=matrix(cotangents, height, size),
+        gl=matrix(heights, height, 1), out=block(out), ladj=block(ladj), gtheta=block(gtheta),
     ))  # fmt: skip

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pushforward.core import mode
+from pushforward.core.numerics import Rule, differentiable
 from pushforward.nets.net import Mask
 
 # To BLAS one row is a matrix and a vector, which it sums in another way; padded up to this many, a row alone is a small batch. How it sums
@@ -58,7 +60,7 @@ class Dense(nn.Linear):
         if not self.blocks or mode.watched() or mode.autocast(x):
             return product(x, self.masked(), self.bias)
         rows = x.to(self.weight.dtype).reshape(math.prod(x.shape[:-1]), self.in_features)
-        out: Tensor = _InBlocks.apply(rows, self.weight, self.bias, self.mask, self.blocks, self.gain)  # type: ignore[no-untyped-call]
+        out: Tensor = differentiable(IN_BLOCKS, (self.blocks, self.gain), rows, self.weight, self.bias, self.mask)
         return out.reshape((*x.shape[:-1], self.out_features))
 
     def masked(self) -> Tensor:
@@ -93,38 +95,41 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
-class _InBlocks(torch.autograd.Function):
-    """``x W' + b`` of rows for a large masked W: without the products of its zeros, and masking only what has both zeros and others.
+Known = tuple[tuple[Block, ...], float]
 
-    To write the product of a large weight and its mask to new memory takes longer than to multiply a batch with it.
-    """
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor, blocks: tuple[Block, ...], gain: float) -> Tensor:
-        ctx.blocks, ctx.gain = blocks, gain
-        ctx.save_for_backward(x, weight, mask)
-        padded = F.pad(x, (0, 0, 0, FEW_ROWS - len(x))) if 0 < len(x) < FEW_ROWS else x
-        out = x.new_zeros(len(padded), len(weight)) if bias is None else bias.expand(len(padded), -1).contiguous()
-        for block, part in _parts(blocks, weight, mask):
-            at = out[:, block.start : block.stop]
-            at.addmm_(padded[:, : block.full], weight[block.start : block.stop, : block.full].mT, alpha=gain)
-            at.addmm_(padded[:, block.full : block.reach], part.mT)
-        return out[: len(x)]
+def _in_blocks(known: Known, x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor) -> Tensor:
+    blocks, gain = known
+    padded = F.pad(x, (0, 0, 0, FEW_ROWS - len(x))) if 0 < len(x) < FEW_ROWS else x
+    out = x.new_zeros(len(padded), len(weight)) if bias is None else bias.expand(len(padded), -1).contiguous()
+    for block, part in _parts(blocks, weight, mask):
+        at = out[:, block.start : block.stop]
+        at.addmm_(padded[:, : block.full], weight[block.start : block.stop, : block.full].mT, alpha=gain)
+        at.addmm_(padded[:, block.full : block.reach], part.mT)
+    return out[: len(x)]
 
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> Any:
-        (g,), (x, weight, mask) = cotangents, ctx.saved_tensors
-        gb = g.sum(0) if ctx.needs_input_grad[2] else None
-        if torch.is_grad_enabled():  # the gradient is to be differentiated itself
-            return g @ (weight * mask), (g.mT @ x) * mask, gb, None, None, None
-        gx, gw = torch.zeros_like(x), torch.zeros_like(weight)
-        for (start, stop, full, reach), part in _parts(ctx.blocks, weight, mask):
-            of_block = g[:, start:stop]
-            gx[:, :full].addmm_(of_block, weight[start:stop, :full], alpha=ctx.gain)
-            gx[:, full:reach].addmm_(of_block, part)
-            gw[start:stop, :full].addmm_(of_block.mT, x[:, :full], alpha=ctx.gain)
-            torch.mul(torch.mm(of_block.mT, x[:, full:reach]), mask[start:stop, full:reach], out=gw[start:stop, full:reach])
-        return gx, gw, gb, None, None, None
+
+def _gradient(known: Known, given: Sequence[Tensor], _: None, g: Tensor) -> tuple[Tensor | None, ...]:
+    (blocks, gain), (x, weight, bias, mask) = known, given
+    gx, gw = torch.zeros_like(x), torch.zeros_like(weight)
+    for (start, stop, full, reach), part in _parts(blocks, weight, mask):
+        of_block = g[:, start:stop]
+        gx[:, :full].addmm_(of_block, weight[start:stop, :full], alpha=gain)
+        gx[:, full:reach].addmm_(of_block, part)
+        gw[start:stop, :full].addmm_(of_block.mT, x[:, :full], alpha=gain)
+        torch.mul(torch.mm(of_block.mT, x[:, full:reach]), mask[start:stop, full:reach], out=gw[start:stop, full:reach])
+    return gx, gw, None if bias is None else g.sum(0), None
+
+
+def _whole(_: Known, x: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor) -> Tensor:
+    return F.linear(x, weight * mask, bias)
+
+
+IN_BLOCKS = Rule(_in_blocks, _gradient, _whole, keep=False)
+"""``x W' + b`` of rows for a large masked W: without the products of its zeros, and masking only what has both zeros and others.
+
+To write the product of a large weight and its mask to new memory takes longer than to multiply a batch with it.
+"""
 
 
 def _parts(blocks: tuple[Block, ...], weight: Tensor, mask: Tensor) -> list[tuple[Block, Tensor]]:

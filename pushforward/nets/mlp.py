@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from pushforward.core.budget import reserve
 from pushforward.core.fields import Count, Length, OneOf
 from pushforward.core.spec import PlanError
+from pushforward.native.activations import ACTIVATIONS
 from pushforward.nets.dense import Dense
 from pushforward.nets.net import Net
-from pushforward.nets.perceptron import ACTIVATIONS, Block, InputLayer, Perceptron
+from pushforward.nets.parts import Block, InputLayer
+from pushforward.nets.perceptron import Perceptron
 from pushforward.nets.signature import Mask, Signature
 
 WIDE = 64

@@ -9,7 +9,7 @@ import sys
 from scripts.generated.writer import Writer
 
 # In this order: what comes later imports the library, which needs its lists of names first. The last measures, and takes the longest.
-PARTS = ("names", "tree", "flows", "pyro", "catalogue", "recorded", "golden", "numerics")
+PARTS = ("names", "header", "tree", "flows", "pyro", "catalogue", "recorded", "golden", "numerics")
 
 
 def writer(part: str) -> Writer:

@@ -34,7 +34,7 @@ from pushforward.contrib.conversion import (
 )
 from pushforward.core.bijector import Inverse
 from pushforward.core.spec import PlanError, Spec
-from pushforward.nets.perceptron import ACTIVATIONS
+from pushforward.native.activations import ACTIVATIONS
 from pushforward.testing import check_bijector
 
 KERNELS = [
@@ -147,7 +147,7 @@ def test_each_names_the_layer():
 
 
 def test_every_activation_has_its_name():
-    for name, function in ACTIVATIONS.items():
+    for name, (function, *_) in ACTIVATIONS.items():
         assert activation_name(lambda x, f=function: f(x.clone())) == name
     assert activation_name(nn.LeakyReLU(0.0)) == "relu"
 

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from pushforward.contrib.conversion.masks import masks_of
 from pushforward.core.fields import Count, OneOf, Place
 from pushforward.core.spec import PlanError
+from pushforward.native.activations import ACTIVATIONS
 from pushforward.nets.dense import Dense
 from pushforward.nets.mlp import MLP, sizes
 from pushforward.nets.net import Net, NetModule
-from pushforward.nets.perceptron import ACTIVATIONS, InputLayer, Perceptron
+from pushforward.nets.parts import InputLayer
+from pushforward.nets.perceptron import Perceptron
 from pushforward.nets.signature import Mask, Signature
 
 CONTEXTS = ("entrance", "gate", "shift")
@@ -62,7 +64,7 @@ class Activation(nn.Module):
         self.name = name
 
     def forward(self, x: Tensor) -> Tensor:
-        return ACTIVATIONS[self.name](x)
+        return ACTIVATIONS[self.name].function(x)
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,7 +109,7 @@ class ResidualBlock(nn.Module):
         self.c = Dense(context, plan.width) if context and plan.context != "entrance" else None
 
     def forward(self, h: Tensor, context: Tensor | None) -> Tensor:
-        activate = ACTIVATIONS[self.activation]
+        activate = ACTIVATIONS[self.activation].function
         z = self.inner(activate(h) if self.preactivated else h)
         seen = None if self.c is None else self.c(context)
         if self.mode == "shift" and seen is not None:
@@ -134,7 +136,7 @@ class ResidualNetwork(NetModule):
     def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         h = self.enter(x, None if self.shift is not None else context)
         if self.shift is not None:
-            h = h + ACTIVATIONS[self.activation](self.shift(context))
+            h = h + ACTIVATIONS[self.activation].function(self.shift(context))
         for block in self.blocks:
             h = block(h, context)
         out: Tensor = self.leave(h)

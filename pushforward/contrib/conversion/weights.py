@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pushforward.core.numerics import constant
 from pushforward.core.spec import PlanError
+from pushforward.native.activations import ACTIVATIONS
 from pushforward.nets.net import Mask
-from pushforward.nets.perceptron import ACTIVATIONS
 
 Tensors = dict[str, Tensor]
 
@@ -95,6 +95,6 @@ def activation_name(function: Callable[[Tensor], Tensor]) -> str:
     """Return the name that an activation has here, by its values; raise `PlanError` for one that there is not."""
     probe = torch.linspace(-6.0, 6.0, 25)
     for name, ours in ACTIVATIONS.items():
-        if torch.allclose(function(probe), ours(probe), rtol=0, atol=1e-6):
+        if torch.allclose(function(probe), ours.function(probe), rtol=0, atol=1e-6):
             return name
     raise PlanError(f"expected an activation that is one of {', '.join(ACTIVATIONS)}, got {function!r}")

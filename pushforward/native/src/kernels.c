@@ -35,12 +35,6 @@
 
 #define NEAR_BOUND 80 /* log-scales up to it cannot leave the range of a float */
 
-/* In the order of native/elementwise.py. */
-enum {
-  AFFINE, QUADRATIC_SPLINE, LINEAR_SPLINE, MONOTONIC_NETWORK, DEEP_SIGMOID, DEEP_TANH, SUM_OF_SQUARES, GENTLE_SUM_OF_SQUARES, BERNSTEIN,
-  GENTLE_BERNSTEIN, IDENTITY_BERNSTEIN, KIND_COUNT
-};
-
 #define PLACE(i, j) ((i) * ((i) - 1) / 2 + (j)) /* entry (i, j), i > j, of a triangle that stands row by row */
 #define ROW_BOUND 2.0 /* as in kernels/linear.py */
 #define PART 8 /* lanes of a sum over rows; they are added up at the end */
@@ -50,14 +44,7 @@ typedef int64_t Int;
 
 #define INDICES(block) ((const Int *)(block).at)
 
-/* A kernel in numbers. bins: of a spline, units of a network, the degree of a polynomial. parts: panels of a network, terms of a sum of
- * squares. floor: the least slope of a sum of squares. */
-typedef struct {
-  Int code, bins, inverse;
-  double bound;
-  Int parts;
-  double floor;
-} Kind;
+#include "layout.h"
 
 static int is_spline(const Kind *kind) { return kind->code == QUADRATIC_SPLINE || kind->code == LINEAR_SPLINE; }
 static int is_monotone(const Kind *kind) { return kind->code >= MONOTONIC_NETWORK; }
@@ -100,72 +87,10 @@ typedef struct {
   double y[T], slope[T], bend[T];
 } Curve;
 
-/* Arrays come with how many numbers there are from where they begin: rows, `stride` numbers apart, and what lies without gaps. */
-typedef struct {
-  void *at;
-  Int extent, stride;
-} Matrix;
-
-typedef struct {
-  void *at;
-  Int extent;
-} Block;
-
-/* One call: arrays, and how the rows are dealt out. Each field has 8 bytes. Parameters of stride 0 are those of all rows. */
-typedef struct {
-  Kind kind;
-  Int is_double, backward, threads, rows, elements;
-  Int group; /* rows that are computed by one thread; the gradient of shared parameters has one sum for each */
-  Matrix x, theta, g, gl;
-  Block out, ladj, gtheta;
-} Job;
-
-/* A layer of a perceptron: z = weight h(source) + bias (+ z of layer skip); source -1 is the layer's own input. `edges[g]`: how many of
- * its units see only what is made before step g. The layer after the last hidden one gives the parameters, element by element. */
-typedef struct {
-  Int width, source, skip;
-  Block edges, weight, bias, transposed, z, gz;
-} Layer;
-
-#define MAX_LAYERS 32
-
-/* One sequential pass. Elements are made in the order `order`, those before `ends[g]` by the end of step g. */
-typedef struct {
-  Kind kind;
-  Int is_double, backward, threads, rows, elements, groups, layers, activation;
-  Block order, ends;
-  Matrix values, shift, gmade, gladj;
-  Block theta, made, ladj, gvalues, gtheta;
-  Layer layer[MAX_LAYERS + 1];
-} Sweep;
-
-/* A layer of a perceptron: z = weight a + bias (+ z of layer skip), a the activations of layer `source`, or (-1) inputs and context.
- * Weights count as the mask says, or all `gain` times; `more` are those of the context. What stands after gbias is filled in here: the
- * weights as they are multiplied, by rows and by columns, and for each row and column where it begins and ends to be other than zero. */
-typedef struct {
-  Int inputs, outputs, source, skip;
-  double gain;
-  Block weight, mask, more, bias, gweight, gmore, gbias;
-  void *matrix, *transposed;
-  Int *seen, *seeing;
-} DenseLayer;
-
-/* One pass through a perceptron, or back: all hidden layers and the last. */
-typedef struct {
-  Int is_double, backward, threads, rows, group, layers, activation, inputs, contexts;
-  Matrix x, c, g;
-  Block out, gx, gc;
-  void *sums; /* of the gradient of all weights, `part` numbers for each group of rows */
-  Int part, gaps; /* and whether there are weights that those beginnings and ends leave out */
-  DenseLayer layer[MAX_LAYERS + 1];
-} Net;
-
 static Int padded(Int count, Int to) { return (count + to - 1) / to * to; }
 
 /* Numbers in the sums of a layer's gradient: of its weights, then of its bias. */
 static Int sums_of(const DenseLayer *d) { return (padded(d->inputs, 4) + 1) * padded(d->outputs, 2) * PART; }
-
-enum { RELU, LEAKY_RELU, ELU, GELU, SILU, SOFTPLUS, TANH, SIGMOID, ACTIVATION_COUNT }; /* in the order of native/sweep.py */
 
 typedef void (*Rows)(const void *job, Int start, Int stop, void *space);
 typedef void (*Whole)(Net *);
@@ -295,6 +220,9 @@ static int run(Rows rows_of, const void *job, Int rows, Int group, Int space, In
 }
 
 #include "checks.h"
+
+/* What the structs were when this was compiled. */
+EXPORT const char *pushforward_layout(void) { return LAYOUT; }
 
 /* All take a description of the call and how many bytes it has, and return 0 or what `pushforward_explain` tells. */
 EXPORT int pushforward_elementwise(const Job *job, Int bytes) {

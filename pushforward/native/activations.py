@@ -1,0 +1,50 @@
+"""The activations of perceptrons: one table, of which plans, torch's operators, gradients and the library's enum follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+aten: Any = torch.ops.aten
+
+
+class Activation(NamedTuple):
+    """A row of the table.
+
+    Args:
+        function: The activation ``h`` of values ``z``.
+        gradient: The gradient at ``z`` of ``(g, z, h)``, from that at ``h``: torch's own, called without a graph.
+        steepest: No slope is steeper.
+        code: Its name in the enum of the library, or None: then torch evaluates small nets, too.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    gradient: Callable[[Tensor, Tensor, Tensor], Tensor]
+    steepest: float
+    code: str | None = None
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": Activation(F.relu, lambda g, z, h: aten.threshold_backward(g, h, 0), 1.0, "RELU"),
+    "leaky_relu": Activation(F.leaky_relu, lambda g, z, h: aten.leaky_relu_backward(g, z, 0.01, False), 1.0, "LEAKY_RELU"),
+    "elu": Activation(F.elu, lambda g, z, h: aten.elu_backward(g, 1, 1, 1, False, z), 1.0, "ELU"),
+    "gelu": Activation(F.gelu, lambda g, z, h: aten.gelu_backward(g, z), 1.13, "GELU"),
+    "silu": Activation(F.silu, lambda g, z, h: aten.silu_backward(g, z), 1.1, "SILU"),
+    "softplus": Activation(F.softplus, lambda g, z, h: aten.softplus_backward(g, z, 1, 20), 1.0, "SOFTPLUS"),
+    "tanh": Activation(torch.tanh, lambda g, z, h: aten.tanh_backward(g, h), 1.0, "TANH"),
+    "sigmoid": Activation(torch.sigmoid, lambda g, z, h: aten.sigmoid_backward(g, h), 0.25, "SIGMOID"),
+}
+"""By their names, as plans have them. A new one is a new row; with C code, it has a case in ``activate`` and ``deactivate``, too."""
+
+CODES: dict[str, int] = {row.code: place for place, row in enumerate(row for row in ACTIVATIONS.values() if row.code is not None)}  # type: ignore[misc]
+"""The enum of the library."""
+
+
+def code_of(activation: str) -> int | None:
+    """Return the number by which the library knows an activation, or None where it has none."""
+    code = ACTIVATIONS[activation].code
+    return None if code is None else CODES[code]
