@@ -18,6 +18,7 @@ from pushforward.native.activations import ACTIVATIONS, Activation
 from pushforward.native.program import Program
 from pushforward.nets import strategies
 from pushforward.nets.parts import Block
+from pushforward.nets.signature import Signature
 from pushforward.nets.strategies import CALLED, COMPILED, DIRECT, REMADE, STRATEGIES, Strategy
 from pushforward.testing import randomize
 

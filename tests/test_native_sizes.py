@@ -23,6 +23,7 @@ from pushforward.native.perceptron import perceptron, takes
 from pushforward.native.perceptron import reference as by_torch
 from pushforward.native.program import Program
 from pushforward.native.sweep import sweep
+from pushforward.nets.signature import Signature
 from pushforward.testing import randomize
 
 pytestmark = pytest.mark.compiled
@@ -432,7 +433,7 @@ def test_a_program_is_refused_that_does_not_hold_together():
         (lambda: bij.Autoregressive(bij.Affine()).build(4, 3), 8, 4),
         (lambda: bij.Autoregressive(bij.Affine()).build(4, 3), 4, 4),
         (lambda: bij.InverseAutoregressive(bij.Spline()).build(4), 8, 0),
-        (lambda: bij.Elementwise(bij.Spline(), net=bij.MLP()).build(Signature.of_sizes(2, 3)), 2, 30),
+        (lambda: bij.Elementwise(bij.Spline(), net=bij.MLP()).build(2, 3), 2, 30),
     ],
 )
 def test_columns_that_are_not_those_of_the_weights_end_in_an_error(layer, x, c, training):
