@@ -1,5 +1,6 @@
 """Settings of all tests, and the names that examples in docstrings use without importing them."""
 
+import gc
 import os
 import signal
 
@@ -22,6 +23,15 @@ if os.environ.get("PUSHFORWARD_TEST_BLAS"):
     from tests.other_processor import as_told
 
     as_told()
+
+
+# Python looks for cycles every 700 objects, among all that it has: a tenth of the time of a test that torch's compiler takes part in.
+gc.set_threshold(50_000, 20, 20)
+
+
+def pytest_collection_finish():
+    """Leave what the tests are made of out of every later search for cycles."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

@@ -112,8 +112,18 @@ def has_a_net(name):
     return any(isinstance(part, NetModule) for part in Case(*CASES[name]).build().modules())
 
 
+# Of the rows that take the compiler long those without a root, whose steps would all be written down.
+AS_WELL = {
+    "Autoregressive circular spline, periodic",
+    "Autoregressive quadratic spline",
+    "Autoregressive sinh-arcsinh",
+    "Coupling cubic spline",
+    "Sylvester given context",
+}
+
+
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", [name for name in CASES if name not in HEAVY and has_a_net(name)])
+@pytest.mark.parametrize("name", [name for name in CASES if (name not in HEAVY or name in AS_WELL) and has_a_net(name)])
 def test_any_number_of_rows_of_every_plan_with_a_net(name):
     case = Case(*CASES[name])
     module = case.build(torch.float32, scale=0.5)

@@ -164,6 +164,11 @@ def test_third_parties_are_the_declared_ones():
 
 def fresh(code):
     """Return what a fresh interpreter prints as JSON."""
+    return json.loads(printed(code))
+
+
+def printed(code):
+    """Return what a fresh interpreter prints."""
     # A folder that torch's compiler leaves to be removed at the end, up to 2.5, is torch's affair.
     done = subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning:tempfile", "-c", textwrap.dedent(code)],
@@ -172,7 +177,7 @@ def fresh(code):
         check=True,
     )
     assert done.stderr == "", "an import says something"
-    return json.loads(done.stdout)
+    return done.stdout
 
 
 def test_the_import_brings_nothing_heavy():
@@ -193,24 +198,35 @@ def test_the_import_brings_nothing_heavy():
     assert not [name for name in brought if name.startswith(later)]
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
-        "pushforward.transforms.Planar, pushforward.distributions.transforms.Planar",
-        "pushforward.distributions.StandardNormal, pushforward.distributions.constraints.sphere, pushforward.distributions.conditional",
-        "__import__('pushforward.transforms').transforms.Spline",
-        "__import__('pushforward', fromlist=['distributions']).distributions.kl_divergence",
-    ],
-)
-def test_names_of_pyro_come_when_they_are_asked_for_and_need_no_pyro(asked):
-    came = f"""
-        import json, sys
+ASKED = [
+    "pushforward.transforms.Planar, pushforward.distributions.transforms.Planar",
+    "pushforward.distributions.StandardNormal, pushforward.distributions.constraints.sphere, pushforward.distributions.conditional",
+    "__import__('pushforward.transforms').transforms.Spline",
+    "__import__('pushforward', fromlist=['distributions']).distributions.kl_divergence",
+]
+
+
+@pytest.fixture(scope="module")
+def brought():
+    """Return for each of `ASKED` what comes of Pyro's when it is asked for: each in a fork of an interpreter that has torch alone."""
+    lines = printed(f"""
+        import json, os, sys
+        import torch  # which takes all the time, and is not what is asked about
         sys.modules["pyro"] = None  # what imports it fails
-        import pushforward
-        {asked}
-        print(json.dumps([name for name in sys.modules if name.startswith("pushforward.contrib")]))
-    """
-    there = fresh(came)
+        for asked in {ASKED!r}:
+            if not os.fork():
+                import pushforward
+                eval(asked)
+                print(json.dumps([name for name in sys.modules if name.startswith("pushforward.contrib")]), flush=True)
+                os._exit(0)
+            assert os.wait()[1] == 0
+    """).splitlines()
+    return dict(zip(ASKED, map(json.loads, lines), strict=True))
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_names_of_pyro_come_when_they_are_asked_for_and_need_no_pyro(asked, brought):
+    there = brought[asked]
     assert "pushforward.contrib.pyro.face" in there
     assert {name for name in there if not name.startswith(f"pushforward.{FACE}")} == {"pushforward.contrib", "pushforward.contrib.pyro"}
 

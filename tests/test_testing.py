@@ -388,6 +388,14 @@ class Deaf(SoundModule):
     facts = Facts(uses_context=True)
 
 
+class CountsRows(SoundModule):
+    """It has a way of its own for few rows, so that the compiler begins anew for many."""
+
+    def push(self, x, context=None):
+        y, ladj = super().push(x, context)
+        return (y if x.dim() < 2 or len(x) > 15 else y + 0), ladj
+
+
 BROKEN = {
     WrongSign(): "ladj against autograd, float64",
     NoLadj(): "ladj against autograd, float64",
@@ -417,6 +425,7 @@ BROKEN = {
     plan(TooWideSet): "outside the domain",
     plan(Settles): "outside the domain",
     plan(FirstOnly): "outside the domain",
+    plan(CountsRows): "one graph under torch.compile",
     plan(OffByConstant): "ladj against autograd, float64",
 }
 

@@ -77,7 +77,11 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
     "Domain, one support": (to_support(constraints.less_than(1.0)), (2,), None),
 }
 
+# Of "Autoregressive sinh-arcsinh" the kernel stays in a coupling and given context, and the structure over other kernels; of the chains
+# their parts stay.
 HEAVY = {
+    "Autoregressive sinh-arcsinh",
+    "StickBreaking, chain",
     "LowerCholesky, chain",
     "Concatenate, parts of other lengths",
     "StickBreaking, two rows",

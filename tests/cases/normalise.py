@@ -24,3 +24,4 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
     "NormalScores, matrix": (NormalScores(), (2, 3), None),
     "BatchNorm, channels": (BatchNorm(), (2, 2, 2), None),
 }
+HEAVY = {"NormalScores, matrix"}  # each number by itself, as in "NormalScores"

@@ -37,3 +37,13 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
         (2,),
     ),
 }
+# Other numbers, or a kernel and a structure that both have rows of every day: other bins; the structure of "Autoregressive spline" and of
+# "Coupling spline" over a kernel that has a row given context; and the network on angles, which stays in a coupling and an inverse.
+HEAVY = {
+    "LinearSpline, 16 bins",
+    "QuadraticSpline, 16 bins",
+    "CubicSpline, 16 bins",
+    "Autoregressive quadratic spline",
+    "Coupling cubic spline",
+    "Autoregressive circular spline, periodic",
+}
