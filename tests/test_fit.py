@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.distributions import Normal
+from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, TensorDataset
 
 import pushforward as pf
@@ -572,9 +573,17 @@ def test_networks_in_half_precision(flow):
     full.load_state_dict(half.state_dict())
     seen = set()
     dense = next(m for m in half.modules() if isinstance(m, torch.nn.Linear))
-    inner = torch.nn.functional.linear
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.nn.functional, "linear", lambda *a: (lambda out: seen.add(out.dtype) or out)(inner(*a)))
+
+    class Products(TorchFunctionMode):
+        """Notes the precision of each product."""
+
+        def __torch_function__(self, function, types, arguments=(), keywords=None):
+            out = function(*arguments, **(keywords or {}))
+            if function is torch.nn.functional.linear:
+                seen.add(out.dtype)
+            return out
+
+    with Products():
         reduced = pf.fit(half, x, epochs=5, precision="bfloat16", progress=False)
     assert torch.bfloat16 in seen
     assert dense.weight.dtype == torch.float32  # the weights and what the optimiser keeps stay as they are

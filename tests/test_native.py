@@ -692,11 +692,15 @@ def test_a_set_that_the_processor_lacks_or_that_is_not_built_is_an_error(tmp_pat
         def __call__(self, name=None):
             return b"baseline" if name in (None, b"baseline") else None
 
+    class Layout:
+        def __call__(self):
+            return library.SIGNATURE.encode()
+
     class Old:
         """A library on a processor that has the baseline alone."""
 
         def __getattr__(self, name):
-            self.__dict__[name] = Function()
+            self.__dict__[name] = Layout() if name == "pushforward_layout" else Function()
             return self.__dict__[name]
 
     (tmp_path / "_kernels.so").touch()
