@@ -59,7 +59,12 @@ def folder(tmp_path, monkeypatch):
         sys.modules["matplotlib.pyplot"].close("all")
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python") and name_of(page) not in ELSEWHERE], ids=name_of)
+# They fit several flows for as long as a reader would.
+LONG = {"docs/scikit-learn.md", "docs/variational-inference.md", "docs/tutorials/pyro-tutorial.md"}
+RUN = [page for page in PAGES if blocks(page, "python") and name_of(page) not in ELSEWHERE]
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, marks=[pytest.mark.fits] * (name_of(page) in LONG), id=name_of(page)) for page in RUN])
 def test_code_runs_and_prints_what_the_page_says(page, folder, monkeypatch):
     # A real module, so that what a page defines can be pickled.
     module = types.ModuleType(re.sub(r"\W", "_", name_of(page)))

@@ -11,6 +11,8 @@ from sklearn.preprocessing import StandardScaler
 
 import pushforward as pf
 
+pytestmark = pytest.mark.fits
+
 
 def log_returns(n, seed=1):
     """A daily series with changing volatility and heavy tails, of scale 0.01."""

@@ -20,6 +20,7 @@ from pushforward.nets.net import ModuleNet
 ENTROPY = 2 * (0.5 * math.log(2 * math.pi * math.e) + math.log(0.5))
 
 
+@pytest.mark.fits
 def test_your_first_flow(capsys):
     torch.manual_seed(0)
     losses = []

@@ -12,6 +12,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent / "founding"))
 from cells import losses, run
 
+pytestmark = pytest.mark.fits
+
 # cell, step, the loss that is printed there (nats; per dimension in the first)
 BARS = [(8, 1000, 1.2545257806777954), (11, 4500, 1.6505967378616333), (11, 5000, 1.8024061918258667), (16, 5000, 1.824593424797058)]
 

@@ -68,6 +68,7 @@ SLOW = {"NAF", "UNAF"}
 FITTED = [name for name in DENSITIES if not name.startswith("NCSF")]
 
 
+@pytest.mark.fits
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.heavy] * (name in SLOW)) for name in FITTED])
 def test_a_fit_comes_near_the_entropy(name):
     x = torch.randn(600, 2, generator=generator(3))

@@ -238,6 +238,7 @@ CASES = {
 }
 
 
+@pytest.mark.fits
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_known_evidences_are_within_five_errors(case, seed):

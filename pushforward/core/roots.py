@@ -16,7 +16,7 @@ POLISH = 2
 """Newton steps at the root, which carry the gradients."""
 
 
-def root(function: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, steps: int = STEPS) -> Tensor:
+def root(function: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, steps: int | None = None) -> Tensor:
     r"""Solve :math:`f(x) = y` for an increasing :math:`f: \mathbb{R} \to \mathbb{R}` that returns its value and :math:`\log f'`.
 
     Newton's method inside a bracket that is halved where Newton would leave it. The bracket is kept in
@@ -31,7 +31,7 @@ def root(function: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, steps: 
     Args:
         function: From ``x`` to the value and the log-slope, each of the shape of ``y``.
         y: Where the root is sought, float32 or float64, of any shape.
-        steps: Evaluations of the search, at most; `POLISH` follow.
+        steps: Evaluations of the search, at most (None: `STEPS`); `POLISH` follow.
 
     >>> root(lambda x: (x**3 + x, torch.log(3 * x**2 + 1)), torch.tensor([2.0, 10.0]))
     tensor([1., 2.])
@@ -42,7 +42,7 @@ def root(function: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, steps: 
     with torch.no_grad():
         low, high = torch.full_like(y, -top), torch.full_like(y, top)
         z, settled, last = torch.zeros_like(y), torch.isnan(y), torch.full_like(y, math.inf)
-        for step in range(steps):
+        for step in range(STEPS if steps is None else steps):
             x = torch.sinh(z)
             value, log_slope = function(x)
             below = value < y
