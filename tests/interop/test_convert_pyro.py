@@ -12,7 +12,7 @@ import torch
 from pyro.nn import AutoRegressiveNN, ConditionalAutoRegressiveNN, DenseNN
 
 import pushforward
-from pushforward.contrib.normflows import convert
+from pushforward.contrib.pyro import convert
 from tests.roundings import SURE, of_flow
 
 ORDER = torch.tensor([2, 0, 3, 1])
