@@ -402,6 +402,7 @@ def test_saved_and_loaded_flow_knows_that_it_was_fitted(tmp_path):
     assert torch.equal(loaded.transform.layers[-1].loc, flow.transform.layers[-1].loc)
 
 
+@pytest.mark.fits
 def test_weights_count_rows():
     x = np.concatenate([rows(500, 1), rows(500, 1, seed=2) * 0.5 + 6])
     w = np.repeat([1.0, 0.0], 500)

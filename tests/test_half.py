@@ -47,6 +47,7 @@ def test_held_out_losses_are_those_of_the_rounded_weights(dtype, moons):
     assert copy.deepcopy(flow).float().log_prob(test).mean().item() == pytest.approx(-history.best_loss, abs=1e-5)
 
 
+@pytest.mark.fits
 @pytest.mark.parametrize("dtype", HALF, ids=str)
 def test_variational_inference(dtype):
     losses, seen = [], set()

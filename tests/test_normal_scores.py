@@ -160,6 +160,7 @@ def fitted(rows, context=None, **options):
     return flow, pf.fit(flow, rows, context, progress=False, **{"epochs": 30, **options})
 
 
+@pytest.mark.fits
 @pytest.mark.parametrize("value", [1e2, 1e4, 1e6, 1e9, -1e9])
 def test_one_row_far_out_costs_the_others_nothing(value):
     """The rest is normal, so that a flow which is not squeezed by the one row scores 1.419; squeezed it scored 1.5 to 11.7."""
@@ -189,6 +190,7 @@ def test_parameters_of_other_layers_stay_the_same_tensors():
     assert {id(p) for p in flow.parameters()} == before
 
 
+@pytest.mark.fits
 def test_a_context_far_out_hides_the_others_no_more():
     """y is the context plus noise of 0.1, so 1.419 + log(0.1) is what a flow can reach that sees the context."""
     given = planted(1e6)(2000, seeded(0))[:, None]

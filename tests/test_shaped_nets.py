@@ -456,6 +456,7 @@ def test_convolutions_refuse_what_they_do_not_take():
 # What it is good for
 
 
+@pytest.mark.fits
 def test_convolutions_learn_from_images_what_a_flat_net_of_as_many_parameters_does_not():
     """One channel is the other, blurred, plus noise: the density is exact, and the distance of two fits to it too."""
     generator = torch.Generator().manual_seed(0)

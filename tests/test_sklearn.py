@@ -63,6 +63,7 @@ def pair():
     return x, FlowRegressor(SPLINE, random_state=0, epochs=30).fit(x, np.column_stack([first, first + 0.3 * rng.normal(size=800)]))
 
 
+@pytest.mark.fits
 @pytest.mark.parametrize(
     "estimator",
     [FlowDensity(partial(NSF, transforms=1), epochs=2), FlowRegressor(partial(NSF, transforms=1), epochs=5)],
