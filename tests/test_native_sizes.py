@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native_jobs import JOBS, SENTINEL, anything, faults
+from native_jobs import JOBS, SENTINEL, anything, faults, needed
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import pushforward
@@ -61,6 +61,22 @@ def test_what_does_not_fit_is_refused(entry):
         assert job.call() > 1, fault
         assert untouched(job), fault
         COUNTS[f"{entry}: raw, wrong, refused"] += 1
+
+    run()
+
+
+@each_entry
+def test_an_array_that_is_a_number_short_is_refused(entry):
+    @few
+    @given(JOBS[entry])
+    def run(job):
+        for part, name in job.places():
+            if name.endswith(".extent") and needed(job, part, name):
+                numbers = job.parts[part][1]
+                numbers[name] -= 1
+                assert job.call() > 1, name
+                assert untouched(job), name
+                numbers[name] += 1
 
     run()
 

@@ -55,6 +55,12 @@ def test_any_number_survives_in_chunks_of_any_size(tmp_path_factory, values, row
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
+def test_what_is_written_in_chunks_is_read_as_a_whole(tmp_path, ending):
+    values = np.arange(21.0).reshape(7, 3)  # three chunks, the last of which is shorter
+    np.testing.assert_array_equal(written(tmp_path / f"t{ending}", values, rows=3).read(), values)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_columns_come_in_the_order_asked_for(tmp_path, ending):
     values = np.arange(12.0).reshape(4, 3)
     table = written(tmp_path / f"t{ending}", values)
