@@ -198,8 +198,10 @@ def test_flows_are_saved_copied_described_and_counted(net, context, tmp_path):
     flow.save(tmp_path / "flow")
     again = pf.load(tmp_path / "flow")
     assert again.plan == flow.plan
-    assert torch.equal(again.log_prob(x, c), flow.log_prob(x, c))
-    assert torch.equal(copy.deepcopy(flow).log_prob(x, c), flow.log_prob(x, c))
+    for copied in (again, copy.deepcopy(flow)):
+        # The weights are the same bits; what torch makes of them may depend on where they lie in memory.
+        assert all(torch.equal(one, other) for one, other in zip(copied.state_dict().values(), flow.state_dict().values(), strict=True))
+        torch.testing.assert_close(copied.log_prob(x, c), flow.log_prob(x, c))
     described = flow.describe()
     assert described.parameters == sum(p.numel() for p in flow.parameters())
     for layer, module in zip(described.layers, flow.transform.layers, strict=True):
