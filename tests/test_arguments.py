@@ -18,6 +18,7 @@ from pushforward.bases import StandardNormal
 from pushforward.bijectors import Affine
 from pushforward.cli.commands import app
 from pushforward.contrib.sklearn import FlowDensity, FlowRegressor
+from pushforward.core.facts import BaseFacts
 from pushforward.data.writing import write_table
 
 X = np.random.default_rng(0).standard_normal((60, 2))
@@ -386,3 +387,22 @@ def test_a_flow_without_a_base_that_fits_is_as_it_was():
     assert str(flow.plan) == "Compose((Affine(),))"
     assert flow.state_dict().keys() == before.keys()
     assert np.isfinite(pf.fit(flow, X, epochs=1, progress=False).best_loss)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        (lambda: pf.train.NegativeLogLikelihood(3), TypeError, "NegativeLogLikelihood: expected a Flow, got int"),
+        (
+            lambda: pf.train.NegativeLogLikelihood(pf.MAF(2))(torch.zeros(5, 2), weights=torch.ones(5, 1)),
+            ValueError,
+            r"NegativeLogLikelihood: expected one weight a row, of shape \(5,\), got \(5, 1\)",
+        ),
+        (lambda: pf.data.dequantize("x"), TypeError, "dequantize: expected x to be numbers"),
+        (lambda: pf.data.dequantize(torch.full((3,), float("nan"))), ValueError, "dequantize: expected finite values"),
+        (lambda: BaseFacts(accuracy=3), TypeError, "BaseFacts: expected accuracy to be a Tolerance, got 3"),
+    ],
+)
+def test_what_is_public_in_its_folder_says_its_own_name(call, error, said):
+    with pytest.raises(error, match=said):
+        call()

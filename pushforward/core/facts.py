@@ -123,6 +123,10 @@ class BaseFacts:
     accuracy: Tolerance = NONE
     """How far log-densities may be off, beside their roundings."""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.accuracy, Tolerance):
+            raise TypeError(f"BaseFacts: expected accuracy to be a Tolerance, got {self.accuracy!r}")
+
 
 def parts_of(parts: Sequence[BaseFacts]) -> BaseFacts:
     """Return the facts of a base that is made of several, all of which it draws and scores; its support is the caller's to say."""

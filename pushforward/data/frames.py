@@ -128,17 +128,19 @@ def _known(frame: Any, names: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def _numbers(value: Any, what: str) -> Tensor:
+def _numbers(value: Any, what: str, owner: str = "fit") -> Tensor:
     """Return real numbers of any kind as a tensor; what cannot be shared with torch is copied."""
     if isinstance(value, Tensor):
         if odd := _oddity(value):
-            raise TypeError(f"fit: expected {what} to be a dense tensor of real numbers, got {odd}")
+            raise TypeError(f"{owner}: expected {what} to be a dense tensor of real numbers, got {odd}")
         return value.detach() if value.is_floating_point() else value.double()
     if is_table(value):
         frame, nw = _frame(value), require("narwhals", "table")
         if text := [name for name in frame.columns if not (frame[name].dtype.is_numeric() or frame[name].dtype == nw.Boolean)]:
             kinds = ", ".join(f"{name!r} ({frame[name].dtype})" for name in text)
-            raise ValueError(f"fit: expected columns of numbers, got {kinds}; leave them out with columns=..., or encode them as numbers")
+            raise ValueError(
+                f"{owner}: expected columns of numbers, got {kinds}; leave them out with columns=..., or encode them as numbers"
+            )
         single = {frame[name].dtype for name in frame.columns} == {nw.Float32}
         frame = frame.select(nw.all().cast(nw.Float32 if single else nw.Float64))
         arrays = [np.asarray(frame[name].to_numpy(), np.float32 if single else np.float64) for name in frame.columns]
@@ -149,9 +151,9 @@ def _numbers(value: Any, what: str) -> Tensor:
         array = np.asarray(value)
     except Exception as error:  # what an object does that is asked for its numbers, is its own affair
         rows = " with rows of different lengths" if isinstance(value, list | tuple) else ""
-        raise TypeError(f"fit: expected {what} to be numbers, got {type(value).__name__}{rows}: {error}") from error
+        raise TypeError(f"{owner}: expected {what} to be numbers, got {type(value).__name__}{rows}: {error}") from error
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"fit: expected {what} to be numbers, got {type(value).__name__} of {array.dtype}")
+        raise TypeError(f"{owner}: expected {what} to be numbers, got {type(value).__name__} of {array.dtype}")
     native = array.dtype.newbyteorder("=") if array.dtype.kind == "f" and array.dtype.itemsize <= 8 else np.dtype(float)
     array = np.ascontiguousarray(array.astype(native, copy=False))
     return torch.from_numpy(array if array.flags.writeable else array.copy())
@@ -195,7 +197,7 @@ def dequantize(x: Any, generator: torch.Generator | None = None) -> tuple[Any, n
     >>> steps, bool(np.all(np.rint(y) == np.arange(100) % 7))
     (array([1.]), True)
     """
-    values = _numbers(x, "data")
+    values = _numbers(x, "x", "dequantize")
     if values.dim() not in (1, 2) or not bool(torch.isfinite(values).all()):
         raise ValueError(f"dequantize: expected finite values of shape (n, columns) or (n,), got shape {tuple(values.shape)}, or NaN, inf")
     dtype = torch.float32 if values.dtype == torch.float32 else torch.float64
