@@ -304,22 +304,31 @@ class Flow(EstimatedModule, Planned):
             with torch.no_grad():
                 propagate("follow", value, self._inner(context), self.transform, self.base)
 
-    def standardize(self, value: Tensor, context: Tensor | None = None) -> None:
+    def standardize(self, value: Tensor, context: Tensor | None = None, scores: bool | None = None) -> None:
         """Put layers that measure as near to the data as values are not bounded; then `calibrate`.
 
         `Standardize`, if there is none; and where a few values are so far out that it would squeeze all others into a sliver, in a column
         or in the context, `NormalScores`. Densities stay in the units of the data, since the layers are part of the flow and of its plan.
         Left in their units are angles, of which whole turns do not matter (`Unwrap`), and values that are bounded all along, such as those
         of splines on a box.
+
+        Args:
+            value: Rows of data, ``(n, *event)``.
+            context: Their contexts, ``(n, *context)``.
+            scores: Whether columns that need it get `NormalScores`. True or None: yes, which is right for a few values far out; False: no,
+                which is better where columns are linear in one another, heavy tails and all, as pixels are. `fit` tries both.
         """
         self._check_value(value)
+        if not (scores is None or isinstance(scores, bool)):
+            raise ValueError(f"Flow.standardize: expected scores to be True, False or None, got {scores!r}")
         inside = [module.plan for module in self.transform.modules() if isinstance(module, Layer)]
         place = real_end(chain(self.transform), self.base.support)
         if place is not None and not any(part.wraps for part in inside):
             if not any(isinstance(part, Standardize) for part in inside):
                 self._insert(place, Standardize())
                 place += 1
-            if not any(isinstance(part, NormalScores) for part in inside) and self._far_out_at(place, value, context):
+            wanted = scores is not False and not any(isinstance(part, NormalScores) for part in inside)
+            if wanted and self._far_out_at(place, value, context):
                 self._insert(place, NormalScores())
         units = self.context_units
         if units is not None and context is not None and units.plan == CONTEXT_UNITS[False]:

@@ -27,6 +27,7 @@ from pushforward.train.likelihood import Training, data_precision
 from pushforward.train.loop import Options, as_it_was, check_trainable, make_optimizer
 from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
+from pushforward.train.trials import PLAIN, SCORES, tried
 
 __all__ = ["History", "fit"]
 
@@ -126,11 +127,14 @@ def fit(
     if isinstance(held, Stream):
         held.typical(random.rows)
     with ExitStack() as stack:
+        losses: dict[str, float] = {}
         with as_it_was(flow), random.mode:  # a layer that is added, and those that the data goes through, may draw
             if standardize or (standardize is None and not _calibrated(flow)):
                 some = typical.map(lambda t: t.to(flow.device, data_precision(flow)))
-                flow.standardize(some.x, some.context)
-                warn_of_the_flow(flow, seen)
+                losses = tried(flow, some, train, held, lambda way: make_optimizer("fit", way, optimizer, learning_rate), options, seed)
+                flow.standardize(some.x, some.context, losses.get(SCORES, 0.0) <= losses.get(PLAIN, 0.0))
+                if not losses:
+                    warn_of_the_flow(flow, seen)
             if train.columns is not None:
                 flow.columns = train.columns
             if train.context_columns is not None or train.columns is not None:
@@ -138,6 +142,7 @@ def fit(
             masters = stack.enter_context(Masters(flow))
             made = make_optimizer("fit", flow, optimizer, learning_rate, weight_decay)
             training = Training(flow, _resident(train, flow), held and _resident(held, flow), made, random, options, masters)
+            training.history.tried = losses
         return training.run(callback)
 
 

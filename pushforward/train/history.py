@@ -23,6 +23,7 @@ class History:
         monitored: ``"validation"`` or ``"training"``: the loss that chose the weights.
         stopped: What ended the fit: ``"patience"``, ``"epochs"``, ``"callback"`` or ``"interrupted"`` (Ctrl-C).
         skipped_steps: Steps left out because the loss or its gradient was not finite.
+        tried: Held-out losses of short fits that chose how the data is measured, by the names of the ways; empty where there was no choice.
 
     >>> History(train=[1.5], validation=[1.25], best_epoch=1, best_loss=1.25, monitored="validation")
     History(epochs=1, best validation loss 1.25 nats after epoch 1, stopped by epochs)
@@ -38,6 +39,7 @@ class History:
     monitored: str = "training"
     stopped: str = "epochs"
     skipped_steps: int = 0
+    tried: dict[str, float] = field(default_factory=dict)
 
     @property
     def interrupted(self) -> bool:

@@ -1,0 +1,139 @@
+"""Trials: `fit` tries both ways to measure columns with values far out, and keeps the one with the better held-out loss."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+import pushforward as pf
+from pushforward.bijectors import NormalScores
+from pushforward.train import trials
+from pushforward.train.history import History
+from pushforward.train.trials import PLAIN, SCORES
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def one_wild(count=2000):
+    rows = torch.randn(count, 2, generator=seeded(0))
+    rows[77, 1] = 1e6
+    return rows
+
+
+def fitted(rows, flow=None, **options):
+    torch.manual_seed(0)
+    flow = flow or pf.MAF(rows.shape[1], transforms=1, widths=(8,))
+    return flow, pf.fit(flow, rows, progress=False, **{"epochs": 1, **options})
+
+
+def judged(monkeypatch, scores, plain):
+    """Let trials end with these losses; an error is raised."""
+
+    class Judge(trials.Training):
+        def run(self, callback):
+            loss = scores if NormalScores() in self.flow.plan.bijectors else plain
+            if isinstance(loss, type):
+                raise loss
+            return History(best_loss=loss)
+
+    monkeypatch.setattr(trials, "Training", Judge)
+
+
+@pytest.mark.parametrize(
+    ("scores", "plain", "kept"), [(1.0, 0.5, False), (0.5, 1.0, True), (1.0, 1.0, True), (FloatingPointError, 9.0, False)]
+)
+def test_the_better_way_is_kept(scores, plain, kept, monkeypatch):
+    judged(monkeypatch, scores, plain)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what was tried is no oversight
+        flow, history = fitted(one_wild(300))
+    assert history.tried == {SCORES: scores if isinstance(scores, float) else float("inf"), PLAIN: plain}
+    assert (NormalScores() in flow.plan.bijectors) == kept
+
+
+def test_a_value_far_out_is_taken_by_its_quantile():
+    flow, history = fitted(one_wild())
+    assert history.tried[SCORES] < history.tried[PLAIN] - 1
+    assert NormalScores() in flow.plan.bijectors
+
+
+@pytest.mark.parametrize(
+    ("rows", "options"),
+    [
+        pytest.param(torch.randn(300, 2, generator=seeded(0)), {}, id="nothing far out"),
+        pytest.param(one_wild(300), {"validation": None}, id="nothing held out"),
+        pytest.param(one_wild(300), {"standardize": False}, id="not to be measured"),
+    ],
+)
+def test_where_there_is_no_choice_nothing_is_tried(rows, options, monkeypatch):
+    monkeypatch.setattr(trials, "Training", None)
+    assert fitted(rows, **options)[1].tried == {}
+
+
+def test_a_stream_is_not_read_for_a_trial():
+    loader = DataLoader(TensorDataset(one_wild(300)), batch_size=100)
+    flow = pf.MAF(2, transforms=1, widths=(8,))
+    history = pf.fit(flow, loader, validation=one_wild(300), epochs=1, progress=False)
+    assert history.tried == {}
+    assert NormalScores() in flow.plan.bijectors
+
+
+def test_a_trial_takes_few_steps_and_a_flow_that_was_measured_is_not_tried(monkeypatch):
+    steps, run = [], trials.Training.run
+
+    def counted(self, callback):
+        self.optimizer.register_step_post_hook(lambda *_: steps.append(self.flow))
+        return run(self, callback)
+
+    monkeypatch.setattr(trials.Training, "run", counted)
+    for count, batch in ((300, 512), (2000, 16), (5000, 512)):
+        steps.clear()
+        flow, history = fitted(one_wild(count), batch_size=batch, epochs=1)
+        own = sum(one is flow for one in steps)
+        assert len(history.tried) == 2
+        assert trials.TRIAL / 1.5 <= (len(steps) - own) / 2 <= 1.5 * trials.TRIAL
+    steps.clear()
+    assert pf.fit(flow, one_wild(300), epochs=1, progress=False).tried == {}
+    assert all(one is flow for one in steps)
+
+
+def test_the_same_seed_gives_the_same_and_nothing_else_is_touched():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    flow = pf.MAF(2, transforms=1, widths=(8,))
+    drawn = torch.get_rng_state()
+    other = copy.deepcopy(flow)
+    first, second = (pf.fit(one, one_wild(300), epochs=2, progress=False) for one in (flow, other))
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert not torch.equal(drawn, before)
+    assert first.tried == second.tried
+    assert first.train == second.train
+
+
+def test_ctrl_c_in_a_trial_ends_the_fit_with_the_flow_as_it_was(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    flow = pf.MAF(2, transforms=1, widths=(8,))
+    plan, state = flow.plan, copy.deepcopy(flow.state_dict())
+    monkeypatch.setattr(trials.Training, "steps", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pf.fit(flow, one_wild(300), progress=False)
+    assert flow.plan == plan
+    assert all(torch.equal(value, state[name]) for name, value in flow.state_dict().items())
+
+
+def test_scores_can_be_left_out_in_a_loop_of_ones_own():
+    flow = pf.MAF(2)
+    flow.standardize(one_wild(300), scores=False)
+    assert NormalScores() not in flow.plan.bijectors
+    for scores in (True, None):
+        flow = pf.MAF(2)
+        flow.standardize(one_wild(300), scores=scores)
+        assert NormalScores() in flow.plan.bijectors
+    with pytest.raises(ValueError, match=r"Flow\.standardize: expected scores to be True, False or None, got 'no'"):
+        pf.MAF(2).standardize(one_wild(300), scores="no")
