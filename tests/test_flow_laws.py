@@ -10,7 +10,7 @@ from cases import SMALL
 from pushforward import bijectors as bij
 from pushforward import flows
 from pushforward.distributions import DiagNormal, Flow, StandardNormal, wrap
-from pushforward.testing import FLOW_LAWS, check_flow
+from pushforward.testing import FLOW_LAWS, LawError, check_flow
 
 W = (16, 16)
 FLOWS = {
@@ -42,7 +42,17 @@ FLOWS = {
 }
 
 
+OLD = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6)
+GRAPH = "one graph under torch.compile"
+
+
 @pytest.mark.parametrize("name", FLOWS)
 def test_flow_laws(name):
-    figures = check_flow(FLOWS[name]())
-    assert set(figures) == {law.name for law in FLOW_LAWS}
+    wanted = {law.name for law in FLOW_LAWS}
+    if name == "mixture base" and OLD:
+        # Its compiler cannot read what torch's own mixture does when it is made.
+        with pytest.raises(LawError, match=f"breaks 1 law.*\n.*{GRAPH}"):
+            check_flow(FLOWS[name]())
+        wanted -= {GRAPH}
+    figures = check_flow(FLOWS[name](), only=wanted)
+    assert set(figures) == wanted

@@ -133,7 +133,8 @@ def _check(x: Tensor, theta: Tensor, code: Code) -> tuple[tuple[int, ...], bool]
     if not shape:
         raise ValueError("elementwise: expected x of shape (*batch, elements), got ()")
     batch, width = shape[:-1], code.parameters * shape[-1]
-    if given != (*batch, width) and given != (width,):
+    # Axes are counted first: else the compiler compares parameters with rows, and compiles anew where there are as many.
+    if given != ((width,) if len(given) == 1 else (*batch, width)):
         raise ValueError(
             f"elementwise: expected theta of shape ({width},) or {(*batch, width)} for x of shape {tuple(shape)}, got {tuple(given)}"
         )
