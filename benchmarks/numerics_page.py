@@ -28,10 +28,7 @@ WORDS = {
         "infinite if a gradient there is not finite",
     ),
     "any x up to 1e30": ("any x", "values up to 1e30 whose result is not finite or comes back farther off than rounding allows"),
-    "ladj against autograd, float64": (
-        "ladj, f64",
-        "largest difference of ladj from autograd's Jacobian, both ways, per 1 + its size and what 4 roundings of the value change",
-    ),
+    "ladj against autograd, float64": ("ladj, f64", "largest difference of ladj from autograd's Jacobian, both ways, per 1 + its size"),
     "ladj against autograd, float64, parameters x10": ("ladj, f64, ×10", "the same with parameters of standard deviation 10"),
     "ladj, float32 against float64": (
         "ladj, f32",

@@ -131,9 +131,10 @@ def test_scores_can_be_left_out_in_a_loop_of_ones_own():
     flow = pf.MAF(2)
     flow.standardize(one_wild(300), scores=False)
     assert NormalScores() not in flow.plan.bijectors
-    for scores in (True, None):
+    for given in ({}, {"scores": True}):
         flow = pf.MAF(2)
-        flow.standardize(one_wild(300), scores=scores)
+        flow.standardize(one_wild(300), **given)
         assert NormalScores() in flow.plan.bijectors
-    with pytest.raises(ValueError, match=r"Flow\.standardize: expected scores to be True, False or None, got 'no'"):
-        pf.MAF(2).standardize(one_wild(300), scores="no")
+    for wrong in ("no", None, 1):
+        with pytest.raises(ValueError, match=rf"Flow\.standardize: expected scores to be True or False, got {wrong!r}"):
+            pf.MAF(2).standardize(one_wild(300), scores=wrong)

@@ -304,7 +304,7 @@ class Flow(EstimatedModule, Planned):
             with torch.no_grad():
                 propagate("follow", value, self._inner(context), self.transform, self.base)
 
-    def standardize(self, value: Tensor, context: Tensor | None = None, scores: bool | None = None) -> None:
+    def standardize(self, value: Tensor, context: Tensor | None = None, scores: bool = True) -> None:
         """Put layers that measure as near to the data as values are not bounded; then `calibrate`.
 
         `Standardize`, if there is none; and where a few values are so far out that it would squeeze all others into a sliver, in a column
@@ -315,19 +315,22 @@ class Flow(EstimatedModule, Planned):
         Args:
             value: Rows of data, ``(n, *event)``.
             context: Their contexts, ``(n, *context)``.
-            scores: Whether columns that need it get `NormalScores`. True or None: yes, which is right for a few values far out; False: no,
-                which is better where columns are linear in one another, heavy tails and all, as pixels are. `fit` tries both.
+            scores: Whether columns that need it get `NormalScores`: right for a few values far out, and worse where columns are linear in
+                one another, heavy tails and all, as pixels are. `fit` tries both.
+
+        Raises:
+            ValueError: Scores that are neither True nor False; values or contexts of another shape.
         """
         self._check_value(value)
-        if not (scores is None or isinstance(scores, bool)):
-            raise ValueError(f"Flow.standardize: expected scores to be True, False or None, got {scores!r}")
+        if not isinstance(scores, bool):
+            raise ValueError(f"Flow.standardize: expected scores to be True or False, got {scores!r}")
         inside = [module.plan for module in self.transform.modules() if isinstance(module, Layer)]
         place = real_end(chain(self.transform), self.base.support)
         if place is not None and not any(part.wraps for part in inside):
             if not any(isinstance(part, Standardize) for part in inside):
                 self._insert(place, Standardize())
                 place += 1
-            wanted = scores is not False and not any(isinstance(part, NormalScores) for part in inside)
+            wanted = scores and not any(isinstance(part, NormalScores) for part in inside)
             if wanted and self._far_out_at(place, value, context):
                 self._insert(place, NormalScores())
         units = self.context_units

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from pushforward.data.rows import Rows, Stream
 from pushforward.flow.flow import Flow
+from pushforward.layers.normal_scores import NormalScoresModule
 from pushforward.train.likelihood import STEPS, Training
 from pushforward.train.loop import Options
 from pushforward.train.precision import Masters
@@ -47,18 +48,18 @@ def tried(
     """
     if isinstance(train, Stream) or isinstance(held, Stream) or held is None:
         return {}
-    ways = {}
-    for name, scores in ((SCORES, None), (PLAIN, False)):
-        ways[name] = copy.deepcopy(flow)
-        ways[name].standardize(typical.x, typical.context, scores)
-    if ways[SCORES].plan == ways[PLAIN].plan:
+    scored = copy.deepcopy(flow)
+    scored.standardize(typical.x, typical.context)
+    if _scored(scored) == _scored(flow):
         return {}
+    plain = copy.deepcopy(flow)
+    plain.standardize(typical.x, typical.context, scores=False)
     rows, judges = _some(train, TRIAL * options.batch_size), _some(held, HELD)
     a_pass = -(-len(rows) // options.batch_size)
     epochs = max(1, round(TRIAL / (a_pass * -(-STEPS // a_pass))))
     short = dataclasses.replace(options, epochs=epochs, patience=None, schedule=None, compile=False, progress=False)
     losses = {}
-    for name, way in ways.items():
+    for name, way in ((SCORES, scored), (PLAIN, plain)):
         with Masters(way) as masters:
             training = Training(way, rows, judges, optimizer(way), Randomness(way, seed), short, masters)
             try:
@@ -69,6 +70,11 @@ def tried(
             raise KeyboardInterrupt
         losses[name] = history.best_loss
     return losses
+
+
+def _scored(flow: Flow) -> int:
+    """Return how many layers of normal scores the data goes through."""
+    return sum(isinstance(part, NormalScoresModule) for part in flow.transform.modules())
 
 
 def _some(rows: Rows, most: int) -> Rows:
