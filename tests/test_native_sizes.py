@@ -82,6 +82,26 @@ def test_an_array_that_is_a_number_short_is_refused(entry):
 
 
 @each_entry
+def test_a_stride_whose_last_row_lies_beyond_all_numbers_is_refused(entry):
+    """The last row begins at the largest number that there is, so its end is beyond all: the sanitizers see whether that sum is made."""
+
+    @few
+    @given(JOBS[entry])
+    def run(job):
+        rows = job.parts[0][1]["rows"]
+        for part, name in job.places() if rows > 1 else ():
+            one_row = entry == "linear" and name == "theta.stride"
+            if name.endswith(".stride") and needed(job, part, name) and not one_row:
+                numbers = job.parts[part][1]
+                kept, numbers[name] = numbers[name], (2**63 - 1) // (rows - 1)
+                assert job.call() > 1, name
+                assert untouched(job), name
+                numbers[name] = kept
+
+    run()
+
+
+@each_entry
 def test_whatever_the_numbers_are_it_stays_within_its_arrays(entry):
     @many
     @given(st.data(), JOBS[entry])

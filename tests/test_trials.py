@@ -90,12 +90,13 @@ def test_a_trial_takes_few_steps_and_a_flow_that_was_measured_is_not_tried(monke
         return run(self, callback)
 
     monkeypatch.setattr(trials.Training, "run", counted)
-    for count, batch in ((300, 512), (2000, 16), (5000, 512)):
+    for count, batch, epochs in ((300, 512, 12), (2000, 16, 1), (5000, 512, 12), (300, 512, 2)):
         steps.clear()
-        flow, history = fitted(one_wild(count), batch_size=batch, epochs=1)
+        flow, history = fitted(one_wild(count), batch_size=batch, epochs=epochs)
         own = sum(one is flow for one in steps)
         assert len(history.tried) == 2
-        assert trials.TRIAL / 1.5 <= (len(steps) - own) / 2 <= 1.5 * trials.TRIAL
+        tried = (len(steps) - own) / 2
+        assert tried == own == 20 if epochs == 2 else trials.TRIAL / 1.5 <= tried <= 1.5 * min(own, trials.TRIAL)
     steps.clear()
     assert pf.fit(flow, one_wild(300), epochs=1, progress=False).tried == {}
     assert all(one is flow for one in steps)

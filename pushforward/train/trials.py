@@ -55,8 +55,9 @@ def tried(
     plain = copy.deepcopy(flow)
     plain.standardize(typical.x, typical.context, scores=False)
     rows, judges = _some(train, TRIAL * options.batch_size), _some(held, HELD)
-    a_pass = -(-len(rows) // options.batch_size)
-    epochs = max(1, round(TRIAL / (a_pass * -(-STEPS // a_pass))))
+    # A fit that is short has trials that are no longer.
+    steps = min(TRIAL, options.epochs * _an_epoch(train, options))
+    epochs = max(1, round(steps / _an_epoch(rows, options)))
     short = dataclasses.replace(options, epochs=epochs, patience=None, schedule=None, compile=False, progress=False)
     losses = {}
     for name, way in ((SCORES, scored), (PLAIN, plain)):
@@ -80,3 +81,9 @@ def _scored(flow: Flow) -> int:
 def _some(rows: Rows, most: int) -> Rows:
     """Return at most so many rows, evenly spread."""
     return rows.part(slice(None, None, -(-len(rows) // most)))
+
+
+def _an_epoch(rows: Rows, options: Options) -> int:
+    """Return the steps of an epoch."""
+    a_pass = -(-len(rows) // options.batch_size)
+    return a_pass * -(-STEPS // a_pass)
