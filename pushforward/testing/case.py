@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,12 @@ from pushforward.flow.flow import Flow
 from pushforward.nets.conditioner import Parameters
 from pushforward.nets.net import ModuleNet
 
+M = TypeVar("M", bound=nn.Module)
 ROWS = 200
 """Rows of data that layers which measure have met."""
 
 
-def randomize(module: nn.Module, scale: float, seed: int = 0) -> nn.Module:
+def randomize(module: M, scale: float, seed: int = 0) -> M:
     """Move a new module off the identity, in place: kernel parameters get noise of standard deviation ``scale``.
 
     Hidden layers stay as they were initialised; the last layer of each network is drawn so that its outputs vary as much as the
