@@ -40,7 +40,9 @@ def broken(plan, *shapes, only=None):
 
 @pytest.mark.parametrize("size", [1, pytest.param(2, marks=pytest.mark.heavy)])
 def test_an_ode_layer_keeps_every_law_at_its_own_promise(size):
-    assert set(check_bijector(RungeKutta(), size)) == {law.name for law in LAWS}
+    # The compiler reads each step of a formula that is long: with the heavy ones.
+    wanted = {law.name for law in LAWS} - ({"one graph under torch.compile"} if size == 1 else set())
+    assert set(check_bijector(RungeKutta(), size, only=wanted)) == wanted
 
 
 @pytest.mark.parametrize("size", [1, 2])
