@@ -172,6 +172,13 @@ def of_patience():
         assert len(observe(flow=small(), patience=None, epochs=30).history.train) == 30
 
 
+def of_seconds():
+    with mock.patch("pushforward.train.limit.clock", iter(range(10**6)).__next__):
+        history = observe(seconds=9.0, epochs=30).history
+    assert history.stopped == "seconds"
+    assert len(history.train) < 30
+
+
 def of_clip():
     before, seen = made().state_dict(), SimpleNamespace(rates=[], norms=[])
     observe(clip=None, optimizer=lambda p: noted(SGD, seen)(p, lr=1e-3))

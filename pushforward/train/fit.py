@@ -24,6 +24,7 @@ from pushforward.layers.standardize import StandardizeModule
 from pushforward.train import options as check
 from pushforward.train.history import History
 from pushforward.train.likelihood import Training, data_precision
+from pushforward.train.limit import Limit
 from pushforward.train.loop import Options, as_it_was, check_trainable, make_optimizer
 from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
@@ -46,6 +47,7 @@ def fit(
     learning_rate: float = 5e-3,
     schedule: str | None = "plateau",
     patience: int | None = 20,
+    seconds: float | None = None,
     clip: float | None = 5.0,
     weight_decay: float = 0.0,
     standardize: bool | None = None,
@@ -77,8 +79,11 @@ def fit(
         epochs: Passes over the rows, at most; where a pass is fewer than 10 steps, as many as make 10 count as one.
         batch_size: Rows in a step. Of few rows smaller batches make a fit quicker, and noisier.
         learning_rate: Learning rate of AdamW in the first epoch.
-        schedule: ``"plateau"`` halves the rate after 8 epochs without improvement, ``"cosine"`` takes it to 0 over all epochs.
+        schedule: ``"plateau"`` halves the rate after 8 epochs without improvement, ``"cosine"`` takes it to 0 over all epochs, or over
+            ``seconds`` where these end first.
         patience: Epochs without improvement after which to stop (None: never).
+        seconds: Time that the fit may take, from the call on, by the clock (None: no limit). It is looked at after each step: the epoch
+            under way ends there and is scored like any other. How far a fit comes in so many seconds, no seed repeats.
         clip: Largest norm of a step's gradient (None: no limit).
         weight_decay: Weight decay of AdamW.
         standardize: Measure location and scale from the training rows; None: only if the flow has not met data before.
@@ -109,7 +114,9 @@ def fit(
     >>> len(history.train), history.stopped
     (3, 'epochs')
     """
-    options = Options(epochs, batch_size, learning_rate, schedule, patience, clip, weight_decay, compile, precision, progress)
+    check.real("fit", "seconds", seconds, optional=True)
+    limit = Limit(seconds)
+    options = Options(epochs, batch_size, learning_rate, schedule, patience, clip, weight_decay, compile, precision, progress, limit=limit)
     check.choice("fit", "standardize", standardize, (True, False, None))
     check.names("fit", "columns", columns)
     check.names("fit", "context_columns", context_columns)

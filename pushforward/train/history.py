@@ -21,7 +21,7 @@ class History:
         best_epoch: The epoch, counted from 1, after which the flow had the weights that were kept; 0 for those it came with.
         best_loss: The loss of these weights, on the rows that ``monitored`` names.
         monitored: ``"validation"`` or ``"training"``: the loss that chose the weights.
-        stopped: What ended the fit: ``"patience"``, ``"epochs"``, ``"callback"`` or ``"interrupted"`` (Ctrl-C).
+        stopped: What ended the fit: ``"patience"``, ``"epochs"``, ``"seconds"``, ``"callback"`` or ``"interrupted"`` (Ctrl-C).
         skipped_steps: Steps left out because the loss or its gradient was not finite.
         tried: Held-out losses of short fits that chose how the data is measured, by the names of the ways; empty where there was no choice.
 

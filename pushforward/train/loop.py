@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from tqdm import tqdm
 from pushforward.flow.flow import Flow
 from pushforward.train import options as check
 from pushforward.train.history import History
+from pushforward.train.limit import Limit
 from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
 
@@ -44,6 +45,7 @@ class Options:
     precision: str | None
     progress: bool
     owner: str = "fit"
+    limit: Limit = field(default_factory=lambda: Limit(None))
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):
@@ -89,11 +91,11 @@ class Loop:
                 if not math.isfinite(history.best_loss):
                     history.best_loss = math.inf
             for epoch in range(1, options.epochs + 1):
+                if options.limit.over:
+                    history.stopped = "seconds"
+                    break
                 began = time.perf_counter()
-                if options.schedule == "cosine":
-                    factor = 0.5 * (1 + math.cos(math.pi * (epoch - 1) / options.epochs))
-                for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-                    group["lr"] = factor * rate
+                self._take_rates(self._cosine(epoch) if options.schedule == "cosine" else factor)
                 history.train.append(self._epoch(epoch))
                 if held:
                     history.validation.append(self._held_out())
@@ -115,6 +117,9 @@ class Loop:
                 if options.patience is not None and since >= options.patience:
                     history.stopped = "patience"
                     break
+                if options.limit.over:
+                    history.stopped = "seconds"
+                    break
         except KeyboardInterrupt:
             history.stopped = "interrupted"
             history.trim()
@@ -125,6 +130,15 @@ class Loop:
             bar.close()
         return history
 
+    def _cosine(self, epoch: int) -> float:
+        """Return by how much the learning rate counts: it is 0 when the epochs are over, or the time, whichever comes first."""
+        gone = max((epoch - 1) / self.options.epochs, self.options.limit.gone)
+        return 0.5 * (1 + math.cos(math.pi * gone))
+
+    def _take_rates(self, factor: float) -> None:
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = factor * rate
+
     def _held_out(self) -> float:
         with self.masters.rounded():
             return self.evaluate()
@@ -133,12 +147,15 @@ class Loop:
         return {name: value.detach().clone() for name, value in self.flow.state_dict().items()}
 
     def _epoch(self, epoch: int) -> float:
-        """Take the steps of one epoch and return the mean loss."""
+        """Take the steps of one epoch, or those for which there is time, and return the mean loss."""
+        limit, timed = self.options.limit, self.options.schedule == "cosine" and self.options.limit.seconds is not None
         self.flow.train()
         clip = self.options.clip or math.inf
         total, count, skipped = 0.0, 0, 0
         stepping = self.random.stepping(self.optimizer)
         for objective, loss, rows in self.steps(epoch):
+            if timed:  # one epoch may take all of the time
+                self._take_rates(self._cosine(epoch))
             self.optimizer.zero_grad()
             objective.backward()
             norm = nn.utils.clip_grad_norm_(self.parameters, clip)
@@ -150,6 +167,8 @@ class Loop:
                 total, count = total + value * rows, count + rows
             else:
                 skipped += 1
+            if limit.over:
+                break
         self.history.skipped_steps += skipped
         if not count and not skipped:
             raise ValueError(

@@ -20,6 +20,8 @@ TRIAL = 100
 """Steps of a trial, by half more or less, since epochs are whole: within so many it shows which way is the better."""
 HELD = 4096
 """Held-out rows that judge a trial, at most."""
+SHARE = 0.1
+"""Share of the seconds of a fit that a trial may take."""
 SCORES, PLAIN = "normal scores", "location and scale"
 
 
@@ -57,9 +59,10 @@ def tried(
     rows, judges = _some(train, TRIAL * options.batch_size), _some(held, HELD)
     a_pass = -(-len(rows) // options.batch_size)
     epochs = max(1, round(TRIAL / (a_pass * -(-STEPS // a_pass))))
-    short = dataclasses.replace(options, epochs=epochs, patience=None, schedule=None, compile=False, progress=False)
     losses = {}
     for name, way in ((SCORES, scored), (PLAIN, plain)):
+        limit = options.limit.part(SHARE)
+        short = dataclasses.replace(options, epochs=epochs, patience=None, schedule=None, compile=False, progress=False, limit=limit)
         with Masters(way) as masters:
             training = Training(way, rows, judges, optimizer(way), Randomness(way, seed), short, masters)
             try:
