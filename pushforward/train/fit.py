@@ -140,8 +140,7 @@ def fit(
                 some = typical.map(lambda t: t.to(flow.device, data_precision(flow)))
                 losses = tried(flow, some, train, held, lambda way: make_optimizer("fit", way, optimizer, learning_rate), options, seed)
                 flow.standardize(some.x, some.context, losses.get(SCORES, 0.0) <= losses.get(PLAIN, 0.0))
-                if not losses:
-                    warn_of_the_flow(flow, seen)
+                warn_of_the_flow(flow, seen, chosen=bool(losses))
             if train.columns is not None:
                 flow.columns = train.columns
             if train.context_columns is not None or train.columns is not None:
