@@ -108,6 +108,7 @@ FIT = {
     "clip": NUMBER,
     "weight_decay": {name: value for name, value in NUMBER.items() if name != "zero"},
     "standardize": FLAG,
+    "whiten": FLAG,
     "columns": NAMES,
     "context_columns": NAMES,
     "weights": {

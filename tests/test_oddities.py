@@ -218,7 +218,7 @@ def test_a_flow_that_cannot_bend_its_only_column_says_so(layer):
     assert told(humps, C[:, None], straight(1)) == []
     far = np.where(np.arange(2000)[:, None] == 7, 1e6, humps)
     # Where that was tried, nothing is to be said of values far out.
-    with mock.patch("pushforward.train.fit.tried", return_value={SCORES: 2.0, PLAIN: 1.0}):
+    with mock.patch("pushforward.train.fit.tried", return_value=({SCORES: 2.0, PLAIN: 1.0}, {"scores": False})):
         (text,) = told(far, flow=straight())
     assert "no layer of this flow bends its values" in text
 

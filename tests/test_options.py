@@ -212,6 +212,13 @@ def of_standardize():
     torch.testing.assert_close(given.flow.context_units.loc, torch.tensor(C).mean(0))
 
 
+def of_whiten():
+    assert "Whiten" not in repr(observe().flow)
+    assert "Whiten" in repr(observe(whiten=True).flow)
+    assert set(observe(whiten=None).history.tried) == {"location and scale", "covariance"}
+    assert observe(whiten=True, standardize=False).flow.plan == made().plan
+
+
 def frame():
     return pd.DataFrame({"a": X[:, 0], "b": X[:, 1], "c": C[:, 0]})
 

@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-STEPS = 200
+STEPS = 100
 """Steps, at most."""
-GAIN = 1e-4
+GAIN = 1e-3
 """Nats a row that a step gains at least; one that gains less is the last."""
-ROWS = 2**16
-"""Rows that are looked at, at most: of more, some that are evenly spread."""
+ROWS, BLOCK = 2**15, 2**12
+"""Rows that are looked at, at most, of more some that are evenly spread; and together, since each has D numbers for each component."""
 
 Moments = tuple[Tensor, Tensor, Tensor]
 """Shares ``(K)``, means ``(K, D)`` and covariances ``(K, D, D)``, or one covariance ``(1, D, D)`` for all."""
@@ -38,43 +38,59 @@ def maximised(rows: Tensor, found: Tensor, count: int, covariance: str, tied: bo
     """
     every = -(-len(rows) // ROWS)
     some, first = rows[::every], found[::every]
-    weights = torch.nn.functional.one_hot(first, count).to(some)
+    middle = some.mean(0)
+    some = some - middle  # sums of squares about 0 lose nothing then
     # A cluster may have none of its rows among them.
-    weights = (weights + 1e-3 / count) / weights.new_tensor(1 + 1e-3)
+    weights = torch.nn.functional.one_hot(first, count).to(some) + 1e-3 / count
+    moments = moments_of(_sums(some, weights / weights.sum(-1, keepdim=True)), covariance, tied)
     before = -math.inf
-    moments = moments_of(some, weights, covariance, tied)
     for _ in range(STEPS):
-        joint = log_joint(some, *moments)
-        total = torch.logsumexp(joint, 0)
-        likelihood = total.mean().item()
+        likelihood, sums = _step(some, *moments)
         if not likelihood - before > GAIN:
             break
-        before = likelihood
-        moments = moments_of(some, torch.exp(joint - total).T, covariance, tied)
-    return moments
+        before, moments = likelihood, moments_of(sums, covariance, tied)
+    shares, means, covariances = moments
+    return shares, means + middle, covariances
 
 
-def moments_of(rows: Tensor, weights: Tensor, covariance: str, tied: bool) -> Moments:
-    """Return the moments of components to which rows ``(n, D)`` belong by weights ``(n, K)``."""
-    counts = weights.sum(0)
-    means = weights.T @ rows / counts[:, None]
-    sums = torch.stack([(weight[:, None] * (rows - mean)).T @ (rows - mean) for weight, mean in zip(weights.T, means, strict=True)])
-    pooled = sums.sum(0) / len(rows)
-    found = pooled[None] if tied else (sums + pooled) / (counts[:, None, None] + 1)
+def moments_of(sums: Moments, covariance: str, tied: bool) -> Moments:
+    """Return the moments of components from the sums of weights, of weighted rows, and of their outer products."""
+    counts, first, second = sums
+    means = first / counts[:, None]
+    within = second - first.unsqueeze(-1) * means.unsqueeze(-2)
+    pooled = within.sum(0) / counts.sum()
+    found = pooled[None] if tied else (within + pooled) / (counts[:, None, None] + 1)
     variance = found.diagonal(dim1=-2, dim2=-1)
     if covariance == "spherical":
         variance = variance.mean(-1, keepdim=True).expand(variance.shape)
     # A column that others determine has no part of its own.
     least = torch.diag_embed(1e-6 * variance.mean(-1, keepdim=True).expand(variance.shape))
-    return counts / len(rows), means, (found if covariance == "full" else torch.diag_embed(variance)) + least
+    return counts / counts.sum(), means, (found if covariance == "full" else torch.diag_embed(variance)) + least
 
 
-def log_joint(rows: Tensor, shares: Tensor, means: Tensor, covariances: Tensor) -> Tensor:
-    """Return the log of share times density of each component at each row, ``(K, n)``."""
-    factors = torch.linalg.cholesky(covariances).expand(len(means), -1, -1)
-    found = []
-    for share, mean, factor in zip(shares, means, factors, strict=True):
-        noise = torch.linalg.solve_triangular(factor, (rows - mean).T, upper=False)
-        log_scale = factor.diagonal().log().sum()
-        found.append(share.log() - log_scale - 0.5 * (noise.square().sum(0) + rows.shape[1] * math.log(2 * math.pi)))
-    return torch.stack(found)
+def _step(rows: Tensor, shares: Tensor, means: Tensor, covariances: Tensor) -> tuple[float, Moments]:
+    """Return the mean log-density of rows, and the sums from which the next moments come, a block of rows at a time."""
+    count, width = means.shape
+    factors = torch.linalg.cholesky(covariances)
+    whitening = torch.linalg.solve_triangular(factors, torch.eye(width).to(rows), upper=False).expand(count, -1, -1)
+    centre = (whitening @ means.unsqueeze(-1)).squeeze(-1)
+    log_scale = factors.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * width * math.log(2 * math.pi)
+    total, found = 0.0, []
+    for part in rows.split(BLOCK):
+        noise = (part @ whitening.reshape(-1, width).T).reshape(-1, count, width) - centre
+        joint = shares.log() - log_scale - 0.5 * noise.square().sum(-1)
+        density = torch.logsumexp(joint, -1, keepdim=True)
+        total += density.sum().item()
+        found.append(_sums(part, torch.exp(joint - density)))
+    counts, first, second = (torch.stack(each).sum(0) for each in zip(*found, strict=True))
+    return total / len(rows), (counts, first, second)
+
+
+def _sums(rows: Tensor, weights: Tensor) -> Moments:
+    """Return the sums of weights ``(n, K)``, of rows ``(n, D)`` by their weights, and of their outer products."""
+    parts = []
+    for part, weight in zip(rows.split(BLOCK), weights.split(BLOCK), strict=True):
+        weighted = (weight.unsqueeze(-1) * part.unsqueeze(-2)).flatten(1)
+        parts.append((weight.sum(0), weighted.sum(0), weighted.T @ part))
+    counts, first, second = (torch.stack(each).sum(0) for each in zip(*parts, strict=True))
+    return counts, first.unflatten(0, (weights.shape[1], -1)), second.unflatten(0, (weights.shape[1], -1))

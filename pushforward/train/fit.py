@@ -28,7 +28,7 @@ from pushforward.train.limit import Limit
 from pushforward.train.loop import Options, as_it_was, check_trainable, make_optimizer
 from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
-from pushforward.train.trials import PLAIN, SCORES, tried
+from pushforward.train.trials import tried
 
 __all__ = ["History", "fit"]
 
@@ -51,6 +51,7 @@ def fit(
     clip: float | None = 5.0,
     weight_decay: float = 0.0,
     standardize: bool | None = None,
+    whiten: bool | None = False,
     columns: Sequence[str] | None = None,
     context_columns: Sequence[str] | None = None,
     weights: Any = None,
@@ -87,6 +88,8 @@ def fit(
         clip: Largest norm of a step's gradient (None: no limit).
         weight_decay: Weight decay of AdamW.
         standardize: Measure location and scale from the training rows; None: only if the flow has not met data before.
+        whiten: When it measures, whether to measure the columns' covariance as well, with which the flow then begins (`Whiten`); None:
+            as short fits say, by the held-out rows.
         columns: Columns of a DataFrame that are data; None: those of an earlier fit, else all that are not context.
         context_columns: Columns of the same DataFrame that are context.
         weights: Weight of each row, ``(n,)``, at least 0; only ratios matter.
@@ -118,6 +121,7 @@ def fit(
     limit = Limit(seconds)
     options = Options(epochs, batch_size, learning_rate, schedule, patience, clip, weight_decay, compile, precision, progress, limit=limit)
     check.choice("fit", "standardize", standardize, (True, False, None))
+    check.choice("fit", "whiten", whiten, (True, False, None))
     check.names("fit", "columns", columns)
     check.names("fit", "context_columns", context_columns)
     check.seed("fit", seed)
@@ -138,8 +142,9 @@ def fit(
         with as_it_was(flow), random.mode:  # a layer that is added, and those that the data goes through, may draw
             if standardize or (standardize is None and not _calibrated(flow)):
                 some = typical.map(lambda t: t.to(flow.device, data_precision(flow)))
-                losses = tried(flow, some, train, held, lambda way: make_optimizer("fit", way, optimizer, learning_rate), options, seed)
-                flow.standardize(some.x, some.context, losses.get(SCORES, 0.0) <= losses.get(PLAIN, 0.0))
+                fresh = lambda way: make_optimizer("fit", way, optimizer, learning_rate)  # noqa: E731
+                losses, how = tried(flow, some, train, held, fresh, options, seed, whiten)
+                flow.standardize(some.x, some.context, **how)
                 warn_of_the_flow(flow, seen, chosen=bool(losses))
             if train.columns is not None:
                 flow.columns = train.columns
