@@ -107,6 +107,7 @@ FIT = {
     "seconds": NUMBER,
     "clip": NUMBER,
     "weight_decay": {name: value for name, value in NUMBER.items() if name != "zero"},
+    "averaging": NUMBER | {"one": 1.0},
     "standardize": FLAG,
     "whiten": FLAG,
     "columns": NAMES,

@@ -179,6 +179,12 @@ def of_seconds():
     assert len(history.train) < 30
 
 
+def of_averaging():
+    assert observe().history.averaged == []
+    assert len(observe(averaging=0.9).history.averaged) == 2
+    assert observe(averaging=0.9).history.averaged != observe(averaging=0.5).history.averaged
+
+
 def of_clip():
     before, seen = made().state_dict(), SimpleNamespace(rates=[], norms=[])
     observe(clip=None, optimizer=lambda p: noted(SGD, seen)(p, lr=1e-3))
@@ -215,7 +221,7 @@ def of_standardize():
 def of_whiten():
     assert "Whiten" not in repr(observe().flow)
     assert "Whiten" in repr(observe(whiten=True).flow)
-    assert set(observe(whiten=None).history.tried) == {"location and scale", "covariance"}
+    assert set(pf.fit(made(), X, whiten=None, epochs=1, progress=False).tried) == {"location and scale", "covariance"}
     assert observe(whiten=True, standardize=False).flow.plan == made().plan
 
 

@@ -253,6 +253,7 @@ def _joined(before: History, after: History) -> History:
         before,
         train=before.train + after.train,
         validation=before.validation + after.validation,
+        averaged=before.averaged + after.averaged,
         learning_rate=before.learning_rate + after.learning_rate,
         seconds=before.seconds + after.seconds,
         best_epoch=len(before.train) + after.best_epoch if better else before.best_epoch,

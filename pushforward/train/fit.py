@@ -50,6 +50,7 @@ def fit(
     seconds: float | None = None,
     clip: float | None = 5.0,
     weight_decay: float = 0.0,
+    averaging: float | None = None,
     standardize: bool | None = None,
     whiten: bool | None = False,
     columns: Sequence[str] | None = None,
@@ -87,6 +88,8 @@ def fit(
             under way ends there and is scored like any other. How far a fit comes in so many seconds, no seed repeats.
         clip: Largest norm of a step's gradient (None: no limit).
         weight_decay: Weight decay of AdamW.
+        averaging: Decay, such as 0.99, of moving averages of the weights from step to step: they are scored beside the weights after each
+            epoch, and the best of all is kept (None: none are made). Without held-out rows nothing is averaged.
         standardize: Measure location and scale from the training rows; None: only if the flow has not met data before.
         whiten: When it measures, whether to measure the columns' covariance as well, with which the flow then begins (`Whiten`); None:
             as short fits say, by the held-out rows.
@@ -119,7 +122,20 @@ def fit(
     """
     check.real("fit", "seconds", seconds, optional=True)
     limit = Limit(seconds)
-    options = Options(epochs, batch_size, learning_rate, schedule, patience, clip, weight_decay, compile, precision, progress, limit=limit)
+    options = Options(
+        epochs,
+        batch_size,
+        learning_rate,
+        schedule,
+        patience,
+        clip,
+        weight_decay,
+        compile,
+        precision,
+        progress,
+        limit=limit,
+        averaging=averaging,
+    )
     check.choice("fit", "standardize", standardize, (True, False, None))
     check.choice("fit", "whiten", whiten, (True, False, None))
     check.names("fit", "columns", columns)

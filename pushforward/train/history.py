@@ -15,6 +15,7 @@ class History:
     Args:
         train: Loss on the training rows, averaged over each epoch while the weights moved.
         validation: Loss on the held-out rows after each epoch; empty when nothing was held out.
+        averaged: Loss on the held-out rows of averaged weights after each epoch; empty where none were averaged.
         learning_rate: Learning rate in each epoch.
         seconds: Duration of each epoch.
         start: Loss on the held-out rows before the first step, already standardised; NaN when nothing was held out.
@@ -31,6 +32,7 @@ class History:
 
     train: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
+    averaged: list[float] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     start: float = math.nan
@@ -49,7 +51,7 @@ class History:
     def trim(self) -> None:
         """Forget an epoch that was noted in part, when Ctrl-C came in between."""
         whole = len(self.seconds)  # noted last
-        for values in (self.train, self.validation, self.learning_rate):
+        for values in (self.train, self.validation, self.averaged, self.learning_rate):
             del values[whole:]
 
     def to_dict(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from pushforward.flow.flow import Flow
 from pushforward.train import options as check
+from pushforward.train.averaging import Averages
 from pushforward.train.history import History
 from pushforward.train.limit import Limit
 from pushforward.train.precision import Masters
@@ -45,6 +46,7 @@ class Options:
     precision: str | None
     progress: bool
     owner: str = "fit"
+    averaging: float | None = None
     limit: Limit = field(default_factory=lambda: Limit(None))
 
     def __post_init__(self) -> None:
@@ -52,6 +54,9 @@ class Options:
             setattr(self, name, check.whole(self.owner, name, getattr(self, name), 1, optional=name == "patience"))
         for name in ("learning_rate", "clip", "weight_decay"):
             check.real(self.owner, name, getattr(self, name), zero=name == "weight_decay", optional=name == "clip")
+        check.real(self.owner, "averaging", self.averaging, optional=True)
+        if self.averaging is not None and self.averaging >= 1:
+            raise ValueError(f"{self.owner}: expected averaging to be a number between 0 and 1 or None, got {self.averaging!r}")
         check.choice(self.owner, "schedule", self.schedule, ("plateau", "cosine", None))
         check.choice(self.owner, "compile", self.compile, (True, False, *MODES))
         check.choice(self.owner, "precision", self.precision, ("bfloat16", "float16", None))
@@ -70,6 +75,9 @@ class Loop:
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.rates = [group["lr"] for group in optimizer.param_groups]
         self.best = self._weights()
+        # Without held-out rows nobody can tell which of the two is the better.
+        judged = options.averaging is not None and history.monitored == "validation"
+        self.averages = Averages(self.parameters, options.averaging) if judged and options.averaging is not None else None
 
     def steps(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         """Give for each step of an epoch what to differentiate, the loss to note, and the number of its rows."""
@@ -84,12 +92,13 @@ class Loop:
         history, options, mode = self.history, self.options, self.flow.training
         held = history.monitored == "validation"
         bar = tqdm(total=options.epochs, disable=not options.progress, desc=options.owner, unit="epoch")
-        since, factor, waited = 0, 1.0, 0
+        since, factor, waited, reached = 0, 1.0, 0, math.inf
         try:
             if held:
                 history.start = history.best_loss = self._held_out()
                 if not math.isfinite(history.best_loss):
                     history.best_loss = math.inf
+                reached = history.best_loss
             for epoch in range(1, options.epochs + 1):
                 if options.limit.over:
                     history.stopped = "seconds"
@@ -99,13 +108,16 @@ class Loop:
                 history.train.append(self._epoch(epoch))
                 if held:
                     history.validation.append(self._held_out())
+                self._score_averages(epoch)
                 history.learning_rate.append(self.optimizer.param_groups[0]["lr"])
                 history.seconds.append(time.perf_counter() - began)
                 loss = (history.validation or history.train)[-1]
                 since, waited = since + 1, waited + 1
                 if loss < history.best_loss:
-                    self.best = self._weights()
-                    history.best_loss, history.best_epoch, since, waited = loss, epoch, 0, 0
+                    self._keep(loss, epoch)
+                # Patience and schedule are those of the weights themselves: averages change nothing of a fit's course.
+                if loss < reached:
+                    reached, since, waited = loss, 0, 0
                 elif options.schedule == "plateau" and waited >= PLATEAU:
                     factor, waited = factor / 2, 0
                 best = f"best {history.best_loss:.4f} at epoch {history.best_epoch}"
@@ -129,6 +141,19 @@ class Loop:
             self.optimizer.zero_grad(set_to_none=True)
             bar.close()
         return history
+
+    def _keep(self, loss: float, epoch: int) -> None:
+        self.best = self._weights()
+        self.history.best_loss, self.history.best_epoch = loss, epoch
+
+    def _score_averages(self, epoch: int) -> None:
+        """Score the averages, and keep them where they are the best so far."""
+        if self.averages is None:
+            return
+        with self.averages.lent():
+            self.history.averaged.append(self._held_out())
+            if self.history.averaged[-1] < self.history.best_loss:
+                self._keep(self.history.averaged[-1], epoch)
 
     def _cosine(self, epoch: int) -> float:
         """Return by how much the learning rate counts: it is 0 when the epochs are over, or the time, whichever comes first."""
@@ -164,6 +189,8 @@ class Loop:
             if math.isfinite(value) and math.isfinite(size):
                 with stepping:
                     self.optimizer.step()
+                if self.averages is not None:
+                    self.averages.follow()
                 total, count = total + value * rows, count + rows
             else:
                 skipped += 1

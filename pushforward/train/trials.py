@@ -65,7 +65,9 @@ def tried(
 
     def loss(way: Flow) -> float:
         limit = options.limit.part(SHARE)
-        short = dataclasses.replace(options, epochs=epochs, patience=None, schedule=None, compile=False, progress=False, limit=limit)
+        short = dataclasses.replace(
+            options, epochs=epochs, patience=None, schedule=None, compile=False, progress=False, limit=limit, averaging=None
+        )
         with Masters(way) as masters:
             training = Training(way, rows, judges, optimizer(way), Randomness(way, seed), short, masters)
             try:
