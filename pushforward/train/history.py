@@ -15,7 +15,6 @@ class History:
     Args:
         train: Loss on the training rows, averaged over each epoch while the weights moved.
         validation: Loss on the held-out rows after each epoch; empty when nothing was held out.
-        averaged: Loss on the held-out rows of averaged weights after each epoch; empty where none were averaged.
         learning_rate: Learning rate in each epoch.
         seconds: Duration of each epoch.
         start: Loss on the held-out rows before the first step, already standardised; NaN when nothing was held out.
@@ -25,6 +24,7 @@ class History:
         stopped: What ended the fit: ``"patience"``, ``"epochs"``, ``"seconds"``, ``"callback"`` or ``"interrupted"`` (Ctrl-C).
         skipped_steps: Steps left out because the loss or its gradient was not finite.
         tried: Held-out losses of short fits that chose how the data is measured, by the names of the ways; empty where there was no choice.
+        averaged: Loss on the held-out rows of averaged weights after each epoch; empty where none were averaged.
 
     >>> History(train=[1.5], validation=[1.25], best_epoch=1, best_loss=1.25, monitored="validation")
     History(epochs=1, best validation loss 1.25 nats after epoch 1, stopped by epochs)
@@ -32,7 +32,6 @@ class History:
 
     train: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
-    averaged: list[float] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     start: float = math.nan
@@ -42,6 +41,7 @@ class History:
     stopped: str = "epochs"
     skipped_steps: int = 0
     tried: dict[str, float] = field(default_factory=dict)
+    averaged: list[float] = field(default_factory=list)
 
     @property
     def interrupted(self) -> bool:
