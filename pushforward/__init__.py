@@ -23,6 +23,7 @@ from pushforward.kernels.kernel import Kernel
 from pushforward.nets.net import Net
 from pushforward.nets.signature import Signature
 from pushforward.report.versions import show_config
+from pushforward.train.choose import ChoiceHistory, Chosen, choose
 from pushforward.train.fit import fit
 from pushforward.train.history import History
 
@@ -32,9 +33,10 @@ TransformModule = Layer
 """The name that `Layer` had at first."""
 
 __all__ = [
-    "IAF", "MAF", "NICE", "NSF", "Base", "Bijector", "ConditionedFlow", "Description", "Flow", "History", "ImportanceSample", "Kernel",
-    "Layer", "Net", "PlanError", "RealNVP", "Signature", "Spec", "TargetHistory", "TransformModule", "bijectors", "data", "distributions",
-    "fit", "fit_target", "flows", "importance", "load", "plots", "show_config", "targets", "testing", "train", "transforms",
+    "IAF", "MAF", "NICE", "NSF", "Base", "Bijector", "ChoiceHistory", "Chosen", "ConditionedFlow", "Description", "Flow", "History",
+    "ImportanceSample", "Kernel", "Layer", "Net", "PlanError", "RealNVP", "Signature", "Spec", "TargetHistory", "TransformModule",
+    "bijectors", "choose", "data", "distributions", "fit", "fit_target", "flows", "importance", "load", "plots", "show_config",
+    "targets", "testing", "train", "transforms",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

@@ -54,6 +54,7 @@ from pushforward.layers.reshape import Flatten, Reshape
 from pushforward.layers.residual import Residual
 from pushforward.layers.short import AffineAutoregressive, AffineCoupling, SplineAutoregressive, SplineCoupling
 from pushforward.layers.standardize import Standardize
+from pushforward.layers.whiten import Whiten
 from pushforward.nets.mlp import MLP, ResidualMLP
 from pushforward.nets.periodic import Periodic
 
@@ -68,7 +69,7 @@ __all__ = [
     "QuadraticSpline", "Radial", "Reshape", "Residual", "ResidualMLP", "Reverse", "Rotation", "Shuffle", "Sigmoid", "SignedPower",
     "SimplexToOrdered", "Sin", "SinhArcsinh", "Softclip", "Softmax", "Softplus", "SoftplusLowerCholesky", "Spline", "SplineAutoregressive",
     "SplineCoupling", "Stack", "Standardize", "StickBreaking", "SumOfSquares", "Sylvester", "Tanh", "Triangular", "UnitLowerCholesky",
-    "Unwrap", "to_support",
+    "Unwrap", "Whiten", "to_support",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:

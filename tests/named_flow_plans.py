@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,8 @@ def called(call: str) -> pushforward.Flow:
 
 def built(call: str) -> dict[str, str]:
     """Return the text of a flow, which has its whole plan, and a digest of the names and shapes of its weights."""
-    with torch.device("meta"):
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*one feature without a context")
         flow = called(call)
     weights = sorted((name, list(value.shape)) for name, value in flow.state_dict().items())
     return {"flow": repr(flow), "weights": hashlib.sha256(json.dumps(weights).encode()).hexdigest()[:16]}

@@ -104,9 +104,12 @@ FIT = {
     "learning_rate": NUMBER,
     "schedule": WORD,
     "patience": WHOLE,
+    "seconds": NUMBER,
     "clip": NUMBER,
     "weight_decay": {name: value for name, value in NUMBER.items() if name != "zero"},
+    "averaging": NUMBER | {"one": 1.0},
     "standardize": FLAG,
+    "whiten": FLAG,
     "columns": NAMES,
     "context_columns": NAMES,
     "weights": {
@@ -266,6 +269,7 @@ ESTIMATOR = {
     "weight_decay": {name: value for name, value in NUMBER.items() if name != "zero"},
     "validation": {"zero": 0.0, "one": 1, "above": 2.0, "word": "x", "true": True, "nan": math.nan},
     "patience": WHOLE,
+    "seconds": NUMBER,
     "dequantize": FLAG,
     "random_state": {"word": "x", "broken": 0.5, "list": [1.5]},
     "verbose": {"word": "x", "negative": -1, "broken": 0.5},
@@ -304,6 +308,7 @@ OPTIONS = {
         "--learning-rate": ["0", "-1", "nan", "inf", "x", ""],
         "--validation": ["0", "1", "1.5", "nan", "x", ""],
         "--patience": NUMBERS,
+        "--seconds": ["0", "-1", "nan", "inf", "x", ""],
         "--seed": ["-1", "2.5", "a", "", str(2**70)],
     },
     "sample": {

@@ -172,6 +172,19 @@ def of_patience():
         assert len(observe(flow=small(), patience=None, epochs=30).history.train) == 30
 
 
+def of_seconds():
+    with mock.patch("pushforward.train.limit.clock", iter(range(10**6)).__next__):
+        history = observe(seconds=9.0, epochs=30).history
+    assert history.stopped == "seconds"
+    assert len(history.train) < 30
+
+
+def of_averaging():
+    assert observe().history.averaged == []
+    assert len(observe(averaging=0.9).history.averaged) == 2
+    assert observe(averaging=0.9).history.averaged != observe(averaging=0.5).history.averaged
+
+
 def of_clip():
     before, seen = made().state_dict(), SimpleNamespace(rates=[], norms=[])
     observe(clip=None, optimizer=lambda p: noted(SGD, seen)(p, lr=1e-3))
@@ -203,6 +216,13 @@ def of_standardize():
     assert not units(observe(standardize=False).flow).calibrated
     given = observe(X, C, standardize=True, validation=None)
     torch.testing.assert_close(given.flow.context_units.loc, torch.tensor(C).mean(0))
+
+
+def of_whiten():
+    assert "Whiten" not in repr(observe().flow)
+    assert "Whiten" in repr(observe(whiten=True).flow)
+    assert set(pf.fit(made(), X, whiten=None, epochs=1, progress=False).tried) == {"location and scale", "covariance"}
+    assert observe(whiten=True, standardize=False).flow.plan == made().plan
 
 
 def frame():

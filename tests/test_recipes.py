@@ -153,7 +153,7 @@ def test_choices_are_checked_before_anything_is_built():
 
 def test_a_row_may_have_several_layers_for_an_index():
     row = Recipe("Several", "Some.", "", (Option("transforms", 2, "None."),), lambda o: Parts(lambda i: [Affine()] * i, last=()))
-    assert row.function(__name__)(1, transforms=3).plan.bijectors == (Affine(), Affine(), Affine())
+    assert row.function(__name__)(2, transforms=3).plan.bijectors == (Affine(), Affine(), Affine())
 
 
 # What users choose

@@ -226,7 +226,7 @@ def test_two_independent():
         pf.MAF(2, 1)(torch.zeros(1)),
         pf.NSF(2, support=["positive", "real"]),
         torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2)),
-        targets.TwoIndependent(targets.TwoMoons(), pf.MAF(1)),
+        targets.TwoIndependent(targets.TwoMoons(), pf.NSF(1, transforms=1)),
     ],
     ids=str,
 )

@@ -8,10 +8,10 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import pushforward as pf
-from pushforward.bijectors import NormalScores
+from pushforward.bijectors import NormalScores, Whiten
 from pushforward.train import trials
 from pushforward.train.history import History
-from pushforward.train.trials import PLAIN, SCORES
+from pushforward.train.trials import PLAIN, SCORES, WHITE
 
 
 def seeded(seed):
@@ -126,6 +126,37 @@ def test_ctrl_c_in_a_trial_ends_the_fit_with_the_flow_as_it_was(monkeypatch):
         pf.fit(flow, one_wild(300), progress=False)
     assert flow.plan == plan
     assert all(torch.equal(value, state[name]) for name, value in flow.state_dict().items())
+
+
+def leaning(count=400):
+    """Two columns, of which one nearly determines the other."""
+    x = torch.randn(count, 2, generator=seeded(0))
+    return torch.stack([x[:, 0], x[:, 0] + 0.02 * x[:, 1]], -1)
+
+
+def test_the_covariance_is_tried_where_it_is_asked_for():
+    flow, history = fitted(leaning(), whiten=None)
+    assert set(history.tried) == {PLAIN, WHITE}
+    assert history.tried[WHITE] < history.tried[PLAIN]
+    assert Whiten() in flow.plan.bijectors
+    flow, history = fitted(leaning())
+    assert history.tried == {}
+    assert Whiten() not in flow.plan.bijectors
+    wild = leaning()
+    wild[77, 1] = 1e6
+    flow, history = fitted(wild, whiten=None)
+    assert set(history.tried) == {SCORES, PLAIN, WHITE}
+    assert (Whiten() in flow.plan.bijectors) == (history.tried[WHITE] < min(history.tried[SCORES], history.tried[PLAIN]))
+    assert (NormalScores() in flow.plan.bijectors) == (history.tried[SCORES] <= history.tried[PLAIN])
+
+
+def test_the_covariance_is_measured_without_a_trial_where_that_is_told_or_there_is_no_judge(monkeypatch):
+    monkeypatch.setattr(trials, "Training", None)
+    flow, history = fitted(leaning(), whiten=True)
+    assert history.tried == {}
+    assert Whiten() in flow.plan.bijectors
+    assert Whiten() not in fitted(leaning(), whiten=None, validation=None)[0].plan.bijectors
+    assert fitted(torch.randn(100, 1, generator=seeded(0)), pf.NSF(1, transforms=1), whiten=None)[1].tried == {}
 
 
 def test_scores_can_be_left_out_in_a_loop_of_ones_own():

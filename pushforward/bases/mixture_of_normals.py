@@ -14,6 +14,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Mul
 
 from pushforward.bases.clusters import clusters, moments
 from pushforward.bases.elements import ElementsModule
+from pushforward.bases.em import maximised
 from pushforward.bases.moments import apart, together
 from pushforward.bases.tails import Tails, normal_tails
 from pushforward.core.base import Base, BaseModule
@@ -37,7 +38,7 @@ class MixtureOfNormals(Base):
     from a standard normal (equal components would stay equal), or from clusters of the data. Samples carry gradients to all parameters:
     each element's conditional distribution function is kept constant, whichever component a value came from.
     Source: Stochastic Backpropagation through Mixture Density Distributions (Graves, 2016); Implicit Reparameterization
-    Gradients (Figurnov et al., 2018).
+    Gradients (Figurnov et al., 2018); Maximum Likelihood from Incomplete Data via the EM Algorithm (Dempster, Laird, Rubin, 1977).
 
     Args:
         components: K.
@@ -47,7 +48,8 @@ class MixtureOfNormals(Base):
         covariance: ``"diagonal"``, ``"spherical"`` (one scale for all elements) or ``"full"``, by factors as in `Triangular`.
         tied: Whether all components share one covariance.
         start: Where it starts: ``"normal"``, see above, or from clusters of the rows that `Flow.calibrate` is given, which `fit` calls:
-            ``"kmeans"``, ``"kmeans++"`` (only as k-means begins) or ``"rows"`` (about rows at random). A net then starts as a constant.
+            ``"kmeans"``, ``"kmeans++"`` (only as k-means begins), ``"rows"`` (about rows at random) or ``"em"`` (expectation maximisation
+            from k-means on: the mixture fitted to the rows, as far as the bounds let it). A net then starts as a constant.
 
     >>> MixtureOfNormals(3).build((2,)).parameters_of.size
     15
@@ -61,7 +63,7 @@ class MixtureOfNormals(Base):
     seed: Place = 0
     covariance: Annotated[str, OneOf("diagonal", "spherical", "full")] = "diagonal"
     tied: bool = False
-    start: Annotated[str, OneOf("normal", "kmeans", "kmeans++", "rows")] = "normal"
+    start: Annotated[str, OneOf("normal", "kmeans", "kmeans++", "rows", "em")] = "normal"
 
     def build(self, event_shape: Shape, context_shape: Shape | None = None) -> BaseModule:
         made = MixtureModule if self.start == "normal" else StartedMixtureModule
@@ -216,8 +218,12 @@ class StartedMixtureModule(MixtureModule):
 
     def measure(self, value: Tensor, context: Tensor | None = None) -> None:
         rows = self.flat(value.detach().double()).reshape(-1, self.elements)
-        found = clusters(rows, self.plan.components, self.plan.start, self.plan.seed)
-        share, loc, covariance = moments(rows, found, self.plan.components, self.plan.tied)
+        plan, refined = self.plan, self.plan.start == "em"
+        found = clusters(rows, plan.components, "kmeans" if refined else plan.start, plan.seed)
+        if refined:
+            share, loc, covariance = maximised(rows, found, plan.components, plan.covariance, plan.tied)
+        else:
+            share, loc, covariance = moments(rows, found, plan.components, plan.tied)
         if self.full:
             factor = _cholesky(covariance)
             diagonal = factor.diagonal(dim1=-2, dim2=-1)

@@ -75,10 +75,10 @@ def plan_options(flow: str, transforms: int | None, widths: str | None, bins: in
     return options
 
 
-def check_rate(value: float | None) -> None:
-    """Refuse a step size that is none."""
+def check_above(value: float | None, option: str) -> None:
+    """Refuse what is no finite number above 0."""
     if value is not None and not 0 < value < math.inf:
-        raise typer.BadParameter(f"--learning-rate: expected a finite number above 0, got {value}")
+        raise typer.BadParameter(f"{option}: expected a finite number above 0, got {value}")
 
 
 def check_share(value: float | None) -> None:

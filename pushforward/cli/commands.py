@@ -18,8 +18,8 @@ from tqdm import tqdm
 import pushforward
 from pushforward import plots
 from pushforward.cli.arguments import (
+    check_above,
     check_output,
-    check_rate,
     check_share,
     complete,
     dtype_of,
@@ -85,6 +85,7 @@ def fit(
     learning_rate: Annotated[float | None, typer.Option(help="Step size at the start.")] = None,
     validation: Annotated[float | None, typer.Option(help="Share of the rows that is held out, between 0 and 1.")] = None,
     patience: Annotated[int | None, typer.Option(min=1, help="Epochs without a better held-out loss before it stops.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Time that the fit may take.")] = None,
     seed: FixedSeed = 0,
     dequantize: Annotated[bool, typer.Option(help="Spread columns that lie on a grid evenly between its points.")] = False,
     drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")] = False,
@@ -92,7 +93,8 @@ def fit(
 ) -> None:
     """Fit a flow to the columns of a table and write it as a model."""
     check_output(output, [table], ending=False)
-    check_rate(learning_rate)
+    check_above(learning_rate, "--learning-rate")
+    check_above(seconds, "--seconds")
     check_share(validation)
     plan = plan_options(flow, transforms, widths, bins)
     opened = open_table(table)
@@ -114,7 +116,10 @@ def fit(
     if blurred(torch.as_tensor(rows), model.dtype):
         model = model.double()
     model.columns, model.context_columns = names, given or None
-    told = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation, "patience": patience}
+    told = {
+        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation, "patience": patience,
+        "seconds": seconds,
+    }  # fmt: skip
     options: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
     signals: Signals = running.obj
     history = pushforward.fit(model, x, c, seed=seed, progress=not quiet, callback=lambda _: signals.came, **options)

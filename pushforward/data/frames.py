@@ -75,6 +75,38 @@ def read_rows(
     return rows if weights is None else _weighted(rows, weights)
 
 
+def tables(
+    owner: str, data: Any, context: Any = None, columns: Sequence[str] | None = None, context_columns: Sequence[str] | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Return data and context of any kind as they are, ``(n, features)`` and ``(n, context)``, before there is a flow to say their shapes.
+
+    Raises:
+        ValueError: Rows that are no vectors, none at all, columns that are not there, both a context and context columns.
+        TypeError: The values are not numbers that torch can compute with.
+    """
+    if is_table(data):
+        frame = _frame(data)
+        beside = tuple(map(str, context_columns or ()))
+        if beside and context is not None:
+            raise ValueError(f"{owner}: expected context or context_columns, got both")
+        context = frame.select(_known(frame, beside)) if beside else context
+        data = frame.select(_known(frame, tuple(map(str, columns)) if columns else [name for name in frame.columns if name not in beside]))
+    elif columns or context_columns:
+        raise ValueError(f"{owner}: expected a DataFrame, from which columns are chosen by name, got {type(data).__name__}")
+    found = [_vectors(owner, value, what) for value, what in ((data, "data"), (context, "context")) if value is not None]
+    if not found or data is None:
+        raise TypeError(f"{owner}: expected rows of data, got None")
+    return found[0], found[1] if len(found) > 1 else None
+
+
+def _vectors(owner: str, value: Any, what: str) -> Tensor:
+    rows = _numbers(value, what, owner)
+    rows = rows[:, None] if rows.dim() == 1 else rows
+    if rows.dim() != 2 or not rows.numel():
+        raise ValueError(f"{owner}: expected {what} of shape (n, columns), got {tuple(rows.shape)}")
+    return rows
+
+
 def _weighted(rows: Rows, weights: Any) -> Rows:
     """Return the rows with their weights."""
     w = _numbers(weights, "weights")

@@ -30,8 +30,8 @@ def warn_of_oddities(rows: Rows, support: Constraint) -> None:
         warn_of_dependence(rows)
 
 
-def warn_of_the_flow(flow: Flow, rows: Rows) -> None:
-    """Warn of what a flow that has met its data cannot do for it: bend a column, or reach values far out."""
+def warn_of_the_flow(flow: Flow, rows: Rows, chosen: bool) -> None:
+    """Warn of what a flow that has met its data cannot do for it: bend a column, or reach values far out, unless that was ``chosen``."""
     # Given a context, one normal distribution for each is a model that people want; and so is one of linear layers alone.
     layered = any(isinstance(module, AutoregressiveModule | CouplingModule) for module in flow.transform.modules())
     normal = isinstance(flow.base.plan, DiagNormal | FullNormal | StandardNormal) and affine(flow.transform)
@@ -40,7 +40,7 @@ def warn_of_the_flow(flow: Flow, rows: Rows) -> None:
             f"no layer of this flow bends its values: with {sum(p.numel() for p in flow.parameters()):,} parameters it is one normal "
             "distribution. With a single feature take splines, such as flows.NSF"
         )
-    if any(isinstance(module, NormalScoresModule) for module in flow.transform.modules()):
+    if chosen or any(isinstance(module, NormalScoresModule) for module in flow.transform.modules()):
         return
     flat = some_of(rows.x).reshape(-1, max(1, math.prod(rows.x.shape[1:])))
     free = _unbounded(flow.support, flat.shape[1])

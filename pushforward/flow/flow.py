@@ -25,9 +25,10 @@ from pushforward.core.spec import PlanError
 from pushforward.core.state import Planned, text_of
 from pushforward.flow.conditioned import ConditionedFlow, Sizes
 from pushforward.flow.parts import as_plan, build_base, tensors_of
-from pushforward.flow.standardising import CONTEXT_UNITS, any_far_out, chain, inserted, real_end
+from pushforward.flow.standardising import CONTEXT_UNITS, any_far_out, chain, inserted, real_end, white_end
 from pushforward.layers.normal_scores import NormalScores
 from pushforward.layers.standardize import Standardize
+from pushforward.layers.whiten import Whiten
 
 
 class Flow(EstimatedModule, Planned):
@@ -304,7 +305,7 @@ class Flow(EstimatedModule, Planned):
             with torch.no_grad():
                 propagate("follow", value, self._inner(context), self.transform, self.base)
 
-    def standardize(self, value: Tensor, context: Tensor | None = None, scores: bool = True) -> None:
+    def standardize(self, value: Tensor, context: Tensor | None = None, scores: bool = True, whiten: bool = False) -> None:
         """Put layers that measure as near to the data as values are not bounded; then `calibrate`.
 
         `Standardize`, if there is none; and where a few values are so far out that it would squeeze all others into a sliver, in a column
@@ -317,13 +318,16 @@ class Flow(EstimatedModule, Planned):
             context: Their contexts, ``(n, *context)``.
             scores: Whether columns that need it get `NormalScores`: right for a few values far out, and worse where columns are linear in
                 one another, heavy tails and all, as pixels are. `fit` tries both.
+            whiten: Whether `Whiten` follows `Standardize` on the way to the base, so that the flow begins as the normal distribution with
+                the rows' covariance: for vectors, where `Standardize` stands in the list of layers.
 
         Raises:
-            ValueError: Scores that are neither True nor False; values or contexts of another shape.
+            ValueError: Scores or whiten that are neither True nor False; values or contexts of another shape.
         """
         self._check_value(value)
-        if not isinstance(scores, bool):
-            raise ValueError(f"Flow.standardize: expected scores to be True or False, got {scores!r}")
+        for name, given in (("scores", scores), ("whiten", whiten)):
+            if not isinstance(given, bool):
+                raise ValueError(f"Flow.standardize: expected {name} to be True or False, got {given!r}")
         inside = [module.plan for module in self.transform.modules() if isinstance(module, Layer)]
         place = real_end(chain(self.transform), self.base.support)
         if place is not None and not any(part.wraps for part in inside):
@@ -333,6 +337,9 @@ class Flow(EstimatedModule, Planned):
             wanted = scores and not any(isinstance(part, NormalScores) for part in inside)
             if wanted and self._far_out_at(place, value, context):
                 self._insert(place, NormalScores())
+            spot = white_end(chain(self.transform)) if whiten else None
+            if spot is not None and not any(isinstance(part, Whiten) for part in inside):
+                self._insert(spot, Whiten())
         units = self.context_units
         if units is not None and context is not None and units.plan == CONTEXT_UNITS[False]:
             self._check_context(context)

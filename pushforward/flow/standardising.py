@@ -34,6 +34,12 @@ def real_end(layers: Sequence[Layer], support: Constraint) -> int | None:
     return places[-1] if places else None
 
 
+def white_end(layers: Sequence[Layer]) -> int | None:
+    """Return after how many layers vectors of several numbers are whitened, beside the last `Standardize`; None: nowhere."""
+    places = [place for place, layer in enumerate(layers) if isinstance(layer.plan, Standardize)]
+    return places[-1] if places and len(layers[places[-1]].event_shape) == 1 and layers[places[-1]].event_shape[0] > 1 else None
+
+
 def inserted(layers: Sequence[Layer], place: int, part: Bijector, shapes: tuple[Shape, Shape | None], like: Tensor) -> Layer:
     """Return the chain with one more layer after so many others; these stay the very same modules, so an optimiser that holds them goes on.
 

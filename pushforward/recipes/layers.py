@@ -16,7 +16,7 @@ from pushforward.kernels.kernel import Elementwise, Kernel
 from pushforward.kernels.mixture import Gaussianization
 from pushforward.kernels.rotation import Rotation
 from pushforward.kernels.spline import Spline
-from pushforward.layers.autoregressive import Autoregressive
+from pushforward.layers.autoregressive import Autoregressive, InverseAutoregressive
 from pushforward.layers.block_autoregressive import BlockAutoregressive
 from pushforward.layers.coupling import Coupling
 from pushforward.layers.standardize import Standardize
@@ -38,7 +38,22 @@ def structured(o: SimpleNamespace, kernel: Kernel, given: NetLike) -> Callable[[
     """Return the layers of the option ``structure``; two couplings that follow one another move different halves."""
     if o.structure == "coupling":
         return lambda i: Coupling(kernel, flip=i % 2 == 1, net=given)
-    return lambda i: Autoregressive(kernel, net=given)
+    return lambda i: autoregressive(o, kernel, given)
+
+
+def autoregressive(o: SimpleNamespace, kernel: Kernel, given: NetLike) -> Bijector:
+    """Return an autoregressive layer that is scored in one pass."""
+    return kernel if alone(o) else Autoregressive(kernel, net=given)
+
+
+def inverse_autoregressive(o: SimpleNamespace, kernel: Kernel, given: NetLike) -> Bijector:
+    """Return an autoregressive layer that is sampled in one pass."""
+    return kernel if alone(o) else InverseAutoregressive(kernel, net=given)
+
+
+def alone(o: SimpleNamespace) -> bool:
+    """Tell whether there is nothing that a network would see: the kernel's parameters are free then, and no network is built."""
+    return bool(o.features == 1 and not o.context)
 
 
 def nice(o: SimpleNamespace) -> Parts:

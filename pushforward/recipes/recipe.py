@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import textwrap
+import warnings
 from collections.abc import Callable, Mapping, Sequence  # noqa: F401  (options are annotated with it)
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from pushforward.core.spec import PlanError, plain
 from pushforward.flow.flow import Flow
 from pushforward.nets.net import NetLike  # noqa: F401  (options are annotated with it)
 from pushforward.recipes.option import CONTEXT, FEATURES, Option
-from pushforward.recipes.stack import Parts, Support, check_support, stack  # noqa: F401  (options are annotated with it)
+from pushforward.recipes.stack import Parts, Support, check_support, only_moves, stack  # noqa: F401  (options are annotated with it)
 
 WIDTH = 130
 """Characters of a line of a docstring."""
@@ -67,7 +68,14 @@ class Recipe:
         for option in self.options:
             option.check(self.name, arguments[option.name])
         check_support(self.name, o.support, o.features)
-        return stack(self.name, self.parts(o), o.features, o.context, o.transforms, o.mix, o.support)
+        made = stack(self.name, self.parts(o), o.features, o.context, o.transforms, o.mix, o.support)
+        if o.features == 1 and not o.context and only_moves(made, o.support):
+            warnings.warn(
+                f"{self.name}: one feature without a context, and no layer that bends it: this flow only moves and scales a normal "
+                "distribution. Take splines instead, such as NSF(1)",
+                stacklevel=3,  # whoever called the named flow
+            )
+        return made
 
     def function(self, module: str) -> Callable[..., Flow]:
         """Return the function that users call, of the module in which it gets the recipe's name."""

@@ -12,6 +12,7 @@ from pushforward.core.base import Base
 from pushforward.core.bijector import Bijector
 from pushforward.core.spec import PlanError
 from pushforward.flow.flow import Flow
+from pushforward.flow.standardising import chain
 from pushforward.kernels.linear import Linear
 from pushforward.layers.domains import Domain
 from pushforward.layers.rearrange import Reverse, Shuffle
@@ -61,6 +62,12 @@ def check_support(name: str, support: Support, features: int) -> None:
     several = isinstance(support, Collection) and not isinstance(support, str)
     if support is not None and not (several and len(support) == features):
         raise PlanError(f"{name}: expected support to have one set for each of {features} features, got {support!r}")
+
+
+def only_moves(flow: Flow, support: Support) -> bool:
+    """Tell whether all that a flow does to a normal base, before the sets of its support, is affine."""
+    layers = chain(flow.transform)
+    return flow.base.facts.gaussian and all(layer.facts.is_affine for layer in (layers if support is None else layers[:-1]))
 
 
 def stack(name: str, parts: Parts, features: int, context: int, transforms: int, mix: str | None, support: Support) -> Flow:

@@ -17,11 +17,20 @@ from pushforward.kernels.polynomial import Bernstein, SumOfSquares
 from pushforward.kernels.radial import Radial
 from pushforward.kernels.sylvester import Sylvester
 from pushforward.layers.actnorm import ActNorm
-from pushforward.layers.autoregressive import Autoregressive, InverseAutoregressive
 from pushforward.layers.coupling import Coupling
 from pushforward.layers.rearrange import Reverse
 from pushforward.layers.residual import Residual
-from pushforward.recipes.layers import blocks, circles, gaussianization, net, nice, posterior, splines
+from pushforward.recipes.layers import (
+    autoregressive,
+    blocks,
+    circles,
+    gaussianization,
+    inverse_autoregressive,
+    net,
+    nice,
+    posterior,
+    splines,
+)
 from pushforward.recipes.option import (
     ACTIVATION,
     BINS,
@@ -47,7 +56,7 @@ DRAWN = "(3).rsample_and_log_prob((2,))[1].shape\ntorch.Size([2])"
 
 def exact_score(kernel: Callable[[SimpleNamespace], Kernel]) -> dict[str, Any]:
     """Return autoregressive layers that are scored by the kernel's formula, and sampled by its root."""
-    return {"parts": lambda o: Parts(lambda i: InverseAutoregressive(kernel(o), net=net(o)).inv), "score": PASS, "sample": ROOTS}
+    return {"parts": lambda o: Parts(lambda i: inverse_autoregressive(o, kernel(o), net(o)).inv), "score": PASS, "sample": ROOTS}
 
 
 RECIPES = (
@@ -81,7 +90,7 @@ RECIPES = (
         "Masked autoregressive flow: affine, each feature given all earlier ones.",
         "Masked Autoregressive Flow for Density Estimation (Papamakarios et al., 2017)",
         (transforms(5), *PERCEPTRON, mix("reverse"), SUPPORT),
-        lambda o: Parts(lambda i: Autoregressive(Affine(), net=net(o))),
+        lambda o: Parts(lambda i: autoregressive(o, Affine(), net(o))),
         sample=STEPS,
     ),
     Recipe(
@@ -89,7 +98,7 @@ RECIPES = (
         "Inverse autoregressive flow: affine, each feature given all earlier ones of the base.",
         "Improved Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016)",
         (transforms(5), *PERCEPTRON, mix("reverse"), SUPPORT),
-        lambda o: Parts(lambda i: InverseAutoregressive(Affine(), net=net(o))),
+        lambda o: Parts(lambda i: inverse_autoregressive(o, Affine(), net(o))),
         score=STEPS,
         example=DRAWN,
     ),

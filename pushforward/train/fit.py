@@ -24,10 +24,11 @@ from pushforward.layers.standardize import StandardizeModule
 from pushforward.train import options as check
 from pushforward.train.history import History
 from pushforward.train.likelihood import Training, data_precision
+from pushforward.train.limit import Limit
 from pushforward.train.loop import Options, as_it_was, check_trainable, make_optimizer
 from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
-from pushforward.train.trials import PLAIN, SCORES, tried
+from pushforward.train.trials import tried
 
 __all__ = ["History", "fit"]
 
@@ -46,9 +47,12 @@ def fit(
     learning_rate: float = 5e-3,
     schedule: str | None = "plateau",
     patience: int | None = 20,
+    seconds: float | None = None,
     clip: float | None = 5.0,
     weight_decay: float = 0.0,
+    averaging: float | None = None,
     standardize: bool | None = None,
+    whiten: bool | None = False,
     columns: Sequence[str] | None = None,
     context_columns: Sequence[str] | None = None,
     weights: Any = None,
@@ -77,11 +81,18 @@ def fit(
         epochs: Passes over the rows, at most; where a pass is fewer than 10 steps, as many as make 10 count as one.
         batch_size: Rows in a step. Of few rows smaller batches make a fit quicker, and noisier.
         learning_rate: Learning rate of AdamW in the first epoch.
-        schedule: ``"plateau"`` halves the rate after 8 epochs without improvement, ``"cosine"`` takes it to 0 over all epochs.
+        schedule: ``"plateau"`` halves the rate after 8 epochs without improvement, ``"cosine"`` takes it to 0 over all epochs, or over
+            ``seconds`` where these end first.
         patience: Epochs without improvement after which to stop (None: never).
+        seconds: Time that the fit may take, from the call on, by the clock (None: no limit). It is looked at after each step: the epoch
+            under way ends there and is scored like any other. How far a fit comes in so many seconds, no seed repeats.
         clip: Largest norm of a step's gradient (None: no limit).
         weight_decay: Weight decay of AdamW.
+        averaging: Decay, such as 0.99, of moving averages of the weights from step to step: they are scored beside the weights after each
+            epoch, and the best of all is kept (None: none are made). Without held-out rows nothing is averaged.
         standardize: Measure location and scale from the training rows; None: only if the flow has not met data before.
+        whiten: When it measures, whether to measure the columns' covariance as well, with which the flow then begins (`Whiten`); None:
+            as short fits say, by the held-out rows.
         columns: Columns of a DataFrame that are data; None: those of an earlier fit, else all that are not context.
         context_columns: Columns of the same DataFrame that are context.
         weights: Weight of each row, ``(n,)``, at least 0; only ratios matter.
@@ -109,8 +120,24 @@ def fit(
     >>> len(history.train), history.stopped
     (3, 'epochs')
     """
-    options = Options(epochs, batch_size, learning_rate, schedule, patience, clip, weight_decay, compile, precision, progress)
+    check.real("fit", "seconds", seconds, optional=True)
+    limit = Limit(seconds)
+    options = Options(
+        epochs,
+        batch_size,
+        learning_rate,
+        schedule,
+        patience,
+        clip,
+        weight_decay,
+        compile,
+        precision,
+        progress,
+        limit=limit,
+        averaging=averaging,
+    )
     check.choice("fit", "standardize", standardize, (True, False, None))
+    check.choice("fit", "whiten", whiten, (True, False, None))
     check.names("fit", "columns", columns)
     check.names("fit", "context_columns", context_columns)
     check.seed("fit", seed)
@@ -131,10 +158,10 @@ def fit(
         with as_it_was(flow), random.mode:  # a layer that is added, and those that the data goes through, may draw
             if standardize or (standardize is None and not _calibrated(flow)):
                 some = typical.map(lambda t: t.to(flow.device, data_precision(flow)))
-                losses = tried(flow, some, train, held, lambda way: make_optimizer("fit", way, optimizer, learning_rate), options, seed)
-                flow.standardize(some.x, some.context, losses.get(SCORES, 0.0) <= losses.get(PLAIN, 0.0))
-                if not losses:
-                    warn_of_the_flow(flow, seen)
+                fresh = lambda way: make_optimizer("fit", way, optimizer, learning_rate)  # noqa: E731
+                losses, how = tried(flow, some, train, held, fresh, options, seed, whiten)
+                flow.standardize(some.x, some.context, **how)
+                warn_of_the_flow(flow, seen, chosen=bool(losses))
             if train.columns is not None:
                 flow.columns = train.columns
             if train.context_columns is not None or train.columns is not None:

@@ -21,9 +21,10 @@ class History:
         best_epoch: The epoch, counted from 1, after which the flow had the weights that were kept; 0 for those it came with.
         best_loss: The loss of these weights, on the rows that ``monitored`` names.
         monitored: ``"validation"`` or ``"training"``: the loss that chose the weights.
-        stopped: What ended the fit: ``"patience"``, ``"epochs"``, ``"callback"`` or ``"interrupted"`` (Ctrl-C).
+        stopped: What ended the fit: ``"patience"``, ``"epochs"``, ``"seconds"``, ``"callback"`` or ``"interrupted"`` (Ctrl-C).
         skipped_steps: Steps left out because the loss or its gradient was not finite.
         tried: Held-out losses of short fits that chose how the data is measured, by the names of the ways; empty where there was no choice.
+        averaged: Loss on the held-out rows of averaged weights after each epoch; empty where none were averaged.
 
     >>> History(train=[1.5], validation=[1.25], best_epoch=1, best_loss=1.25, monitored="validation")
     History(epochs=1, best validation loss 1.25 nats after epoch 1, stopped by epochs)
@@ -40,6 +41,7 @@ class History:
     stopped: str = "epochs"
     skipped_steps: int = 0
     tried: dict[str, float] = field(default_factory=dict)
+    averaged: list[float] = field(default_factory=list)
 
     @property
     def interrupted(self) -> bool:
@@ -49,7 +51,7 @@ class History:
     def trim(self) -> None:
         """Forget an epoch that was noted in part, when Ctrl-C came in between."""
         whole = len(self.seconds)  # noted last
-        for values in (self.train, self.validation, self.learning_rate):
+        for values in (self.train, self.validation, self.averaged, self.learning_rate):
             del values[whole:]
 
     def to_dict(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,7 +17,9 @@ from tqdm import tqdm
 
 from pushforward.flow.flow import Flow
 from pushforward.train import options as check
+from pushforward.train.averaging import Averages
 from pushforward.train.history import History
+from pushforward.train.limit import Limit
 from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
 
@@ -44,12 +46,17 @@ class Options:
     precision: str | None
     progress: bool
     owner: str = "fit"
+    averaging: float | None = None
+    limit: Limit = field(default_factory=lambda: Limit(None))
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):
             setattr(self, name, check.whole(self.owner, name, getattr(self, name), 1, optional=name == "patience"))
         for name in ("learning_rate", "clip", "weight_decay"):
             check.real(self.owner, name, getattr(self, name), zero=name == "weight_decay", optional=name == "clip")
+        check.real(self.owner, "averaging", self.averaging, optional=True)
+        if self.averaging is not None and self.averaging >= 1:
+            raise ValueError(f"{self.owner}: expected averaging to be a number between 0 and 1 or None, got {self.averaging!r}")
         check.choice(self.owner, "schedule", self.schedule, ("plateau", "cosine", None))
         check.choice(self.owner, "compile", self.compile, (True, False, *MODES))
         check.choice(self.owner, "precision", self.precision, ("bfloat16", "float16", None))
@@ -68,6 +75,9 @@ class Loop:
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.rates = [group["lr"] for group in optimizer.param_groups]
         self.best = self._weights()
+        # Without held-out rows nobody can tell which of the two is the better.
+        judged = options.averaging is not None and history.monitored == "validation"
+        self.averages = Averages(self.parameters, options.averaging) if judged and options.averaging is not None else None
 
     def steps(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         """Give for each step of an epoch what to differentiate, the loss to note, and the number of its rows."""
@@ -82,28 +92,32 @@ class Loop:
         history, options, mode = self.history, self.options, self.flow.training
         held = history.monitored == "validation"
         bar = tqdm(total=options.epochs, disable=not options.progress, desc=options.owner, unit="epoch")
-        since, factor, waited = 0, 1.0, 0
+        since, factor, waited, reached = 0, 1.0, 0, math.inf
         try:
             if held:
                 history.start = history.best_loss = self._held_out()
                 if not math.isfinite(history.best_loss):
                     history.best_loss = math.inf
+                reached = history.best_loss
             for epoch in range(1, options.epochs + 1):
+                if options.limit.over:
+                    history.stopped = "seconds"
+                    break
                 began = time.perf_counter()
-                if options.schedule == "cosine":
-                    factor = 0.5 * (1 + math.cos(math.pi * (epoch - 1) / options.epochs))
-                for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-                    group["lr"] = factor * rate
+                self._take_rates(self._cosine(epoch) if options.schedule == "cosine" else factor)
                 history.train.append(self._epoch(epoch))
                 if held:
                     history.validation.append(self._held_out())
+                self._score_averages(epoch)
                 history.learning_rate.append(self.optimizer.param_groups[0]["lr"])
                 history.seconds.append(time.perf_counter() - began)
                 loss = (history.validation or history.train)[-1]
                 since, waited = since + 1, waited + 1
                 if loss < history.best_loss:
-                    self.best = self._weights()
-                    history.best_loss, history.best_epoch, since, waited = loss, epoch, 0, 0
+                    self._keep(loss, epoch)
+                # Patience and schedule are those of the weights themselves: averages change nothing of a fit's course.
+                if loss < reached:
+                    reached, since, waited = loss, 0, 0
                 elif options.schedule == "plateau" and waited >= PLATEAU:
                     factor, waited = factor / 2, 0
                 best = f"best {history.best_loss:.4f} at epoch {history.best_epoch}"
@@ -115,6 +129,9 @@ class Loop:
                 if options.patience is not None and since >= options.patience:
                     history.stopped = "patience"
                     break
+                if options.limit.over:
+                    history.stopped = "seconds"
+                    break
         except KeyboardInterrupt:
             history.stopped = "interrupted"
             history.trim()
@@ -125,6 +142,28 @@ class Loop:
             bar.close()
         return history
 
+    def _keep(self, loss: float, epoch: int) -> None:
+        self.best = self._weights()
+        self.history.best_loss, self.history.best_epoch = loss, epoch
+
+    def _score_averages(self, epoch: int) -> None:
+        """Score the averages, and keep them where they are the best so far."""
+        if self.averages is None:
+            return
+        with self.averages.lent():
+            self.history.averaged.append(self._held_out())
+            if self.history.averaged[-1] < self.history.best_loss:
+                self._keep(self.history.averaged[-1], epoch)
+
+    def _cosine(self, epoch: int) -> float:
+        """Return by how much the learning rate counts: it is 0 when the epochs are over, or the time, whichever comes first."""
+        gone = max((epoch - 1) / self.options.epochs, self.options.limit.gone)
+        return 0.5 * (1 + math.cos(math.pi * gone))
+
+    def _take_rates(self, factor: float) -> None:
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = factor * rate
+
     def _held_out(self) -> float:
         with self.masters.rounded():
             return self.evaluate()
@@ -133,12 +172,15 @@ class Loop:
         return {name: value.detach().clone() for name, value in self.flow.state_dict().items()}
 
     def _epoch(self, epoch: int) -> float:
-        """Take the steps of one epoch and return the mean loss."""
+        """Take the steps of one epoch, or those for which there is time, and return the mean loss."""
+        limit, timed = self.options.limit, self.options.schedule == "cosine" and self.options.limit.seconds is not None
         self.flow.train()
         clip = self.options.clip or math.inf
         total, count, skipped = 0.0, 0, 0
         stepping = self.random.stepping(self.optimizer)
         for objective, loss, rows in self.steps(epoch):
+            if timed:  # one epoch may take all of the time
+                self._take_rates(self._cosine(epoch))
             self.optimizer.zero_grad()
             objective.backward()
             norm = nn.utils.clip_grad_norm_(self.parameters, clip)
@@ -147,9 +189,13 @@ class Loop:
             if math.isfinite(value) and math.isfinite(size):
                 with stepping:
                     self.optimizer.step()
+                if self.averages is not None:
+                    self.averages.follow()
                 total, count = total + value * rows, count + rows
             else:
                 skipped += 1
+            if limit.over:
+                break
         self.history.skipped_steps += skipped
         if not count and not skipped:
             raise ValueError(

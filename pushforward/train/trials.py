@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 from torch.optim import Optimizer
 
+from pushforward.core.layer import Layer
 from pushforward.data.rows import Rows, Stream
 from pushforward.flow.flow import Flow
 from pushforward.layers.normal_scores import NormalScoresModule
+from pushforward.layers.whiten import WhitenModule
 from pushforward.train.likelihood import STEPS, Training
 from pushforward.train.loop import Options
 from pushforward.train.precision import Masters
@@ -20,7 +22,9 @@ TRIAL = 100
 """Steps of a trial, by half more or less, since epochs are whole: within so many it shows which way is the better."""
 HELD = 4096
 """Held-out rows that judge a trial, at most."""
-SCORES, PLAIN = "normal scores", "location and scale"
+SHARE = 0.1
+"""Share of the seconds of a fit that a trial may take."""
+SCORES, PLAIN, WHITE = "normal scores", "location and scale", "covariance"
 
 
 def tried(
@@ -31,11 +35,13 @@ def tried(
     optimizer: Callable[[Flow], Optimizer],
     options: Options,
     seed: int,
-) -> dict[str, float]:
-    """Return held-out losses of both ways to measure columns with values far out, after short fits; nothing where there is no choice.
+    whiten: bool | None,
+) -> tuple[dict[str, float], dict[str, bool]]:
+    """Return held-out losses of ways to measure the data, after short fits, and the better way; no losses where there is no choice.
 
     Normal scores help where a few values decide the spread of a column by chance. Where columns are linear in one another, heavy tails
-    and all, as pixels are in those beside them, they bend what was straight.
+    and all, as pixels are in those beside them, they bend what was straight. The covariance is where a flow may begin, and a few
+    columns that others nearly determine, or that are heavy, make much of their noise.
 
     Args:
         flow: The flow, not measured yet; it is left as it is.
@@ -45,22 +51,24 @@ def tried(
         optimizer: Makes the optimiser of a copy.
         options: Those of the fit.
         seed: That of the fit.
+        whiten: Whether to whiten; None: as a trial says.
+
+    Returns:
+        The losses by the names of the ways, and the arguments of `Flow.standardize`.
     """
+    how = {"whiten": whiten is True}
     if isinstance(train, Stream) or isinstance(held, Stream) or held is None:
-        return {}
-    scored = copy.deepcopy(flow)
-    scored.standardize(typical.x, typical.context)
-    if _scored(scored) == _scored(flow):
-        return {}
-    plain = copy.deepcopy(flow)
-    plain.standardize(typical.x, typical.context, scores=False)
+        return {}, how
     rows, judges = _some(train, TRIAL * options.batch_size), _some(held, HELD)
     # A fit that is short has trials that are no longer.
     steps = min(TRIAL, options.epochs * _an_epoch(train, options))
     epochs = max(1, round(steps / _an_epoch(rows, options)))
-    short = dataclasses.replace(options, epochs=epochs, patience=None, schedule=None, compile=False, progress=False)
-    losses = {}
-    for name, way in ((SCORES, scored), (PLAIN, plain)):
+
+    def loss(way: Flow) -> float:
+        limit = options.limit.part(SHARE)
+        short = dataclasses.replace(
+            options, epochs=epochs, patience=None, schedule=None, compile=False, progress=False, limit=limit, averaging=None
+        )
         with Masters(way) as masters:
             training = Training(way, rows, judges, optimizer(way), Randomness(way, seed), short, masters)
             try:
@@ -69,13 +77,30 @@ def tried(
                 history = training.history
         if history.interrupted:
             raise KeyboardInterrupt
-        losses[name] = history.best_loss
-    return losses
+        return history.best_loss
+
+    def measured(**how: bool) -> Flow:
+        way = copy.deepcopy(flow)
+        way.standardize(typical.x, typical.context, **how)
+        return way
+
+    losses: dict[str, float] = {}
+    scored = measured(**how)
+    if _count(scored, NormalScoresModule) != _count(flow, NormalScoresModule):
+        losses = {SCORES: loss(scored), PLAIN: loss(measured(scores=False, **how))}
+        how["scores"] = losses[SCORES] <= losses[PLAIN]
+    if whiten is None:
+        white = measured(**{**how, "whiten": True})
+        if _count(white, WhitenModule) != _count(flow, WhitenModule):
+            best = min(losses.values()) if losses else losses.setdefault(PLAIN, loss(measured(**how)))
+            losses[WHITE] = loss(white)
+            how["whiten"] = losses[WHITE] < best
+    return losses, how
 
 
-def _scored(flow: Flow) -> int:
-    """Return how many layers of normal scores the data goes through."""
-    return sum(isinstance(part, NormalScoresModule) for part in flow.transform.modules())
+def _count(flow: Flow, kind: type[Layer]) -> int:
+    """Return how many layers of a kind the data goes through."""
+    return sum(isinstance(part, kind) for part in flow.transform.modules())
 
 
 def _some(rows: Rows, most: int) -> Rows:

@@ -9,6 +9,7 @@ from pushforward.layers.actnorm import ActNorm, BatchNorm
 from pushforward.layers.coupling import Coupling
 from pushforward.layers.normal_scores import NormalScores
 from pushforward.layers.rearrange import OnAxis
+from pushforward.layers.whiten import Whiten
 from pushforward.nets.mlp import MLP
 
 # name -> (plan, event_shape, context_shape)
@@ -22,6 +23,8 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
     "BatchNorm, five features": (BatchNorm(momentum=1.0, epsilon=0.0, bound=2.0), (5,), None),
     "NormalScores": (NormalScores(), (2,), None),
     "NormalScores, matrix": (NormalScores(), (2, 3), None),
+    "Whiten": (Whiten(), (3,), None),
+    "Whiten, matrix": (Whiten(), (2, 3), None),
     "BatchNorm, channels": (BatchNorm(), (2, 2, 2), None),
 }
 HEAVY = {"NormalScores, matrix"}  # each number by itself, as in "NormalScores"

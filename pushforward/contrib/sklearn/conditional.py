@@ -40,6 +40,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):  # type: ignore[misc]
         weight_decay: Its weight decay.
         validation: Share of the distinct rows that is held out to choose the weights and to stop; None holds out none.
         patience: Epochs without a better held-out loss after which to stop (None: never).
+        seconds: Time that a fit may take (None: no limit); how far it comes, no ``random_state`` repeats.
         dequantize: Spread targets that lie on a grid evenly over its steps first.
         random_state: Seed of the weights, the split and the steps, of any kind that scikit-learn takes.
         verbose: Above 0, show the progress on stderr.

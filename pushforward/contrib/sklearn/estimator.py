@@ -37,6 +37,7 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
         weight_decay: float = 0.0,
         validation: float | None = 0.1,
         patience: int | None = 10,
+        seconds: float | None = None,
         dequantize: bool = False,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -48,6 +49,7 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
         self.weight_decay = weight_decay
         self.validation = validation
         self.patience = patience
+        self.seconds = seconds
         self.dequantize = dequantize
         self.random_state = random_state
         self.verbose = verbose
@@ -88,6 +90,7 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
             patience=self.patience,
+            seconds=self.seconds,
             seed=seed,
             progress=bool(self.verbose),
         )
@@ -104,6 +107,7 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
             check.whole(name, option, getattr(self, option), 1, optional=option == "patience")
         for option in ("learning_rate", "weight_decay"):
             check.real(name, option, getattr(self, option), zero=option == "weight_decay")
+        check.real(name, "seconds", self.seconds, optional=True)
         if self.validation is not None and not (check.is_number(self.validation) and 0 < self.validation < 1):
             raise ValueError(f"{name}: expected validation to be a share between 0 and 1 or None, got {self.validation!r}")
         check.choice(name, "dequantize", self.dequantize, (True, False))

@@ -1,0 +1,69 @@
+"""Candidates: the table of flows among which `choose` chooses. A row is all that a candidate is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pushforward.bases import MixtureOfNormals
+from pushforward.core.draws import Drawing
+from pushforward.flow.flow import Flow
+from pushforward.layers.standardize import Standardize
+from pushforward.recipes.choice import make_flow
+
+ROWS = 10
+"""Rows for each component of a mixture, at least."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A flow to try on a table.
+
+    Args:
+        name: What it is called in a history.
+        flow: A named flow; None for no layers but those that measure, which is a classical density: the fit of its base is all.
+        options: Options of the named flow.
+        components: Components of a base that is a mixture of normals, fitted by expectation maximisation; 0 for the flow's own base.
+        whiten: Whether the rows' covariance is measured, as in `fit`.
+        features: Features that it needs at least.
+
+    >>> Candidate("small", "NSF", {"transforms": 2}).make(3, seed=0).event_shape
+    torch.Size([3])
+    """
+
+    name: str
+    flow: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    components: int = 0
+    whiten: bool | None = False
+    features: int = 1
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is fitted when it is measured, so that steps of an optimiser are not needed."""
+        return self.flow is None
+
+    def suits(self, features: int, context: int, rows: int) -> bool:
+        """Tell whether it can be fitted to such a table."""
+        return features >= self.features and rows >= ROWS * self.components and not (context and self.components)
+
+    def make(self, features: int, context: int = 0, seed: int = 0) -> Flow:
+        """Return a new flow, its first weights drawn from the seed."""
+        named = None if self.flow is None else make_flow("choose", self.flow, features, context, self.options, seed)
+        if not self.components and named is not None:
+            return named
+        base = MixtureOfNormals(max(1, self.components), covariance="full", bound=8.0, start="em")
+        with Drawing(seed):
+            return Flow(base, [Standardize()] if named is None else named.plan, features)
+
+
+CANDIDATES = (
+    Candidate("normal", components=1, whiten=True),
+    *(Candidate(f"mixture of {count}", components=count, whiten=True) for count in (2, 4, 8, 16, 32)),
+    Candidate("NSF", "NSF"),
+    Candidate("NSF, autoregressive", "NSF-AR", features=2),
+    Candidate("MAF", "MAF", features=2),
+    Candidate("NSF over a mixture of 8", "NSF", {"transforms": 3}, components=8, whiten=True),
+)
+"""Classical densities first: they take next to no time, and everything else has to be better."""
