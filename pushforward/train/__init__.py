@@ -1,5 +1,8 @@
 """Training on rows: the loop, its options and its history. What is fitted to a log-density without rows is in `inference`."""
 
 from pushforward.train.losses import NegativeLogLikelihood
+from pushforward.train.matching import FlowMatchingLoss
+from pushforward.train.objective import FlowMatching
+from pushforward.train.paths import Path
 
-__all__ = ["NegativeLogLikelihood"]
+__all__ = ["FlowMatching", "FlowMatchingLoss", "NegativeLogLikelihood", "Path"]

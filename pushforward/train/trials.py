@@ -13,6 +13,8 @@ from pushforward.flow.flow import Flow
 from pushforward.layers.normal_scores import NormalScoresModule
 from pushforward.train.likelihood import STEPS, Training
 from pushforward.train.loop import Options
+from pushforward.train.matching import MatchingTraining
+from pushforward.train.objective import FlowMatching
 from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
 
@@ -31,6 +33,7 @@ def tried(
     optimizer: Callable[[Flow], Optimizer],
     options: Options,
     seed: int,
+    matching: FlowMatching | None = None,
 ) -> dict[str, float]:
     """Return held-out losses of both ways to measure columns with values far out, after short fits; nothing where there is no choice.
 
@@ -45,6 +48,8 @@ def tried(
         optimizer: Makes the optimiser of a copy.
         options: Those of the fit.
         seed: That of the fit.
+        matching: Options of flow matching, where that is the objective; the densities of its fits are compared, since the units of its loss
+            are those of the values that the field sees.
     """
     if isinstance(train, Stream) or isinstance(held, Stream) or held is None:
         return {}
@@ -61,14 +66,15 @@ def tried(
     losses = {}
     for name, way in ((SCORES, scored), (PLAIN, plain)):
         with Masters(way) as masters:
-            training = Training(way, rows, judges, optimizer(way), Randomness(way, seed), short, masters)
+            given = (way, rows, judges, optimizer(way), Randomness(way, seed), short, masters)
+            training = Training(*given) if matching is None else MatchingTraining(matching, *given)
             try:
                 history = training.run(None)
             except FloatingPointError:  # none of its steps had a finite loss
                 history = training.history
         if history.interrupted:
             raise KeyboardInterrupt
-        losses[name] = history.best_loss
+        losses[name] = training.judgement(history)
     return losses
 
 
