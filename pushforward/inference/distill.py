@@ -34,7 +34,7 @@ EPOCH = 50
 EVALUATE = 4096
 """Draws that are scored together."""
 TEACHER, HELD = 2**30, 2**31
-"""Distances from the seed: of the seeds of what the teacher draws, and of what scores. Of a seed torch takes the last 32 bits on the CPU."""
+"""Distances from the seed, of the seeds of what the teacher draws and of what scores: of one, torch takes 32 bits on the CPU."""
 
 Measured = tuple[float, float]
 """A divergence and its standard error, in nats."""
@@ -42,10 +42,10 @@ Measured = tuple[float, float]
 
 @dataclass(repr=False)
 class DistillHistory(History):
-    r"""What happened while one flow was fitted to another: a `History` whose epochs are 50 steps, and whose losses are divergences in nats.
+    r"""What happened while one flow was fitted to another: a `History` whose epochs are 50 steps, and whose losses are divergences.
 
-    The loss is the divergence that was asked for, of both their sum. Divergences are ``(value, standard error)`` by the epoch after which they
-    were taken, on the same draws each time: 0 for the start, all epochs for what was asked for, and both for the weights that were kept.
+    The loss is the divergence that was asked for, of both their sum. Divergences are ``(value, standard error)`` by the epoch after which
+    they were taken, on the same draws each time: 0 for the start, all epochs for what was asked for, and both for the weights kept.
 
     Args:
         forward_kl: :math:`KL(teacher \| student)`, over held-out draws of the teacher.
@@ -315,8 +315,8 @@ def _check_pair(teacher: Any, student: Any, context: Any, divergence: str) -> No
             raise ValueError(f"distill: expected flows of one {name}, got {shown[0]} of the teacher and {shown[1]} of the student")
     if not sets.same(teacher.support, student.support):
         raise ValueError(
-            f"distill: expected flows of one support, got {sets.name(teacher.support)} of the teacher and {sets.name(student.support)} of the "
-            "student; give the student the other's (support= of the named flows, or a Domain layer)"
+            f"distill: expected flows of one support, got {sets.name(teacher.support)} of the teacher and {sets.name(student.support)} of "
+            "the student; give the student the other's (support= of the named flows, or a Domain layer)"
         )
     if teacher.device != student.device:
         raise ValueError(f"distill: expected flows on one device, got the teacher on {teacher.device}, the student on {student.device}")

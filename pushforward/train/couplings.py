@@ -44,4 +44,4 @@ def transported(x0: Tensor, x1: Tensor, context: Tensor | None = None) -> Tensor
 def share_of_pairs(context: Tensor) -> float:
     """Return the share of rows ``(n, *context)`` whose context another row has, too."""
     counts = torch.unique(context.reshape(len(context), -1), dim=0, return_counts=True)[1]
-    return counts[counts > 1].sum().item() / max(len(context), 1)
+    return float(counts[counts > 1].sum()) / max(len(context), 1)

@@ -74,9 +74,9 @@ def fit(
         data: Rows ``(n, *event)``: a tensor, an array or a list of any real type, a DataFrame, or a torch DataLoader of x or (x, context),
             which is read anew in each epoch. One axis ``(n,)`` will do for a flow of one feature.
         context: Rows ``(n, *context)`` for a conditional flow.
-        objective: ``"likelihood"``; or ``"flow_matching"`` for a flow with a `Continuous` layer, whose steps solve no differential equation;
-            or a `FlowMatching` with options of it. The losses in the history are then squared errors of a velocity, always from the same
-            draws for held-out rows, and ``history.nats`` has the held-out densities. The other layers and the base stay as they are.
+        objective: ``"likelihood"``; or ``"flow_matching"`` for a flow with a `Continuous` layer, whose steps then solve no differential
+            equation; or a `FlowMatching` with options of it. Losses are then squared errors of a velocity, those of held-out rows always
+            on the same draws, and ``history.nats`` has the held-out densities. Base and other layers stay as they are.
         validation: Share of the rows to hold out at random; or rows, or (rows, context), or a DataLoader; or None: the training loss then
             chooses the weights. A share cannot be held out of a DataLoader, so it is None there.
         epochs: Passes over the rows, at most; where a pass is fewer than 10 steps, as many as make 10 count as one.

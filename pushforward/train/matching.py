@@ -42,10 +42,11 @@ class FlowMatchingLoss(nn.Module):
         ValueError: The flow does not have one `Continuous` layer on real numbers; of values and contexts what `Flow.log_prob` raises.
         ImportError: The coupling needs a package that is not installed.
 
-    >>> from pushforward.flows import CNF
-    >>> loss = FlowMatchingLoss(CNF(2))(torch.zeros(5, 2), generator=torch.Generator().manual_seed(0))
-    >>> loss.shape, bool(loss > 0)
-    (torch.Size([]), True)
+    >>> from pushforward.bijectors import Continuous
+    >>> from pushforward.distributions import StandardNormal
+    >>> loss = FlowMatchingLoss(Flow(StandardNormal(), Continuous(), 2))
+    >>> loss(torch.full((500, 2), 3.0), generator=torch.Generator().manual_seed(0)) > 5
+    tensor(True)
     """
 
     def __init__(self, flow: Flow, plan: FlowMatching = FlowMatching()) -> None:  # noqa: B008 (frozen)
@@ -82,7 +83,7 @@ class FlowMatchingLoss(nn.Module):
     def _errors(
         self, field: ContinuousModule, t: Tensor, place: Tensor, slope: Tensor, context: Tensor | None, generator: torch.Generator | None
     ) -> Tensor:
-        """Return squared errors ``(n, *event)``, of paths with noise less the noise's own square, and averaged over a draw and its mirror."""
+        """Return squared errors ``(n, *event)``; with noise less its own square, and averaged over a draw and its mirror."""
         if self.path.noise is None:
             return (self.velocity(field, t, place, context) - slope).square()
         c, dc = self.path.spread(t, place)
@@ -112,10 +113,8 @@ class FlowMatchingLoss(nn.Module):
         """Return times ``(n,)``, one from each of n strata, in random order."""
         n, device = len(like), like.device
         t = torch.rand(n, dtype=like.dtype, device=device, generator=generator) + torch.randperm(n, device=device, generator=generator)
-        t = (t / max(n, 1)).clamp(EDGE, 1 - EDGE)
-        if self.plan.times == "logit_normal":
-            t = torch.sigmoid(torch.special.ndtri(t)).clamp(EDGE, 1 - EDGE)
-        return t
+        t = t / max(n, 1)
+        return (torch.sqrt(t) if self.plan.times == "late" else t).clamp(EDGE, 1 - EDGE)
 
 
 def velocity(field: ContinuousModule, t: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
@@ -149,11 +148,12 @@ class MatchingTraining(Training):
         loss = FlowMatchingLoss(self.flow, self.plan)
         if self.options.compile:
             # Draws, and what pairs them, are no graph; the network is most of a step.
-            loss.velocity = torch.compile(velocity, mode=None if self.options.compile is True else self.options.compile)  # type: ignore[arg-type]
+            loss.velocity = torch.compile(velocity, mode=None if self.options.compile is True else self.options.compile)
         return loss
 
     def score(self, rows: Rows) -> Tensor:
-        return self.loss(rows.x, rows.context, rows.weights, generator=self.random.generator)
+        loss: Tensor = self.loss(rows.x, rows.context, rows.weights, generator=self.random.generator)
+        return loss
 
     def evaluate(self) -> float:
         epoch, every = len(self.history.train), self.plan.nats_every

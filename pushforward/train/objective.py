@@ -13,27 +13,28 @@ from pushforward.core import sets
 from pushforward.core.extras import require
 from pushforward.core.layer import Layer
 from pushforward.flow.flow import Flow
-from pushforward.layers.continuous import Continuous, ContinuousModule
+from pushforward.layers.continuous import ContinuousModule
 from pushforward.train import options as check
 from pushforward.train.paths import NOISY, PATHS, Path
 
 OBJECTIVES = ("likelihood", "flow_matching")
 COUPLINGS = ("independent", "optimal_transport")
-TIMES = ("uniform", "logit_normal")
+TIMES = ("uniform", "late")
 SIGMA = 0.1
 """The scale of a bridge's noise where nobody says another."""
 
 
 @dataclass(frozen=True)
 class FlowMatching:
-    r"""Flow matching as the objective of `fit`: the velocity field of a `Continuous` layer learns the velocity of paths from base to data.
+    r"""Flow matching as the objective of `fit`: the field of a `Continuous` layer learns the velocity of paths from base to data.
 
-    The loss is :math:`E\,\|v(t, x_t) - \dot x_t\|^2`, over draws :math:`x_0` of the base, rows :math:`x_1`, and times t, divided by how many
-    numbers an event has. No differential equation is solved for it. Its minimum is the field whose flow has the density of the data, at
-    whatever path, coupling and times; they decide how straight that field is and how noisy the steps are.
-    Sources: Flow Matching for Generative Modeling (Lipman et al., 2023); Flow Straight and Fast (Liu, Gong, Liu, 2023); Building Normalizing
-    Flows with Stochastic Interpolants (Albergo, Vanden-Eijnden, 2023); Improving and Generalizing Flow-Based Generative Models with
-    Minibatch Optimal Transport (Tong et al., 2024); the times: Scaling Rectified Flow Transformers (Esser et al., 2024).
+    The loss is :math:`E\,\|v(t, x_t) - \dot x_t\|^2`, over draws :math:`x_0` of the base, rows :math:`x_1`, and times t, divided by how
+    many numbers an event has. No differential equation is solved for it. Its minimum is the field whose flow has the density of the data,
+    whatever path, coupling and times are; they decide how straight that field is, and how noisy the steps are.
+    Sources: Flow Matching for Generative Modeling (Lipman et al., 2023); Flow Straight and Fast (Liu, Gong, Liu, 2023); Building
+    Normalizing Flows with Stochastic Interpolants (Albergo, Vanden-Eijnden, 2023); Improving and Generalizing Flow-Based Generative Models
+    with Minibatch Optimal Transport (Tong et al., 2024); the late times: Flow Matching for Scalable
+    Simulation-Based Inference (Wildberger et al., 2023).
 
     Args:
         path: ``"linear"``, :math:`t x_1 + (1 - t) x_0`; ``"variance_preserving"``, :math:`\sin(\pi t / 2) x_1 + \cos(\pi t / 2) x_0`, whose
@@ -43,9 +44,10 @@ class FlowMatching:
             loss of a bridge has no finite variance.
         sigma: Scale of the bridge's noise, 0.1 where it is None; for that path alone.
         coupling: ``"independent"``, or ``"optimal_transport"``, which pairs the draws and rows of a batch so that the sum of their squared
-            distances is least: straighter fields, for a step that takes two to three times as long (scipy, in the extra ``transport``).
+            distances is least: straighter fields, for a step that takes about twice as long (scipy, in the extra ``transport``).
             A conditional flow pairs among rows of equal contexts, and rows with weights are drawn by these first.
-        times: ``"uniform"``, or ``"logit_normal"``: more times in the middle, where the field is harder. Times are stratified over a batch.
+        times: ``"uniform"``, or ``"late"``, of density :math:`2t`: more times near the data, where the field of narrow data is harder.
+            Times are stratified over a batch.
         nats_every: Epochs after which the held-out rows' density is taken, in nats (None: at the start and the end alone).
 
     Raises:
@@ -106,8 +108,8 @@ def around(owner: str, flow: Flow) -> Around:
         held = sum(isinstance(part, ContinuousModule) for part in flow.transform.modules())
         inside = f", and {held - len(places)} inside other layers, where no data comes by" if held > len(places) else ""
         raise ValueError(
-            f"{wanted}, got {len(places) or 'none'}{inside}: {flow.plan!r}; pushforward.CNF(features) is such a flow, and "
-            "objective='likelihood' takes any"
+            f"{wanted}, got {len(places) or 'none'}{inside}: {flow.plan!r}; write Flow(base, [Continuous(), Standardize()], "
+            "event_shape), or take objective='likelihood', which any flow can"
         )
     (place,) = places
     field = layers[place]
