@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Annotated
@@ -27,11 +26,15 @@ from pushforward.solvers.tableau import METHODS
 
 SHARE = 0.1
 """Of the tolerance that a layer promises, what each of its steps may be off."""
+FINER, FINEST = 1e-3, 1e-13
+"""What is left of a tolerance when it is refined, and the least that there are digits for."""
+MORE = 4
+"""How many times as many equal steps are taken when they are refined."""
 
 
 @dataclass(frozen=True, repr=False)
 class Continuous(Bijector):
-    r"""Continuous normalizing flow: :math:`y = x(1)` of :math:`\dot x = v(t, x, c)`, :math:`x(0) = x`, with ladj :math:`\int_0^1 \mathrm{tr}\, \partial v / \partial x\, dt`.
+    r"""Continuous layer: :math:`y = x(1)` of :math:`\dot x = v(t, x, c)` from :math:`x(0) = x`; ladj is the integral of the trace.
 
     The net is shown the place, and beside the context the time as the cosines and sines of one, two and three half turns. The trace is
     exact: by a formula for perceptrons, by a tangent for each dimension for any other net. Every row has steps of its own, of which
@@ -79,7 +82,8 @@ class ContinuousModule(Layer):
         self.rank, self.elements = len(event_shape), math.prod(event_shape)
         # The gradient is that of the steps, which themselves move with what they follow, within the tolerance.
         accuracy = Accuracy.within(plan.tolerance, gradients=plan.tolerance if self.tableau.adaptive else 0.0)
-        evaluations = (MOST if self.tableau.adaptive else plan.steps) * self.tableau.evaluations
+        # Two more choose the first step.
+        evaluations = MOST * self.tableau.evaluations + 2 if self.tableau.adaptive else plan.steps * self.tableau.evaluations
         effort = Effort(evaluations, evaluations, adaptive=self.tableau.adaptive)
         seen = "all inputs and time" if context_shape is None else "all inputs, time and the context"
         self.facts = Facts(depends_on=seen, uses_context=context_shape is not None, accuracy=(accuracy, accuracy), effort=(effort, effort))
@@ -113,6 +117,9 @@ class ContinuousModule(Layer):
         made = self.field.velocity(t.expand(batch), flat.expand(*batch, -1), context)
         return (made if self.rank == 1 else made.unflatten(-1, self.event_shape)).to(x.dtype)
 
+    def refine(self) -> None:
+        self.tolerance, self.steps = max(FINER * self.tolerance, FINEST / SHARE), MORE * self.steps
+
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._follow(x, context, 0.0, 1.0)
 
@@ -122,8 +129,10 @@ class ContinuousModule(Layer):
     def _follow(self, x: Tensor, context: Tensor | None, start: float, end: float) -> tuple[Tensor, Tensor]:
         of, used = self.field.rates()
         z, given, batch = self._rows(x, context)
-        fixed = mode.compiling() or mode.tracing() or x.is_meta or not self.tableau.adaptive
-        path = Path(self.tableau, of, start, end, SHARE * self.tolerance, self.steps if fixed else None)
+        fixed = mode.compiling() or mode.tracing() or not self.tableau.adaptive
+        # Where there are no values one step has the shapes, and the memory, of all.
+        steps = 1 if x.is_meta else self.steps if fixed else None
+        path = Path(self.tableau, of, start, end, SHARE * self.tolerance, steps)
         z = path.follow(z, given, used)
         value, ladj = z[:, :-1].reshape(*batch, *self.event_shape), z[:, -1].reshape(batch)
         return value.to(x.dtype), ladj.to(numerics.working(x).dtype)

@@ -59,11 +59,12 @@ class Field(nn.Module):
 
     def velocity(self, t: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
         """Return the velocity, in the precision of the net."""
-        made, perceptron = self(t, x, flat_context(context, self.context_shape)), self._perceptron()
+        made: Tensor = self(t, x, flat_context(context, self.context_shape))
+        perceptron = self._perceptron()
         return made if perceptron is None else made * self._share(*perceptron).to(made.dtype)
 
     def rates(self) -> tuple[Any, list[Tensor]]:
-        """Return what `move` takes: how the field is evaluated, and the tensors that it is made of, in the precision of solvers.
+        """Return how the field is evaluated, and the tensors that this takes, in the precision of solvers.
 
         What depends on weights alone is computed here, once for all evaluations, and differentiates to them.
         """
@@ -95,9 +96,9 @@ class Field(nn.Module):
         return None if found is None else (net.program, found)
 
     def _share(self, program: Program, parts: list[Tensor | None]) -> Tensor:
-        r"""Return what the velocity is multiplied by, :math:`(1 + (L / b)^4)^{-1/4}`: a bound L of its slope, by Frobenius norms, stays below b.
+        r"""Return what the velocity is multiplied by, :math:`(1 + (L / b)^4)^{-1/4}`, L a bound of its slope by Frobenius norms.
 
-        Where L is far below b, as it is in nets that have learnt something, it is 1 to many digits.
+        So the slope stays below b. Where L is far below b, as it is in nets that have learnt something, it is 1 to many digits.
         """
         steep = ACTIVATIONS[program.activation].steepest
         bounds: list[Any] = []

@@ -32,12 +32,13 @@ class Activation(NamedTuple):
 
 
 def _gelu_slope(z: Tensor, _: Tensor) -> Tensor:
-    return 0.5 * (1 + torch.erf(z * 0.5**0.5)) + z * torch.exp(-0.5 * z * z) * (2 * math.pi) ** -0.5
+    density = torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+    return 0.5 * (1 + torch.erf(z * math.sqrt(0.5))) + z * density
 
 
-def _silu_slope(z: Tensor, _: Tensor) -> Tensor:
+def _silu_slope(z: Tensor, h: Tensor) -> Tensor:
     gate = torch.sigmoid(z)
-    return gate * (1 + z * torch.sigmoid(-z))
+    return gate + h * (1 - gate)
 
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -47,7 +48,7 @@ ACTIVATIONS: dict[str, Activation] = {
         lambda g, z, h: aten.leaky_relu_backward(g, z, 0.01, False),
         1.0,
         "LEAKY_RELU",
-        lambda z, h: torch.where(z > 0, 1.0, 0.01).to(z),
+        lambda z, h: torch.where(z > 0, torch.ones_like(z), 0.01),
     ),
     "elu": Activation(
         F.elu, lambda g, z, h: aten.elu_backward(g, 1, 1, 1, False, z), 1.0, "ELU", lambda z, h: torch.exp(torch.clamp(z, max=0.0))

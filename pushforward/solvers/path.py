@@ -79,9 +79,9 @@ def _followed(path: Path, z: Tensor, context: Tensor | None, *used: Tensor) -> T
     return z
 
 
-def _back(path: Path, given: Sequence[Tensor | None], _: Any, g: Tensor) -> list[Tensor | None]:
+def _back(path: Path, given: Sequence[Tensor | None], made: Any, g: Tensor) -> list[Tensor | None]:
     """Return the gradients, one step after the other from the last: no more than one step's values are alive at a time."""
-    z, context, *used = given
+    _, context, *used = given
     if path.lost is not None:
         # What a row that was given up would have depended on, nobody knows.
         g = torch.where(path.lost & (g != 0), torch.nan, g)
@@ -97,7 +97,7 @@ def _back(path: Path, given: Sequence[Tensor | None], _: Any, g: Tensor) -> list
         moved = next(slopes)
         assert moved is not None
         g = moved if rows is None else torch.index_copy(g, 0, rows, moved)
-        for place, total in enumerate(found):
+        for total in found:
             if total is not None and (slope := next(slopes)) is not None:
                 total += slope
     return [g, *found]
