@@ -42,9 +42,8 @@ class FlowMatchingLoss(nn.Module):
         ValueError: The flow does not have one `Continuous` layer on real numbers; of values and contexts what `Flow.log_prob` raises.
         ImportError: The coupling needs a package that is not installed.
 
-    >>> from pushforward.bijectors import Continuous
-    >>> from pushforward.distributions import StandardNormal
-    >>> loss = FlowMatchingLoss(Flow(StandardNormal(), Continuous(), 2))
+    >>> from pushforward.flows import CNF
+    >>> loss = FlowMatchingLoss(CNF(2))
     >>> loss(torch.full((500, 2), 3.0), generator=torch.Generator().manual_seed(0)) > 5
     tensor(True)
     """

@@ -108,8 +108,8 @@ def around(owner: str, flow: Flow) -> Around:
         held = sum(isinstance(part, ContinuousModule) for part in flow.transform.modules())
         inside = f", and {held - len(places)} inside other layers, where no data comes by" if held > len(places) else ""
         raise ValueError(
-            f"{wanted}, got {len(places) or 'none'}{inside}: {flow.plan!r}; write Flow(base, [Continuous(), Standardize()], "
-            "event_shape), or take objective='likelihood', which any flow can"
+            f"{wanted}, got {len(places) or 'none'}{inside}: {flow.plan!r}; pushforward.CNF(features) is such a flow, and "
+            "objective='likelihood' takes any"
         )
     (place,) = places
     field = layers[place]
