@@ -156,7 +156,7 @@ class MatchingTraining(Training):
 
     def evaluate(self) -> float:
         epoch, every = len(self.history.train), self.plan.nats_every
-        if not epoch or (every and epoch % every == 0):
+        if (not epoch or (every and epoch % every == 0)) and epoch not in self.history.nats:
             self.history.nats[epoch] = self.nats()
         random = self.random
         # The same draws each time, so that epochs compare.
