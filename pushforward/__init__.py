@@ -16,7 +16,8 @@ from pushforward.core.spec import PlanError, Spec
 from pushforward.flow.conditioned import ConditionedFlow
 from pushforward.flow.file import load
 from pushforward.flow.flow import Flow
-from pushforward.flows import IAF, MAF, NICE, NSF, RealNVP
+from pushforward.flows import CNF, IAF, MAF, NICE, NSF, RealNVP
+from pushforward.inference.distill import DistillHistory, distill
 from pushforward.inference.importance import ImportanceSample, importance
 from pushforward.inference.variational import TargetHistory, fit_target
 from pushforward.kernels.kernel import Kernel
@@ -26,6 +27,7 @@ from pushforward.report.versions import show_config
 from pushforward.train.choose import ChoiceHistory, Chosen, choose
 from pushforward.train.fit import fit
 from pushforward.train.history import History
+from pushforward.train.objective import FlowMatching
 
 __version__ = "0.1.0"
 
@@ -33,10 +35,10 @@ TransformModule = Layer
 """The name that `Layer` had at first."""
 
 __all__ = [
-    "IAF", "MAF", "NICE", "NSF", "Base", "Bijector", "ChoiceHistory", "Chosen", "ConditionedFlow", "Description", "Flow", "History",
-    "ImportanceSample", "Kernel", "Layer", "Net", "PlanError", "RealNVP", "Signature", "Spec", "TargetHistory", "TransformModule",
-    "bijectors", "choose", "data", "distributions", "fit", "fit_target", "flows", "importance", "load", "plots", "show_config",
-    "targets", "testing", "train", "transforms",
+    "CNF", "IAF", "MAF", "NICE", "NSF", "Base", "Bijector", "ChoiceHistory", "Chosen", "ConditionedFlow", "Description", "DistillHistory",
+    "Flow", "FlowMatching", "History", "ImportanceSample", "Kernel", "Layer", "Net", "PlanError", "RealNVP", "Signature", "Spec",
+    "TargetHistory", "TransformModule", "bijectors", "choose", "data", "distill", "distributions", "fit", "fit_target", "flows",
+    "importance", "load", "plots", "show_config", "targets", "testing", "train", "transforms",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

@@ -42,6 +42,8 @@ VALUES = {
     "coefficient": ("0.7", "coefficient=0.7"),
     "variant": ("'triangular'", "'triangular'"),
     "reflections": ("3", "reflections=3"),
+    "tolerance": ("0.001", "tolerance=0.001"),
+    "method": ("'rk4'", "method='rk4'"),
 }
 # For some flows an option means something else.
 OTHER = {
@@ -50,7 +52,7 @@ OTHER = {
     ("ResidualFlow", "activation"): ("'elu'", "'elu'"),
 }
 # Sizes at which a flow is quick, and what is least for one.
-SMALL = {"transforms": 2, "widths": (8,), "bins": 4, "units": 4, "degree": 6, "components": 4, "factors": (4,)}
+SMALL = {"transforms": 2, "widths": (8,), "bins": 4, "units": 4, "degree": 6, "components": 4, "factors": (4,), "tolerance": 1e-3}
 LEAST = {"SOSPF": {"degree": 2}}
 MORE = (
     "NSF(5, support=['circular', 'real', 'circular', 'positive', 'circular'], transforms=3)",

@@ -99,6 +99,7 @@ FIT = {
     "validation": {"zero": 0.0, "one": 1.0, "above": 1.5, "true": True, "word": "x", "nan": math.nan, "three": (X, None, None)}
     | {name: TENSORS[name] for name in ("ragged", "sparse", "meta", "nested", "quantized", "shape", "complex")}
     | {name: LOADERS[name] for name in ("loader that gives its rows once", "loader of nothing", "loader of NaN")},
+    "objective": WORD | {"class": pf.FlowMatching, "of a flow without a field": "flow_matching"},
     "epochs": WHOLE,
     "batch_size": WHOLE,
     "learning_rate": NUMBER,

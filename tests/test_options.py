@@ -127,6 +127,15 @@ def of_validation():
     assert known(rows_of(seen.trained)) == known(X)
 
 
+def of_objective():
+    given = {"epochs": 1, "batch_size": 20, "progress": False, "validation": None}
+    flows = [pf.Flow(StandardNormal(), [bij.Continuous(MLP((4,), "silu")), bij.Standardize()], 2) for _ in range(2)]
+    flows[1].load_state_dict(flows[0].state_dict())
+    for flow, objective in zip(flows, ("likelihood", "flow_matching"), strict=True):
+        assert pf.fit(flow, X, objective=objective, **given).objective == objective
+    assert not same(*map(state_of, flows))
+
+
 def of_epochs():
     assert [len(observe(epochs=count).history.train) for count in (1, 3)] == [1, 3]
 

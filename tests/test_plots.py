@@ -305,6 +305,12 @@ def test_learning_curve_draws_losses_best_epoch_and_learning_rate():
     assert (rate.get_xlabel(), loss.get_ylabel()) == ("epoch", "loss (nats)")
 
 
+@pytest.mark.parametrize(("objective", "words"), [("likelihood", "loss (nats)"), ("flow_matching", "loss"), (None, "loss (nats)")])
+def test_learning_curve_says_nats_where_the_loss_is_in_nats(objective, words):
+    figure = plots.learning_curve({"train": [2.0, 1.0], "objective": objective})
+    assert figure.axes[0].get_ylabel() == words
+
+
 def test_learning_curve_takes_a_dict_and_what_is_missing_is_not_drawn():
     figure = plots.learning_curve({"train": [2.0, math.nan, 1.0], "validation": [], "learning_rate": None, "best_epoch": 0})
     assert [line.get_label() for line in figure.axes[0].lines] == ["train"]

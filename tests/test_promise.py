@@ -261,10 +261,13 @@ def test_layers_declare_what_holds_of_them():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_library_promises_roundings_alone(name):
-    """No layer of the library has a tolerance, and moving numbers is all that is free of roundings."""
+def test_the_library_promises_roundings_alone_but_where_it_solves(name):
+    """Continuous layers alone have a tolerance, that of their plan; and moving numbers is all that is free of roundings."""
     plan, event, context = CASES[name]
     facts = plan.build(event, context).facts
+    if isinstance(plan, bij.Continuous):
+        assert [(each.value, each.ladj) for each in facts.accuracy] == [(Tolerance(plan.tolerance, plan.tolerance),) * 2] * 2
+        return
     assert all(each.exact for each in facts.accuracy)
     assert (0 not in (each.roundings for each in facts.accuracy)) or facts.volume_preserving
 

@@ -94,7 +94,15 @@ def test_a_docstring_has_every_option_and_an_example_that_runs(name):
 
 
 # The words of a row for its costs, and the depth of a layer and the roots that they promise for D features.
-COSTS = {ROOTS: ("D", 1), STEPS: ("D", 0), "by roots": (1, 1), ROOT: (1, 1), PASS: (1, 0), "by a fixed number of steps": (1, 0)}
+COSTS = {
+    ROOTS: ("D", 1),
+    STEPS: ("D", 0),
+    "by roots": (1, 1),
+    ROOT: (1, 1),
+    PASS: (1, 0),
+    "by a fixed number of steps": (1, 0),
+    "by a solver": ("most", 0),
+}
 
 
 @pytest.mark.parametrize("way", ["sample", "score"])
@@ -110,6 +118,9 @@ def test_costs_are_as_the_docstring_says(name, way):
         with torch.device("meta"):
             layers = list(NAMED[name](features, transforms=3).transform.leaves())
         count = {what: [getattr(layer.facts, what)[way == "score"] for layer in layers] for what in ("depth", "roots", "evaluations")}
+        if depth == "most":  # what it takes is the field's to say
+            assert all(effort.adaptive for layer in layers for effort in layer.facts.effort[way == "score" :][:1] if effort.depth > 1)
+            continue
         assert max(count["depth"]) == (features if depth == "D" else depth)
         assert sum(count["depth"]) == len(layers) + 3 * (max(count["depth"]) - 1)
         assert sum(count["roots"]) == 3 * roots

@@ -26,7 +26,7 @@ from tests.roundings import of_flow, within
 
 NET = bij.MLP((8,))
 # What each feature's map costs makes these the slowest.
-SLOW = {"NAF", "UNAF", "SOSPF", "BPF", "BNAF", "GF", "SylvesterFlow", "ResidualFlow"}
+SLOW = {"CNF", "NAF", "UNAF", "SOSPF", "BPF", "BNAF", "GF", "SylvesterFlow", "ResidualFlow"}
 FLOWS = {name: partial(small, name, transforms=1 if name in SLOW else 2) for name in NAMES}
 
 

@@ -128,6 +128,9 @@ class Layer(BuiltModule):
         getattr(self, action)(values, context, inverse)
         return (self.push if inverse else self.pull)(values, context)[0]
 
+    def refine(self) -> None:
+        """Let a solver take steps that are finer than it promises, so that a copy tells how far off the layer is; most have none."""
+
     def leaves(self) -> Iterator[Layer]:
         """Give the layers that it is a chain of, in order from base to data; itself, where it is none."""
         yield self

@@ -15,8 +15,9 @@ from pushforward.core import sets
 from pushforward.core.bijector import Bijector
 from pushforward.core.compose import Compose, ComposeModule
 from pushforward.core.layer import Layer, Shape
+from pushforward.layers.actnorm import ActNormModule
 from pushforward.layers.normal_scores import NormalScores, far_out
-from pushforward.layers.standardize import Standardize
+from pushforward.layers.standardize import Standardize, StandardizeModule
 
 CONTEXT_UNITS: dict[bool, Bijector] = {False: Standardize(), True: Compose([Standardize(), NormalScores()])}
 """How contexts are measured: by location and scale, and where a few are so far out that these say little, by quantiles and tails."""
@@ -54,6 +55,11 @@ def inserted(layers: Sequence[Layer], place: int, part: Bijector, shapes: tuple[
     transform = plan.build(*shapes).to(like)
     transform.layers = nn.ModuleList([*layers[:place], transform.layers[place], *layers[place:]])  # type: ignore[index,list-item]
     return transform
+
+
+def measured(module: nn.Module) -> bool:
+    """Tell whether a layer of a flow has measured data already."""
+    return any(bool(part.calibrated) for part in module.modules() if isinstance(part, StandardizeModule | ActNormModule))
 
 
 def any_far_out(values: Tensor, shape: Sequence[int]) -> bool:

@@ -10,6 +10,7 @@ from pushforward.recipes.stack import Support
 __all__ = [
     "BNAF",
     "BPF",
+    "CNF",
     "GF",
     "IAF",
     "MAF",
@@ -87,6 +88,39 @@ def BPF(
         support: The set in which the values of each feature lie: names or constraints, as in `Domain` (None: all real values).
 
     >>> BPF(3).log_prob(torch.zeros(2, 3)).shape
+    torch.Size([2])
+    """
+
+def CNF(
+    features: int,
+    context: int = 0,
+    *,
+    transforms: int = 1,
+    widths: Sequence[int] = (64, 64),
+    activation: str = "silu",
+    net: NetLike | None = None,
+    tolerance: float = 1e-05,
+    method: str = "tsit5",
+    support: Support = None,
+) -> Flow:
+    """Continuous normalizing flow: one velocity field, a network of place, time and context, which carries all features at once.
+
+    Scored and sampled by a solver, whose steps follow the error of each row. `Flow.log_prob_and_error` states how far a log-density
+    may be off.
+    Source: FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models (Grathwohl et al., 2019).
+
+    Args:
+        features: Number of features.
+        context: Number of context features (0: not conditional).
+        transforms: Number of layers.
+        widths: Hidden widths of each network.
+        activation: Activation of each network, as in `MLP`; a smooth one takes the fewest steps.
+        net: A network plan or module instead of ``MLP(widths, activation)``.
+        tolerance: What values and log-determinants are within, as in `Continuous`.
+        method: The solver: ``"tsit5"``, ``"dopri5"``, ``"rk4"`` or ``"heun"``, as in `Continuous`.
+        support: The set in which the values of each feature lie: names or constraints, as in `Domain` (None: all real values).
+
+    >>> CNF(3).log_prob(torch.zeros(2, 3)).shape
     torch.Size([2])
     """
 

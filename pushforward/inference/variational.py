@@ -163,6 +163,7 @@ def fit_target(
             made = make_optimizer("fit_target", flow, optimizer, learning_rate)
             training = TargetTraining(density.to(flow.dtype), measure, power, steps, validation, seed, made, options, masters)
             training.check()
+            training.found.objective = divergence
         history = training.run(callback)
     assert isinstance(history, TargetHistory)
     if history.invalid_rows or (history.outside_rows and not measure.order):

@@ -23,7 +23,8 @@ def learning_curve(history: Any) -> Figure:
 
     Args:
         history: What `pushforward.fit` returned, or a dict or any object with a list ``train`` and, optionally, lists ``validation`` and
-            ``learning_rate``, and numbers ``best_epoch`` (from 1; 0 is before the first) and ``best_loss``.
+            ``learning_rate``, numbers ``best_epoch`` (from 1; 0 is before the first) and ``best_loss``, and ``objective``, a word: the loss
+            of ``"flow_matching"`` is not in nats.
 
     Returns:
         The figure; its axes are the loss and, if it is known, the learning rate.
@@ -57,7 +58,8 @@ def learning_curve(history: Any) -> Figure:
     axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
     handles += _mark_best(axes, history, validation if validation is not None else train)
     style.legend(axes, handles)
-    style.label(axes, "" if rate is not None else "epoch", "loss (nats)")
+    unit = "" if _get(history, "objective") == "flow_matching" else " (nats)"
+    style.label(axes, "" if rate is not None else "epoch", f"loss{unit}")
     if rate is not None:
         below = style.add_axes(figure, places[1, 0], ticks=3, sharex=axes)
         below.plot(epochs, rate, color=style.MUTED, linewidth=1.2, drawstyle="steps-mid", label="learning rate", **look)

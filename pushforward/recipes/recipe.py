@@ -21,6 +21,7 @@ WIDTH = 130
 PASS = "in one pass a layer"
 STEPS = "in one step a feature and layer"
 ROOT = "by a root a layer"
+SOLVER = "by a solver, whose steps follow the error of each row"
 ROOTS = "by a root in one step a feature and layer"
 
 

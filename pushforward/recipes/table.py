@@ -17,6 +17,7 @@ from pushforward.kernels.polynomial import Bernstein, SumOfSquares
 from pushforward.kernels.radial import Radial
 from pushforward.kernels.sylvester import Sylvester
 from pushforward.layers.actnorm import ActNorm
+from pushforward.layers.continuous import Continuous
 from pushforward.layers.coupling import Coupling
 from pushforward.layers.rearrange import Reverse
 from pushforward.layers.residual import Residual
@@ -45,7 +46,7 @@ from pushforward.recipes.option import (
     mix,
     transforms,
 )
-from pushforward.recipes.recipe import PASS, ROOT, ROOTS, STEPS, Recipe
+from pushforward.recipes.recipe import PASS, ROOT, ROOTS, SOLVER, STEPS, Recipe
 from pushforward.recipes.stack import Parts
 
 EITHER = f"{PASS}, or {STEPS} where it is autoregressive"
@@ -228,6 +229,25 @@ RECIPES = (
         lambda o: Parts(lambda i: Compose([Residual(o.widths, o.coefficient, o.activation).inv, ActNorm()])),
         score=f"{PASS}, with the determinant of the whole Jacobian",
         sample="by a fixed number of steps towards the fixed point of each layer",
+    ),
+    Recipe(
+        "CNF",
+        "Continuous normalizing flow: one velocity field, a network of place, time and context, which carries all features at once.",
+        "FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models (Grathwohl et al., 2019)",
+        (
+            transforms(1),
+            WIDTHS,
+            Option("activation", "silu", "Activation of each network, as in `MLP`; a smooth one takes the fewest steps."),
+            NET,
+            Option("tolerance", 1e-5, "What values and log-determinants are within, as in `Continuous`."),
+            Option("method", "tsit5", 'The solver: ``"tsit5"``, ``"dopri5"``, ``"rk4"`` or ``"heun"``, as in `Continuous`.'),
+            SUPPORT,
+        ),
+        lambda o: Parts(lambda i: Continuous(net(o), o.tolerance, o.method)),
+        score=SOLVER,
+        sample=SOLVER,
+        note="`Flow.log_prob_and_error` states how far a log-density may be off.",
+        variants={"Continuous": {}},
     ),
     Recipe(
         "PlanarFlow",

@@ -2,5 +2,8 @@
 
 from pushforward.train.candidates import CANDIDATES, Candidate
 from pushforward.train.losses import NegativeLogLikelihood
+from pushforward.train.matching import FlowMatchingLoss
+from pushforward.train.objective import FlowMatching
+from pushforward.train.paths import Path
 
-__all__ = ["CANDIDATES", "Candidate", "NegativeLogLikelihood"]
+__all__ = ["CANDIDATES", "Candidate", "FlowMatching", "FlowMatchingLoss", "NegativeLogLikelihood", "Path"]

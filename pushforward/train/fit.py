@@ -19,13 +19,14 @@ from pushforward.data.oddities import warn_of_oddities, warn_of_the_flow
 from pushforward.data.rows import Rows, Stream
 from pushforward.data.weights import relative
 from pushforward.flow.flow import Flow
-from pushforward.layers.actnorm import ActNormModule
-from pushforward.layers.standardize import StandardizeModule
+from pushforward.flow.standardising import measured
 from pushforward.train import options as check
 from pushforward.train.history import History
 from pushforward.train.likelihood import Training, data_precision
 from pushforward.train.limit import Limit
 from pushforward.train.loop import Options, as_it_was, check_trainable, make_optimizer
+from pushforward.train.matching import MatchingTraining, check_contexts
+from pushforward.train.objective import FlowMatching, check_objective, make_objective
 from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
 from pushforward.train.trials import tried
@@ -41,6 +42,7 @@ def fit(
     data: Any,
     context: Any = None,
     *,
+    objective: str | FlowMatching = "likelihood",
     validation: Any = 0.1,
     epochs: int = 200,
     batch_size: int = 512,
@@ -63,7 +65,7 @@ def fit(
     progress: bool = True,
     callback: Callable[[History], object] | None = None,
 ) -> History:
-    r"""Fit a flow to rows of data by maximum likelihood, and leave it with the weights that scored held-out rows best.
+    r"""Fit a flow to rows of data by maximum likelihood or flow matching, and leave it with the weights that scored held-out rows best.
 
     Location and scale of the data become part of the flow, so densities and losses are in the units of the data. The flow is changed
     in place, on its own device and in its own precision; one of a half format is trained in float32 and rounded once, at the end, and its
@@ -76,6 +78,9 @@ def fit(
         data: Rows ``(n, *event)``: a tensor, an array or a list of any real type, a DataFrame, or a torch DataLoader of x or (x, context),
             which is read anew in each epoch. One axis ``(n,)`` will do for a flow of one feature.
         context: Rows ``(n, *context)`` for a conditional flow.
+        objective: ``"likelihood"``; or ``"flow_matching"`` for a flow with a `Continuous` layer, whose steps then solve no differential
+            equation; or a `FlowMatching` with options of it. Losses are then squared errors of a velocity, those of held-out rows always
+            on the same draws, and ``history.nats`` has the held-out densities. Base and other layers stay as they are.
         validation: Share of the rows to hold out at random; or rows, or (rows, context), or a DataLoader; or None: the training loss then
             chooses the weights. A share cannot be held out of a DataLoader, so it is None there.
         epochs: Passes over the rows, at most; where a pass is fewer than 10 steps, as many as make 10 count as one.
@@ -112,6 +117,7 @@ def fit(
         ValueError: The data cannot be trained on: rows that are not finite or outside the support, constant columns, shapes that do
             not fit, an option out of range. Raised before the first step, with the flow as it was; rows and columns are named.
         TypeError: The flow, the data, the optimiser or the callback is none.
+        ImportError: A coupling of flow matching needs a package that is not installed.
         FloatingPointError: No step of an epoch had a finite loss; the flow is left with its best weights.
 
     >>> from pushforward.flows import MAF
@@ -144,9 +150,12 @@ def fit(
     check.function("fit", "optimizer", optimizer)
     check.function("fit", "callback", callback)
     check_trainable("fit", flow)
+    matching = make_objective("fit", objective)
+    check_objective("fit", flow, matching)
     random = Randomness(flow, seed)
     train, held = _split(flow, data, context, validation, columns, context_columns, weights, random)
     typical = train.typical(random.rows)
+    check_contexts("fit", matching, train)
     # Rows as they are: those that are drawn by weights come again.
     seen = typical if isinstance(train, Stream) else train
     check_spread(seen, data_precision(flow))
@@ -156,10 +165,10 @@ def fit(
     with ExitStack() as stack:
         losses: dict[str, float] = {}
         with as_it_was(flow), random.mode:  # a layer that is added, and those that the data goes through, may draw
-            if standardize or (standardize is None and not _calibrated(flow)):
+            if standardize or (standardize is None and not measured(flow)):
                 some = typical.map(lambda t: t.to(flow.device, data_precision(flow)))
                 fresh = lambda way: make_optimizer("fit", way, optimizer, learning_rate)  # noqa: E731
-                losses, how = tried(flow, some, train, held, fresh, options, seed, whiten)
+                losses, how = tried(flow, some, train, held, fresh, options, seed, whiten, matching)
                 flow.standardize(some.x, some.context, **how)
                 warn_of_the_flow(flow, seen, chosen=bool(losses))
             if train.columns is not None:
@@ -168,13 +177,10 @@ def fit(
                 flow.context_columns = train.context_columns
             masters = stack.enter_context(Masters(flow))
             made = make_optimizer("fit", flow, optimizer, learning_rate, weight_decay)
-            training = Training(flow, _resident(train, flow), held and _resident(held, flow), made, random, options, masters)
+            given = (flow, _resident(train, flow), held and _resident(held, flow), made, random, options, masters)
+            training = Training(*given) if matching is None else MatchingTraining(matching, *given)
             training.history.tried = losses
         return training.run(callback)
-
-
-def _calibrated(flow: Flow) -> bool:
-    return any(bool(module.calibrated) for module in flow.modules() if isinstance(module, StandardizeModule | ActNormModule))
 
 
 def _resident(rows: Rows | Stream, flow: Flow) -> Rows | Stream:

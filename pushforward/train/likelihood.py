@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -40,12 +40,30 @@ class Training(Loop):
     ) -> None:
         super().__init__(flow, optimizer, options, History(monitored="training" if held is None else "validation"), random, masters)
         self.train, self.held = train, held
-        self.loss: nn.Module = NegativeLogLikelihood(flow)
-        if options.compile:
-            # The loss with its gradient is the whole step but for the optimiser's update, which is one call already.
-            self.loss = torch.compile(self.loss, mode=None if options.compile is True else options.compile)  # type: ignore[assignment]
+        self.loss = self.make_loss()
         self.scale = _mean_weight(train)
         self.place = flow.device, data_precision(flow)
+
+    together: int | None = None
+    """Rows that the held-out loss looks at together; None: `EVALUATE`."""
+
+    def make_loss(self) -> nn.Module:
+        """Return the loss as a module."""
+        loss: nn.Module = NegativeLogLikelihood(self.flow)
+        if not self.options.compile:
+            return loss
+        # The loss with its gradient is the whole step but for the optimiser's update, which is one call already.
+        compiled: nn.Module = torch.compile(loss, mode=None if self.options.compile is True else self.options.compile)  # type: ignore[assignment]
+        return compiled
+
+    def score(self, rows: Rows) -> Tensor:
+        """Return the loss of rows, the sum over them times their weights divided by their number."""
+        loss: Tensor = self.loss(rows.x, rows.context, rows.weights)
+        return loss
+
+    def judgement(self, history: History) -> float:
+        """Return what short fits are compared by, in nats, after one has run."""
+        return history.best_loss
 
     def steps(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         for rows in self._batches():
@@ -54,19 +72,23 @@ class Training(Loop):
                 seen = rows if rows.weights is None else rows.typical(self.random.rows)
                 self.flow.update(seen.x, seen.context)
             with self._layers(), self._precision():
-                loss = self.loss(rows.x, rows.context, rows.weights) / self.scale
+                loss = self.score(rows) / self.scale
             yield loss, loss, len(rows)
 
     @torch.no_grad()
     def evaluate(self) -> float:
         assert self.held is not None
         self.flow.eval()
+        return self.mean_over(self.held, self.score)
+
+    def mean_over(self, held: Rows | Stream, score: Callable[[Rows], Tensor]) -> float:
+        """Return the mean of a loss over rows, by their weights."""
         total, weight = 0.0, 0.0
-        for rows in self.held.batches(EVALUATE):
+        for rows in held.batches(self.together or EVALUATE):
             rows = self._placed(rows)
             heavy = float(len(rows)) if rows.weights is None else rows.weights.double().sum().item()
             with self._layers():
-                total += self.loss(rows.x, rows.context, rows.weights).item() * len(rows)
+                total += score(rows).item() * len(rows)
             weight += heavy
         return total / weight
 

@@ -15,6 +15,8 @@ from pushforward.layers.normal_scores import NormalScoresModule
 from pushforward.layers.whiten import WhitenModule
 from pushforward.train.likelihood import STEPS, Training
 from pushforward.train.loop import Options
+from pushforward.train.matching import MatchingTraining
+from pushforward.train.objective import FlowMatching
 from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
 
@@ -36,6 +38,7 @@ def tried(
     options: Options,
     seed: int,
     whiten: bool | None,
+    matching: FlowMatching | None = None,
 ) -> tuple[dict[str, float], dict[str, bool]]:
     """Return held-out losses of ways to measure the data, after short fits, and the better way; no losses where there is no choice.
 
@@ -52,6 +55,8 @@ def tried(
         options: Those of the fit.
         seed: That of the fit.
         whiten: Whether to whiten; None: as a trial says.
+        matching: Options of flow matching, where that is the objective; the densities of its fits are compared, since the units of its loss
+            are those of the values that the field sees.
 
     Returns:
         The losses by the names of the ways, and the arguments of `Flow.standardize`.
@@ -70,14 +75,15 @@ def tried(
             options, epochs=epochs, patience=None, schedule=None, compile=False, progress=False, limit=limit, averaging=None
         )
         with Masters(way) as masters:
-            training = Training(way, rows, judges, optimizer(way), Randomness(way, seed), short, masters)
+            given = (way, rows, judges, optimizer(way), Randomness(way, seed), short, masters)
+            training = Training(*given) if matching is None else MatchingTraining(matching, *given)
             try:
                 history = training.run(None)
             except FloatingPointError:  # none of its steps had a finite loss
                 history = training.history
         if history.interrupted:
             raise KeyboardInterrupt
-        return history.best_loss
+        return training.judgement(history)
 
     def measured(**how: bool) -> Flow:
         way = copy.deepcopy(flow)

@@ -1,0 +1,148 @@
+"""Continuous layers: the flow of a velocity field over time, with steps that follow the error of each row."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from pushforward.core import mode, numerics
+from pushforward.core.bijector import Bijector
+from pushforward.core.checks import check_batch, check_tensor
+from pushforward.core.facts import Facts
+from pushforward.core.fields import Count, OneOf, Positive, Within
+from pushforward.core.layer import Layer, Shape
+from pushforward.core.promise import Accuracy, Effort
+from pushforward.layers.field import Field
+from pushforward.nets.conditioner import flat_context
+from pushforward.nets.mlp import MLP
+from pushforward.nets.net import NetLike
+from pushforward.solvers.adaptive import MOST
+from pushforward.solvers.path import Path
+from pushforward.solvers.tableau import METHODS
+
+SHARE = 0.1
+"""Of the tolerance that a layer promises, what each of its steps may be off."""
+FINER, FINEST = 1e-3, 1e-13
+"""What is left of a tolerance when it is refined, and the least that there are digits for."""
+MORE = 4
+"""How many times as many equal steps are taken when they are refined."""
+
+
+@dataclass(frozen=True, repr=False)
+class Continuous(Bijector):
+    r"""Continuous layer: :math:`y = x(1)` of :math:`\dot x = v(t, x, c)` from :math:`x(0) = x`; ladj is the integral of the trace.
+
+    The net is shown the place, and beside the context the time as the cosines and sines of one, two and three half turns. The trace is
+    exact: by a formula for perceptrons, by a tangent for each dimension for any other net. Every row has steps of its own, of which
+    value and log-determinant are both within the tolerance, whatever stands beside it; one that is not there after some thousand steps
+    ends as NaN. Values are computed in float64 and rounded once. The gradient is that of the steps that were made, and keeps where they
+    began alone; to differentiate it again keeps everything. The layer starts as the identity; all real values to all real values.
+    Source: Neural Ordinary Differential Equations (Chen et al., 2018); FFJORD (Grathwohl et al., 2019).
+
+    Args:
+        net: The velocity field: a plan, best with a smooth activation, or a module of yours that takes ``(rows, inputs + 6 + context)``.
+        tolerance: What value and log-determinant are within, as ``tolerance (1 + |number|)``. ``rk4`` and ``heun`` do not look at it: it
+            says what they are held to.
+        method: ``"tsit5"`` and ``"dopri5"`` follow the error; ``"rk4"`` and ``"heun"`` take equal steps.
+        steps: How many equal steps: of ``rk4`` and ``heun``, and of all methods under ``torch.compile`` and export, where no step can
+            depend on values.
+        steepest: Bound of how fast a perceptron's velocity changes with x, so that no weights make it too stiff for steps.
+
+    >>> layer = Continuous(MLP((16,), "silu")).build(3, context_shape=2)
+    >>> layer(torch.zeros(5, 3), torch.zeros(5, 2))[1].shape
+    torch.Size([5])
+    """
+
+    net: NetLike = MLP(activation="silu")
+    tolerance: Annotated[float, Within(least=1e-12, most=1.0)] = 1e-5
+    method: Annotated[str, OneOf(*METHODS)] = "tsit5"
+    steps: Count = 20
+    steepest: Positive = 1e4
+
+    event_dim = 1
+    inverse_method = "the way back through the field, by the same solver"
+    formula = "y = x(1),  dx/dt = v(t, x),  x(0) = x"
+    log_det = "integral of the trace of the Jacobian of v"
+
+    def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
+        return ContinuousModule(self, event_shape, context_shape)
+
+
+class ContinuousModule(Layer):
+    """A built continuous layer."""
+
+    def __init__(self, plan: Continuous, event_shape: Shape, context_shape: Shape | None) -> None:
+        super().__init__(plan, event_shape, context_shape)
+        self.field = Field(plan.net, event_shape, context_shape, plan.steepest)
+        self.tableau, self.tolerance, self.steps = METHODS[plan.method], plan.tolerance, plan.steps
+        self.rank, self.elements = len(event_shape), math.prod(event_shape)
+        # The gradient is that of the steps, which themselves move with what they follow, within the tolerance.
+        accuracy = Accuracy.within(plan.tolerance, gradients=plan.tolerance if self.tableau.adaptive else 0.0)
+        # Two more choose the first step.
+        evaluations = MOST * self.tableau.evaluations + 2 if self.tableau.adaptive else plan.steps * self.tableau.evaluations
+        effort = Effort(evaluations, evaluations, adaptive=self.tableau.adaptive)
+        seen = "all inputs and time" if context_shape is None else "all inputs, time and the context"
+        self.facts = Facts(depends_on=seen, uses_context=context_shape is not None, accuracy=(accuracy, accuracy), effort=(effort, effort))
+
+    def velocity(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the velocity ``(*batch, *event)`` of the field.
+
+        Args:
+            t: Times ``(*batch)`` in [0, 1]: 0 on the side of the base, 1 on that of the data.
+            x: ``(*batch, *event)``.
+            context: ``(*batch, *context)``; None where the layer was built without. All batches broadcast.
+
+        Raises:
+            ValueError: Another shape or place; a context that is missing or not expected.
+            TypeError: No tensor, or of another precision.
+
+        >>> layer = Continuous(MLP((8,), "silu")).build(2)
+        >>> layer.velocity(torch.rand(5), torch.randn(5, 2)).shape
+        torch.Size([5, 2])
+        """
+        context = self.admit("x", x, self.event_shape, context)
+        check_tensor(self, "t", t, (), x.dtype, x.device)
+        check_batch(self, "t", t.shape, x.shape[: x.dim() - self.rank])
+        return self.drift(t, x, context)
+
+    def drift(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Do the work of `velocity`, on what has been checked."""
+        given = flat_context(context, self.context_shape)
+        batch = torch.broadcast_shapes(t.shape, x.shape[: x.dim() - self.rank], *([] if given is None else [given.shape[:-1]]))
+        flat = x if self.rank == 1 else x.flatten(x.dim() - self.rank)
+        made = self.field.velocity(t.expand(batch), flat.expand(*batch, -1), context)
+        return (made if self.rank == 1 else made.unflatten(-1, self.event_shape)).to(x.dtype)
+
+    def refine(self) -> None:
+        self.tolerance, self.steps = max(FINER * self.tolerance, FINEST / SHARE), MORE * self.steps
+
+    def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._follow(x, context, 0.0, 1.0)
+
+    def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._follow(y, context, 1.0, 0.0)
+
+    def _follow(self, x: Tensor, context: Tensor | None, start: float, end: float) -> tuple[Tensor, Tensor]:
+        of, used = self.field.rates()
+        z, given, batch = self._rows(x, context)
+        fixed = mode.compiling() or mode.tracing() or not self.tableau.adaptive
+        # Where there are no values one step has the shapes, and the memory, of all.
+        steps = 1 if x.is_meta else self.steps if fixed else None
+        path = Path(self.tableau, of, start, end, SHARE * self.tolerance, steps)
+        z = path.follow(z, given, used)
+        value, ladj = z[:, :-1].reshape(*batch, *self.event_shape), z[:, -1].reshape(batch)
+        return value.to(x.dtype), ladj.to(numerics.working(x).dtype)
+
+    def _rows(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | None, torch.Size]:
+        """Return rows with a zero behind each, contexts ``(rows, C)``, and the batch that they are."""
+        batch = x.shape[: x.dim() - self.rank]
+        given = flat_context(context, self.context_shape)
+        if given is not None:
+            batch = torch.broadcast_shapes(batch, given.shape[:-1])
+            given = numerics.finer(given).expand(*batch, -1).reshape(math.prod(batch), given.shape[-1])
+        flat = numerics.finer(x).expand(*batch, *self.event_shape).reshape(math.prod(batch), self.elements)
+        return torch.nn.functional.pad(flat, (0, 1)), given, torch.Size(batch)

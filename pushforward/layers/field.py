@@ -1,0 +1,140 @@
+"""Velocity fields: a net of place, time and context, and the trace of its Jacobian."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.core import numerics
+from pushforward.core.layer import Shape
+from pushforward.native.activations import ACTIVATIONS
+from pushforward.native.program import Program, counted
+from pushforward.nets.conditioner import Parameters, flat_context
+from pushforward.nets.divergence import by_tangents, coefficients, has_slopes, of_perceptron
+from pushforward.nets.net import NetLike
+from pushforward.nets.parts import tensors
+from pushforward.nets.perceptron import Perceptron
+from pushforward.solvers.steps import Rates
+
+FREQUENCIES = 3
+"""Half turns of time that the net is shown."""
+TIMES = 2 * FREQUENCIES
+"""Numbers that time is to the net."""
+
+
+def of_time(t: Tensor) -> Tensor:
+    """Return ``(*batch, 6)``, the cosines and sines of one, two and three half turns, of times ``(*batch)`` in [0, 1]."""
+    angles = t.unsqueeze(-1) * (math.pi * torch.arange(1, FREQUENCIES + 1, dtype=t.dtype, device=t.device))
+    return torch.cat([torch.cos(angles), torch.sin(angles)], -1)
+
+
+class Field(nn.Module):
+    """A velocity ``v(t, x, c)`` of flat values; a perceptron's is bounded in how fast it changes with x.
+
+    Args:
+        net: Its plan, or a module of the user's; time comes before the numbers of the context.
+        event_shape: Shape of the values.
+        context_shape: Shape of the context, or None.
+        steepest: The bound, of a perceptron alone.
+    """
+
+    def __init__(self, net: NetLike, event_shape: Shape, context_shape: Shape | None, steepest: float) -> None:
+        super().__init__()
+        given = 0 if context_shape is None else math.prod(context_shape)
+        zero = {"velocity": torch.zeros(event_shape)}
+        self.parameters_of = Parameters(zero, net, event_shape, (TIMES + given,), None, event_shape)
+        self.context_shape, self.steepest = context_shape, steepest
+
+    def forward(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the velocity ``(*batch, size)`` at times ``(*batch)`` and flat places, as the net has it, without the bound."""
+        seen = of_time(t)
+        if context is not None:
+            batch = torch.broadcast_shapes(seen.shape[:-1], context.shape[:-1])
+            seen = torch.cat([seen.expand(*batch, -1), context.expand(*batch, -1)], -1)
+        return self.parameters_of.flat(x, seen)
+
+    def velocity(self, t: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
+        """Return the velocity, in the precision of the net."""
+        made: Tensor = self(t, x, flat_context(context, self.context_shape))
+        perceptron = self._perceptron()
+        return made if perceptron is None else made * self._share(*perceptron).to(made.dtype)
+
+    def rates(self) -> tuple[Any, list[Tensor]]:
+        """Return how the field is evaluated, and the tensors that this takes, in the precision of solvers.
+
+        What depends on weights alone is computed here, once for all evaluations, and differentiates to them.
+        """
+        found = self._perceptron()
+        if found is None:
+            named = [*self.named_parameters(), *((name, b) for name, b in self.named_buffers() if b.is_floating_point())]
+            return functools.partial(_by_tangents, self, tuple(name for name, _ in named)), [numerics.finer(t) for _, t in named]
+        program, parts = found
+        layers = range(len(program.sources))
+        given = [None if t is None else numerics.finer(t) for t in parts]
+        weights = [numerics.finer(counted(program, parts, layer)) for layer in layers]
+        share = numerics.finer(self._share(program, parts))
+        weights[-1] = weights[-1] * share
+        bias = given[-1]
+        assert bias is not None
+        beside, biases = given[2], [given[4 * layer + 3] for layer in layers[:-1]]
+        assert beside is not None
+        form = coefficients(program, weights)
+        used = [*weights, *(b for b in biases if b is not None), bias * share, beside, *([] if form is None else [form])]
+        plain = Program(program.activation, program.sources, program.skips, (1.0,) * len(layers), (False,) * len(layers))
+        return functools.partial(_of_perceptron, plain), used
+
+    def _perceptron(self) -> tuple[Program, list[Tensor | None]] | None:
+        """Return the program and the tensors of a perceptron that is evaluated by formulas, or None where the net has to be called."""
+        net = self.parameters_of.net
+        if type(net) is not Perceptron or not has_slopes(net.program):
+            return None
+        found = tensors(net.layers)
+        return None if found is None else (net.program, found)
+
+    def _share(self, program: Program, parts: list[Tensor | None]) -> Tensor:
+        r"""Return what the velocity is multiplied by, :math:`(1 + (L / b)^4)^{-1/4}`, L a bound of its slope by Frobenius norms.
+
+        So the slope stays below b. Where L is far below b, as it is in nets that have learnt something, it is 1 to many digits.
+        """
+        steep = ACTIVATIONS[program.activation].steepest
+        bounds: list[Any] = []
+        for layer, (source, skip) in enumerate(zip(program.sources, program.skips, strict=True)):
+            weight = counted(program, parts, layer)
+            weight = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
+            bound = torch.linalg.vector_norm(weight) * (1.0 if source < 0 else steep * bounds[source])
+            bounds.append(bound if skip < 0 else bound + bounds[skip])
+        return torch.exp(-0.25 * torch.nn.functional.softplus(4 * (torch.log(bounds[-1] + 1e-30) - math.log(self.steepest))))
+
+
+def _of_perceptron(program: Program, used: list[Tensor]) -> Rates:
+    count = len(program.sources)
+    weights, biases, beside = used[:count], used[count : 2 * count], used[2 * count]
+    form = used[2 * count + 1] if len(used) > 2 * count + 1 else None
+    layout: list[Tensor | None] = []
+    for layer in range(count):
+        layout += [weights[layer], None, None if layer else beside, biases[layer]]
+
+    def rates(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
+        seen = of_time(t) if context is None else torch.cat([of_time(t), context], -1)
+        v, trace = of_perceptron(program, layout, z[..., :-1], seen, form)
+        return torch.cat([v, trace.unsqueeze(-1)], -1)
+
+    return rates
+
+
+def _by_tangents(field: Field, names: tuple[str, ...], used: list[Tensor]) -> Rates:
+    own = dict(zip(names, used, strict=True))
+
+    def rates(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
+        def velocity(x: Tensor) -> Tensor:
+            made: Tensor = torch.func.functional_call(field, own, (t, x, context))
+            return made
+
+        v, trace = by_tangents(velocity, z[..., :-1])
+        return torch.cat([v, trace.unsqueeze(-1)], -1)
+
+    return rates

@@ -1,0 +1,152 @@
+"""The objectives of `fit`: likelihood, and flow matching with its options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.distributions import constraints
+
+from pushforward.core import sets
+from pushforward.core.extras import require
+from pushforward.core.layer import Layer
+from pushforward.flow.flow import Flow
+from pushforward.layers.continuous import ContinuousModule
+from pushforward.train import options as check
+from pushforward.train.paths import NOISY, PATHS, Path
+
+OBJECTIVES = ("likelihood", "flow_matching")
+COUPLINGS = ("independent", "optimal_transport")
+TIMES = ("uniform", "late")
+SIGMA = 0.1
+"""The scale of a bridge's noise where nobody says another."""
+
+
+@dataclass(frozen=True)
+class FlowMatching:
+    r"""Flow matching as the objective of `fit`: the field of a `Continuous` layer learns the velocity of paths from base to data.
+
+    The loss is :math:`E\,\|v(t, x_t) - \dot x_t\|^2`, over draws :math:`x_0` of the base, rows :math:`x_1`, and times t, divided by how
+    many numbers an event has. No differential equation is solved for it. Its minimum is the field whose flow has the density of the data,
+    whatever path, coupling and times are; they decide how straight that field is, and how noisy the steps are.
+    Sources: Flow Matching for Generative Modeling (Lipman et al., 2023); Flow Straight and Fast (Liu, Gong, Liu, 2023); Building
+    Normalizing Flows with Stochastic Interpolants (Albergo, Vanden-Eijnden, 2023); Improving and Generalizing Flow-Based Generative Models
+    with Minibatch Optimal Transport (Tong et al., 2024); the late times: Flow Matching for Scalable
+    Simulation-Based Inference (Wildberger et al., 2023).
+
+    Args:
+        path: ``"linear"``, :math:`t x_1 + (1 - t) x_0`; ``"variance_preserving"``, :math:`\sin(\pi t / 2) x_1 + \cos(\pi t / 2) x_0`, whose
+            spread stays that of a standardised base and data; ``"schroedinger_bridge"``, the linear path with the noise of a Brownian
+            bridge, :math:`\sigma \sqrt{t (1 - t)} z`, a stochastic interpolant; or a `Path` of your own. Of a noise's velocity the part
+            that no field can learn is taken off the loss, which then may fall below 0, and draws come in pairs z, -z: without that the
+            loss of a bridge has no finite variance.
+        sigma: Scale of the bridge's noise, 0.1 where it is None; for that path alone.
+        coupling: ``"independent"``, or ``"optimal_transport"``, which pairs the draws and rows of a batch so that the sum of their squared
+            distances is least: straighter fields, for a step that takes about twice as long (scipy, in the extra ``transport``).
+            A conditional flow pairs among rows of equal contexts, and rows with weights are drawn by these first.
+        times: ``"uniform"``, or ``"late"``, of density :math:`2t`: more times near the data, where the field of narrow data is harder.
+            Times are stratified over a batch.
+        nats_every: Epochs after which the held-out rows' density is taken, in nats (None: at the start and the end alone).
+
+    Raises:
+        ValueError: An option out of range, or a sigma for a path without noise.
+
+    >>> FlowMatching(coupling="optimal_transport").path
+    'linear'
+    """
+
+    path: str | Path = "linear"
+    sigma: float | None = None
+    coupling: str = "independent"
+    times: str = "uniform"
+    nats_every: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.path, Path):
+            _expect_word("FlowMatching", "path", self.path, tuple(PATHS), "a Path")
+        check.real("FlowMatching", "sigma", self.sigma, optional=True)
+        if self.sigma is not None and self.path not in NOISY:
+            raise ValueError(f"FlowMatching: expected sigma with path='schroedinger_bridge' alone, got {self.sigma!r} with {self.path!r}")
+        check.choice("FlowMatching", "coupling", self.coupling, COUPLINGS)
+        check.choice("FlowMatching", "times", self.times, TIMES)
+        object.__setattr__(self, "nats_every", check.whole("FlowMatching", "nats_every", self.nats_every, 1, optional=True))
+
+    def made_path(self) -> Path:
+        """Return the path itself."""
+        return self.path if isinstance(self.path, Path) else PATHS[self.path](SIGMA if self.sigma is None else float(self.sigma))
+
+
+@dataclass(frozen=True)
+class Around:
+    """The continuous layer of a flow, and the layers on either side of it, in order from base to data."""
+
+    before: Sequence[Layer]
+    field: ContinuousModule
+    after: Sequence[Layer]
+
+    def from_base(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Take draws of the base to where the field begins."""
+        for layer in self.before:
+            x = sets.leave(layer.push(x, context)[0], sets.limits(layer.codomain))
+        return x
+
+    def from_data(self, y: Tensor, context: Tensor | None) -> Tensor:
+        """Take rows of data to where the field ends."""
+        for layer in reversed(self.after):
+            y = sets.leave(layer.pull(y, context)[0], sets.limits(layer.domain))
+        return y
+
+
+def around(owner: str, flow: Flow) -> Around:
+    """Return the one continuous layer of a flow and what is around it; raise ValueError where there is not one, or not on all numbers."""
+    layers = list(flow.transform.leaves())
+    places = [i for i, layer in enumerate(layers) if isinstance(layer, ContinuousModule)]
+    wanted = f"{owner}: expected a flow with one Continuous layer in its list of layers for objective='flow_matching'"
+    if len(places) != 1:
+        held = sum(isinstance(part, ContinuousModule) for part in flow.transform.modules())
+        inside = f", and {held - len(places)} inside other layers, where no data comes by" if held > len(places) else ""
+        raise ValueError(
+            f"{wanted}, got {len(places) or 'none'}{inside}: {flow.plan!r}; pushforward.CNF(features) is such a flow, and "
+            "objective='likelihood' takes any"
+        )
+    (place,) = places
+    field = layers[place]
+    assert isinstance(field, ContinuousModule)
+    if not sets.same(field.domain, constraints.real):
+        raise ValueError(
+            f"{wanted} whose values are all real numbers, between which paths are straight, got one on {sets.name(field.domain)}; take "
+            "objective='likelihood'"
+        )
+    return Around(layers[:place], field, layers[place + 1 :])
+
+
+def make_objective(owner: str, given: Any) -> FlowMatching | None:
+    """Return the options of flow matching, or None for likelihood; raise ValueError or TypeError for anything else."""
+    if isinstance(given, FlowMatching):
+        return given
+    _expect_word(owner, "objective", given, OBJECTIVES, "a FlowMatching")
+    return None if given == "likelihood" else FlowMatching()
+
+
+def check_objective(owner: str, flow: Flow, given: FlowMatching | None) -> None:
+    """Raise ValueError where a flow has no field to match, or none that learns, and ImportError where a package is missing."""
+    if given is None:
+        return
+    field = around(owner, flow).field
+    if not any(parameter.requires_grad for parameter in field.parameters()):
+        raise ValueError(
+            f"{owner}: expected a Continuous layer with parameters that require a gradient for objective='flow_matching', which trains no "
+            "others, got none"
+        )
+    if given.coupling == "optimal_transport":
+        require("scipy.optimize", "transport")
+
+
+def _expect_word(owner: str, name: str, value: Any, words: Sequence[str], other: str) -> None:
+    """Raise ValueError unless a value is one of the words."""
+    if not isinstance(value, str) or value not in words:
+        call = "; write its brackets" if isinstance(value, type) else ""
+        got = value.__name__ if isinstance(value, type) else " ".join(repr(value).split())[:80]
+        raise ValueError(f"{owner}: expected {name} to be {', '.join(map(repr, words))}, or {other}, got {got}{call}")

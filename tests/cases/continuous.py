@@ -1,0 +1,25 @@
+"""Rows of the continuous layers: nets so small, and bounds so low, that the laws take seconds."""
+
+from __future__ import annotations
+
+from pushforward.core.bijector import Bijector
+from pushforward.layers.continuous import Continuous
+from pushforward.nets.mlp import MLP, ResidualMLP
+
+# name -> (plan, event_shape, context_shape)
+CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
+    "Continuous": (Continuous(MLP((4,), "tanh"), tolerance=3e-3, steps=2, steepest=2.0), (2,), None),
+    "Continuous, dopri5, matrix": (
+        Continuous(ResidualMLP(4, 1, "silu"), tolerance=1e-3, method="dopri5", steps=3, steepest=2.0),
+        (2, 1),
+        (2,),
+    ),
+    "Continuous, rk4, given context": (
+        Continuous(MLP((4, 4), "softplus"), tolerance=3e-3, method="rk4", steps=3, steepest=2.0),
+        (2,),
+        (2,),
+    ),
+    "Continuous, heun": (Continuous(MLP((4,), "silu"), tolerance=3e-2, method="heun", steps=6, steepest=2.0), (1,), None),
+}
+# The laws take it the better part of a minute.
+HEAVY = {"Continuous, dopri5, matrix"}

@@ -1,0 +1,344 @@
+"""Continuous layers: their field and its trace, their steps, gradients and memory, and what they state of their error."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from memory import peak
+from torch import nn
+
+import pushforward as pf
+import pushforward.bijectors as bij
+from pushforward.core.spec import PlanError
+from pushforward.native.activations import ACTIVATIONS
+from pushforward.nets.divergence import by_tangents
+from pushforward.solvers.path import Path
+from pushforward.testing import randomize
+from pushforward.testing.case import Case
+
+FIELD = bij.MLP((16, 16), "silu")
+
+
+def built(net=FIELD, size=2, context=None, dtype=torch.float64, scale=1.0, seed=0, **options):
+    shape = (size,) if isinstance(size, int) else size
+    return Case(bij.Continuous(net, **options), shape, None if context is None else (context,)).build(dtype, scale, seed)
+
+
+def points(*shape, seed=1, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+class Turning(nn.Module):
+    """A linear field of two numbers, faster as time goes by: v = (1 - cos πt) A x."""
+
+    def __init__(self):
+        super().__init__()
+        self.matrix = nn.Parameter(torch.tensor([[0.2, -1.0], [1.5, 0.3]]))
+
+    def forward(self, seen):
+        return (1 - seen[..., 2:3]) * (seen[..., :2] @ self.matrix.mT)
+
+
+# The field
+
+
+def test_a_new_layer_is_the_identity_and_takes_one_step():
+    layer, x = bij.Continuous().build(3), points(5, 3, dtype=torch.float32)
+    assert all(torch.equal(value, x) and not ladj.any() for value, ladj in (layer(x), layer.inverse(x)))
+    assert solution(layer.double(), points(5, 3)).evaluations.tolist() == [8] * 5
+
+
+def test_the_velocity_is_that_of_the_way_from_base_to_data():
+    layer = built(context=3)
+    x, context, h = points(6, 2), points(6, 3, seed=2), 1e-4
+    for t, move, point in ((0.0, layer.forward, x), (1.0, layer.inverse, x)):
+        velocity = layer.velocity(torch.full((6,), t, dtype=torch.float64), point, context)
+        # The solver's way over a short time, by the field's own rates.
+        of, used = layer.field.rates()
+        z, given, _ = layer._rows(point, context)
+        near = Path(layer.tableau, of, t, t + h if t == 0 else t - h, 1e-12).follow(z, given, used)[:, :2]
+        torch.testing.assert_close((near - point) / (h if t == 0 else -h), velocity, rtol=0, atol=1e-2)
+        assert move(point, context)[0].shape == (6, 2)
+
+
+def test_velocities_take_batches_that_broadcast_and_events_of_any_shape():
+    layer = built(size=(2, 3), context=4, dtype=torch.float32)
+    x, context = points(5, 2, 3, dtype=torch.float32), points(5, 4, dtype=torch.float32)
+    whole = layer.velocity(torch.full((5,), 0.3), x, context)
+    assert whole.shape == (5, 2, 3)
+    torch.testing.assert_close(layer.velocity(torch.tensor(0.3), x, context), whole)
+    torch.testing.assert_close(layer.velocity(torch.tensor(0.3), x[0], context)[2], layer.velocity(torch.tensor(0.3), x[0], context[2]))
+    assert layer.velocity(torch.rand(7, 1), x, context).shape == (7, 5, 2, 3)
+    gradient = torch.autograd.grad(whole.square().sum(), list(layer.parameters()))
+    assert all(bool(g.any()) for g in gradient)
+
+
+def test_what_is_no_time_or_place_is_refused():
+    layer, x, t = built(dtype=torch.float32), torch.zeros(5, 2), torch.zeros(5)
+    for error, words, call in (
+        (TypeError, "expected t to be a torch.Tensor, got float", lambda: layer.velocity(0.5, x)),
+        (TypeError, "expected t of torch.float32, got torch.float64", lambda: layer.velocity(t.double(), x)),
+        (ValueError, "the batch of t: expected a shape that broadcasts with", lambda: layer.velocity(torch.zeros(4), x)),
+        (ValueError, "expected x of shape", lambda: layer.velocity(t, torch.zeros(5, 3))),
+        (ValueError, "expected no context", lambda: layer.velocity(t, x, torch.zeros(5, 1))),
+    ):
+        with pytest.raises(error, match=words):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"tolerance": 0.0}, r"Continuous: expected tolerance in \[1e-12, 1\], got 0.0"),
+        ({"method": "euler"}, "Continuous: expected method to be one of tsit5, dopri5, rk4, heun, got 'euler'"),
+        ({"steps": 0}, "Continuous: expected steps to be a whole number of at least 1, got 0"),
+        ({"steepest": 0.0}, "Continuous: expected steepest > 0, got 0.0"),
+        ({"net": "mlp"}, "Continuous: expected net to be a plan such as MLP"),
+    ],
+)
+def test_what_is_no_plan_is_refused(option, words):
+    with pytest.raises(PlanError, match=words):
+        bij.Continuous(**option)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_slopes_are_those_of_the_activations(activation):
+    row, z = ACTIVATIONS[activation], torch.linspace(-8, 8, 65, dtype=torch.float64)[1:].requires_grad_()
+    h = row.function(z)
+    slope = row.slope(z, h)
+    torch.testing.assert_close(slope, torch.autograd.grad(h.sum(), z, create_graph=True)[0], rtol=1e-12, atol=1e-12)
+    assert float(slope.detach().abs().max()) <= row.steepest
+
+
+NETS = {
+    "one layer": bij.MLP((7,), "tanh"),
+    "two layers": bij.MLP((7, 5), "gelu"),
+    "three layers": bij.MLP((7, 5, 6), "elu"),
+    "residual": bij.ResidualMLP(6, 2, "softplus"),
+    "a net that is called": bij.Periodic(bij.MLP((7,), "sigmoid"), circular=(0,)),
+    "a module": Turning(),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_rates_are_the_velocity_and_the_trace_of_its_jacobian(name):
+    layer = built(NETS[name], context=None if name == "a module" else 3)
+    x, context, t = points(9, 2), None if name == "a module" else points(9, 3), torch.linspace(0, 1, 9, dtype=torch.float64)
+    of, used = layer.field.rates()
+    z, given, _ = layer._rows(x, context)
+    made = of(used)(t, z, given)
+    torch.testing.assert_close(made[:, :2], layer.velocity(t, x, context), rtol=1e-12, atol=1e-12)
+    jacobian = torch.autograd.functional.jacobian(lambda x: layer.velocity(t, x, context).sum(0), x)
+    torch.testing.assert_close(made[:, 2], jacobian.diagonal(0, 0, 2).sum(-1), rtol=1e-11, atol=1e-12)
+
+
+def test_traces_of_many_dimensions_are_carried_some_at_a_time():
+    x = points(3, 150)
+    _, trace = by_tangents(lambda x: torch.sin(x) * x.sum(-1, keepdim=True), x)
+    torch.testing.assert_close(trace, (torch.cos(x) * x.sum(-1, keepdim=True) + torch.sin(x)).sum(-1))
+
+
+@pytest.mark.parametrize("net", [bij.MLP((8,), "silu"), bij.ResidualMLP(8, 2, "gelu")], ids=repr)
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e6])
+def test_no_weights_make_a_perceptron_steeper_than_its_bound(net, scale):
+    layer, x, t = built(net, scale=scale, steepest=50.0), 3 * points(200, 2), torch.rand(200, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda x: layer.velocity(t, x).sum(0), x).permute(1, 0, 2)
+    assert float(torch.linalg.matrix_norm(jacobian, 2).max()) <= 50.0
+    free = built(net, scale=scale, steepest=1e9)
+    if scale == 1.0:  # where it is far away it changes nothing
+        torch.testing.assert_close(built(net, steepest=1e4).velocity(t, x), free.velocity(t, x), rtol=1e-6, atol=1e-6)
+
+
+# The way through it
+
+
+def solution(layer, x, context=None, **options):
+    of, used = layer.field.rates()
+    z, given, _ = layer._rows(x, context)
+    return Path(layer.tableau, of, 0.0, 1.0, 0.1 * layer.tolerance, **options).solution(z, given, used)
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("method", ["tsit5", "dopri5"])
+def test_a_linear_field_is_a_matrix_exponential(method, tolerance):
+    layer, x = bij.Continuous(Turning(), tolerance, method).build(2).double(), points(50, 2)
+    matrix = layer.field.parameters_of.net.module.matrix.detach()
+    for move, sign in ((layer.forward, 1), (layer.inverse, -1)):
+        y, ladj = move(x)
+        exact = x @ torch.linalg.matrix_exp(sign * matrix).mT
+        assert ((y - exact).abs() <= tolerance * (1 + exact.abs())).all()
+        assert ((ladj - sign * torch.trace(matrix)).abs() <= tolerance * 1.5).all()
+
+
+def test_float32_values_are_within_a_tolerance_that_float32_could_not_meet():
+    coarse = built(dtype=torch.float32, tolerance=1e-6)
+    fine = built(dtype=torch.float64, tolerance=1e-12)
+    x = points(100, 2, dtype=torch.float32)
+    for name in ("forward", "inverse"):
+        (y, ladj), (exact, of_exact) = (getattr(layer, name)(x.to(p)) for layer, p in ((coarse, torch.float32), (fine, torch.float64)))
+        assert ((y - exact).abs() <= (1e-6 + 1.2e-7) * (1 + exact.abs())).all()
+        assert ((ladj - of_exact).abs() <= (1e-6 + 1.2e-7) * (1 + of_exact.abs())).all()
+
+
+def test_a_row_is_alone_whatever_stands_beside_it():
+    """Among neighbours that are far away, stiff, NaN or infinite; a solver that controls a batch changes its digits, or never ends."""
+    layer = built(bij.MLP((16,), "tanh"), dtype=torch.float32, scale=3.0)
+    row, flow = points(1, 2, dtype=torch.float32), pf.Flow(pf.distributions.StandardNormal(), bij.Affine(), 2)
+    flow.transform = layer
+    alone = [flow.log_prob(row)[0], layer(row)[0][0]]
+    for size in (7, 512):
+        batch = 1000 * points(size, 2, seed=size, dtype=torch.float32)
+        batch[1], batch[2], batch[-1] = math.nan, math.inf, row[0]
+        assert abs(flow.log_prob(batch)[-1] - alone[0]) <= 4e-7 * (1 + abs(alone[0]))
+        torch.testing.assert_close(layer(batch)[0][-1], alone[1], rtol=2e-7, atol=2e-7)
+        assert torch.isnan(flow.log_prob(batch)[1])
+
+
+def test_a_layer_says_what_it_takes_at_most():
+    layer = built()
+    assert layer.facts.adaptive == (True, True)
+    assert int(solution(layer, points(30, 2)).evaluations.max()) < layer.facts.evaluations[0]
+    assert built(method="rk4", steps=7).facts.evaluations == (28, 28)
+    text = str(bij.Continuous(tolerance=1e-4).describe(2))
+    assert "0.0001 + 0.0001 |y| of a solver, gradients 0.0001 + 0.0001 |gradient|, both ways" in text
+    assert "at most 30002" in text
+
+
+# Gradients
+
+
+@pytest.mark.parametrize(
+    ("net", "options"),
+    [
+        (bij.MLP((6, 6), "tanh"), {"tolerance": 1e-10}),
+        (bij.MLP((4, 4, 4), "silu"), {"method": "rk4", "steps": 3}),
+        (bij.Periodic(bij.MLP((5,), "tanh"), circular=(0,)), {"method": "heun", "steps": 2}),
+    ],
+)
+def test_gradients_in_values_context_and_weights_are_those_of_differences(net, options):
+    """Those of steps that follow the error are off by the tolerance, which is far below what is asked for."""
+    layer = built(net, context=2, **options)
+    x, context, weights = points(3, 2).requires_grad_(), points(3, 2, seed=5).requires_grad_(), points(3, 2, seed=7)
+
+    def loss():
+        y, ladj = layer.inverse(x, context)
+        return (torch.sin(y) * weights).sum() + ladj.sum()
+
+    tensors = [x, context, *layer.parameters()]
+    for tensor, slope in zip(tensors, torch.autograd.grad(loss(), tensors), strict=True):
+        direction = points(*tensor.shape, seed=3)
+        ends = []
+        with torch.no_grad():
+            for sign in (1, -1):
+                tensor.add_(direction, alpha=sign * 1e-4)
+                ends.append(float(loss()))
+                tensor.sub_(direction, alpha=sign * 1e-4)
+        claimed = float((slope * direction).sum())
+        assert abs((ends[0] - ends[1]) / 2e-4 - claimed) <= 1e-6 * (1 + abs(claimed))
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_flow_has_gradients_of_its_density_in_everything(size):
+    flow = pf.CNF(size, 1, widths=(6,), tolerance=1e-4)
+    randomize(flow, 0.5)
+    y, c = points(4, size, dtype=torch.float32).requires_grad_(), points(4, 1, dtype=torch.float32).requires_grad_()
+    found = torch.autograd.grad(flow.log_prob(y, c).sum(), [y, c, *flow.transform.parameters()])
+    assert all(bool(torch.isfinite(g).all()) and bool(g.any()) for g in found)
+    drawn, score = flow.rsample_and_log_prob((3,), c.detach())
+    assert all(bool(g.any()) for g in torch.autograd.grad(drawn.sum() + score.sum(), list(flow.transform.parameters())))
+
+
+@pytest.mark.parametrize("most", [100, pytest.param(1000, marks=pytest.mark.heavy)])
+def test_memory_is_that_of_one_step_however_many_there_are(most):
+    """Beside it a step keeps where it began: the numbers of a row, its time and its step."""
+    rows, size, bytes_of = 64, 2, {}
+    for steps in (10, most):
+        layer, x = built(bij.MLP((256,), "tanh"), method="heun", steps=steps), points(rows, size).requires_grad_()
+        bytes_of[steps] = peak(lambda layer=layer, x=x: torch.autograd.grad(layer(x)[0].sum(), [x, *layer.parameters()]))
+    kept = rows * (size + 3) * 8
+    assert bytes_of[most] - bytes_of[10] <= (most - 10) * kept * 1.1
+    # All that one step computes is more than what a hundred keep, so that ten times as many are nowhere near ten times as much.
+    assert bytes_of[10] > 100 * kept
+
+
+# What is stated of the error
+
+
+def flows_of(tolerance, dtype=torch.float64):
+    """Give flows of random weights, and the same at the finest tolerance."""
+    for seed in range(3):
+        both = []
+        for each in (tolerance, 1e-12):
+            torch.manual_seed(seed)
+            flow = pf.Flow(pf.distributions.StandardNormal(), [bij.Continuous(bij.MLP((8, 8), "silu"), each), bij.Affine()], 1 + seed)
+            both.append(randomize(flow, 1.5, seed).to(dtype))
+        yield both
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-5, 1e-7])
+def test_the_error_that_is_stated_is_true(tolerance):
+    true, stated = [], []
+    for flow, exact in flows_of(tolerance):
+        y = 1.5 * points(100, *flow.event_shape)
+        value, error = flow.log_prob_and_error(y)
+        assert torch.equal(value, flow.log_prob(y))
+        true.append((value - exact.log_prob(y)).detach().abs())
+        stated.append(error)
+    true, stated = torch.cat(true), torch.cat(stated)
+    assert float((true <= stated).double().mean()) >= 0.95
+    assert float((stated / true.clamp(min=1e-15)).median()) <= 10
+    assert float((stated <= 3 * tolerance * 10).double().mean()) >= 0.95
+
+
+@pytest.mark.parametrize("make", [lambda: pf.NSF(2, transforms=2), lambda: pf.MAF(3, transforms=2), lambda: pf.CNF(2, method="rk4")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_any_flow_states_its_error(make, dtype):
+    torch.manual_seed(0)
+    flow = randomize(make(), 0.7).to(dtype)
+    y = points(50, *flow.event_shape, dtype=dtype)
+    value, error = flow.log_prob_and_error(y)
+    assert value.dtype == error.dtype == dtype
+    assert (error > 0).all()
+    assert not error.requires_grad
+    assert value.requires_grad
+    if "Continuous" not in repr(flow):
+        assert (error <= (1e-3 if dtype is torch.float32 else 1e-12) * (1 + value.abs())).all()
+    y[0], y[1] = math.nan, math.inf
+    value, error = flow.log_prob_and_error(y)
+    assert torch.isnan(value[0])
+    assert torch.isnan(error[0])
+    assert value[1] == -math.inf
+    assert error[1] == 0
+
+
+def test_equal_steps_state_how_far_off_they_are():
+    coarse = randomize(pf.CNF(2, method="heun", widths=(8,)), 1.0).double()
+    coarse.transform.layers[0].steps = 3
+    y = points(30, 2)
+    value, error = coarse.log_prob_and_error(y)
+    fine = randomize(pf.CNF(2, tolerance=1e-10, widths=(8,)), 1.0).double()
+    fine.load_state_dict(dict(coarse.state_dict()))
+    true = (value - fine.log_prob(y)).detach().abs()
+    assert float((true <= error).double().mean()) >= 0.95
+    assert float(true.median()) > 1e-4
+
+
+# In the library
+
+
+def test_a_flow_is_saved_loaded_and_described(tmp_path):
+    flow = randomize(pf.CNF(2, 1, widths=(6,), tolerance=1e-3), 0.5)
+    flow.save(tmp_path / "flow.safetensors")
+    again, y, c = pf.load(tmp_path / "flow.safetensors"), torch.zeros(3, 2), torch.ones(3, 1)
+    assert torch.equal(again.log_prob(y, c), flow.log_prob(y, c))
+    assert "0.001 + 0.001 |y| of a solver" in str(again.describe())
+
+
+def test_a_flow_learns_by_likelihood():
+    torch.manual_seed(0)
+    data = torch.randn(400, 2) @ torch.tensor([[1.0, 0.0], [1.5, 0.5]]) + torch.tensor([3.0, -1.0])
+    flow = pf.CNF(2, widths=(8,), tolerance=1e-2)
+    history = pf.fit(flow, data, epochs=2, batch_size=100, progress=False)
+    assert history.best_loss < history.start
