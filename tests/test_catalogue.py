@@ -18,8 +18,12 @@ from pushforward.report.peer_names import ELSEWHERE, EXAMPLES, SYSTEMS
 
 ROOT = Path(__file__).parents[1]
 ENTRIES = {entry.name: entry for entry in catalogue().entries}
-# Structures have the parameters of what is inside them.
-WHOLE = {name: row for name, row in CASES.items() if not {"kernel", "bijector", "bijectors"} & {f.name for f in dataclasses.fields(row[0])}}
+# Structures have the parameters of what is inside them, or of their net.
+WHOLE = {
+    name: row
+    for name, row in CASES.items()
+    if not {"kernel", "net", "bijector", "bijectors"} & {f.name for f in dataclasses.fields(row[0])}
+}
 
 
 def parts_of(plan):
