@@ -21,7 +21,8 @@ from pushforward.data.table import TableError, bare_name, line_of, short
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "blank": " "}
 SAMPLE = 1000
-"""Rows from which delimiter, header and decimal mark are found."""
+SAMPLED, FIRST = 20_000, 20
+"""Rows, and cells of wide tables, from which delimiter, header and decimal mark are found; and the fewest rows."""
 _PIECE = 1 << 20
 _PIECES = 64  # of a file, from which its encoding is found
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"))
@@ -54,8 +55,6 @@ class Format:
             object.__setattr__(self, "delimiter", found)
         if self.decimal not in (None, ".", ","):
             raise ValueError(f"expected . or , as the decimal mark, got {self.decimal!r}")
-        if self.delimiter is not None and self.delimiter == self.decimal:
-            raise ValueError(f"expected a delimiter and a decimal mark that differ, got {self.delimiter!r} for both")
         if self.encoding is not None:
             try:
                 codecs.lookup(self.encoding)
@@ -106,7 +105,7 @@ def split_rows(text: IO[str] | Iterator[str], delimiter: str, comments: int = 0)
     lines: Iterator[str] = islice(text, comments, None)
     if delimiter == " ":
         lines = (line.replace("\t", " ").strip() for line in lines)
-    return csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter != "\t")
+    return csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter != "\t", strict=True)
 
 
 def find_dialect(path: Path, given: Format, preferred: str) -> Dialect:
@@ -130,7 +129,9 @@ def find_dialect(path: Path, given: Format, preferred: str) -> Dialect:
         raise TableError(f"{path}: not a table: it has the control character {odd!r}")
     comments = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
     delimiter = given.delimiter or _delimiter(lines[comments:], preferred)
-    head = _head(lines[comments:], delimiter) or []
+    head = _head(lines[comments:], delimiter)
+    if head is None:
+        head = list(split_rows(iter(lines[comments:]), delimiter))  # which says what is wrong
     if not head:
         raise TableError(f"{path}: not a table: it has no row")
     decimal = given.decimal or cells.decimal_of(zip(*_even(head[1:]), strict=True), delimiter)
@@ -185,10 +186,16 @@ def _encoding(path: Path) -> str:
 
 def _head(lines: Sequence[str], delimiter: str) -> list[list[str]] | None:
     """Return the first rows, without blank ones; None where this is no delimiter for them."""
+    found: list[list[str]] = []
     try:
-        return list(islice((row for row in split_rows(iter(lines), delimiter) if row), SAMPLE))
+        for row in split_rows(iter(lines), delimiter):
+            found += [row] * bool(row)
+            if len(found) >= max(FIRST, min(SAMPLE, SAMPLED // max(1, len(found[0]) if found else 1))):
+                break
     except csv.Error:
-        return None
+        # The lines may end within quotation marks.
+        return found if len(found) >= FIRST else None
+    return found
 
 
 def _delimiter(lines: Sequence[str], preferred: str) -> str:
@@ -201,7 +208,7 @@ def _delimiter(lines: Sequence[str], preferred: str) -> str:
         width = Counter(map(len, rows[1:] or rows)).most_common(1)[0][0]
         short_header = len(rows) > 1 and len(rows[0]) == width - 1 > 0 and delimiter in (preferred, " ")
         even = (short_header + sum(len(row) == width or not any(row[width:]) for row in rows if len(row) >= width)) / len(rows)
-        body = [cell for row in rows[1:] or rows for cell in row]
+        body = [cell for row in rows[1 : SAMPLED // (10 * width) + 2] or rows for cell in row]
         known = [cell for cell in body if not cells.is_missing(cell)]
         share = sum(any(cells.number(cell, mark) for mark in ".,") for cell in known) / max(1, len(known))
         if width < 2 or (delimiter != preferred and even < 0.9) or (delimiter == " " and share < 0.5):
@@ -227,11 +234,15 @@ def _is_header(rows: Sequence[Sequence[str]], decimal: str) -> bool:
     numeric = [column.wrong is None and column.missing < len(column.values) for column in columns]
     over = [value[0] for value, is_number in zip(firsts, numeric, strict=True) if value and is_number]
     texts = [cell for cell, value, n in zip(first, firsts, numeric, strict=True) if n and not value and not cells.is_missing(cell)]
-    if texts or not over or any(not value.is_integer() for value in over):
-        return bool(texts or not over)
-    steps = {after - before for before, after in zip(over, over[1:], strict=False)}
-    if len(over) > 1 and len(steps) == 1 and steps != {0.0}:
-        return True  # years, or places, as names of columns
+    if texts or not over or (not first[0].strip() and not columns[0].missing):
+        return True  # a name over numbers, or the place over the names of rows
+    if [cell.strip() for cell in first] == [str(place) for place in range(len(first))]:
+        return True  # as arrays are written
+    steps = np.diff(over)
+    if len(over) > 2 and steps[0] > 0 and np.allclose(steps, steps[0], rtol=1e-6):
+        return True  # years, or ends of classes, as names of columns
+    if len(set(over)) < len(over) or any(not value.is_integer() for value in over):
+        return False
     pairs = [(column.values, value[0]) for column, value, n in zip(columns, firsts, numeric, strict=True) if n and value]
     return all(not np.nanmin(values) <= value <= np.nanmax(values) for values, value in pairs)
 

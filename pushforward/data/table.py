@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class Table(ABC):
         self.marks = frozenset(missing)
         self.left_out: dict[str, str] = {}
         self.notes: tuple[str, ...] = ()
-        twice = sorted({name for name in columns if self.columns.count(name) > 1})
+        twice = sorted(name for name, count in Counter(columns).items() if count > 1)
         if twice:
             raise TableError(f"{path}: expected different column names, got {names_of(twice)} more than once")
 

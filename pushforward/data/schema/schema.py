@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -44,7 +45,7 @@ class Schema:
         object.__setattr__(self, "columns", tuple(self.columns))
         if odd := [one for one in self.columns if not isinstance(one, Column)]:
             raise ValueError(f"Schema: expected columns of class Column, got {odd[0]!r}")
-        if twice := [name for name in self.names if self.names.count(name) > 1]:
+        if twice := [name for name, count in Counter(self.names).items() if count > 1]:
             raise ValueError(f"Schema: expected each name once, got {twice[0]!r} twice")
 
     @property
@@ -81,7 +82,8 @@ class Schema:
             ValueError: There is no such column or kind, or values are none of the kind that is said.
         """
         kinds, names = dict(kinds or {}), _names(data)
-        wanted = [name for name in (names if columns is None else _known(names, columns)) if name not in _known(names, exclude)]
+        left_out = set(_known(names, exclude))
+        wanted = [name for name in (names if columns is None else _known(names, columns)) if name not in left_out]
         told = dict(zip(_known(names, list(kinds)), kinds.values(), strict=True))
         if unused := [name for name in told if name not in wanted]:
             raise ValueError(f"schema: expected kinds of columns that are in it, got one of {unused[0]!r}")
