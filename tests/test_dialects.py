@@ -92,9 +92,10 @@ def test_what_is_told_goes_before_what_is_found(tmp_path):
     for name in ("t.csv", "t.npy", "t.parquet"):
         path = tmp_path / name
         frame = pd.DataFrame({"0": [1.0, -999.0], "1": [3.0, 4.0]})
-        {"csv": lambda: frame.to_csv(path, index=False), "npy": lambda: np.save(path, frame), "parquet": lambda: frame.to_parquet(path)}[
-            name[2:]
-        ]()
+        if name == "t.npy":
+            np.save(path, frame)
+        else:
+            frame.to_csv(path, index=False) if name == "t.csv" else frame.to_parquet(path)
         np.testing.assert_array_equal(open_table(path, marked).read(), [[1, 3], [NAN, 4]])
         (values, _) = open_table(path, marked).typed()
         np.testing.assert_array_equal(values.values, [1, NAN])

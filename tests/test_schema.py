@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -156,9 +157,8 @@ WRONG = [
 
 @pytest.mark.parametrize(("values", "told", "words"), WRONG, ids=[f"{told}: {words[:40]}" for _, told, words in WRONG])
 def test_what_is_told_must_be_true(values, told, words):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=re.escape(words)):
         kind(values, told=told)
-    assert words in str(caught.value)
 
 
 def test_names_that_are_not_there_are_named():
@@ -198,9 +198,8 @@ def test_new_data_is_held_against_the_schema(change, words):
     schema = Schema.find(DATA)
     good = DATA.iloc[:2]
     schema.check(good.assign(more=1)[["more", "x", "share", "city", "age"]])
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=re.escape(words)):
         schema.check(good.assign(**change))
-    assert words in str(caught.value)
 
 
 def test_missing_columns_are_named_with_the_nearest(tmp_path):
@@ -315,9 +314,8 @@ BAD = [
 
 @pytest.mark.parametrize(("fields", "words"), BAD, ids=[words for _, words in BAD])
 def test_a_column_that_is_none_is_refused(fields, words):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=re.escape(words)):
         Schema.from_dict({"version": 1, "columns": [{"name": "x", **fields}]})
-    assert words in str(caught.value)
 
 
 def test_what_is_no_schema_is_refused():

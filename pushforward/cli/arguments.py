@@ -165,9 +165,7 @@ def complete(table: Table, columns: tuple[str, ...], rows: Array, drop: bool, hi
     if not drop:
         where = ", ".join(repr(columns[place]) for place in np.flatnonzero(np.isnan(rows).any(axis=0)))
         found = few((np.flatnonzero(~whole) + before + 1).tolist())
-        raise ValueError(
-            f"{table.path}: {missing} of {len(rows)} rows have missing values{hint}; they are in {where}, first in rows {found}"
-        )
+        raise ValueError(f"{table.path}: {missing} of {len(rows)} rows have missing values{hint}; they are in {where}, in rows {found}")
     if missing == len(rows):
         raise ValueError(f"{table.path}: every row has a missing value; choose other columns")
     say(f"left out {missing} of {len(rows)} rows of {table.path}, which have missing values")

@@ -137,7 +137,8 @@ def fit(
     if dequantize:
         x = spread_grids(x, generator_of(seed))[0]
     model = make_flow("fit", flow, len(names), len(given), plan, seed)
-    if float64 or blurred(torch.as_tensor(rows), model.dtype) or not np.isfinite(rows.astype(dtype_of(model))).all():
+    too_large = np.abs(rows).max() > np.finfo(dtype_of(model)).max
+    if float64 or too_large or blurred(torch.as_tensor(rows), model.dtype):
         model = model.double()
     model.columns, model.context_columns = names, given or None
     chosen = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation, "patience": patience}
