@@ -31,7 +31,7 @@ def files(folders):
     seen = set()
     for folder in folders:
         for path in sorted(Path(folder).rglob("*")):
-            if path.name.lower().endswith(ENDINGS) and path.is_file() and path.stat().st_size <= MOST:
+            if path.name.lower().endswith(ENDINGS) and not path.name.startswith(".") and path.is_file() and path.stat().st_size <= MOST:
                 key = hashlib.sha256(path.read_bytes()).digest()
                 if key not in seen:
                     seen.add(key)
