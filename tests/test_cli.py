@@ -17,6 +17,7 @@ from pushforward.cli import commands
 from pushforward.data.reading import open_table
 from pushforward.data.writing import write_table
 from pushforward.recipes.choice import NAMED
+from tests.test_dialects import FOUND
 
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".parquet", ".npy")
 QUICK = ["--epochs", "1", "--transforms", "1", "--widths", "8", "--bins", "4", "-q"]
@@ -338,6 +339,18 @@ def test_the_schema_of_a_table(people, capsys):
     assert main(["schema", str(people), "--columns", "wind dir", "--json"]) == 0
     schema = pf.data.Schema.from_dict(json.loads(capsys.readouterr().out))
     assert schema["wind dir"].period == 360
+
+
+@pytest.mark.parametrize("case", FOUND)
+def test_messy_tables_have_a_schema(tmp_path, capsys, case):
+    content, names, _, note = FOUND[case]
+    (tmp_path / "t.csv").write_text(content, newline="")
+    assert main(["schema", str(tmp_path / "t.csv"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    kinds = {column["name"]: column["kind"] for column in json.loads(out)["columns"]}
+    assert set(names) <= set(kinds)
+    assert not {kinds[name] for name in names} & {"text", "categorical", "ordered", "empty", "datetime"}
+    assert (note or "") in err
 
 
 def test_how_a_table_is_written_can_be_told(tmp_path, capsys):

@@ -97,6 +97,12 @@ def test_frames_of_any_library_have_the_same_schema(tmp_path):
     assert [column.told() for column in Schema.find(polars.from_arrow(table))] == wanted
 
 
+def test_whole_numbers_beyond_what_a_double_has_are_rounded():
+    table = pa.table({"id": pa.array([2**63 + 1, 2**53 + 1, 7], pa.uint64())})
+    assert Schema.find(table)["id"].kind == "positive"
+    Schema.find(table).check(table)
+
+
 def test_an_array_has_columns_by_number():
     schema = Schema.find(np.column_stack([REALS, np.arange(N)]))
     assert [(column.name, column.kind) for column in schema] == [("0", "real"), ("1", "count")]

@@ -23,6 +23,7 @@ DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "blank":
 SAMPLE = 1000
 SAMPLED, FIRST = 20_000, 20
 """Rows, and cells of wide tables, from which delimiter, header and decimal mark are found; and the fewest rows."""
+_LETTERS = 1 << 22  # of a text, in which these rows are looked for
 _PIECE = 1 << 20
 _PIECES = 64  # of a file, from which its encoding is found
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"))
@@ -120,13 +121,7 @@ def find_dialect(path: Path, given: Format, preferred: str) -> Dialect:
         TableError: It is no text, or has no row.
     """
     encoding = given.encoding or _encoding(path)
-    try:
-        with open_text(path, encoding) as text:
-            lines = [line for line in islice(text, 4 * SAMPLE) if len(line) < 2 * _PIECE]
-    except UnicodeError as error:
-        raise TableError(f"{path}: not a table in {encoding}: {line_of(error)}; give another encoding (--encoding)") from error
-    if odd := next((c for line in lines[:SAMPLE] for c in line if unicodedata.category(c) == "Cc" and c not in "\t\r\n\f\v\x1a"), None):
-        raise TableError(f"{path}: not a table: it has the control character {odd!r}")
+    lines = _first_lines(path, encoding)
     comments = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
     delimiter = given.delimiter or _delimiter(lines[comments:], preferred)
     head = _head(lines[comments:], delimiter)
@@ -136,19 +131,14 @@ def find_dialect(path: Path, given: Format, preferred: str) -> Dialect:
         raise TableError(f"{path}: not a table: it has no row")
     decimal = given.decimal or cells.decimal_of(zip(*_even(head[1:]), strict=True), delimiter)
     header = _is_header(head, decimal) if given.header is None else given.header
-    width = Counter(map(len, head[1:])).most_common(1)[0][0] if len(head) > 1 else len(head[0])
     notes = []
-    if header:
-        names = [bare_name(name) for name in head[0]]
-        if len(names) + 1 == width and all(row[-1].strip() for row in head[1:] if len(row) == width):
-            names = ["", *names]  # as R writes the names of rows
-    else:
-        names = [str(place) for place in range(max(width, len(head[0])))]
+    names = _names(head) if header else [str(place) for place in range(max(_width(head), len(head[0])))]
+    if not header and given.header is None:
         said = lines[comments - 1].lstrip("#").replace(delimiter, " ").split() if comments else []
-        if given.header is None and len(said) == len(names):
-            names, comments = said, comments
-        elif given.header is None:
-            notes.append(f"no header found, so columns are called {names[0]}, {names[-1]}" if len(names) > 1 else "no header found")
+        if len(said) == len(names):
+            names = said
+        else:
+            notes.append(f"no header found, so columns are called {' to '.join(dict.fromkeys((names[0], names[-1])))}")
     if encoding not in ("utf-8-sig", given.encoding):
         notes.append(f"read as {encoding}, since it is not UTF-8")
     if delimiter not in (preferred, given.delimiter):
@@ -156,6 +146,31 @@ def find_dialect(path: Path, given: Format, preferred: str) -> Dialect:
     if decimal == "," and given.decimal is None:
         notes.append("decimal mark ','")
     return Dialect(encoding, delimiter, decimal, tuple(names), header, comments, tuple(notes))
+
+
+def _first_lines(path: Path, encoding: str) -> list[str]:
+    """Return whole lines from the beginning of a text, or raise TableError if it is none."""
+    try:
+        with open_text(path, encoding) as text:
+            content = text.read(_LETTERS)
+    except UnicodeError as error:
+        raise TableError(f"{path}: not a table in {encoding}: {line_of(error)}; give another encoding (--encoding)") from error
+    if odd := next((c for c in sorted(set(content)) if unicodedata.category(c) == "Cc" and c not in "\t\r\n\f\v\x1a"), None):
+        raise TableError(f"{path}: not a table: it has the control character {odd!r}")
+    lines = list(io.StringIO(content, newline=""))
+    return lines if len(content) < _LETTERS or len(lines) < 2 else lines[:-1]
+
+
+def _names(head: Sequence[Sequence[str]]) -> list[str]:
+    """Return the names of a header; R writes none for the column of the names of rows."""
+    names, width = [bare_name(name) for name in head[0]], _width(head)
+    rows = [row for row in head[1:] if len(row) == width]
+    return ["", *names] if len(names) + 1 == width and all(row[-1].strip() for row in rows) else names
+
+
+def _width(head: Sequence[Sequence[str]]) -> int:
+    """Return how many values most rows have."""
+    return Counter(map(len, head[1:] or head)).most_common(1)[0][0]
 
 
 def _encoding(path: Path) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pushforward.core.extras import require
@@ -42,13 +43,21 @@ def columns_of_frame(value: Any, columns: Sequence[str] | None = None) -> Iterat
         yield _values(name, frame[name])
 
 
+def floats(series: Any) -> NDArray[np.float64]:
+    """Return a column of numbers in float64; whole numbers that it does not have are rounded."""
+    nw = require("narwhals", "table")
+    if series.implementation.is_pyarrow():
+        series = nw.from_native(series.to_native().cast("float64", safe=False), series_only=True)
+    return np.asarray(series.cast(nw.Float64).to_numpy(), np.float64)
+
+
 def _values(name: str, series: Any) -> Values:
     nw = require("narwhals", "table")
     kind = series.dtype
     missing = series.is_null().to_numpy().astype(bool)
     declared, ordered = _categories(series) if kind in (nw.Categorical, nw.Enum) else (None, False)
     if kind.is_numeric():
-        values = np.asarray(series.cast(nw.Float64).to_numpy(), np.float64)
+        values = floats(series)
         return Values(name, "integer" if kind.is_integer() else "float", np.where(missing, np.nan, values), note=f"stored as {kind}")
     if kind == nw.Boolean:
         return Values(name, "boolean", _listed(series, missing, bool), note="stored as truth values")

@@ -64,6 +64,7 @@ def problems(column: Column, values: Values, first: int, told: bool = False) -> 
     elif column.numeric and have == "number":
         note(~np.isfinite(some), "expected finite numbers", "correct them, or mark them as missing")
         within = np.isfinite(some)
+        some = np.where(within, some, 0.0)
         low, high = column.low, column.high
         if low is not None:
             note(within & (some < low), f"expected at least {low:g}", "correct these values, or give the column another kind")
