@@ -17,6 +17,7 @@ from pushforward.cli import commands
 from pushforward.data.reading import open_table
 from pushforward.data.writing import write_table
 from pushforward.recipes.choice import NAMED
+from tests.test_dialects import FOUND
 
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".parquet", ".npy")
 QUICK = ["--epochs", "1", "--transforms", "1", "--widths", "8", "--bins", "4", "-q"]
@@ -44,6 +45,10 @@ def files(tmp_path_factory):
     (folder / "text.csv").write_text("a,b,c\n1,2,x\n3,4,y\n")
     (folder / "ragged.csv").write_text("a,b,c\n1,2,3\n4,5\n")
     (folder / "header.csv").write_text("a,b,c\n")
+    infinite = missing.copy()
+    infinite[9, 2] = np.inf
+    table(folder / "infinite.csv", infinite)
+    (folder / "doubt.csv").write_text("a,b\n1,2\n?,1\n5,about 6\n7,8\n")
     (folder / "t.xls").write_text("")
     (folder / "pictures.png").mkdir()
     torch.manual_seed(0)
@@ -127,7 +132,7 @@ def test_all_numeric_columns_are_the_default_and_the_rest_is_named(tmp_path, cap
     values = np.random.default_rng(0).normal(size=(60, 2))
     (tmp_path / "t.csv").write_text("name,x,y\n" + "".join(f"n{i},{x},{y}\n" for i, (x, y) in enumerate(values)))
     assert main(["fit", str(tmp_path / "t.csv"), "-o", str(tmp_path / "m"), *QUICK[:-1]]) == 0
-    assert "60 rows of x, y; left out: name" in capsys.readouterr().err
+    assert "60 rows of x, y; left out: name (text: 'n0' in row 1)\n" in capsys.readouterr().err
     assert pf.load(tmp_path / "m").columns == ("x", "y")
 
 
@@ -260,11 +265,125 @@ def test_describe_as_json(files, capsys):
 def test_version_and_help(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"pushforward {pf.__version__}\n"
-    for command in ([], ["fit"], ["sample"], ["score"], ["describe"], ["plot"]):
+    for command in ([], ["fit"], ["sample"], ["score"], ["describe"], ["schema"], ["plot"]):
         assert main([*command, "--help"]) == 0
         out, err = capsys.readouterr()
         assert "Usage: pushforward" in out
         assert err == ""
+
+
+# Tables as people have them
+
+PEOPLE = """name;age;income;sex;city;born ;wind dir;smokes;rate;;
+{}"""
+NUMBERS = np.random.default_rng(0).integers(100, 999, (60, 2)).tolist()
+ROWS_OF_PEOPLE = [
+    f"n{i};{20 + x % 50};{'?' if i == 3 else f'1.{x:03d},50 €'};{'fm'[i % 2]};{('Köln', 'Ulm')[i % 3 > 0]};0{1 + i % 9}.12.1990;"
+    f"{30 * (i % 12)};{('ja', 'nein')[i % 2]};{y // 10},{y % 10} %;;"
+    for i, (x, y) in enumerate(NUMBERS)
+]
+
+
+@pytest.fixture
+def people(tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_bytes(PEOPLE.format("\n".join(ROWS_OF_PEOPLE)).encode("cp1252"))
+    return path
+
+
+def test_every_command_reads_a_table_as_people_have_it(people, tmp_path, capsys):
+    model = str(tmp_path / "m")
+    assert main(["fit", str(people), "-o", model, "--drop-missing", "--exclude", "age", "--dequantize", *QUICK[:-1]]) == 0
+    said = lines(capsys.readouterr().err)
+    assert said[0].endswith("people.csv: read as cp1252, since it is not UTF-8; values are separated by semicolons; decimal mark ','")
+    assert "left out 1 of 60 rows" in said[1]
+    assert said[2] == (
+        "pushforward: 59 rows of income, wind dir, rate; left out: name (text: 'n0' in row 1), sex (text: 'f' in row 1), "
+        "city (text: 'Köln' in row 1), born (dates: '01.12.1990' in row 1), smokes (text: 'ja' in row 1)"
+    )
+    assert pf.load(model).columns == ("income", "wind dir", "rate")
+    assert main(["score", model, str(people), "-o", str(tmp_path / "s.npy")]) == 0
+    assert np.isnan(np.load(tmp_path / "s.npy")).nonzero()[0].tolist() == [3]
+    assert main(["plot", model, str(people), "-o", str(tmp_path / "p.png"), "--columns", "wind dir"]) == 0
+    assert main(["fit", str(people), "-o", model, "--columns", "rate", "--context", "born ,age", *QUICK]) == 1
+    assert "column 'born': expected numbers, got '01.12.1990' in row 1 (line 2 of the file)" in capsys.readouterr().err
+    assert main(["fit", str(people), "-o", model, "--columns", "rate", "--context", "wind dir", "--dequantize", *QUICK]) == 0
+    assert main(["sample", model, "-n", "1", "--context-table", str(people), "-o", str(tmp_path / "d.csv")]) == 0
+    assert len(open_table(tmp_path / "d.csv").read()) == 60
+
+
+def test_a_column_is_never_left_out_without_a_word(people, tmp_path, capsys):
+    assert main(["fit", str(people), "-o", str(tmp_path / "m"), "--drop-missing", "--dequantize", *QUICK]) == 0
+    assert "left out: name (text: 'n0' in row 1)" in capsys.readouterr().err
+    rest = "name,sex,city,born,smokes"
+    assert main(["fit", str(people), "-o", str(tmp_path / "m"), "--exclude", f"{rest},income", "--dequantize", *QUICK]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_the_schema_of_a_table(people, capsys):
+    assert main(["schema", str(people), "--kind", "smokes=categorical", "--exclude", "name", "--missing", "Köln"]) == 0
+    out, err = capsys.readouterr()
+    kinds = {line[:8].strip(): line[10:].split("  ")[0] for line in lines(out)}
+    assert kinds == {
+        "column": "kind",
+        "age": "count",
+        "income": "real",
+        "sex": "categorical: 'f', 'm'",
+        "city": "categorical: 'Ulm'",
+        "born": "datetime, days",
+        "wind dir": "circular 0 to 360, step 30",
+        "smokes": "categorical: 'ja', 'nein'",
+        "rate": "interval 0 to 100",
+    }
+    assert "decimal mark ','" in err
+    assert main(["schema", str(people), "--columns", "wind dir", "--json"]) == 0
+    schema = pf.data.Schema.from_dict(json.loads(capsys.readouterr().out))
+    assert schema["wind dir"].period == 360
+
+
+@pytest.mark.parametrize("case", FOUND)
+def test_messy_tables_have_a_schema(tmp_path, capsys, case):
+    content, names, _, note = FOUND[case]
+    (tmp_path / "t.csv").write_text(content, newline="")
+    assert main(["schema", str(tmp_path / "t.csv"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    kinds = {column["name"]: column["kind"] for column in json.loads(out)["columns"]}
+    assert set(names) <= set(kinds)
+    assert not {kinds[name] for name in names} & {"text", "categorical", "ordered", "empty", "datetime"}
+    assert (note or "") in err
+
+
+def test_how_a_table_is_written_can_be_told(tmp_path, capsys):
+    values = np.random.default_rng(0).normal(size=(60, 2)).round(3)
+    text = "\n".join(f"{x};{y}".replace(".", ",") for x, y in values) + "\n-999;-999\n"
+    (tmp_path / "t.csv").write_bytes(text.encode("utf-16"))
+    told = ["--delimiter", "semicolon", "--decimal", ",", "--encoding", "utf-16", "--no-header", "--missing", "-999"]
+    assert main(["fit", str(tmp_path / "t.csv"), "-o", str(tmp_path / "m"), "--drop-missing", "--float64", *told, *QUICK]) == 0
+    model = pf.load(tmp_path / "m")
+    assert (model.columns, model.dtype) == (("0", "1"), torch.float64)
+    assert "left out 1 of 61 rows" in capsys.readouterr().err
+    assert main(["score", str(tmp_path / "m"), str(tmp_path / "t.csv"), *told]) == 0
+    with torch.no_grad():
+        direct = model.log_prob(torch.as_tensor(values))
+    np.testing.assert_allclose([float(x) for x in lines(capsys.readouterr().out)[1:]], [*direct, np.nan], rtol=1e-9)
+
+
+def test_numbers_too_large_for_single_precision_are_fitted_in_double(tmp_path):
+    values = np.random.default_rng(0).normal(size=(60, 2)) * [1e39, 1]
+    assert main(["fit", str(table(tmp_path / "t.csv", values)), "-o", str(tmp_path / "m"), *QUICK]) == 0
+    assert pf.load(tmp_path / "m").dtype == torch.float64
+
+
+def test_advice_is_in_options_and_comes_from_the_library():
+    from pathlib import Path
+
+    from pushforward.cli.words import ADVICE, in_options
+
+    source = "".join(path.read_text() for path in (Path(pf.__file__).parent / "data").glob("*.py"))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)
+    for said, here in ADVICE.items():
+        assert said in source
+        assert in_options(f"fit: {said}") == f"fit: {here}"
 
 
 # What goes wrong
@@ -282,8 +401,35 @@ WRONG = [
     (["fit", "text.csv", "-o", "new", "--columns", "a,c"], 1, "column 'c': expected numbers, got 'x' in row 1"),
     (["fit", "ragged.csv", "-o", "new"], 1, "row 2: expected 3 values, got 2"),
     (["fit", "header.csv", "-o", "new"], 1, "expected rows, got none"),
-    (["fit", "constant.csv", "-o", "new"], 1, "constant"),
-    (["fit", "missing.csv", "-o", "new"], 1, "2 of 200 rows have missing values; leave them out with --drop-missing"),
+    (["fit", "constant.csv", "-o", "new"], 1, "got constant ones: 'a' (always 1), 'b' (always 1); leave them out with --exclude a,b"),
+    (
+        ["fit", "infinite.csv", "-o", "new", "--drop-missing"],
+        1,
+        "infinite ones in row 10 of 'c'; correct them, or take them as missing",
+    ),
+    (["fit", "doubt.csv", "-o", "new", "--columns", "a,b"], 1, "column 'b': expected numbers, got 'about 6' in row 3 (line 4 of the file)"),
+    ([*F, "--exclude", "x"], 1, "no column 'x'; there are 'a', 'b', 'c'"),
+    ([*F, "--exclude", "a,b,c"], 2, "no column is left to fit beside those of --exclude"),
+    ([*F, "--exclude", "a", "--columns", "a,b"], 2, "both in --columns and in --exclude: a"),
+    ([*F, "--exclude", "a", "--context", "a"], 2, "both in --context and in --exclude: a"),
+    ([*F, "--delimiter", "ab"], 2, "expected one character as the delimiter"),
+    ([*F, "--decimal", "x"], 2, "expected . or , as the decimal mark"),
+    ([*F, "--encoding", "x"], 2, "expected an encoding such as utf-8"),
+    ([*F, "--encoding", "utf-16"], 1, "not a table in utf-16"),
+    ([*F, "--missing", ""], 2, "--missing: expected names with commas"),
+    # schema
+    (["schema"], 2, "TABLE"),
+    (["schema", "none.csv"], 1, "no file none.csv"),
+    (["schema", "t.csv", "--kind", "a"], 2, "--kind a: expected COLUMN=KIND once for a column"),
+    (["schema", "t.csv", "--kind", "x=count"], 1, "no column 'x'; there are 'a', 'b', 'c'"),
+    (["schema", "t.csv", "--kind", "a=number"], 1, "column 'a': expected a kind among real, positive"),
+    (["schema", "t.csv", "--kind", "a=count"], 1, "column 'a': expected at least 0, got"),
+    (["schema", "t.csv", "--columns", "x"], 1, "no column 'x'"),
+    (
+        ["fit", "missing.csv", "-o", "new"],
+        1,
+        "2 of 200 rows have missing values; leave them out with --drop-missing; they",
+    ),
     (["fit", "nothing.csv", "-o", "new", "--columns", "a,b", "--drop-missing"], 1, "every row has a missing value"),
     (["fit", "t.csv", "-o", "t.csv"], 2, "would replace the file that is read"),
     (["fit", "t.csv", "-o", "no/new"], 1, "no folder no"),

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,15 +70,17 @@ def test_columns_come_in_the_order_asked_for(tmp_path, ending):
 
 
 def test_a_csv_longer_than_one_block_is_read_in_pieces(tmp_path, monkeypatch):
-    from pushforward.data import reading
+    from pushforward.data import delimited
 
-    monkeypatch.setattr(reading, "_BLOCK", 64)
+    monkeypatch.setattr(delimited, "ROWS", 16)
+    monkeypatch.setattr(delimited, "HEAD", 64)
     path = tmp_path / "long.csv"
     path.write_text("a,b\n" + "".join(f"{i},{i / 2}\n" for i in range(100)) + "1,word\n")
     table = open_table(path)
+    assert [len(chunk) for chunk in table.chunks(["a"], 16)] == [16] * 6 + [5]
     np.testing.assert_array_equal(table.read(["a"])[:100, 0], np.arange(100))
-    with pytest.raises(TableError, match=r"'b'.*'word' in row 101"):
-        table.read(["b"])
+    with pytest.raises(TableError, match=r"'b'.*'word' in row 101 \(line 102 of the file\); .*--missing"):
+        list(table.chunks(["b"], 16))
 
 
 def test_missing_values_are_nan(tmp_path):
@@ -132,7 +135,9 @@ WRONG = [
     ("t.csv", b"a,b\n1,2\n3,four\n5,six\n", ["b"], "column 'b': expected numbers, got 'four' in row 2"),
     ("t.csv", b"a,b\nx,y\n", None, "expected a column of numbers, got 'a', 'b'"),
     ("t.csv", b"a,a\n1,2\n", None, "'a' more than once"),
-    ("t.csv", b"1.5,2.5\n3,4\n", None, "expected column names in the first row"),
+    ("t.csv", b'a,b\n1,2\n\n3,"4\n', None, "quotation mark left open"),
+    ("t.csv", b"a,b\n1,\x00\n", None, "control character"),
+    ("t.csv", b"a,\x81\n1,2\n", None, "not a table in UTF-8, UTF-16 or Windows-1252"),
     ("t.csv.gz", b"a\n1\n", None, "not a table"),
     ("t.csv.gz", gzip.compress(b"a\n" + b"1\n" * 99, mtime=0)[:-12], None, "not a table"),
     ("t.parquet", b"PAR1", None, "not a Parquet file"),
@@ -203,23 +208,13 @@ def test_of_two_writers_at_once_the_last_to_end_has_the_file_whole(tmp_path, end
     assert files(tmp_path) == [path.name]
 
 
-def test_arrow_is_given_nothing_of_pythons(tmp_path, monkeypatch):
-    """Its threads let go of a callback some time after the reader is closed, and end a process that is shutting down by then."""
-    import pyarrow.csv
-
-    made = []
-    original = pyarrow.csv.ParseOptions
-
-    def options(**given):
-        made.append(given)
-        return original(**given)
-
-    monkeypatch.setattr(pyarrow.csv, "ParseOptions", options)
+def test_text_is_read_without_arrow(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "t.csv").write_text("a,b\n1,2\n3\n")
-    with pytest.raises(TableError, match="row 2: expected 2 values, got 1: '3'"):
+    with pytest.raises(TableError, match=r"row 2: expected 2 values, got 1: '3' \(line 3 of the file\)"):
         open_table(tmp_path / "t.csv").read()
-    assert made
-    assert all(isinstance(value, str) for given in made for value in given.values())
+    (tmp_path / "u.csv").write_text("a,b\n1,2\n")
+    np.testing.assert_array_equal(open_table(tmp_path / "u.csv").read(), [[1, 2]])
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

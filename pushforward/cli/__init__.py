@@ -12,6 +12,7 @@ from pushforward.cli.arguments import say
 from pushforward.cli.commands import app
 from pushforward.cli.signals import Signals
 from pushforward.cli.streams import fill_closed, let_go, messages
+from pushforward.cli.words import in_options
 
 
 def run(argv: Sequence[str]) -> int:
@@ -33,7 +34,7 @@ def _run(argv: Sequence[str], signals: Signals) -> int:
         # Not through main() of the command, which has its own way with errors and broken pipes.
         command = typer.main.get_command(app)
         with warnings.catch_warnings(), command.make_context("pushforward", list(argv), obj=signals) as context:
-            warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
+            warnings.showwarning = lambda message, *_, **__: say(f"warning: {in_options(str(message))}")
             command.invoke(context)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -51,7 +52,7 @@ def _run(argv: Sequence[str], signals: Signals) -> int:
         if isinstance(error, OSError) and error.strerror:
             let_go(sys.stdout)
             return _fail(f"{error.strerror}: {error.filename}" if error.filename else error.strerror, 1)
-        return _fail(str(error) or type(error).__name__, 1)
+        return _fail(in_options(str(error)) or type(error).__name__, 1)
     return 0
 
 

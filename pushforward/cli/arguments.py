@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from inspect import signature
@@ -14,7 +16,8 @@ import numpy as np
 import torch
 import typer
 
-from pushforward.data.reading import Array, Table
+from pushforward.data.frames import few
+from pushforward.data.reading import Array, Format, Table, open_table
 from pushforward.data.writing import check_target
 from pushforward.flow.flow import Flow
 from pushforward.recipes.choice import NAMED, known_name
@@ -28,9 +31,32 @@ def split(names: str | None, option: str) -> tuple[str, ...]:
         found = ()
     if names is not None and (not found or not all(found)):
         raise typer.BadParameter(f"{option}: expected names with commas between them, got {names!r}")
-    if twice := [name for name in found if found.count(name) > 1 and option != "--widths"]:
+    if twice := [name for name in found if found.count(name) > 1 and option not in ("--widths", "--missing")]:
         raise typer.BadParameter(f"{option}: expected each column once, got {twice[0]!r} twice")
     return found
+
+
+def opened(path: Path, form: dict[str, Any], quiet: bool = False) -> Table:
+    """Open a table as it is told to be written, and say what was found that could have been otherwise."""
+    try:
+        told = Format(**{**form, "missing": split(form["missing"], "--missing")})
+    except ValueError as error:
+        raise typer.BadParameter(f"of the table: {error}") from error
+    table = open_table(path, told)
+    if table.notes and not quiet:
+        say(f"{path}: {'; '.join(table.notes)}")
+    return table
+
+
+def kinds_of(settings: Sequence[str]) -> dict[str, str]:
+    """Return ``COLUMN=KIND`` settings by column."""
+    kinds: dict[str, str] = {}
+    for setting in settings:
+        name, given, kind = setting.rpartition("=")
+        if not given or not name or name in kinds:
+            raise typer.BadParameter(f"--kind {setting}: expected COLUMN=KIND once for a column, such as age=count or wind=circular:360")
+        kinds[name] = kind
+    return kinds
 
 
 def given_row(settings: Sequence[str], conditions: tuple[str, ...]) -> Array:
@@ -115,18 +141,49 @@ def names_of(flow: Flow, table: Table | None = None) -> tuple[tuple[str, ...], t
     return names[: event[0]], names[event[0] :]
 
 
-def complete(table: Table, rows: Array, drop: bool, hint: str = "") -> Array:
-    """Return the rows without missing values; they are dropped, with a word about it, or there must be none."""
+def complete(table: Table, columns: tuple[str, ...], rows: Array, drop: bool, hint: str = "", before: int = 0) -> Array:
+    """Return the rows without missing values; they are dropped, with a word about it, or there must be none. No value may be infinite.
+
+    Args:
+        table: Where the rows are from.
+        columns: What they are columns of.
+        rows: ``(rows, columns)``.
+        drop: Whether to drop rows with missing values.
+        hint: What to do about them, if not.
+        before: How many rows of the table are before these.
+    """
+    if len(infinite := np.flatnonzero(np.isinf(rows).any(axis=1))):
+        where = ", ".join(repr(columns[place]) for place in np.flatnonzero(np.isinf(rows).any(axis=0)))
+        raise ValueError(
+            f"{table.path}: expected finite values, got infinite ones in row{'s' * (len(infinite) > 1)} "
+            f"{few((infinite + before + 1).tolist())} of {where}; correct them, or take them as missing with --missing inf,-inf"
+        )
     whole = ~np.isnan(rows).any(axis=1)
     missing = len(rows) - int(whole.sum())
     if not missing:
         return rows
     if not drop:
-        raise ValueError(f"{table.path}: {missing} of {len(rows)} rows have missing values{hint}")
+        where = ", ".join(repr(columns[place]) for place in np.flatnonzero(np.isnan(rows).any(axis=0)))
+        found = few((np.flatnonzero(~whole) + before + 1).tolist())
+        raise ValueError(f"{table.path}: {missing} of {len(rows)} rows have missing values{hint}; they are in {where}, in rows {found}")
     if missing == len(rows):
         raise ValueError(f"{table.path}: every row has a missing value; choose other columns")
     say(f"left out {missing} of {len(rows)} rows of {table.path}, which have missing values")
     return rows[whole]
+
+
+def refuse_constants(table: Table, columns: tuple[str, ...], rows: Array) -> None:
+    """Refuse columns that have one value in all rows: there is no density of them."""
+    if len(rows) > 1 and len(places := np.flatnonzero(rows.min(axis=0) == rows.max(axis=0))):
+        told = ", ".join(f"{columns[place]!r} (always {rows[0, place]:.6g})" for place in places[:5]) + ", ..." * (len(places) > 5)
+        raise ValueError(f"{table.path}: expected columns that vary, got constant ones: {told}; {leave_out([columns[p] for p in places])}")
+
+
+def leave_out(names: Sequence[str]) -> str:
+    """Return the option that leaves out columns, in words to copy."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(names)
+    return f"leave them out with --exclude {shlex.quote(text.getvalue())}"
 
 
 def some_rows(table: Table, columns: tuple[str, ...], count: int, random: np.random.Generator) -> Array:

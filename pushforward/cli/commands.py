@@ -25,9 +25,12 @@ from pushforward.cli.arguments import (
     dtype_of,
     generator_of,
     given_row,
+    kinds_of,
     named_flow,
     names_of,
+    opened,
     plan_options,
+    refuse_constants,
     say,
     some_rows,
     split,
@@ -35,7 +38,8 @@ from pushforward.cli.arguments import (
 from pushforward.cli.signals import Signals
 from pushforward.data.checks import blurred
 from pushforward.data.frames import dequantize as spread_grids
-from pushforward.data.reading import ROWS, Array, open_table
+from pushforward.data.reading import ROWS, Array
+from pushforward.data.schema import Schema
 from pushforward.data.writing import write_table
 from pushforward.io import replacing
 from pushforward.recipes.choice import NAMED, make_flow
@@ -54,6 +58,14 @@ Context = Annotated[str | None, typer.Option(metavar="C,D,...", help="Columns th
 Seed = Annotated[int | None, typer.Option(min=0, max=SEEDS, help="Random seed; a fresh one unless told.")]
 FixedSeed = Annotated[int, typer.Option(min=0, max=SEEDS, help="Random seed.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="A table to write instead of CSV on standard output.")]
+Exclude = Annotated[str | None, typer.Option(metavar="A,B,...", help="Columns to leave out.")]
+Delimiter = Annotated[
+    str | None, typer.Option(help="Between values: a character, or comma, semicolon, tab, pipe, blank; found unless told.")
+]
+Decimal = Annotated[str | None, typer.Option(help="The decimal mark, . or ,; found unless told.")]
+Encoding = Annotated[str | None, typer.Option(help="Of the text, such as cp1252; found unless told.")]
+Header = Annotated[bool | None, typer.Option("--header/--no-header", help="Whether the first row has names; found unless told.")]
+Missing = Annotated[str | None, typer.Option(metavar="A,B,...", help="More marks for missing values, such as -999.")]
 
 
 def _version(wanted: bool) -> None:
@@ -76,6 +88,7 @@ def fit(
     output: Annotated[Path, typer.Option("-o", "--output", help="The model to write, such as model.safetensors.")],
     columns: Columns = None,
     context: Context = None,
+    exclude: Exclude = None,
     flow: Annotated[str, typer.Option(metavar="NAME", callback=named_flow, help=f"The kind of flow: {', '.join(NAMED)}.")] = "NSF",
     transforms: Annotated[int | None, typer.Option(min=1, help="Layers.")] = None,
     widths: Annotated[str | None, typer.Option(metavar="64,64", help="Hidden widths of each network.")] = None,
@@ -89,6 +102,12 @@ def fit(
     seed: FixedSeed = 0,
     dequantize: Annotated[bool, typer.Option(help="Spread columns that lie on a grid evenly between its points.")] = False,
     drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")] = False,
+    float64: Annotated[bool, typer.Option("--float64", help="Compute in double precision.")] = False,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    missing: Missing = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
 ) -> None:
     """Fit a flow to the columns of a table and write it as a model."""
@@ -97,30 +116,38 @@ def fit(
     check_above(seconds, "--seconds")
     check_share(validation)
     plan = plan_options(flow, transforms, widths, bins)
-    opened = open_table(table)
-    given = split(context, "--context")
-    names = split(columns, "--columns") or tuple(name for name in opened.numeric if name not in given)
-    if set(names) & set(given):
-        raise typer.BadParameter(f"a column is both in --columns and in --context: {', '.join(sorted(set(names) & set(given)))}")
-    if given and not names:
-        raise typer.BadParameter("no column is left to fit beside those of --context")
-    rows = complete(opened, opened.read(names + given) if names else opened.read(), drop_missing, "; leave them out with --drop-missing")
-    left_out = [name for name in opened.columns if name not in names + given]
+    form = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing}
+    source = opened(table, form, quiet)
+    given, left_out = source.known(split(context, "--context")), source.known(split(exclude, "--exclude"))
+    names = source.known(split(columns, "--columns")) or tuple(name for name in source.numeric if name not in given + left_out)
+    for option, others in (("--context", given), ("--exclude", left_out)):
+        if both := sorted(set(others) & set(names + given * (option == "--exclude"))):
+            first = "--columns" if both[0] in names else "--context"
+            raise typer.BadParameter(f"a column is both in {first} and in {option}: {', '.join(both)}")
+    if (given or left_out) and not names:
+        raise typer.BadParameter(f"no column is left to fit beside those of {'--context' if given else '--exclude'}")
+    rows = source.read(names + given) if names else source.read()
+    rows = complete(source, names + given, rows, drop_missing, "; leave them out with --drop-missing")
+    told = [f"{name or '(no name)'} ({why})" for name, why in source.left_out.items() if not columns and name not in given + left_out]
+    noted = f"left out: {', '.join(told)}" if told else ""
     if not quiet:
-        noted = "" if columns or not left_out else f"; left out: {', '.join(left_out)}"
-        say(f"{len(rows)} rows of {_titles(names, given)}{noted}")
+        say("; ".join(filter(None, (f"{len(rows)} rows of {_titles(names, given)}", noted))))
+    elif noted:
+        say(noted)
+    refuse_constants(source, names + given, rows)
     x, c = rows[:, : len(names)], rows[:, len(names) :] if given else None
     if dequantize:
         x = spread_grids(x, generator_of(seed))[0]
     model = make_flow("fit", flow, len(names), len(given), plan, seed)
-    if blurred(torch.as_tensor(rows), model.dtype):
+    too_large = np.abs(rows).max() > np.finfo(dtype_of(model)).max
+    if float64 or too_large or blurred(torch.as_tensor(rows), model.dtype):
         model = model.double()
     model.columns, model.context_columns = names, given or None
-    told = {
+    chosen = {
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation, "patience": patience,
         "seconds": seconds,
     }  # fmt: skip
-    options: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
+    options: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     signals: Signals = running.obj
     history = pushforward.fit(model, x, c, seed=seed, progress=not quiet, callback=lambda _: signals.came, **options)
     ended = history.interrupted or signals.came
@@ -144,6 +171,11 @@ def sample(
     seed: Seed = None,
     given: Annotated[list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="A context column's value; once for each.")] = None,
     context_table: Annotated[Path | None, typer.Option(metavar="TABLE", help="Contexts, a row each.")] = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    missing: Missing = None,
 ) -> None:
     """Draw rows from a model. Those of a conditional model start with its context columns."""
     check_output(output, [model, context_table])
@@ -159,8 +191,10 @@ def sample(
     if context_table is None:
         contexts = [given_row(given or [], conditions)]
     else:
-        opened = open_table(context_table)
-        contexts = (complete(opened, rows, drop=False) for rows in opened.chunks(conditions))
+        form = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing}
+        source = opened(context_table, form)
+        parts = enumerate(source.chunks(conditions, ROWS))
+        contexts = (complete(source, conditions, rows, drop=False, before=place * ROWS) for place, rows in parts)
     generator = generator_of(seed)
     with write_table(output, conditions + names, dtype_of(flow)) as append, tqdm(unit=" rows", disable=output is None or None) as bar:
         for rows in contexts:
@@ -172,14 +206,25 @@ def sample(
 
 
 @app.command()
-def score(running: typer.Context, model: ModelFile, table: TableFile, output: Output = None) -> None:
+def score(
+    running: typer.Context,
+    model: ModelFile,
+    table: TableFile,
+    output: Output = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    missing: Missing = None,
+) -> None:
     """Score the rows of a table. Writes log-densities in nats, in order; nan for a row with a missing value."""
     check_output(output, [model, table])
-    flow, opened = pushforward.load(model), open_table(table)
-    names, conditions = names_of(flow, opened)
+    form = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing}
+    flow, source = pushforward.load(model), opened(table, form)
+    names, conditions = names_of(flow, source)
     scores = [0.0, 0.0, 0.0]  # rows, rows with a score, sum of scores
     with write_table(output, ["log_prob"], dtype_of(flow)) as append, tqdm(unit=" rows", disable=output is None or None) as bar:
-        for rows in opened.chunks(names + conditions):
+        for rows in source.chunks(names + conditions):
             running.obj.check()
             x = torch.as_tensor(rows, dtype=flow.dtype)
             with torch.no_grad():
@@ -188,9 +233,9 @@ def score(running: typer.Context, model: ModelFile, table: TableFile, output: Ou
             bar.update(len(rows))
             known = result[~np.isnan(result)]
             scores = [scores[0] + len(rows), scores[1] + len(known), scores[2] + float(known.sum(dtype=np.float64))]
-    missing = f"; nan for {scores[0] - scores[1]:.0f} rows with missing values" if scores[1] < scores[0] else ""
+    noted = f"; nan for {scores[0] - scores[1]:.0f} rows with missing values" if scores[1] < scores[0] else ""
     mean = f"{scores[2] / scores[1]:.4f}" if scores[1] else "nan"
-    say(f"mean log-density {mean} nats a row over {scores[1]:.0f} rows{missing}")
+    say(f"mean log-density {mean} nats a row over {scores[1]:.0f} rows{noted}")
 
 
 @app.command()
@@ -213,6 +258,31 @@ def describe(
 
 
 @app.command()
+def schema(
+    table: TableFile,
+    kind: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN=KIND", help="What a column is, such as age=count; once for each.")
+    ] = None,
+    columns: Annotated[str | None, typer.Option(metavar="A,B,...", help="Columns to tell of; all unless told.")] = None,
+    exclude: Exclude = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    missing: Missing = None,
+) -> None:
+    """Tell what the columns of a table are, and why."""
+    if sys.stdout is None:
+        raise typer.BadParameter("standard output is closed, and what the columns are goes nowhere else")
+    form = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing}
+    source = opened(table, form)
+    wanted = split(columns, "--columns") or source.columns
+    found = Schema.find(source, kinds_of(kind or ()), wanted, split(exclude, "--exclude"))
+    sys.stdout.write((json.dumps(found.to_dict(), indent=2) if as_json else str(found)) + "\n")
+
+
+@app.command()
 def plot(
     model: ModelFile,
     table: TableFile,
@@ -220,10 +290,16 @@ def plot(
     columns: Annotated[str | None, typer.Option(metavar="A,B,...", help="Columns to draw; all of the model's unless told.")] = None,
     rows: Annotated[int, typer.Option(min=2, help="The most rows to draw, chosen at random; as many samples.")] = 10_000,
     seed: FixedSeed = 0,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    missing: Missing = None,
 ) -> None:
     """Draw a table against samples. A picture of all pairs of columns, and in a folder one of each column, too."""
-    flow, opened = pushforward.load(model), open_table(table)
-    names, conditions = names_of(flow, opened)
+    form = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing}
+    flow, source = pushforward.load(model), opened(table, form)
+    names, conditions = names_of(flow, source)
     drawn = split(columns, "--columns") or names
     if unknown := [name for name in drawn if name not in names]:
         raise typer.BadParameter(f"--columns: the model has no column {unknown[0]!r}; it has {', '.join(names)}")
@@ -235,7 +311,8 @@ def plot(
             raise typer.BadParameter(f"{output}: expected a name that ends in {', '.join(PICTURES)}, or a folder")
     elif output.exists() and not output.is_dir():
         raise NotADirectoryError(f"{output} is a file, not a folder")
-    values = complete(opened, some_rows(opened, names + conditions, rows, np.random.default_rng(seed)), drop=True)
+    values = some_rows(source, names + conditions, rows, np.random.default_rng(seed))
+    values = complete(source, names + conditions, np.where(np.isinf(values), np.nan, values), drop=True)
     samples = _sample(flow, values[:, len(names) :], generator_of(seed))
     chosen = [names.index(name) for name in drawn]
     data, samples = values[:, chosen], samples[:, chosen]

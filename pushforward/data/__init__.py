@@ -1,5 +1,6 @@
 """Data: what users hold, in memory or in files, as checked rows of numbers. Nothing here trains."""
 
 from pushforward.data.frames import dequantize
+from pushforward.data.schema import Column, Schema
 
-__all__ = ["dequantize"]
+__all__ = ["Column", "Schema", "dequantize"]

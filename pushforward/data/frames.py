@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 
 from pushforward.core.extras import require
+from pushforward.data.from_frames import columns_of_frame, frame_of, is_table
 from pushforward.data.grids import repeats
 from pushforward.data.rows import Rows
+from pushforward.data.schema.finding import find_column
+from pushforward.data.values import Values
 from pushforward.data.weights import relative
 from pushforward.flow.flow import Flow
 
@@ -43,7 +46,7 @@ def read_rows(
     """
     names, context_names = (None if value is None else tuple(map(str, value)) for value in (columns, context_columns))
     if is_table(data):
-        frame = _frame(data)
+        frame = frame_of(data)
         context_names = context_names or (flow.context_columns if context is None else None)
         rest = tuple(name for name in frame.columns if name not in (context_names or ()))
         names = names or flow.columns or rest
@@ -57,7 +60,7 @@ def read_rows(
     else:
         names = flow.columns
     if is_table(context):
-        frame = _frame(context)
+        frame = frame_of(context)
         context = frame.select(_known(frame, context_names or tuple(frame.columns)))
         context_names = tuple(context.columns)
     context_names = context_names or flow.context_columns
@@ -132,28 +135,6 @@ def _shaped(value: Tensor, shape: Sequence[int], what: str) -> Tensor:
     return value
 
 
-def is_table(value: Any) -> bool:
-    """Tell whether a value is a DataFrame or a series of some library (not imported to find out)."""
-    return not isinstance(value, Tensor | np.ndarray) and any(hasattr(value, name) for name in ("columns", "column_names", "to_frame"))
-
-
-def _frame(value: Any) -> Any:
-    nw = require("narwhals", "table")
-    try:
-        frame = nw.from_native(value, allow_series=True)
-    except TypeError as error:
-        raise TypeError(f"fit: expected a DataFrame that narwhals knows (pandas, polars, pyarrow, ...): {error}") from error
-    if isinstance(frame, nw.LazyFrame):
-        frame = frame.collect()
-    frame = frame.to_frame() if isinstance(frame, nw.Series) else frame
-    if deep := [name for name in frame.columns if isinstance(name, tuple)]:
-        raise ValueError(
-            f"fit: expected a name for each column, got names of several levels, such as {deep[0]}; join them first: "
-            "df.columns = ['.'.join(map(str, name)) for name in df.columns]"
-        )
-    return frame if all(isinstance(name, str) for name in frame.columns) else frame.rename({name: str(name) for name in frame.columns})
-
-
 def _known(frame: Any, names: Sequence[str]) -> list[str]:
     if missing := [name for name in names if name not in frame.columns]:
         raise ValueError(f"fit: expected the columns {missing}, got a table with {list(frame.columns)}")
@@ -167,11 +148,11 @@ def _numbers(value: Any, what: str, owner: str = "fit") -> Tensor:
             raise TypeError(f"{owner}: expected {what} to be a dense tensor of real numbers, got {odd}")
         return value.detach() if value.is_floating_point() else value.double()
     if is_table(value):
-        frame, nw = _frame(value), require("narwhals", "table")
+        frame, nw = frame_of(value), require("narwhals", "table")
         if text := [name for name in frame.columns if not (frame[name].dtype.is_numeric() or frame[name].dtype == nw.Boolean)]:
-            kinds = ", ".join(f"{name!r} ({frame[name].dtype})" for name in text)
+            kinds = "; ".join(f"{name!r} ({frame[name].dtype}) is {find_column(values).told()}" for name, values in _of(frame, text))
             raise ValueError(
-                f"{owner}: expected columns of numbers, got {kinds}; leave them out with columns=..., or encode them as numbers"
+                f"{owner}: expected columns of numbers, got others: {kinds}; leave them out with columns=..., or encode them as numbers"
             )
         single = {frame[name].dtype for name in frame.columns} == {nw.Float32}
         frame = frame.select(nw.all().cast(nw.Float32 if single else nw.Float64))
@@ -189,6 +170,10 @@ def _numbers(value: Any, what: str, owner: str = "fit") -> Tensor:
     native = array.dtype.newbyteorder("=") if array.dtype.kind == "f" and array.dtype.itemsize <= 8 else np.dtype(float)
     array = np.ascontiguousarray(array.astype(native, copy=False))
     return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _of(frame: Any, names: Sequence[str]) -> Iterator[tuple[str, Values]]:
+    return zip(names, columns_of_frame(frame, names), strict=True)
 
 
 def _oddity(value: Tensor) -> str | None:

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pushforward.data import Schema
 from pushforward.data.reading import TableError, open_table
 
 SHORT = 60
@@ -55,6 +56,10 @@ def case(random: random.Random, folder: Path) -> str | None:
         table = open_table(path)
         columns = random.sample(table.columns, random.randint(1, len(table.columns))) if table.columns and random.random() < 0.5 else None
         read = np.concatenate(list(table.chunks(columns, random.choice([1, 7, 8192]))))
+        schema = Schema.find(table)
+        wrong = [problem for problem in schema.problems(table) if "finite" not in problem.what]
+        if Schema.from_dict(schema.to_dict()) != schema or wrong:
+            return f"a table that its own schema does not allow: {wrong}"
     except TableError as error:
         text = str(error)
         if path.name not in text or not text.isprintable() or len(text) > 3000:

@@ -1,0 +1,179 @@
+"""Tables as text: CSV, and what goes by that name."""
+
+from __future__ import annotations
+
+import csv
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from pushforward.data import cells
+from pushforward.data.dialect import Format, find_dialect, open_text, ragged
+from pushforward.data.table import ROWS, Array, Table, TableError, line_of, short
+from pushforward.data.values import Values
+
+HEAD, CELLS = 65536, 1 << 22
+"""Rows, and values, from which it is found which columns hold numbers, at most."""
+
+NAMELESS = "it has no name"
+
+
+class Delimited(Table):
+    """A text with a row of values a line."""
+
+    def __init__(self, path: Path, given: Format, preferred: str) -> None:
+        self.path = path
+        with self._named():
+            self.dialect = find_dialect(path, given, preferred)
+        self._width = len(self.dialect.names)
+        head = next(self._blocks(min(HEAD, max(ROWS, CELLS // max(1, self._width)))), [])
+        if not head:
+            raise TableError(f"{path}: expected rows, got none")
+        columns = list(zip(*head, strict=True))
+        marks = frozenset(given.missing)
+        # Spreadsheets write empty columns to the right of a table.
+        kept = [place for place, name in enumerate(self.dialect.names) if name or not all(map(str.isspace, filter(None, columns[place])))]
+        names = [self.dialect.names[place] or (f"column {place + 1}" if place else "") for place in kept]
+        found = [cells.numbers(columns[place], self.dialect.decimal, marks) for place in kept]
+        numeric = [n for n, f in zip(names, found, strict=True) if n and f.wrong is None and f.missing < len(f.values)]
+        super().__init__(path, names, numeric, given.missing)
+        self._place = dict(zip(names, kept, strict=True))
+        self._unit = {name: each.unit for name, each in zip(names, found, strict=True)}
+        self.notes = self.dialect.notes
+        for name, place, each in zip(names, kept, found, strict=True):
+            if name not in numeric:
+                self.left_out[name] = self._reason(name, columns[place], each)
+
+    def _reason(self, name: str, column: Sequence[str], found: cells.Numbers) -> str:
+        """Say why a column is none of numbers, and which value decided it."""
+        if found.wrong is None:
+            return NAMELESS if found.missing < len(column) else f"no value in {len(column):,} rows"
+        value = f"{short(column[found.wrong].strip())} in row {found.wrong + 1}"
+        if cells.truths(column, self.marks) is not None:
+            return f"true or false: {value}"
+        if cells.dates(column, self.marks) is not None:
+            return f"dates: {value}"
+        present = [cell for cell in column if not cells.is_missing(cell, self.marks)]
+        good = sum(cells.number(cell, self.dialect.decimal) is not None for cell in present)
+        if cells.number(column[found.wrong], self.dialect.decimal) is not None:
+            return f"numbers of more than one unit: {value}"
+        if 2 * good > len(present):
+            return f"{value} is no number, as {good:,} other values are; if it means a missing one, say so (--missing)"
+        return f"text: {value}"
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Turn whatever goes wrong while the file is read into a TableError."""
+        try:
+            yield
+        except UnicodeError as error:
+            raise TableError(f"{self.path}: not a table in {self.dialect.encoding}: {line_of(error)}; give another (--encoding)") from error
+        except csv.Error as error:
+            raise TableError(f"{self.path}: not a table: {line_of(error)}; is a quotation mark left open?") from error
+        except (OSError, EOFError, zlib.error) as error:
+            raise TableError(f"{self.path}: not a table: {line_of(error)}") from error
+
+    def _blocks(self, rows: int) -> Iterator[list[list[str]]]:
+        """Iterate over lists of at most ``rows`` rows, each of as many values as there are columns."""
+        width, before = self._width, 0
+        with self._named(), open_text(self.path, self.dialect.encoding) as text:
+            found = self.dialect.rows(text)
+            while block := list(islice(found, rows)):
+                if set(map(len, block)) != {width}:
+                    for place, row in enumerate(block):
+                        if len(row) < width or any(cell.strip() for cell in row[width:]):
+                            number = before + place + 1
+                            raise TableError(f"{self.path}: {ragged(row, width, number, self._line(number), self.dialect.delimiter)}")
+                        del row[width:]
+                before += len(block)
+                yield block
+
+    def _line(self, number: int) -> int:
+        """Return the line of the file in which a row ends."""
+        with open_text(self.path, self.dialect.encoding) as text:
+            count = 0
+
+            def lines() -> Iterator[str]:
+                nonlocal count
+                for line in text:
+                    count += 1
+                    yield line
+
+            next(islice(self.dialect.rows(lines()), number - 1, None), None)
+            return count
+
+    def _batches(self, columns: tuple[str, ...], rows: int) -> Iterator[Array]:
+        before = 0
+        places = [self._place[name] for name in columns]
+        for block in self._blocks(max(rows, ROWS)):
+            by_column = list(zip(*block, strict=True))
+            values = np.empty((len(block), len(columns)))
+            for index, (name, place) in enumerate(zip(columns, places, strict=True)):
+                values[:, index] = self._numbers(name, by_column[place], before)
+            before += len(block)
+            yield values
+
+    def _numbers(self, name: str, column: Sequence[str], before: int) -> Array:
+        found = cells.numbers(column, self.dialect.decimal, self.marks, self._unit[name])
+        if found.wrong is not None:
+            number = before + found.wrong + 1
+            raise TableError(
+                f"{self.path}: column {name!r}: expected numbers, got {short(column[found.wrong].strip())} in row {number} "
+                f"(line {self._line(number)} of the file); if it means a missing value, say so (--missing), else leave the column out"
+            )
+        return found.values
+
+    def typed(self, columns: Sequence[str] | None = None, rows: int | None = None) -> Iterator[Values]:
+        wanted = self.columns if columns is None else self.known(columns)
+        numbers: dict[str, list[Array]] = {name: [] for name in wanted if name in self.numeric or self.left_out[name] == NAMELESS}
+        texts: dict[str, list[str]] = {name: [] for name in wanted if name not in numbers}
+        whole = dict.fromkeys(numbers, True)
+        before = 0
+        for block in self._blocks(ROWS):
+            block = block[: None if rows is None else rows - before]
+            by_column = list(zip(*block, strict=True))
+            for name in wanted if block else ():
+                column = by_column[self._place[name]]
+                if name in numbers:
+                    numbers[name].append(self._numbers(name, column, before))
+                    whole[name] = whole[name] and not any(mark in "".join(column) for mark in (self.dialect.decimal, "e", "E"))
+                else:
+                    texts[name].extend(column)
+            before += len(block)
+            if rows is not None and before >= rows:
+                break
+        for name in wanted:
+            note = self.left_out.get(name, "")
+            if name in numbers:
+                values = np.concatenate(numbers.pop(name) or [np.empty(0)])
+                storage = "integer" if whole[name] and bool((np.isnan(values) | (values == np.rint(values))).all()) else "float"
+                yield Values(name, storage, values, unit=self._unit[name], note=note)
+            else:
+                yield self._of_text(name, texts.pop(name), note)
+
+    def _of_text(self, name: str, column: Sequence[str], note: str) -> Values:
+        if (truths := cells.truths(column, self.marks)) is not None:
+            return Values(name, "boolean", _objects(truths), note=note)
+        if (found := cells.dates(column, self.marks)) is not None:
+            moments, order = found
+            day = all(moment is None or moment.timetz().isoformat() == "00:00:00" for moment in moments)
+            return Values(name, "date" if day else "datetime", _objects(moments), zone=_zone(moments), note=f"{order}; {note}")
+        texts = [None if cells.is_missing(cell, self.marks) else cell.strip() for cell in column]
+        return Values(name, "string", _objects(texts), note=note)
+
+
+def _objects(values: Sequence[object]) -> Array:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _zone(moments: Sequence[datetime | None]) -> str:
+    """Return the zone of moments, where all have the same."""
+    zones = {str(moment.tzinfo) if moment.tzinfo else "" for moment in moments if moment is not None}
+    return zones.pop() if len(zones) == 1 else "UTC"

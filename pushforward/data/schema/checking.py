@@ -1,0 +1,105 @@
+"""New data held against a schema: which rows of which column it does not allow, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pushforward.data.schema.column import DISCRETE, Column
+from pushforward.data.table import short
+from pushforward.data.values import NUMBERS, Values
+
+_STEPS = 1e-6
+"""How far from a whole number of steps a value on a grid may lie, in steps."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong in some rows of a column."""
+
+    column: str
+    what: str
+    rows: tuple[int, ...]
+    advice: str
+
+    def __str__(self) -> str:
+        return f"column {self.column!r}: {self.what}" + (f" in row{'s' * (len(self.rows) > 1)} {few(self.rows)}" if self.rows else "")
+
+
+def problems(column: Column, values: Values, first: int, told: bool = False) -> list[Problem]:
+    """Return what a column of data has that its schema does not allow; rows count from ``first``."""
+    found: list[Problem] = []
+    missing = values.missing
+    present = np.flatnonzero(~missing)
+
+    def note(bad: NDArray[Any], what: str, advice: str) -> None:
+        rows = present[bad]
+        if len(rows):
+            found.append(
+                Problem(
+                    column.name, f"{what}, got {short(_plain(values.values[rows[0]]))}", tuple(int(row) + first for row in rows), advice
+                )
+            )
+
+    if missing.any() and not told and not column.missing:
+        rows = tuple(int(row) + first for row in np.flatnonzero(missing))
+        found.append(Problem(column.name, "expected no missing value, as before, got one", rows, "drop these rows, or fill them in"))
+    wanted = "number" if column.storage in NUMBERS else "date" if column.kind == "datetime" else column.storage
+    have = "number" if values.storage in NUMBERS else "date" if values.storage in ("date", "datetime") else values.storage
+    same = wanted == have or column.kind in ("text", "empty") or (column.kind in DISCRETE and have in ("string", "boolean", "number"))
+    if len(present) and not same:
+        unlike = _PLURAL.get(have, have)
+        note_of = f" ({values.note})" if values.note else ""
+        found.append(Problem(column.name, f"expected {_PLURAL[wanted]}, got {unlike}{note_of}", (), "give it as the schema has it"))
+        return found
+    some = values.values[present]
+    if column.kind in DISCRETE:
+        known = set(column.categories)
+        new = np.array([one not in known for one in some], bool)
+        note(new, f"expected one of {_categories(column)}", "correct these values, leave these rows out, or fit anew with them")
+    elif column.numeric and have == "number":
+        note(~np.isfinite(some), "expected finite numbers", "correct them, or mark them as missing")
+        within = np.isfinite(some)
+        some = np.where(within, some, 0.0)
+        low, high = column.low, column.high
+        if low is not None:
+            note(within & (some < low), f"expected at least {low:g}", "correct these values, or give the column another kind")
+        if high is not None:
+            note(within & (some > high), f"expected at most {high:g}", "correct these values, or give the column another kind")
+        if column.kind == "count":
+            note(within & (np.abs(some - np.rint(some)) > _STEPS), "expected whole numbers", "round them, or give the column another kind")
+    return found
+
+
+def say(found: Sequence[Problem]) -> str:
+    """Return problems in one line, with what to do about the first of each advice."""
+    told = "; ".join(map(str, found[:5])) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+    return f"{told}; {' / '.join(dict.fromkeys(problem.advice for problem in found[:5]))}"
+
+
+def few(rows: Sequence[int]) -> str:
+    """Return the first few row numbers in words."""
+    return ", ".join(map(str, rows[:5])) + (f", ... ({len(rows):,} in all)" if len(rows) > 5 else "")
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _categories(column: Column) -> str:
+    shown = ", ".join(map(repr, column.categories[:10]))
+    return shown + (f", ... ({len(column.categories)} in all)" if len(column.categories) > 10 else "")
+
+
+_PLURAL = {
+    "number": "numbers",
+    "date": "dates",
+    "string": "texts",
+    "boolean": "truth values",
+    "other": "values of other types",
+}

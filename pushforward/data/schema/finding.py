@@ -1,0 +1,245 @@
+"""Finding out what a column is from its values, or making it what its owner says."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pushforward.data.cells import TRUTH, number
+from pushforward.data.grids import LEAST, repeats
+from pushforward.data.rows import SAMPLE
+from pushforward.data.schema.checking import problems, say
+from pushforward.data.schema.column import DISCRETE, KINDS, Column
+from pushforward.data.values import NUMBERS, Values
+
+Array = NDArray[Any]
+SPIKE, TIMES, ATOMS = 0.02, 10, 8
+"""A value has a probability of its own from this share of the rows on, if it comes so many times as often as others; the most there are."""
+SMALL = 1000
+"""Whole numbers up to here are counts, whether or not any comes twice."""
+FROM = 30
+"""Counts begin here at most, or nearer to 0 than they are to one another."""
+SCALES = (
+    ("low", "medium", "high"),
+    ("low", "middle", "high"),
+    ("low", "moderate", "high"),
+    ("small", "medium", "large"),
+    ("never", "rarely", "sometimes", "often", "always"),
+    ("poor", "fair", "good", "very good", "excellent"),
+    ("bad", "fair", "good", "very good", "ideal"),
+    ("strongly disagree", "disagree", "neutral", "agree", "strongly agree"),
+    ("xs", "s", "m", "l", "xl", "xxl"),
+    ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
+    ("mon", "tue", "wed", "thu", "fri", "sat", "sun"),
+    ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"),
+    ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
+)
+"""Scales whose order is known from their words."""
+_TURN = 2 * np.pi
+_ANGLES = "dir|direction|angle|heading|bearing|azimuth|orientation|aspect|hue|theta|phi|phase|rotation"
+_CIRCLES = (
+    (_ANGLES, ((0, 360), (-180, 180), (0, _TURN), (-np.pi, np.pi))),
+    ("lon|long|longitude|lng", ((-180, 180), (0, 360))),
+    ("hour|hr|hod", ((0, 24),)),
+    ("minute|second", ((0, 60),)),
+    ("month|mon", ((1, 13), (0, 12))),
+    ("weekday|dow|dayofweek", ((0, 7), (1, 8))),
+    ("doy|dayofyear|yday", ((1, 367), (0, 366))),
+)
+"""By words of a name: the bounds of each circle that it may mean."""
+_SHARES = "percent|percentage|pct|perc|hum|humid|humidity|share|fraction|frac|prob|probability|proportion|prop|rate|ratio"
+
+
+def find_column(values: Values, told: str | None = None, first: int = 0) -> Column:
+    """Return what a column is.
+
+    Args:
+        values: The column.
+        told: A kind, with bounds, a period or categories after colons: ``"count"``, ``"interval:0:100"``, ``"circular:360"``,
+            ``"ordered:low:medium:high"``; None to find out.
+        first: The number of the first row, for messages.
+
+    Raises:
+        ValueError: There is no such kind, or values are none of that kind; the message names the rows.
+    """
+    missing = values.missing
+    present = values.values[~missing]
+    share = float(missing.mean()) if len(missing) else 0.0
+    if told is not None:
+        return _told(values, present, share, told, first)
+    if not len(present):
+        return Column(values.name, "empty", values.storage, missing=share, why="no value in any row")
+    if values.categories is not None:
+        kind = "ordered" if values.ordered else "categorical"
+        return Column(values.name, kind, values.storage, categories=values.categories, missing=share, why=values.note)
+    if values.storage in NUMBERS:
+        return _number(values, present, share)
+    if values.storage == "boolean":
+        return Column(values.name, "binary", "boolean", categories=(False, True), missing=share, why=values.note or "truth values")
+    if values.storage in ("date", "datetime"):
+        step = 86400.0 if values.storage == "date" else 0.0
+        return Column(values.name, "datetime", values.storage, step=step, missing=share, zone=values.zone, why=values.note)
+    return _text(values, present, share)
+
+
+def _number(values: Values, present: Array, share: float) -> Column:
+    finite = present[np.isfinite(present)]
+    infinite = f"; infinite in {len(present) - len(finite):,} rows" if len(finite) < len(present) else ""
+    if not len(finite):
+        return Column(values.name, "empty", values.storage, missing=share, why=f"no finite value in any row{infinite}")
+    low, high = float(finite.min()), float(finite.max())
+    whole = bool((finite == np.rint(finite)).all())
+    unit = f"in {values.unit}; " if values.unit else ""
+    span = f"{unit}{'whole numbers' if whole else 'numbers'} from {low:.6g} to {high:.6g}"
+    found = repeats(torch.from_numpy(finite))
+    step = found.step if found.grid else 0.0
+    atoms = spikes(finite)
+    grid: dict[str, Any] = {"step": step, "atoms": atoms}
+    common: dict[str, Any] = {"storage": values.storage, "missing": share}
+    if low == high:
+        return Column(values.name, "real", **common, atoms=((low, 1.0),), why=f"one value, {low:.6g}, in all rows{infinite}")
+    if whole and set(np.unique(finite)) == {0.0, 1.0}:
+        return Column(values.name, "binary", **common, categories=(0, 1), why=f"only 0 and 1{infinite}")
+    if circle := _circle(values.name, low, high):
+        return Column(values.name, "circular", **common, **grid, low=circle[0], high=circle[1], why=f"its name, and {span}{infinite}")
+    far = _far(finite, atoms)
+    count = whole and 0 <= low <= max(high - low, FROM) and (bool(step) or high <= SMALL)
+    if bounds := _bounds(values, finite, low, high, count):
+        return Column(values.name, "interval", **common, **grid, low=0, high=bounds[0], why=f"{bounds[1]}, and {span}{infinite}")
+    if count:
+        return Column(values.name, "count", **common, low=0, step=1, atoms=atoms, why=f"{span}{far}{infinite}")
+    if low >= 0 and low <= float(np.median(finite)) / 2:
+        return Column(values.name, "positive", **common, **grid, low=0, why=f"{span}{far}{infinite}")
+    return Column(values.name, "real", **common, **grid, why=f"{span}{far}{infinite}")
+
+
+def _circle(name: str, low: float, high: float) -> tuple[float, float] | None:
+    words = _words(name)
+    for pattern, circles in _CIRCLES:
+        if any(re.fullmatch(pattern, word) for word in words):
+            for start, stop in circles:
+                # Most of the circle is seen, and nothing beyond it.
+                if start <= low and high <= stop and high - low >= 0.75 * (stop - start):
+                    return float(start), float(stop)
+    return None
+
+
+def _bounds(values: Values, finite: Array, low: float, high: float, count: bool) -> tuple[float, str] | None:
+    """Return the upper bound of a share or a percentage, and why it is one."""
+    top = next((top for top in (1.0, 100.0) if high <= top and not (values.unit == "%" and top == 1.0)), None)
+    if low < 0 or top is None:
+        return None
+    if values.unit == "%":
+        return top, "a percent sign"
+    if high > 0.5 * top and any(re.fullmatch(_SHARES, word) for word in _words(values.name)):
+        return top, "its name"
+    if not count and len(finite) >= 50 and low <= 0.02 * top and high >= 0.98 * top:
+        return top, f"values that reach both 0 and {top:g}"
+    return None
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of a name such as wind_dir, windDir or "Wind dir (deg)", in small letters, pairs of them together too."""
+    parts = [part.lower() for part in re.findall(r"[A-Z]?[a-zµ]+|[A-Z]+(?![a-z])", name)]
+    return parts + ["".join(pair) for pair in zip(parts, parts[1:], strict=False)] + ["".join(parts)]
+
+
+def spikes(finite: Array) -> tuple[tuple[float, float], ...]:
+    """Return values that have a probability of their own, with their shares: far more frequent than the others of the column."""
+    distinct, counts = np.unique(finite, return_counts=True)
+    least = max(LEAST, SPIKE * len(finite), TIMES * float(np.median(counts)))
+    large = np.argsort(-counts, kind="stable")[:ATOMS]
+    chosen = sorted(int(place) for place in large if counts[place] >= least and len(distinct) > ATOMS)
+    return tuple((float(distinct[place]), float(counts[place] / len(finite))) for place in chosen)
+
+
+def _far(finite: Array, atoms: tuple[tuple[float, float], ...]) -> str:
+    """Say which value at an end is far from all others, as those are that mean a missing one."""
+    low, high = finite.min(), finite.max()
+    for value, _ in atoms:
+        others = finite[finite != value]
+        width = others.max() - others.min()
+        if value in (low, high) and value != 0 and max(others.min() - value, value - others.max()) > width:
+            return f"; {value:g} is far from all others: does it mean a missing value?"
+    return ""
+
+
+def _text(values: Values, present: Array, share: float) -> Column:
+    if values.storage == "other":
+        kind = type(next(iter(present))).__name__
+        return Column(values.name, "text", "other", missing=share, why=f"values that are no texts, such as one of type {kind}")
+    counts = Counter(present)
+    categories = sorted(counts)
+    lower = [one.strip().lower() for one in categories]
+    common: dict[str, Any] = {"storage": "string", "missing": share}
+    if len(lower) == 2 and all(one in TRUTH for one in lower) and TRUTH[lower[0]] != TRUTH[lower[1]]:
+        ordered = tuple(sorted(categories, key=lambda one: TRUTH[one.strip().lower()]))
+        return Column(values.name, "binary", categories=ordered, **common, why="yes or no")
+    for scale in SCALES:
+        if len(lower) > 2 and len(set(lower)) == len(lower) and set(lower) <= set(scale):
+            ordered = tuple(sorted(categories, key=lambda one: scale.index(one.strip().lower())))
+            return Column(values.name, "ordered", categories=ordered, **common, why="words with an order")
+    why = f"{len(categories):,} different texts in {len(present):,} rows"
+    parsed = [one for one in categories[:SAMPLE] if number(one) is not None]
+    if len(parsed) > 1 and 2 * len(parsed) > len(categories):
+        odd = next((one for one in categories if number(one) is None), None)
+        why += f"; most are numbers, but {odd!r} is none" if odd is not None else "; all are numbers, stored as text"
+    if 2 * len(categories) > len(present):
+        return Column(values.name, "text", **common, why=why)
+    return Column(values.name, "categorical", categories=tuple(categories), **common, why=why)
+
+
+def _told(values: Values, present: Array, share: float, told: str, first: int) -> Column:
+    """Return a column of the kind that is said, or raise ValueError where values are none of it."""
+    kind, *given = [part.strip() for part in str(told).split(":")]
+    if kind not in KINDS or kind == "empty":
+        raise ValueError(f"column {values.name!r}: expected a kind among {', '.join(k for k in KINDS if k != 'empty')}, got {kind!r}")
+    common: dict[str, Any] = {"storage": values.storage, "missing": share, "why": "as told"}
+    if kind in DISCRETE:
+        column = Column(values.name, kind, categories=_categories(values, present, given), **common)
+    elif kind == "datetime":
+        if values.storage not in ("date", "datetime"):
+            raise ValueError(f"column {values.name!r}: expected dates, since it is told to be datetime, got {values.storage} values")
+        column = Column(values.name, kind, zone=values.zone, step=86400.0 if values.storage == "date" else 0.0, **common)
+    elif kind == "text":
+        column = Column(values.name, kind, **common)
+    else:
+        if values.storage not in NUMBERS:
+            note = f" ({values.note})" if values.note else ""
+            raise ValueError(f"column {values.name!r}: expected numbers, since it is told to be {kind}, got {values.storage} values{note}")
+        finite = present[np.isfinite(present)]
+        low, high = _ends(values.name, kind, given)
+        step = 1.0 if kind == "count" else repeats(torch.from_numpy(finite)).step if len(finite) else 0.0
+        column = Column(values.name, kind, low=low, high=high, step=step, atoms=spikes(finite), **common)
+    if wrong := problems(column, values, first, told=True):
+        raise ValueError(f"{say(wrong)}; it is told to be {told}")
+    return column
+
+
+def _ends(name: str, kind: str, given: list[str]) -> tuple[float | None, float | None]:
+    wanted = {"interval": (2,), "circular": (1, 2)}.get(kind, (0,))
+    ends = [number(part) for part in given]
+    if len(given) not in wanted or not all(ends):
+        example = {"interval": "interval:0:100", "circular": "circular:360 or circular:-180:180"}.get(kind, kind)
+        raise ValueError(f"column {name!r}: expected {example}, got {':'.join([kind, *given])}")
+    bounds = [end[0] for end in ends if end]
+    if kind in ("positive", "count"):
+        return 0.0, None
+    return (None, None) if not bounds else (0.0, bounds[0]) if len(bounds) == 1 else (bounds[0], bounds[1])
+
+
+def _categories(values: Values, present: Array, given: list[str]) -> tuple[Any, ...]:
+    if not given and values.categories is not None:
+        return values.categories
+    found = sorted(set(present.tolist()), key=lambda one: (isinstance(one, str), one))
+    if values.storage in NUMBERS:
+        found = [int(one) if float(one).is_integer() else one for one in found]
+    if not given:
+        return tuple(found)
+    by_text = {str(one): one for one in found}
+    return tuple(by_text.get(part, (read[0] if (read := number(part)) else part) if values.storage in NUMBERS else part) for part in given)

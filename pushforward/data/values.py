@@ -1,0 +1,45 @@
+"""Values: a column as it was found in a frame or a file, before anybody says what kind of quantity it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+STORAGES = ("float", "integer", "boolean", "string", "date", "datetime", "other")
+NUMBERS = ("float", "integer")
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """One column.
+
+    Attributes:
+        name: The column's name.
+        storage: How each value is stored, one of `STORAGES`.
+        values: ``(n,)``: float64 for numbers, else objects (bool, str, datetime); a missing one is NaN, or None.
+        categories: Those that the source declares, in its order; None where it declares none.
+        ordered: Whether the source says that their order means something.
+        zone: The time zone of moments, ``""`` for none.
+        unit: What stands beside each number in a file, such as ``"%"``.
+        note: What the source has to say of the column.
+    """
+
+    name: str
+    storage: str
+    values: NDArray[Any]
+    categories: tuple[Any, ...] | None = None
+    ordered: bool = False
+    zone: str = ""
+    unit: str = ""
+    note: str = ""
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """Tell for each value whether it is missing."""
+        if self.values.dtype == object:
+            return np.array([value is None for value in self.values], bool)
+        found: NDArray[np.bool_] = np.isnan(self.values)
+        return found
