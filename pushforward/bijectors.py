@@ -62,15 +62,15 @@ from pushforward.nets.periodic import Periodic
 __all__ = [
     "ELU", "MLP", "PLU", "QR", "SVD", "Abs", "ActNorm", "Additive", "Affine", "AffineAutoregressive", "AffineCoupling", "AffineFixed",
     "Autoregressive", "BatchNorm", "Bernstein", "Bijector", "BlockAutoregressive", "CauchyCDF", "Cholesky", "CircularShift",
-    "CircularSpline", "Compose", "Concatenate", "Continuous", "CorrCholesky", "CorrMatrixCholesky", "CorrelationMatrix", "Cos",
-    "Coupling", "CubicSpline", "CumulativeDistribution", "DeepSigmoid", "DenseSigmoid", "DiscreteCosine", "Domain", "Elementwise", "Exp",
-    "Flatten", "Gaussianization", "Haar", "Householder", "Inverse", "InverseAutoregressive", "Kernel", "LeakyReLU", "Linear",
-    "LinearSpline", "LogTanh", "LogisticMixture", "Logit", "LowerCholesky", "LowerCholeskyAffine", "MatrixExponential",
-    "MonotonicNetwork", "NonlinearSquared", "NormalScores", "Normalize", "OnAxis", "Ordered", "Periodic", "Permute", "Planar",
-    "PositiveDefinite", "PositivePower", "Power", "QuadraticSpline", "Radial", "Reshape", "Residual", "ResidualMLP", "Reverse",
-    "Rotation", "Shuffle", "Sigmoid", "SignedPower", "SimplexToOrdered", "Sin", "SinhArcsinh", "Softclip", "Softmax", "Softplus",
-    "SoftplusLowerCholesky", "Spline", "SplineAutoregressive", "SplineCoupling", "Stack", "Standardize", "StickBreaking", "SumOfSquares",
-    "Sylvester", "Tanh", "Triangular", "UnitLowerCholesky", "Unwrap", "Whiten", "to_support",
+    "CircularSpline", "Compose", "Concatenate", "Continuous", "CorrCholesky", "CorrMatrixCholesky", "CorrelationMatrix", "Cos", "Coupling",
+    "CubicSpline", "CumulativeDistribution", "DeepSigmoid", "DenseSigmoid", "DiscreteCosine", "Domain", "Elementwise", "Exp", "Flatten",
+    "Gaussianization", "Haar", "Householder", "Inverse", "InverseAutoregressive", "Kernel", "LeakyReLU", "Linear", "LinearSpline",
+    "LogTanh", "LogisticMixture", "Logit", "LowerCholesky", "LowerCholeskyAffine", "MatrixExponential", "MonotonicNetwork",
+    "NonlinearSquared", "NormalScores", "Normalize", "OnAxis", "Ordered", "Periodic", "Permute", "Planar", "PositiveDefinite",
+    "PositivePower", "Power", "QuadraticSpline", "Radial", "Reshape", "Residual", "ResidualMLP", "Reverse", "Rotation", "Shuffle",
+    "Sigmoid", "SignedPower", "SimplexToOrdered", "Sin", "SinhArcsinh", "Softclip", "Softmax", "Softplus", "SoftplusLowerCholesky",
+    "Spline", "SplineAutoregressive", "SplineCoupling", "Stack", "Standardize", "StickBreaking", "SumOfSquares", "Sylvester", "Tanh",
+    "Triangular", "UnitLowerCholesky", "Unwrap", "Whiten", "to_support",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:

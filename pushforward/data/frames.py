@@ -88,7 +88,7 @@ def tables(
         TypeError: The values are not numbers that torch can compute with.
     """
     if is_table(data):
-        frame = _frame(data)
+        frame = frame_of(data)
         beside = tuple(map(str, context_columns or ()))
         if beside and context is not None:
             raise ValueError(f"{owner}: expected context or context_columns, got both")
