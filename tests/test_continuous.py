@@ -263,6 +263,25 @@ def test_memory_is_that_of_one_step_however_many_there_are(most):
     assert bytes_of[10] > 100 * kept
 
 
+@pytest.mark.parametrize("net", [bij.MLP((5,), "tanh"), bij.Periodic(bij.MLP((5,), "tanh"), circular=(0,))])
+def test_function_transforms_take_the_steps_that_rows_take_without_them(net):
+    """Over rows, over weights side by side, in forward mode, and one in another."""
+    layers, x = [built(net, tolerance=1e-5, seed=seed) for seed in range(2)], points(4, 2)
+    together = {
+        name: torch.stack([dict(layer.named_parameters())[name].detach() for layer in layers]) for name, _ in layers[0].named_parameters()
+    }
+
+    def run(weights, x):
+        return torch.func.functional_call(layers[0], weights, (x,))
+
+    of_each = torch.func.vmap(torch.func.vmap(run, (None, 0)), (0, None))(together, x)
+    for index, layer in enumerate(layers):
+        for found, wanted in zip(of_each, layer(x), strict=True):
+            torch.testing.assert_close(found[index], wanted.detach(), rtol=1e-10, atol=1e-10)
+    forward, backward = (torch.func.vmap(way(lambda row: layers[0](row)[0]))(x) for way in (torch.func.jacfwd, torch.func.jacrev))
+    torch.testing.assert_close(forward, backward, rtol=1e-9, atol=1e-10)
+
+
 # What is stated of the error
 
 
