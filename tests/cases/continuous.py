@@ -21,5 +21,5 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
     ),
     "Continuous, heun": (Continuous(MLP((4,), "silu"), tolerance=3e-2, method="heun", steps=6, steepest=2.0), (1,), None),
 }
-# The laws take it the better part of a minute.
-HEAVY = {"Continuous, dopri5, matrix"}
+# Of these the laws take long, and the others have their code.
+HEAVY = {"Continuous, dopri5, matrix", "Continuous, heun"}
