@@ -182,11 +182,13 @@ def sample(
         raise typer.BadParameter(f"the model {model} is not conditional: it takes neither --given nor --context-table")
     if conditions and not (given or context_table):
         raise typer.BadParameter(f"the model is conditional on {', '.join(conditions)}: expected --given or --context-table")
+    form = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing}
     contexts: Iterable[Array]
     if context_table is None:
+        if told := [name for name, value in form.items() if value is not None]:
+            raise typer.BadParameter(f"--{told[0]}: expected a table of which it tells how it is written, --context-table, got none")
         contexts = [given_row(given or [], conditions)]
     else:
-        form = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing}
         source = opened(context_table, form)
         parts = enumerate(source.chunks(conditions, ROWS))
         contexts = (complete(source, conditions, rows, drop=False, before=place * ROWS) for place, rows in parts)
