@@ -275,7 +275,12 @@ def schema(
     form = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing}
     source = opened(table, form)
     wanted = split(columns, "--columns") or source.columns
-    found = Schema.find(source, kinds_of(kind or ()), wanted, split(exclude, "--exclude"))
+    kinds = kinds_of(kind or ())
+    if unknown := [name for name in kinds if name not in source.columns]:
+        raise ValueError(
+            f"--kind {unknown[0]}={kinds[unknown[0]]}: no column {unknown[0]!r}; there are {', '.join(map(repr, source.columns))}"
+        )
+    found = Schema.find(source, kinds, wanted, split(exclude, "--exclude"))
     sys.stdout.write((json.dumps(found.to_dict(), indent=2) if as_json else str(found)) + "\n")
 
 
