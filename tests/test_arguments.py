@@ -328,7 +328,22 @@ OPTIONS = {
         "--seed": ["-1", "2.5", "a", "", str(2**70)],
     },
 }
-FLAGS = {"--dequantize", "--drop-missing", "--quiet", "--json"}
+WRITTEN = {
+    "--delimiter": ["ab", "", '"'],
+    "--decimal": ["x", "", ";"],
+    "--encoding": ["latin-99", ""],
+    "--missing": ["", ",", "a,,b"],
+}
+"""How a table is written; of the commands that read one."""
+OPTIONS["schema"] = {
+    "--kind": ["a", "=count", "a=zz", "zz=count", ""],
+    "--columns": ["zz", "", "a,a"],
+    "--exclude": ["zz", "", "a,a"],
+}
+OPTIONS["fit"]["--exclude"] = ["zz", "", "a,a"]
+for _command in ("fit", "sample", "score", "schema", "plot"):
+    OPTIONS[_command].update(WRITTEN)
+FLAGS = {"--dequantize", "--drop-missing", "--quiet", "--json", "--float64", "--header"}
 ASKED = [(command, option, value) for command, options in OPTIONS.items() for option, values in options.items() for value in values]
 
 
@@ -351,6 +366,7 @@ USUAL = {
     "sample": ["m", "-n", "3", "--output", "new.csv"],
     "score": ["m", "t.csv", "--output", "new.csv"],
     "describe": ["m"],
+    "schema": ["t.csv"],
     "plot": ["m", "t.csv", "--output", "new.png"],
 }
 

@@ -187,11 +187,13 @@ def sample(
         raise typer.BadParameter(f"the model {model} is not conditional: it takes neither --given nor --context-table")
     if conditions and not (given or context_table):
         raise typer.BadParameter(f"the model is conditional on {', '.join(conditions)}: expected --given or --context-table")
+    form = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing}
     contexts: Iterable[Array]
     if context_table is None:
+        if told := [name for name, value in form.items() if value is not None]:
+            raise typer.BadParameter(f"--{told[0]}: expected a table of which it tells how it is written, --context-table, got none")
         contexts = [given_row(given or [], conditions)]
     else:
-        form = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing}
         source = opened(context_table, form)
         parts = enumerate(source.chunks(conditions, ROWS))
         contexts = (complete(source, conditions, rows, drop=False, before=place * ROWS) for place, rows in parts)
@@ -278,7 +280,12 @@ def schema(
     form = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing}
     source = opened(table, form)
     wanted = split(columns, "--columns") or source.columns
-    found = Schema.find(source, kinds_of(kind or ()), wanted, split(exclude, "--exclude"))
+    kinds = kinds_of(kind or ())
+    if unknown := [name for name in kinds if name not in source.columns]:
+        raise ValueError(
+            f"--kind {unknown[0]}={kinds[unknown[0]]}: no column {unknown[0]!r}; there are {', '.join(map(repr, source.columns))}"
+        )
+    found = Schema.find(source, kinds, wanted, split(exclude, "--exclude"))
     sys.stdout.write((json.dumps(found.to_dict(), indent=2) if as_json else str(found)) + "\n")
 
 

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 _WORDS = "NA N/A #N/A #NA <NA> NaN -NaN nan -nan NULL null None n/a n.a. (null) \\N ? - -- --- – — . .. ..."
 _SPREADSHEETS = "-1.#IND -1.#QNAN 1.#IND 1.#QNAN #VALUE! #DIV/0! #REF! #NAME? #NUM! #NULL!"
@@ -52,7 +51,7 @@ class Numbers:
         missing: How many are missing.
     """
 
-    values: NDArray[np.float64]
+    values: np.ndarray[Any, np.dtype[np.float64]]
     wrong: int | None
     unit: str
     missing: int
@@ -193,7 +192,7 @@ def _date(cell: str, shape: re.Pattern[str], places: tuple[int, ...]) -> datetim
         return None
 
 
-def _quickly(cells: Sequence[str], decimal: str) -> NDArray[np.float64] | None:
+def _quickly(cells: Sequence[str], decimal: str) -> np.ndarray[Any, np.dtype[np.float64]] | None:
     """Read plain numbers, at the speed of Python's own reader; None if a cell is anything else."""
     text = "".join(cells)
     if "_" in text or ("." in text and decimal == ","):  # 1_000 is a number to Python alone

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.core.extras import require
-from pushforward.data.from_frames import columns_of_frame, frame_of, is_table
+from pushforward.data.from_frames import columns_of_frame, floats, frame_of, is_table
 from pushforward.data.grids import repeats
 from pushforward.data.rows import Rows
 from pushforward.data.schema.finding import find_column
@@ -155,8 +155,7 @@ def _numbers(value: Any, what: str, owner: str = "fit") -> Tensor:
                 f"{owner}: expected columns of numbers, got others: {kinds}; leave them out with columns=..., or encode them as numbers"
             )
         single = {frame[name].dtype for name in frame.columns} == {nw.Float32}
-        frame = frame.select(nw.all().cast(nw.Float32 if single else nw.Float64))
-        arrays = [np.asarray(frame[name].to_numpy(), np.float32 if single else np.float64) for name in frame.columns]
+        arrays = [frame[name].to_numpy().astype(np.float32) if single else floats(frame[name]) for name in frame.columns]
         return torch.from_numpy(np.column_stack(arrays))
     if isinstance(value, np.ma.MaskedArray):
         value = np.ma.filled(value.astype(float), np.nan)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pushforward.core.extras import require
@@ -43,7 +42,7 @@ def columns_of_frame(value: Any, columns: Sequence[str] | None = None) -> Iterat
         yield _values(name, frame[name])
 
 
-def floats(series: Any) -> NDArray[np.float64]:
+def floats(series: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return a column of numbers in float64; whole numbers that it does not have are rounded."""
     nw = require("narwhals", "table")
     if series.implementation.is_pyarrow():

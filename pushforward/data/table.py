@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pushforward.data.values import Values
 
-Array = NDArray[Any]
+Array = np.ndarray[Any, np.dtype[Any]]
 ROWS = 8192
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 STORAGES = ("float", "integer", "boolean", "string", "date", "datetime", "other")
 NUMBERS = ("float", "integer")
@@ -29,7 +28,7 @@ class Values:
 
     name: str
     storage: str
-    values: NDArray[Any]
+    values: np.ndarray[Any, np.dtype[Any]]
     categories: tuple[Any, ...] | None = None
     ordered: bool = False
     zone: str = ""
@@ -37,9 +36,9 @@ class Values:
     note: str = ""
 
     @property
-    def missing(self) -> NDArray[np.bool_]:
+    def missing(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Tell for each value whether it is missing."""
         if self.values.dtype == object:
             return np.array([value is None for value in self.values], bool)
-        found: NDArray[np.bool_] = np.isnan(self.values)
+        found: np.ndarray[Any, np.dtype[np.bool_]] = np.isnan(self.values)
         return found

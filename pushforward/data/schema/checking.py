@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pushforward.data.schema.column import DISCRETE, Column
 from pushforward.data.table import short
@@ -36,7 +35,7 @@ def problems(column: Column, values: Values, first: int, told: bool = False) -> 
     missing = values.missing
     present = np.flatnonzero(~missing)
 
-    def note(bad: NDArray[Any], what: str, advice: str) -> None:
+    def note(bad: np.ndarray[Any, np.dtype[Any]], what: str, advice: str) -> None:
         rows = present[bad]
         if len(rows):
             found.append(

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pushforward.data.cells import TRUTH, number
 from pushforward.data.grids import LEAST, repeats
@@ -17,7 +16,7 @@ from pushforward.data.schema.checking import problems, say
 from pushforward.data.schema.column import DISCRETE, KINDS, Column
 from pushforward.data.values import NUMBERS, Values
 
-Array = NDArray[Any]
+Array = np.ndarray[Any, np.dtype[Any]]
 SPIKE, TIMES, ATOMS = 0.02, 10, 8
 """A value has a probability of its own from this share of the rows on, if it comes so many times as often as others; the most there are."""
 SMALL = 1000
