@@ -104,8 +104,8 @@ def test_trials_take_their_share_of_the_time(clock):
     assert own
     assert (history.stopped, len(clock.rates)) == ("seconds", 200)
     clock.rates.clear()
-    history = fitted(clock, x, seconds=200, epochs=1)[1]
-    assert len(clock.rates) == 10 + 2 * trials.SHARE * 200
+    history = fitted(clock, x, seconds=200, epochs=3)[1]
+    assert len(clock.rates) == 30 + 2 * trials.SHARE * 200
 
 
 def test_a_limit_is_told_of_a_clock_that_was_given(clock):
