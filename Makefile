@@ -3,7 +3,7 @@ VERSION ?= 2.14.1
 OTHERS ?=
 BIN := .venv/bin
 
-.PHONY: install test quick test-fits test-heavy test-grid test-peers test-interop test-processors test-rates test-torch test-sanitizers fuzz mutants lint types
+.PHONY: install test quick test-compiler test-fits test-heavy test-grid test-peers test-interop test-processors test-rates test-torch test-sanitizers fuzz mutants lint types
 .PHONY: docs demo generated catalogue numerics bench clean
 
 install: .venv/installed
@@ -14,7 +14,11 @@ install: .venv/installed
 	touch $@
 
 test: lint types
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=10 -m "not heavy and not fits"
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=10 -m "not heavy and not fits and not compiler"
+
+# Whether torch's compiler takes each layer, base and flow as one graph, and what is exported is the same; it reads some seconds for each.
+test-compiler: install
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=10 -m "compiler and not heavy and not fits"
 
 # Whether fits reach what they should: known entropies and evidences, published losses, other models; and the pages that fit for long.
 test-fits: install

@@ -13,6 +13,8 @@ from pushforward.bases import StandardNormal
 from pushforward.nets.net import NetModule
 from pushforward.testing.case import Case, randomize
 
+pytestmark = pytest.mark.compiler
+
 ROWS = (1, 2, 3, 4, 9, 30)
 """Below and above the rows that a product of matrices is padded to."""
 

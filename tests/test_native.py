@@ -443,6 +443,7 @@ def operands(kernel, inverse):
 
 # torch's checker records a backward of its own, in anomaly mode
 @pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.compiler
 @both_ways
 @each_kernel
 def test_operators_keep_torchs_rules(kernel, inverse):
@@ -570,6 +571,7 @@ class _Scored(torch.nn.Module):
         return self.flow.log_prob(x, c)
 
 
+@pytest.mark.compiler
 @both_ways
 @each_kernel
 def test_the_compiler_takes_it_whole(kernel, inverse):
