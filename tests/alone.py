@@ -89,6 +89,12 @@ def alone(row, index):
     return Alone(row, index)
 
 
+def promised(module):
+    """Return how far numbers may lie apart that come by the two ways through a layer: by what its solvers promise, beside roundings."""
+    free = [each for accuracy in module.facts.accuracy for each in (accuracy.value, accuracy.ladj)]
+    return 2 * max(each.absolute + each.relative for each in free)
+
+
 def close(got, expected, what, within=1e-7):
     torch.testing.assert_close(got.detach(), expected.detach(), rtol=within, atol=within, msg=lambda text: f"{what}: {text}")
 

@@ -34,6 +34,7 @@ class Whiten(Bijector):
     """
 
     event_dim = 1
+    measured_turned = False
     formula = "y = loc + L x, both measured from data"
 
     def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
