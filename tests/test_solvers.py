@@ -129,6 +129,19 @@ def wild(t, z, context):
     return torch.stack([context[:, 0] * (torch.sin(5 * t) - z[:, 0])], 1)
 
 
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_log_determinant_is_controlled_where_values_stand_still(name):
+    def rates(t, z, context):
+        return torch.stack([torch.zeros_like(t), 30 * torch.cos(30 * t)], 1)
+
+    for tolerance in (1e-4, 1e-8):
+        solution = solve(METHODS[name], rates, torch.zeros(4, 2, dtype=torch.float64), None, 0.0, 1.0, tolerance)
+        assert torch.equal(solution.z[:, 0], torch.zeros(4, dtype=torch.float64))
+        # At most what all steps together may be off.
+        off = (solution.z[:, 1] - math.sin(30)).abs().max().item()
+        assert off <= 2 * tolerance * len(solution.taken)
+
+
 def test_a_row_takes_its_own_steps_whatever_stands_beside_it():
     method, tolerance = METHODS["tsit5"], 1e-7
     values, stiff = rows([0.3, -2.0, 1e6, 0.0, 5.0]), rows([1.0, -1.0, 2.0, 0.0, 300.0])
