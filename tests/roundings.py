@@ -46,7 +46,7 @@ def of_product(x: Tensor, weight: Tensor, bias: Tensor | None = None, error: Ten
 def of_perceptron(net, x: Tensor | None, context: Tensor | None) -> Tensor:
     """Return the deviation of each output of a perceptron, which is run in float64 for it."""
     one = unit(next(net.parameters()).dtype)
-    activate, _, slope, _ = ACTIVATIONS[net.activation]
+    activate, slope = ACTIVATIONS[net.activation].function, ACTIVATIONS[net.activation].steepest
 
     def dense(layer, h, error=0.0):
         weight, bias = layer.masked().detach(), None if layer.bias is None else layer.bias.detach()

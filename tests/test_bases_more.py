@@ -480,7 +480,7 @@ def test_plans_meta_device_and_empty_batches(name):
         (lambda: BoxUniform([0.0, 0.0], [1.0, 1.0, 1.0]), "BoxUniform: expected finite low < high"),
         (lambda: BoxUniform("a"), "BoxUniform: expected"),
         (lambda: MixtureOfNormals(covariance="round"), "expected covariance to be 'diagonal', 'spherical' or 'full', got 'round'"),
-        (lambda: MixtureOfNormals(start="em"), "expected start to be one of normal, kmeans, kmeans\\+\\+, rows, got 'em'"),
+        (lambda: MixtureOfNormals(start="moments"), "expected start to be one of normal, kmeans, kmeans\\+\\+, rows, em, got 'moments'"),
         (lambda: MixtureOfNormals(tied=1), "expected tied to be True or False, got 1"),
         (lambda: MixtureOfNormals(0), "expected components to be a whole number of at least 1, got 0"),
         (lambda: MixtureOfNormals(seed=-1), "expected seed to be a whole number of at least 0, got -1"),

@@ -11,6 +11,8 @@ import pushforward as pf
 from pushforward.train import CANDIDATES, Candidate, limit
 from pushforward.train import choose as choosing
 
+pytestmark = pytest.mark.fits
+
 SMALL = {"transforms": 1, "widths": (8,)}
 FEW = (
     Candidate("normal", components=1, whiten=True),

@@ -263,7 +263,9 @@ def test_memory_is_that_of_one_step_however_many_there_are(most):
     assert bytes_of[10] > 100 * kept
 
 
-@pytest.mark.parametrize("net", [bij.MLP((5,), "tanh"), bij.Periodic(bij.MLP((5,), "tanh"), circular=(0,))])
+@pytest.mark.parametrize(
+    "net", [bij.MLP((5,), "tanh"), pytest.param(bij.Periodic(bij.MLP((5,), "tanh"), circular=(0,)), marks=pytest.mark.heavy)]
+)
 def test_function_transforms_take_the_steps_that_rows_take_without_them(net):
     """Over rows, over weights side by side, in forward mode, and one in another."""
     layers, x = [built(net, tolerance=1e-5, seed=seed) for seed in range(2)], points(4, 2)

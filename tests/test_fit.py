@@ -491,7 +491,7 @@ def test_history_is_plain():
     history = pf.fit(maf(2), rows(), **QUICK)
     assert list(history.to_dict()) == [
         "train", "validation", "learning_rate", "seconds", "start", "best_epoch", "best_loss", "monitored", "stopped", "skipped_steps",
-        "tried", "averaged",
+        "tried", "averaged", "objective", "nats",
     ]  # fmt: skip
     assert repr(history).startswith("History(epochs=2, best validation loss")
 

@@ -13,9 +13,10 @@ import typer
 
 import pushforward as pf
 from pushforward.__main__ import main
-from pushforward.cli import commands
+from pushforward.cli import arguments, commands
 from pushforward.contrib.sklearn import FlowDensity, FlowRegressor, estimator
 from pushforward.core.draws import Drawing
+from pushforward.data.dialect import Format
 from pushforward.data.reading import open_table
 from pushforward.data.writing import write_table
 
@@ -62,8 +63,8 @@ def folder(tmp_path_factory):
 
 
 def run(folder, *argv):
-    """Run a command, and return what it did: what `fit` and pictures got, what it wrote and printed."""
-    seen = SimpleNamespace(argv=argv, fits=[], options={})
+    """Run a command, and return what it did: what readers, `fit` and pictures got, what it wrote and printed."""
+    seen = SimpleNamespace(argv=argv, fits=[], options={}, form=Format())
 
     def fit(flow, x, c=None, **options):
         seen.fits.append((flow, x, c))
@@ -74,9 +75,17 @@ def run(folder, *argv):
         seen.data, seen.samples, seen.names = np.asarray(data), np.asarray(samples), columns
         return draw(data, samples, columns)
 
+    def read(path, form):
+        seen.form = form
+        return open_table(path, form)
+
     draw = commands.plots.pairs
     before = {path.name for path in folder.iterdir()}
-    with mock.patch.object(pf, "fit", fit), mock.patch.object(commands.plots, "pairs", pairs):
+    with (
+        mock.patch.object(pf, "fit", fit),
+        mock.patch.object(commands.plots, "pairs", pairs),
+        mock.patch.object(arguments, "open_table", read),
+    ):
         assert main(list(argv)) == 0
     seen.new = {path.name: path for path in folder.iterdir() if path.name not in before}
     if seen.fits:
@@ -102,6 +111,20 @@ def tried(folder, monkeypatch, capsys):
 
 PLOT = ["plot", "m", "t.csv", "-o", "new.png"]
 FIT = ["fit", "t.csv", "-o", "new", "--columns", "a,b"]
+SCHEMA = ["schema", "t.csv"]
+
+
+def of_table(*argv):
+    """Return the options that say how a table is written, which whatever reads one has."""
+    return {
+        "--delimiter": ([*argv, "--delimiter", ","], lambda seen: seen.form.delimiter == ","),
+        "--decimal": ([*argv, "--decimal", "."], lambda seen: seen.form.decimal == "."),
+        "--encoding": ([*argv, "--encoding", "latin-1"], lambda seen: seen.form.encoding == "latin-1"),
+        "--header": ([*argv, "--header"], lambda seen: seen.form.header is True),
+        "--missing": ([*argv, "--missing", "-99,x"], lambda seen: tuple(seen.form.missing) == ("-99", "x")),
+    }
+
+
 # The option with its value, and what tells that it was taken; without the option it does not hold.
 COMMAND = {
     "fit": {
@@ -122,6 +145,9 @@ COMMAND = {
         "--dequantize": (["fit", "grid.csv", "-o", "new", "--dequantize"], lambda seen: len(np.unique(seen.x)) == 160),
         "--drop-missing": (["fit", "missing.csv", *FIT[2:], "--drop-missing"], lambda seen: len(seen.x) == 80),
         "--quiet": ([*FIT, "--quiet"], lambda seen: seen.options["progress"] is False),
+        "--exclude": ([*FIT[:4], "--exclude", "c"], lambda seen: seen.flow.columns == ("a", "b")),
+        "--float64": ([*FIT, "--float64"], lambda seen: seen.flow.dtype == torch.float64),
+        **of_table(*FIT),
     },
     "sample": {
         "-n": (["sample", "m", "-n", "7"], lambda seen: len(seen.out.splitlines()) == 8),
@@ -135,9 +161,18 @@ COMMAND = {
             ["sample", "given", "-n", "1", "--context-table", "contexts.csv"],
             lambda seen: [row.split(",")[:2] for row in seen.out.splitlines()[1:3]] == [["0.1", "0"], ["0.3", "0.2"]],
         ),
+        **of_table("sample", "given", "-n", "1", "--context-table", "contexts.csv"),
     },
     "score": {
         "--output": (["score", "m", "t.csv", "--output", "o.csv"], lambda seen: seen.out == "" and set(seen.new) == {"o.csv"}),
+        **of_table("score", "m", "t.csv"),
+    },
+    "schema": {
+        "--kind": ([*SCHEMA, "--kind", "a=interval:-90:90"], lambda seen: "interval -90 to 90" in seen.out),
+        "--columns": ([*SCHEMA, "--columns", "b"], lambda seen: [row.split()[0] for row in seen.out.splitlines()[1:]] == ["b"]),
+        "--exclude": ([*SCHEMA, "--exclude", "a"], lambda seen: [row.split()[0] for row in seen.out.splitlines()[1:]] == ["b", "c"]),
+        "--json": ([*SCHEMA, "--json"], lambda seen: seen.out.startswith("{")),
+        **of_table(*SCHEMA),
     },
     "describe": {
         "--batch": (["describe", "m", "--batch", "123"], lambda seen: "batch 123:" in seen.out),
@@ -148,6 +183,7 @@ COMMAND = {
         "--columns": ([*PLOT, "--columns", "b"], lambda seen: seen.names == ("b",) and known(seen.data) <= known(X[:, 1:])),
         "--rows": ([*PLOT, "--rows", "30"], lambda seen: len(seen.data) == len(seen.samples) == 30),
         "--seed": ([*PLOT, "--seed", "5"], lambda seen: np.allclose(seen.samples, draws(5, 80), rtol=1e-6)),
+        **of_table(*PLOT),
     },
 }
 
@@ -176,6 +212,7 @@ def test_an_option_of_the_command_takes_effect(tried, command, option):
 # The same without it, where that is another call than the usual one; None where it has to be there.
 WITHOUT = {
     "--columns": {"fit": FIT[:4]},
+    "--exclude": {"fit": FIT[:4]},
     "--dequantize": {"fit": ["fit", "grid.csv", "-o", "new"]},
     "--drop-missing": {"fit": None},
     "--output": {"fit": None, "plot": None},
@@ -183,7 +220,14 @@ WITHOUT = {
     "--given": {"sample": None},
     "--context-table": {"sample": None},
 }
-USUAL = {"fit": FIT, "sample": ["sample", "m", "-n", "3"], "score": ["score", "m", "t.csv"], "describe": ["describe", "m"], "plot": PLOT}
+USUAL = {
+    "fit": FIT,
+    "schema": SCHEMA,
+    "sample": ["sample", "m", "-n", "3"],
+    "score": ["score", "m", "t.csv"],
+    "describe": ["describe", "m"],
+    "plot": PLOT,
+}
 
 
 @pytest.mark.parametrize(("command", "option"), [(command, option) for command, options in COMMAND.items() for option in options])
