@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from alone import promised
 from safetensors.torch import load_file
 
 import pushforward
@@ -42,6 +43,8 @@ def test_a_golden_file_is_the_same_flow(name, tmp_path):
     deviation = apart(exact, lambda flow, move: [flow.log_prob(move(x), context)], torch.float64)[0]
     # Beside them a root is sought until it is off by a few roundings of its own.
     allowed = 6 * deviation + 64 * torch.finfo(torch.float64).eps * (1 + log_prob.abs())
+    # The steps of a solver move with roundings, and with them what it is off.
+    allowed = allowed + 1e-6 * promised(exact.transform)
     assert ((got - log_prob).abs() <= allowed)[inside].all(), ((got - log_prob).abs() / allowed)[inside].max()
     assert float(allowed[inside].max()) < 1e-6
 

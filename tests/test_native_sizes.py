@@ -152,7 +152,7 @@ def spoilt(draw, tensors, spare=()):
         "half": lambda: was.half(),
         "elsewhere": lambda: was.to("meta"),
         "a number": lambda: was.new_zeros(()),
-        "deeper": lambda: was.expand(2, *was.shape),
+        "deeper": lambda: was.expand(3, *was.shape),  # as no batch is: parameters for each of two rows would fit
         "whole numbers": lambda: was.long(),
     }
     able = {
