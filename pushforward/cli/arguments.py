@@ -36,10 +36,18 @@ def split(names: str | None, option: str) -> tuple[str, ...]:
     return found
 
 
-def opened(path: Path, form: dict[str, Any], quiet: bool = False) -> Table:
+def opened(
+    path: Path,
+    delimiter: str | None,
+    decimal: str | None,
+    encoding: str | None,
+    header: bool | None,
+    missing: str | None,
+    quiet: bool = False,
+) -> Table:
     """Open a table as it is told to be written, and say what was found that could have been otherwise."""
     try:
-        told = Format(**{**form, "missing": split(form["missing"], "--missing")})
+        told = Format(delimiter, decimal, encoding, header, split(missing, "--missing"))
     except ValueError as error:
         raise typer.BadParameter(f"of the table: {error}") from error
     table = open_table(path, told)

@@ -116,8 +116,7 @@ def fit(
     check_above(seconds, "--seconds")
     check_share(validation)
     plan = plan_options(flow, transforms, widths, bins)
-    form = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing}
-    source = opened(table, form, quiet)
+    source = opened(table, delimiter, decimal, encoding, header, missing, quiet)
     given, left_out = source.known(split(context, "--context")), source.known(split(exclude, "--exclude"))
     names = source.known(split(columns, "--columns")) or tuple(name for name in source.numeric if name not in given + left_out)
     for option, others in (("--context", given), ("--exclude", left_out)):
@@ -187,14 +186,14 @@ def sample(
         raise typer.BadParameter(f"the model {model} is not conditional: it takes neither --given nor --context-table")
     if conditions and not (given or context_table):
         raise typer.BadParameter(f"the model is conditional on {', '.join(conditions)}: expected --given or --context-table")
-    form = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing}
     contexts: Iterable[Array]
     if context_table is None:
+        form = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing}
         if told := [name for name, value in form.items() if value is not None]:
             raise typer.BadParameter(f"--{told[0]}: expected a table of which it tells how it is written, --context-table, got none")
         contexts = [given_row(given or [], conditions)]
     else:
-        source = opened(context_table, form)
+        source = opened(context_table, delimiter, decimal, encoding, header, missing)
         parts = enumerate(source.chunks(conditions, ROWS))
         contexts = (complete(source, conditions, rows, drop=False, before=place * ROWS) for place, rows in parts)
     generator = generator_of(seed)
@@ -221,8 +220,7 @@ def score(
 ) -> None:
     """Score the rows of a table. Writes log-densities in nats, in order; nan for a row with a missing value."""
     check_output(output, [model, table])
-    form = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing}
-    flow, source = pushforward.load(model), opened(table, form)
+    flow, source = pushforward.load(model), opened(table, delimiter, decimal, encoding, header, missing)
     names, conditions = names_of(flow, source)
     scores = [0.0, 0.0, 0.0]  # rows, rows with a score, sum of scores
     with write_table(output, ["log_prob"], dtype_of(flow)) as append, tqdm(unit=" rows", disable=output is None or None) as bar:
@@ -277,8 +275,7 @@ def schema(
     """Tell what the columns of a table are, and why."""
     if sys.stdout is None:
         raise typer.BadParameter("standard output is closed, and what the columns are goes nowhere else")
-    form = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing}
-    source = opened(table, form)
+    source = opened(table, delimiter, decimal, encoding, header, missing)
     wanted = split(columns, "--columns") or source.columns
     kinds = kinds_of(kind or ())
     if unknown := [name for name in kinds if name not in source.columns]:
@@ -304,8 +301,7 @@ def plot(
     missing: Missing = None,
 ) -> None:
     """Draw a table against samples. A picture of all pairs of columns, and in a folder one of each column, too."""
-    form = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing}
-    flow, source = pushforward.load(model), opened(table, form)
+    flow, source = pushforward.load(model), opened(table, delimiter, decimal, encoding, header, missing)
     names, conditions = names_of(flow, source)
     drawn = split(columns, "--columns") or names
     if unknown := [name for name in drawn if name not in names]:
