@@ -3,8 +3,9 @@
     python benchmarks/before_after.py OLD NEW [--rounds 100] [--rows 512]
 
 Each checkout is a folder with its compiled code in place (``setup.py build_ext --inplace``). Each runs in a process of its own, with one
-thread; they answer one after the other, in changing order, so that what else the machine does meets both. Printed are the least times, and
-the median and quartiles of the ratios of the rounds. A run of one checkout against itself says what the machine can tell apart.
+thread, both on one core; for each work they answer one after the other within milliseconds, in changing order, so that what else the
+machine does meets both. Printed are the least times, and the median and quartiles of the ratios of the rounds. A run of one checkout against
+itself says what the machine can tell apart.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ TURNS = 5
 
 
 def worker(checkout: str, rows: int) -> None:
-    """Answer each line of the input with the seconds of every work."""
+    """Answer each line of the input, the number of a work, with its seconds."""
     import torch
 
     import pushforward as pf
@@ -55,16 +56,13 @@ def worker(checkout: str, rows: int) -> None:
             works += [log_prob, step, sample]
     for work in works * 20:
         work()
-    for _ in sys.stdin:
-        seconds = []
-        for work in works:
-            turns = []
-            for _ in range(TURNS):
-                start = time.perf_counter()
-                work()
-                turns.append(time.perf_counter() - start)
-            seconds.append(sorted(turns)[1])
-        print(json.dumps(seconds), flush=True)
+    for line in sys.stdin:
+        turns = []
+        for _ in range(TURNS):
+            start = time.perf_counter()
+            works[int(line)]()
+            turns.append(time.perf_counter() - start)
+        print(json.dumps(sorted(turns)[1]), flush=True)
 
 
 def main() -> None:
@@ -84,7 +82,10 @@ def main() -> None:
             parser.error(f"expected a checkout with its compiled code in place, got {checkout}")
     if given.rounds < 2 or given.rows < 1:
         parser.error(f"expected at least 2 rounds and 1 row, got {given.rounds} and {given.rows}")
-    found: list[list[list[float]]] = [[], []]
+    labels = [(f"{name}, D = {size}", work) for name in NAMES for size in SIZES for work in WORKS]
+    found: list[list[list[float]]] = [[[] for _ in labels] for _ in given.checkouts]
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # which the workers inherit
     with tempfile.TemporaryDirectory() as away:
         workers = []
         for checkout in map(os.path.realpath, given.checkouts):
@@ -92,19 +93,19 @@ def main() -> None:
             settings = os.environ | {"PYTHONPATH": checkout, "OMP_NUM_THREADS": "1"}
             workers.append(subprocess.Popen(command, cwd=away, env=settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
         for number in range(given.rounds):
-            for index in (0, 1) if number % 2 else (1, 0):
-                process = workers[index]
-                assert process.stdin is not None
-                assert process.stdout is not None
-                process.stdin.write("\n")
-                process.stdin.flush()
-                found[index].append(json.loads(process.stdout.readline()))
+            for work in range(len(labels)):
+                for index in (0, 1) if (number + work) % 2 else (1, 0):
+                    process = workers[index]
+                    assert process.stdin is not None
+                    assert process.stdout is not None
+                    process.stdin.write(f"{work}\n")
+                    process.stdin.flush()
+                    found[index][work].append(json.loads(process.stdout.readline()))
         for process in workers:
             process.communicate()
     print("| flow | work | before, ms | after, ms | median ratio | quartiles |\n| --- | --- | --- | --- | --- | --- |")
-    labels = [(f"{name}, D = {size}", work) for name in NAMES for size in SIZES for work in WORKS]
     for index, (flow, work) in enumerate(labels):
-        old, new = ([turn[index] for turn in each] for each in found)
+        old, new = (each[index] for each in found)
         ratios = [b / a for a, b in zip(old, new, strict=True)]
         low, _, high = statistics.quantiles(ratios, n=4)
         print(

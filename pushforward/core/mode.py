@@ -11,9 +11,8 @@ AS_ON_CPU: ContextVar[bool] = ContextVar("AS_ON_CPU", default=False)
 """Whether meta tensors stand for tensors on the CPU, so that a step on the meta device is the step that would run there."""
 
 
-def compiling() -> bool:
-    """Tell whether torch's compiler or its export is making a graph of what runs."""
-    return torch.compiler.is_compiling()
+compiling = torch.compiler.is_compiling
+"""Tell whether torch's compiler or its export is making a graph of what runs; asked so often that a call around it would be felt."""
 
 
 def exporting() -> bool:
@@ -26,7 +25,7 @@ def exporting() -> bool:
 
 def tracing() -> bool:
     """Tell whether ``torch.jit.trace`` records: operators alone, so what other code writes would be replayed as memory nobody filled."""
-    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
+    return bool(torch._C._is_tracing())  # what torch.jit.is_tracing asks, after a look at what it compiles itself
 
 
 def transformed() -> bool:

@@ -110,14 +110,16 @@ def _run(
         taken, outputs, beside = sizes[index]
         products += (taken + beside) * outputs
         weight, mask, more, bias = given[4 * index : 4 * index + 4]
-        of_weight, _, of_more, of_bias = (None,) * 4 if gradients is None else gradients[4 * index : 4 * index + 4]
+        wanted = {}
+        if gradients is not None:
+            of_weight, _, of_more, of_bias = gradients[4 * index : 4 * index + 4]
+            wanted = {"gweight": block(of_weight), "gmore": block(of_more), "gbias": block(of_bias)}
         body += DENSE_LAYER.pack(
             inputs=taken + beside, outputs=outputs, source=source, skip=skip, gain=gain,
             weight=NOTHING if weight is None else (weight.data_ptr(), taken * outputs),
             mask=NOTHING if mask is None else (mask.data_ptr(), taken * outputs),
             more=NOTHING if more is None else (more.data_ptr(), beside * outputs),
-            bias=NOTHING if bias is None else (bias.data_ptr(), outputs),
-            gweight=block(of_weight), gmore=block(of_more), gbias=block(of_bias),
+            bias=NOTHING if bias is None else (bias.data_ptr(), outputs), **wanted,
         )  # fmt: skip
     head = NET.pack(
         is_double=first.dtype is torch.float64, backward=g is not None, threads=threads(count * products, _GRAIN), rows=count,

@@ -37,6 +37,7 @@
 
 #define PLACE(i, j) ((i) * ((i) - 1) / 2 + (j)) /* entry (i, j), i > j, of a triangle that stands row by row */
 #define ROW_BOUND 2.0 /* as in kernels/linear.py */
+#define LINE 64 /* bytes of a line of the cache, and more than a vector has */
 #define PART 8 /* lanes of a sum over rows; they are added up at the end */
 #define PARTS for (int i = 0; i < PART; i++)
 
@@ -197,9 +198,17 @@ typedef struct {
   Int rows, group, space, next, failed;
 } Team;
 
+/* Zeros from where a line of the cache begins: a vector that lies across two lines takes twice as long, and of what calloc gives every
+ * second one would. `whole` is what to free. */
+static void *lines(size_t count, size_t size, char **whole) {
+  *whole = count > (SIZE_MAX - LINE) / size ? NULL : calloc(count * size + LINE, 1);
+  return *whole ? *whole + (LINE - (uintptr_t)*whole % LINE) : NULL;
+}
+
 static void work(void *argument) {
   Team *team = argument;
-  void *space = calloc((size_t)(team->space * T), sizeof(double)); /* lanes that a short tile leaves out are zero, not anything */
+  char *whole;
+  void *space = lines((size_t)(team->space * T), sizeof(double), &whole); /* lanes that a short tile leaves out are zero, not anything */
   if (!space) {
     __atomic_store_n(&team->failed, 1, __ATOMIC_RELAXED);
     return;
@@ -209,7 +218,7 @@ static void work(void *argument) {
     if (start >= team->rows) break;
     team->rows_of(team->job, start, team->rows - start < team->group ? team->rows : start + team->group, space);
   }
-  free(space);
+  free(whole);
 }
 
 static int run(Rows rows_of, const void *job, Int rows, Int group, Int space, Int threads) {
@@ -267,10 +276,11 @@ EXPORT int pushforward_perceptron(const Net *given, Int bytes) {
   }
   if (net.backward && __builtin_mul_overflow(parts, net.part, &sums)) return MEMORY;
   char *room = malloc((size_t)(2 * weights * size + ranges * (Int)sizeof(Int)));
-  net.sums = net.backward ? calloc((size_t)sums, (size_t)size) : NULL;
-  if (!room || (sums && !net.sums)) {
+  char *whole = NULL;
+  net.sums = net.backward ? lines((size_t)sums, (size_t)size, &whole) : NULL;
+  if (!room || (net.backward && !net.sums)) {
     free(room);
-    free(net.sums);
+    free(whole);
     return MEMORY;
   }
   Int *next = (Int *)room;
@@ -290,7 +300,7 @@ EXPORT int pushforward_perceptron(const Net *given, Int bytes) {
   NET_WHOLE[chosen_set][net.is_double][0](&net);
   const int failed = run(NET_ROWS[chosen_set][net.is_double][net.backward], &net, net.rows, net.group, space, net.threads);
   if (net.backward && !failed) NET_WHOLE[chosen_set][net.is_double][1](&net);
-  free(net.sums);
+  free(whole);
   free(room);
   return failed;
 }
