@@ -7,6 +7,7 @@ the plan alone does with its own values is what the whole has to do with them wh
 from __future__ import annotations
 
 import functools
+import os
 import traceback
 from pathlib import Path
 
@@ -83,7 +84,9 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("pairs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)  # thousands of files need not survive a loss of power
+        yield tmp_path_factory.mktemp("pairs")
 
 
 # The laws
