@@ -4,8 +4,8 @@
 
 Each checkout is a folder with its compiled code in place (``setup.py build_ext --inplace``). Each runs in a process of its own, with one
 thread, both on one core; for each work they answer one after the other within milliseconds, in changing order, so that what else the
-machine does meets both. Printed are the least times, and the median and quartiles of the ratios of the rounds. A run of one checkout against
-itself says what the machine can tell apart.
+machine does meets both. Printed are the least times, and the median and quartiles of the ratios of the rounds. A run of one checkout
+against itself says what the machine can tell apart.
 """
 
 from __future__ import annotations

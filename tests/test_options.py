@@ -425,6 +425,17 @@ def target_patience():
         assert len(target(patience=2, steps=500).history.train) == 2
 
 
+def target_seconds():
+    with mock.patch("pushforward.train.limit.clock", iter(range(10**6)).__next__):
+        seen = target(seconds=70.0, steps=500, schedule=None)
+    assert seen.history.stopped == "seconds"
+    assert 0 < len(seen.trained) < 71
+    assert len(seen.history.train) == len(seen.history.validation) == len(seen.history.efficiency)
+    # A cosine is at its end when the time is.
+    with mock.patch("pushforward.train.limit.Limit.gone", 0.5):
+        assert target(seconds=70.0).rates == pytest.approx([0.005] * 50)
+
+
 def target_clip():
     seen = SimpleNamespace(rates=[], norms=[])
     target(clip=1e-3, optimizer=lambda p: noted(SGD, seen)(p, lr=1.0))

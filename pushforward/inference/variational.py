@@ -18,6 +18,7 @@ from pushforward.inference.divergences import Divergence, make_divergence
 from pushforward.inference.weights import effective_size
 from pushforward.train import options as check
 from pushforward.train.history import History
+from pushforward.train.limit import Limit
 from pushforward.train.loop import Loop, Options, as_it_was, check_trainable, make_optimizer
 from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
@@ -78,6 +79,7 @@ def fit_target(
     learning_rate: float = 5e-3,
     schedule: str | None = "cosine",
     patience: int | None = None,
+    seconds: float | None = None,
     clip: float | None = 5.0,
     validation: int = 2048,
     optimizer: Callable[[list[nn.Parameter]], Optimizer] | None = None,
@@ -110,8 +112,10 @@ def fit_target(
         steps: Steps to take.
         batch_size: Draws in a step.
         learning_rate: Learning rate of AdamW in the first step.
-        schedule: ``"cosine"`` takes it to 0, ``"plateau"`` halves it after 400 steps without improvement.
+        schedule: ``"cosine"`` takes it to 0, at the end of all steps or of ``seconds``, whichever comes first; ``"plateau"`` halves it
+            after 400 steps without improvement.
         patience: Epochs of 50 steps without improvement after which to stop (None: never).
+        seconds: Time that the fit may take, from the call on, by the clock (None: no limit). It is looked at after each step.
         clip: Largest norm of a step's gradient (None: no limit).
         validation: Draws that score the flow.
         optimizer: A function from parameters to an optimiser, instead of AdamW.
@@ -134,6 +138,8 @@ def fit_target(
     >>> len(history.train), history.stopped
     (2, 'steps')
     """
+    check.real("fit_target", "seconds", seconds, optional=True)
+    limit = Limit(seconds)
     measure = make_divergence("fit_target", divergence, alpha, estimator)
     told = (("steps", steps, 1), ("batch_size", batch_size, 2), ("validation", validation, 2))
     steps, batch_size, validation = (check.whole("fit_target", name, value, least) for name, value, least in told)
@@ -141,7 +147,7 @@ def fit_target(
     check.function("fit_target", "optimizer", optimizer)
     check.function("fit_target", "callback", callback)
     options = Options(
-        -(-steps // EPOCH), batch_size, learning_rate, schedule, patience, clip, 0.0, False, None, progress, owner="fit_target"
+        -(-steps // EPOCH), batch_size, learning_rate, schedule, patience, clip, 0.0, False, None, progress, owner="fit_target", limit=limit
     )
     density = make_density("fit_target", flow, log_density, context)
     check_trainable("fit_target", flow)
