@@ -5,8 +5,8 @@
 It takes zuko, and torchdiffeq where it is installed. A flow is trained by flow matching, and its field, in float32, is given to each of the
 solvers at several tolerances; what is true are log-densities in float64 at a tolerance of 1e-12. Of each row of a table: the tolerance, how
 often a row's field is evaluated (the mean; the others evaluate all rows as often), milliseconds of the processor for a call (the median of
-the rounds), and how far log-densities are off, in the middle and for 95 % of the rows. The second table has the milliseconds at equal errors
-of 95 %, read off between the tolerances on logarithmic scales. One thread; all take turns.
+the rounds), and how far log-densities are off, in the middle and for 95 % of the rows. The second table has the milliseconds at equal
+errors of 95 %, read off between the tolerances on logarithmic scales. One thread; all take turns.
 """
 
 from __future__ import annotations
