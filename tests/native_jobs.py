@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from hypothesis import strategies as st
 
 from pushforward.native import library
 from pushforward.native.activations import CODES
 from pushforward.native.elementwise import KINDS, Code
-from pushforward.native.layout import DENSE_LAYER, JOB, LAYER, NET, SWEEP, Layout
+from pushforward.native.layout import DENSE_LAYER, FIELD_LAYER, FOLLOW, JOB, LAYER, NET, SWEEP, Layout
+from pushforward.solvers.tableau import METHODS
 
 SENTINEL = -777.0
 """What outputs hold before a call, and after one that was refused."""
@@ -29,7 +31,7 @@ class Job:
     def put(self, part: int, name: str, rows: int, width: int, *, gap: int | None = None, made: bool = False, like=None) -> None:
         """Give an array memory of its own, of exactly the extent that it needs; ``gap`` makes rows of a matrix lie apart."""
         extent = rows * width if gap is None or not rows * width else (rows - 1) * (width + gap) + width
-        tensor = torch.tensor(like) if like is not None else torch.randn(extent, dtype=self.dtype)
+        tensor = torch.from_numpy(np.array(like)) if like is not None else torch.randn(extent, dtype=self.dtype)
         if made:
             tensor.fill_(SENTINEL)
             self.outputs.append(tensor)
@@ -215,7 +217,46 @@ def perceptron_jobs(draw):
     return job
 
 
-JOBS = {"elementwise": elementwise_jobs(), "linear": linear_jobs(), "sweep": sweep_jobs(), "perceptron": perceptron_jobs()}
+@st.composite
+def follow_jobs(draw):
+    rows, inputs, layers = draw(st.integers(0, 70)), draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    sources, skips, widths = wiring(draw, layers)
+    sources, skips = [-1, *(max(source, 0) for source in sources[1:]), draw(st.integers(0, layers - 1))], [*skips, -1]
+    widths, contexts, steps = [*widths, inputs], draw(st.integers(0, 3)), draw(st.integers(0, 3))
+    method = METHODS[draw(st.sampled_from([name for name in METHODS if steps or METHODS[name].adaptive]))]
+    stages, frequencies = len(method.c), draw(st.integers(1, 4))
+    numbers = {
+        "threads": draw(st.sampled_from([1, 1, 2, 3])), "rows": rows, "group": draw(st.integers(1, 80)), "layers": layers,
+        "activation": draw(st.integers(0, len(CODES) - 1)), "inputs": inputs, "contexts": contexts, "frequencies": frequencies,
+        "stages": stages, "steps": steps, "most": draw(st.integers(1, 20)), "accepts": draw(st.integers(0, 20)),
+        "start": draw(st.sampled_from([0.0, 1.0])), "end": draw(st.sampled_from([0.0, 0.5])), "tolerance": 1e-3, "exponent": 0.2,
+        "safety": 0.9, "least": 0.2, "greatest": 5.0, "damping": 0.04,
+    }  # fmt: skip
+    heads = [{"outputs": width, "source": a, "skip": b} for width, a, b in zip(widths, sources, skips, strict=True)]
+    job = Job("follow", [(FOLLOW, numbers), *((FIELD_LAYER, head) for head in heads)], torch.float64)
+    for part, head in enumerate(heads, 1):
+        job.put(part, "weight", head["outputs"], inputs if part == 1 else widths[head["source"]])
+        if draw(st.booleans()):
+            job.put(part, "bias", head["outputs"], 1)
+    rows_of_a = [number for row in method.a for number in (*row, *(stages - len(row)) * (0.0,))]
+    error = method.error or stages * (0.0,)
+    job.put(0, "method", stages, stages + 3, like=[*method.c, *rows_of_a, *method.b, *error])
+    job.put(0, "more", widths[0], 2 * frequencies + contexts)
+    chain = sources == list(range(-1, layers)) and skips == (layers + 1) * [-1]
+    if chain and layers < 3 and draw(st.booleans()):
+        job.put(0, "form", widths[0], widths[1] if layers == 2 else 1)
+    job.put(0, "c", rows, contexts, gap=draw(gaps))
+    for name in ("z", "first", "t", "h", "before", "step"):
+        job.put(0, name, rows, inputs + 1 if name in ("z", "first") else 1, made=True)
+    for name in ("status", "tries"):
+        job.put(0, name, rows, 1, like=draw(st.lists(st.sampled_from([0, 0, 0, 1, 2, 3]), min_size=rows, max_size=rows)))
+    return job
+
+
+JOBS = {
+    "elementwise": elementwise_jobs(), "linear": linear_jobs(), "sweep": sweep_jobs(), "perceptron": perceptron_jobs(),
+    "follow": follow_jobs(),
+}  # fmt: skip
 
 BEYOND = [-(2**63), -(2**40), -2, -1, 2**24 + 1, 2**31, 2**40 + 1, 2**62, 2**63 - 1]
 """Numbers that fit no size, flag or code."""
@@ -243,7 +284,9 @@ def faults(draw, job):
         wrong = -1 - numbers[name]
     elif name == "floor":
         wrong = draw(st.sampled_from([1.0, -1.0, float("nan"), float("inf")]))
-    elif name in ("bound", "gain"):
+    elif name in ("start", "end"):
+        wrong = draw(st.sampled_from([-0.5, 1.5, float("nan"), float("inf")]))
+    elif name in ("bound", "gain", "tolerance", "exponent", "safety", "least", "greatest", "damping"):
         wrong = draw(st.sampled_from([0.0, -1.0, float("nan"), float("inf")]))
     else:
         many = name in ("rows", "elements", "group")  # of no rows there may be that many elements
@@ -262,7 +305,7 @@ def needed(job, part, name):
         # An optional array may be left out, and one row has no stride.
         if job.entry == "elementwise" and stem == "theta" and not numbers["rows"]:
             return False  # nobody asks for parameters of no rows
-        optional = stem in ("bias", "mask", "shift", "gx", "gc", "gbias") and kind == "at"
+        optional = stem in ("bias", "mask", "shift", "gx", "gc", "gbias", "form") and kind == "at"
         return (
             tensor is not None
             and tensor.numel() > 0
@@ -284,7 +327,8 @@ def anything(draw, job):
         part, name = draw(st.sampled_from(free))
         job.parts[part][1][name] = draw(st.sampled_from(BEYOND + EDGES))
     if draw(st.booleans()):
-        indices = [tensor for (_, name), tensor in job.arrays.items() if name in ("order", "ends", "edges") and tensor.numel()]
+        whole = ("order", "ends", "edges", "status", "tries")
+        indices = [tensor for (_, name), tensor in job.arrays.items() if name in whole and tensor.numel()]
         if indices:
             tensor = draw(st.sampled_from(indices))
             tensor[draw(st.integers(0, tensor.numel() - 1))] = draw(st.sampled_from(BEYOND + EDGES))

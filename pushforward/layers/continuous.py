@@ -17,6 +17,7 @@ from pushforward.core.fields import Count, OneOf, Positive, Within
 from pushforward.core.layer import Layer, Shape
 from pushforward.core.promise import Accuracy, Effort
 from pushforward.layers.field import Field
+from pushforward.layers.ways import WAYS
 from pushforward.nets.conditioner import flat_context
 from pushforward.nets.mlp import MLP
 from pushforward.nets.net import NetLike
@@ -132,7 +133,7 @@ class ContinuousModule(Layer):
         fixed = mode.compiling() or mode.tracing() or not self.tableau.adaptive
         # Where there are no values one step has the shapes, and the memory, of all.
         steps = 1 if x.is_meta else self.steps if fixed else None
-        path = Path(self.tableau, of, start, end, SHARE * self.tolerance, steps)
+        path = Path(self.tableau, of, start, end, SHARE * self.tolerance, steps, WAYS)
         z = path.follow(z, given, used)
         value, ladj = z[:, :-1].reshape(*batch, *self.event_shape), z[:, -1].reshape(batch)
         return value.to(x.dtype), ladj.to(numerics.working(x).dtype)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from pushforward.core import numerics
 from pushforward.core.layer import Shape
 from pushforward.native.activations import ACTIVATIONS
+from pushforward.native.follow import Velocity
 from pushforward.native.program import Program, counted
 from pushforward.nets.conditioner import Parameters, flat_context
 from pushforward.nets.divergence import by_tangents, coefficients, has_slopes, of_perceptron
@@ -85,7 +88,7 @@ class Field(nn.Module):
         form = coefficients(program, weights)
         used = [*weights, *(b for b in biases if b is not None), bias * share, beside, *([] if form is None else [form])]
         plain = Program(program.activation, program.sources, program.skips, (1.0,) * len(layers), (False,) * len(layers))
-        return functools.partial(_of_perceptron, plain), used
+        return PerceptronField(plain), used
 
     def _perceptron(self) -> tuple[Program, list[Tensor | None]] | None:
         """Return the program and the tensors of a perceptron that is evaluated by formulas, or None where the net has to be called."""
@@ -110,20 +113,39 @@ class Field(nn.Module):
         return torch.exp(-0.25 * torch.nn.functional.softplus(4 * (torch.log(bounds[-1] + 1e-30) - math.log(self.steepest))))
 
 
-def _of_perceptron(program: Program, used: list[Tensor]) -> Rates:
-    count = len(program.sources)
-    weights, biases, beside = used[:count], used[count : 2 * count], used[2 * count]
-    form = used[2 * count + 1] if len(used) > 2 * count + 1 else None
-    layout: list[Tensor | None] = []
-    for layer in range(count):
-        layout += [weights[layer], None, None if layer else beside, biases[layer]]
+@dataclass(frozen=True)
+class PerceptronField:
+    """The rates of a perceptron without masks, of the tensors that `Field.rates` tells.
 
-    def rates(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
-        seen = of_time(t) if context is None else torch.cat([of_time(t), context], -1)
-        v, trace = of_perceptron(program, layout, z[..., :-1], seen, form)
-        return torch.cat([v, trace.unsqueeze(-1)], -1)
+    Args:
+        program: What its layers are.
+    """
 
-    return rates
+    program: Program
+
+    def __call__(self, used: Sequence[Tensor]) -> Rates:
+        """Return the rates by torch's operators."""
+        weights, biases, beside, form = self._parts(used)
+        layout: list[Tensor | None] = []
+        for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            layout += [weight, None, None if layer else beside, bias]
+
+        def rates(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
+            seen = of_time(t) if context is None else torch.cat([of_time(t), context], -1)
+            v, trace = of_perceptron(self.program, layout, z[..., :-1], seen, form)
+            return torch.cat([v, trace.unsqueeze(-1)], -1)
+
+        return rates
+
+    def compiled(self, used: Sequence[Tensor]) -> Velocity:
+        """Return what the compiled code is told of it."""
+        weights, biases, beside, form = self._parts(used)
+        return Velocity(self.program, FREQUENCIES, weights, biases, beside, form)
+
+    def _parts(self, used: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Tensor, Tensor | None]:
+        count = len(self.program.sources)
+        form = used[2 * count + 1] if len(used) > 2 * count + 1 else None
+        return used[:count], used[count : 2 * count], used[2 * count], form
 
 
 def _by_tangents(field: Field, names: tuple[str, ...], used: list[Tensor]) -> Rates:

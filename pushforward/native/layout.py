@@ -12,6 +12,10 @@ MAX_BINS = 1024
 """Bins of a spline, and units of a sum of sigmoids."""
 MAX_THREADS = 1024
 """As many as the library takes in a call."""
+MAX_STAGES = 16
+"""Stages of a Runge-Kutta method."""
+MAX_STEPS = 1 << 20
+"""Steps of a row through a velocity field."""
 
 
 class Scalar(NamedTuple):
@@ -122,7 +126,26 @@ NET = Layout(
     is_double=INT, backward=INT, threads=INT, rows=INT, group=INT, layers=INT, activation=INT, inputs=INT, contexts=INT,
     x=MATRIX, c=MATRIX, g=MATRIX, out=BLOCK, gx=BLOCK, gc=BLOCK, sums=MADE_ADDRESS, part=MADE, gaps=MADE, many=DENSE_LAYER,
 )  # fmt: skip
-LAYOUTS = (MATRIX, BLOCK, KIND, JOB, LAYER, SWEEP, DENSE_LAYER, NET)
+FIELD_LAYER = Layout(
+    "FieldLayer",
+    "A layer of a perceptron without masks: z = weight h(source) + bias (+ z of layer skip); source -1 is the place.",
+    outputs=INT, source=INT, skip=INT, weight=BLOCK, bias=BLOCK,
+)  # fmt: skip
+FOLLOW = Layout(
+    "Follow",
+    "Rows (a place of `inputs` numbers, and an integral) that follow the velocity that a perceptron gives, and the trace of its Jacobian. "
+    "The first layer is shown the time as `frequencies` cosines and sines of half turns, and the context, whose weights are `more`. "
+    "form: the trace as a form in the slopes of one or two hidden layers; without it tangents are carried. method: c, a, b and error "
+    "of `stages` stages. steps: how many equal ones; 0 follows the error. A row tries `most`, and a call accepts `accepts` of them. "
+    "Of a row that has not begun, whose status is 0, the place alone is read.",
+    threads=INT, rows=INT, group=INT, layers=INT, activation=INT, inputs=INT, contexts=INT, frequencies=INT, stages=INT, steps=INT,
+    most=INT, accepts=INT, start=REAL, end=REAL, tolerance=REAL, exponent=REAL, safety=REAL, least=REAL, greatest=REAL, damping=REAL,
+    method=BLOCK, more=BLOCK, form=BLOCK, c=MATRIX, z=BLOCK, first=BLOCK, t=BLOCK, h=BLOCK, before=BLOCK, step=BLOCK,
+    status=BLOCK, tries=BLOCK, many=FIELD_LAYER,
+)  # fmt: skip
+STATUSES = ("NEW", "GOING", "THERE", "LOST")
+"""Of a row that follows a velocity, by their numbers."""
+LAYOUTS = (MATRIX, BLOCK, KIND, JOB, LAYER, SWEEP, DENSE_LAYER, NET, FIELD_LAYER, FOLLOW)
 """All of them, each after those that it is made of."""
 SIGNATURE = "\n".join(f"{layout.name}: {' '.join(name + field.code for name, field in layout.fields.items())}" for layout in LAYOUTS)
 """All fields, a struct a line: a library that was built from others is not used."""

@@ -62,7 +62,7 @@ def load(folder: Path) -> Library:
     try:
         handle = ctypes.CDLL(str(files[0]))
         handle.pushforward_choose.argtypes, handle.pushforward_choose.restype = [ctypes.c_char_p], ctypes.c_char_p
-        for entry in ("elementwise", "linear", "sweep", "perceptron"):
+        for entry in ("elementwise", "linear", "sweep", "perceptron", "follow"):
             getattr(handle, f"pushforward_{entry}").argtypes = [ctypes.c_char_p, ctypes.c_int64]
         handle.pushforward_layout.restype = ctypes.c_char_p
         handle.pushforward_explain.argtypes, handle.pushforward_explain.restype = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int64], None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ class Path:
         end: The time at which they are wanted.
         tolerance: Of each step.
         steps: Of how many equal steps it is, where steps do not follow the error (None: they do).
+        ways: Ways to take the steps, of which the first that takes a call runs it; without any, `BY_TORCH`.
     """
 
     tableau: Tableau
@@ -35,9 +36,11 @@ class Path:
     end: float
     tolerance: float
     steps: int | None = None
+    ways: Sequence[Way] = ()
     taken: list[Taken] = field(default_factory=list)
     lost: Tensor | None = None
     evaluations: Tensor | None = None
+    keep: bool = True
 
     def follow(self, z: Tensor, context: Tensor | None, used: Sequence[Tensor]) -> Tensor:
         """Return where ``z (rows, size)`` comes to; it differentiates to all three, any number of times.
@@ -47,6 +50,8 @@ class Path:
         """
         if mode.watched() or mode.tracing():
             return replayed(self.tableau, self.of(list(used)), self.start, self._table(z, context, used), z, context)
+        # Where no gradient is asked for, nobody asks where the steps began.
+        self.keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (z, context, *used))
         made: Tensor = differentiable(FOLLOWED, self, z, context, *used)
         return made
 
@@ -61,22 +66,51 @@ class Path:
         return z.new_full((1, self.steps), (self.end - self.start) / self.steps).expand(len(z), -1)
 
     def solution(self, z: Tensor, context: Tensor | None, used: Sequence[Tensor], keep: bool = True) -> Solution:
-        """Return where ``z`` comes to by steps that follow the error."""
-        return solve(self.tableau, self.of(list(used)), z, context, self.start, self.end, self.tolerance, keep)
+        """Return where ``z`` comes to, by the first way that takes the call."""
+        for way in self.ways or BY_TORCH:
+            if way.takes(self, z, context, used):
+                return way.run(self, z, context, used, keep)
+        raise AssertionError("the last way takes all calls")
+
+
+class Way(NamedTuple):
+    """A way to take the steps of a path through ``z``, context and the tensors of its field."""
+
+    takes: Callable[[Path, Tensor, Tensor | None, Sequence[Tensor]], bool]
+    """Whether it takes a call."""
+    run: Callable[[Path, Tensor, Tensor | None, Sequence[Tensor], bool], Solution]
+    """What it makes of one that it takes; the last argument says whether to keep where the steps began."""
+
+
+def _controlled(path: Path, z: Tensor, context: Tensor | None, used: Sequence[Tensor], keep: bool) -> Solution:
+    return solve(path.tableau, path.of(list(used)), z, context, path.start, path.end, path.tolerance, keep)
+
+
+def _equal(path: Path, z: Tensor, context: Tensor | None, used: Sequence[Tensor], keep: bool) -> Solution:
+    assert path.steps is not None
+    rates, h = path.of(list(used)), (path.end - path.start) / path.steps
+    taken, count = [], path.steps * path.tableau.evaluations
+    with torch.no_grad():
+        for index in range(path.steps):
+            t, wide = (z.new_full((len(z),), value) for value in (path.start + index * h, h))
+            if keep:
+                taken.append(Taken(None, t, wide, z))
+            z = step(path.tableau, rates, t, wide, z, context).z
+    return Solution(z, taken, z.new_full((len(z),), count, dtype=torch.int64))
+
+
+CONTROLLED = Way(lambda path, *_: path.steps is None, _controlled)
+EQUAL = Way(lambda *_: True, _equal)
+BY_TORCH = (CONTROLLED, EQUAL)
+"""Steps that follow the error, and equal ones, by torch's operators."""
 
 
 def _followed(path: Path, z: Tensor, context: Tensor | None, *used: Tensor) -> Tensor:
+    solution = path.solution(z, context, used, path.keep)
+    path.taken, path.evaluations = solution.taken, solution.evaluations
     if path.steps is None:
-        solution = path.solution(z, context, used)
-        path.taken, path.evaluations = solution.taken, solution.evaluations
         path.lost = torch.isnan(solution.z).any(-1, keepdim=True)
-        return solution.z
-    rates, h = path.of(list(used)), (path.end - path.start) / path.steps
-    for index in range(path.steps):
-        t, wide = (z.new_full((len(z),), value) for value in (path.start + index * h, h))
-        path.taken.append(Taken(None, t, wide, z))
-        z = step(path.tableau, rates, t, wide, z, context).z
-    return z
+    return solution.z
 
 
 def _back(path: Path, given: Sequence[Tensor | None], made: Any, g: Tensor) -> list[Tensor | None]:

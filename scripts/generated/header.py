@@ -5,7 +5,7 @@ import textwrap
 
 from pushforward.native.activations import CODES
 from pushforward.native.elementwise import KINDS
-from pushforward.native.layout import LAYOUTS, MAX_BINS, MAX_LAYERS, MAX_THREADS, SIGNATURE, Layout
+from pushforward.native.layout import LAYOUTS, MAX_BINS, MAX_LAYERS, MAX_STAGES, MAX_STEPS, MAX_THREADS, SIGNATURE, STATUSES, Layout
 from scripts.generated.writer import ROOT, of_files
 
 FILE = ROOT / "pushforward" / "native" / "src" / "layout.h"
@@ -62,9 +62,11 @@ def text() -> str:
         comment(
             "Written by `make generated` from pushforward/native: layout.py, elementwise.py and activations.py. Each field has 8 bytes."
         ),
-        f"#define MAX_LAYERS {MAX_LAYERS}\n#define MAX_BINS {MAX_BINS}\n#define MAX_THREADS {MAX_THREADS}",
+        f"#define MAX_LAYERS {MAX_LAYERS}\n#define MAX_BINS {MAX_BINS}\n#define MAX_THREADS {MAX_THREADS}\n"
+        f"#define MAX_STAGES {MAX_STAGES}\n#define MAX_STEPS {MAX_STEPS}",
         names("KIND", kinds),
         names("ACTIVATION", list(CODES)),
+        names("STATUS", list(STATUSES)),
         *map(declared, LAYOUTS),
         sizes(),
         "#define LAYOUT \\\n" + " \\\n".join(f"  {json.dumps(line)}" for line in SIGNATURE.splitlines(keepends=True)),

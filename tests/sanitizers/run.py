@@ -25,7 +25,7 @@ OPTIONS = {
     "TSAN_OPTIONS": "halt_on_error=0:exitcode=66",
     "OMP_NUM_THREADS": "2",
 }
-TESTS = [f"tests/test_native{of}.py" for of in ("", "_linear", "_monotone", "_perceptron", "_values")]
+TESTS = [f"tests/test_native{of}.py" for of in ("", "_follow", "_linear", "_monotone", "_perceptron", "_values")]
 RACE = ("kernels.c", "__atomic_fetch_add(&team->next, team->group, __ATOMIC_RELAXED)", "team->next; team->next += team->group")
 UNCHECKED = ("checks.h", "last + width <= m->extent, SHORT", "1, SHORT")
 

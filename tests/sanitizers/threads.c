@@ -132,6 +132,30 @@ static void perceptron(int backward) {
   compare("perceptron", ENTRY(perceptron), &net, offsetof(Net, layer) + 2 * sizeof(DenseLayer), &net.threads, backward ? 7 : 1, backward ? gradients : values);
 }
 
+/* Rows are changed where they are: before each run they begin anew, since their status, and all else, is set to zero. */
+static void follow(Int steps) {
+  taken = 0;
+  static double method[2 * (2 + 3)] = {0, 1, 0, 0, 1, 0, 0.5, 0.5, -0.5, 0.5}; /* Heun's, with a stage that is where the step leads */
+  method[7] = steps ? 0.5 : 0;
+  method[6] = steps ? 0.5 : 1;
+  Follow f = {1, ROWS_OF_ALL, 50, 1, SILU, ELEMENTS, 2, 3, 2, steps, 1000, 1000, 0, 1, 1e-2, 0.5, 0.9, 0.2, 5, 0.04, {method, 10}};
+  f.more = block_of(UNITS, 6 + 2);
+  f.form = block_of(UNITS, 1);
+  f.c = matrix_of(ROWS_OF_ALL, 2);
+  f.z = block_of(ROWS_OF_ALL, ELEMENTS + 1);
+  f.first = block_of(ROWS_OF_ALL, ELEMENTS + 1);
+  f.t = block_of(ROWS_OF_ALL, 1);
+  f.h = block_of(ROWS_OF_ALL, 1);
+  f.before = block_of(ROWS_OF_ALL, 1);
+  f.step = block_of(ROWS_OF_ALL, 1);
+  f.status = block_of(ROWS_OF_ALL, 1);
+  f.tries = block_of(ROWS_OF_ALL, 1);
+  f.layer[0] = (FieldLayer){UNITS, -1, -1, block_of(UNITS, ELEMENTS), block_of(UNITS, 1)};
+  f.layer[1] = (FieldLayer){ELEMENTS, 0, -1, block_of(ELEMENTS, UNITS), block_of(ELEMENTS, 1)};
+  Block out[] = {f.z, f.first, f.t, f.h, f.before, f.step, f.status, f.tries};
+  compare("follow", ENTRY(follow), &f, offsetof(Follow, layer) + 2 * sizeof(FieldLayer), &f.threads, 8, out);
+}
+
 int main(void) {
   pushforward_use_threads((void *)(uintptr_t)team);
   for (int set = 0; set < 2; set++) {
@@ -143,6 +167,7 @@ int main(void) {
       linear(backward);
       sweep(backward);
       perceptron(backward);
+      follow(backward ? 7 : 0);
     }
   }
   printf("%d calls with 1 and 4 threads, %d of them other\n", calls, failures);

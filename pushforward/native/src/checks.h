@@ -22,7 +22,8 @@
   W(job) W(kind) W(bins) W(inverse) W(bound) W(parts) W(floor) W(is_double) W(backward) W(threads) W(rows) W(elements) W(group) W(groups) W(layers) \
   W(activation) W(inputs) W(contexts) W(width) W(source) W(skip) W(x) W(theta) W(g) W(gl) W(out) W(ladj) W(gtheta) W(order) W(ends) \
   W(edges) W(values) W(shift) W(gmade) W(gladj) W(made) W(gvalues) W(weight) W(bias) W(transposed) W(z) W(gz) W(c) W(gx) W(gc) W(mask) \
-  W(more) W(gweight) W(gmore) W(gbias)
+  W(more) W(gweight) W(gmore) W(gbias) W(frequencies) W(stages) W(steps) W(most) W(accepts) W(start) W(end) W(tolerance) W(exponent) \
+  W(safety) W(least) W(greatest) W(damping) W(method) W(form) W(first) W(t) W(h) W(before) W(step) W(status) W(tries)
 
 #define AS_NAME(name, words) name,
 #define AS_WORDS(name, words) words,
@@ -334,5 +335,68 @@ static int check_perceptron(const Net *net, Int bytes) {
   } else {
     check_block(&c, &net->out, rows, outputs, OF_out, 1);
   }
+  return settle(&c);
+}
+
+static int is_chain(const Follow *f) {
+  int chain = f->layers == 1 || f->layers == 2;
+  for (Int l = 0; l <= f->layers; l++) chain &= f->layer[l].source == l - 1 && f->layer[l].skip < 0;
+  return chain;
+}
+
+static int check_follow(const Follow *f, Int bytes) {
+  Check c;
+  if (!begin(&c, f, bytes, offsetof(Follow, layer))) return c.refusal;
+  expect(&c, within(f->layers, 1, MAX_LAYERS), RANGE, OF_layers);
+  if (c.refusal) return c.refusal;
+  expect(&c, bytes == (Int)(offsetof(Follow, layer) + (size_t)(f->layers + 1) * sizeof(FieldLayer)), DESCRIPTION, OF_job);
+  check_team(&c, 1, 0, f->threads, f->rows);
+  expect(&c, within(f->group, 1, MOST_ROWS), RANGE, OF_group);
+  expect(&c, within(f->activation, 0, ACTIVATION_COUNT - 1), RANGE, OF_activation);
+  expect(&c, within(f->inputs, 1, MOST_WIDTH), RANGE, OF_inputs);
+  expect(&c, within(f->contexts, 0, MOST_WIDTH), RANGE, OF_contexts);
+  expect(&c, within(f->frequencies, 1, MOST_WIDTH), RANGE, OF_frequencies);
+  expect(&c, within(f->stages, 1, MAX_STAGES), RANGE, OF_stages);
+  expect(&c, within(f->steps, 0, MAX_STEPS), RANGE, OF_steps);
+  expect(&c, f->steps || f->stages > 1, RANGE, OF_stages); /* the last stage of a step that follows its error is where it leads */
+  expect(&c, within(f->most, 1, MAX_STEPS), RANGE, OF_most);
+  expect(&c, within(f->accepts, 0, MAX_STEPS), RANGE, OF_accepts);
+  /* No time is outside, where the angles would need a reduction. */
+  expect(&c, f->start >= 0 && f->start <= 1, RANGE, OF_start);
+  expect(&c, f->end >= 0 && f->end <= 1, RANGE, OF_end);
+  const double positive[] = {f->tolerance, f->exponent, f->safety, f->least, f->greatest, f->damping};
+  const int what[] = {OF_tolerance, OF_exponent, OF_safety, OF_least, OF_greatest, OF_damping};
+  for (int i = 0; i < 6; i++) expect(&c, positive[i] > 0 && positive[i] <= DBL_MAX, RANGE, what[i]);
+  if (c.refusal) return c.refusal;
+  const Int rows = f->rows, size = f->inputs + 1;
+  for (Int l = 0; l <= f->layers && !c.refusal; l++) {
+    const FieldLayer *layer = &f->layer[l];
+    c.layer = (int)l + 1;
+    /* The first takes the place, and it alone. */
+    if (!check_wiring(&c, layer->source, l < f->layers ? layer->skip : -1, l ? 0 : -1, l)) break;
+    expect(&c, l < f->layers || layer->skip < 0, WIRING, OF_skip);
+    expect(&c, within(layer->outputs, 1, MOST_WIDTH) && (l < f->layers || layer->outputs == f->inputs), WIDTH, OF_width);
+    if (layer->skip >= 0) expect(&c, f->layer[layer->skip].outputs == layer->outputs, WIDTH, OF_skip);
+    if (c.refusal) break;
+    check_block(&c, &layer->weight, layer->outputs, l ? f->layer[layer->source].outputs : f->inputs, OF_weight, 0);
+    if (layer->bias.at) check_block(&c, &layer->bias, layer->outputs, 1, OF_bias, 0);
+  }
+  if (c.refusal) return c.refusal;
+  c.layer = 0;
+  check_block(&c, &f->more, f->layer[0].outputs, 2 * f->frequencies + f->contexts, OF_more, 0);
+  check_block(&c, &f->method, f->stages, f->stages + 3, OF_method, 0);
+  if (f->form.at) {
+    expect(&c, is_chain(f), WIRING, OF_form);
+    check_block(&c, &f->form, f->layer[0].outputs, f->layers == 2 ? f->layer[1].outputs : 1, OF_form, 0);
+  }
+  check_matrix(&c, &f->c, rows, f->contexts, OF_c);
+  check_block(&c, &f->z, rows, size, OF_z, 1);
+  check_block(&c, &f->first, rows, size, OF_first, 1);
+  check_block(&c, &f->t, rows, 1, OF_t, 1);
+  check_block(&c, &f->h, rows, 1, OF_h, 1);
+  check_block(&c, &f->before, rows, 1, OF_before, 1);
+  check_block(&c, &f->step, rows, 1, OF_step, 1);
+  check_block(&c, &f->status, rows, 1, OF_status, 1); /* whole numbers, of as many bytes */
+  check_block(&c, &f->tries, rows, 1, OF_tries, 1);
   return settle(&c);
 }

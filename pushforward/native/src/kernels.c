@@ -1,4 +1,5 @@
-/* The compiled kernels: affine, rational splines, monotone networks and polynomials, linear maps and perceptrons, forward, inverse and backward, in float and double, on (rows, elements).
+/* The compiled kernels: affine, rational splines, monotone networks and polynomials, linear maps and perceptrons, forward, inverse and backward, in float and double, on (rows, elements);
+ * and rows that follow a velocity field.
  *
  * Plain C with no dependency. The same text is compiled for each instruction set and the best for the CPU at hand is chosen when
  * the library is loaded. Loops run over T lanes at a time, always all of them, and -ffp-contract is off, so a value does not depend
@@ -88,6 +89,12 @@ typedef struct {
   double y[T], slope[T], bend[T];
 } Curve;
 
+/* What a tile of rows in a velocity field works in: times and contexts that the net sees, and of each layer values, activations, slopes,
+ * and along one axis the tangents of values and of activations. */
+typedef struct {
+  double *seen, *z[MAX_LAYERS], *h[MAX_LAYERS], *slope[MAX_LAYERS], *tangent[MAX_LAYERS], *moved[MAX_LAYERS];
+} Field;
+
 static Int padded(Int count, Int to) { return (count + to - 1) / to * to; }
 
 /* Numbers in the sums of a layer's gradient: of its weights, then of its bias. */
@@ -159,6 +166,13 @@ static const Whole NET_WHOLE[][2][2] = {
     BOTH(pack, net_settle, plain),
 #ifdef WITH_AVX2
     BOTH(pack, net_settle, avx2),
+#endif
+};
+
+static const Rows FOLLOW_ROWS[] = {
+    follow_rows_double_plain,
+#ifdef WITH_AVX2
+    follow_rows_double_avx2,
 #endif
 };
 
@@ -303,4 +317,12 @@ EXPORT int pushforward_perceptron(const Net *given, Int bytes) {
   free(whole);
   free(room);
   return failed;
+}
+
+EXPORT int pushforward_follow(const Follow *follow, Int bytes) {
+  const int refusal = check_follow(follow, bytes);
+  if (refusal) return refusal;
+  Int space = (follow->inputs + 1) * (3 + follow->stages) + 2 * follow->frequencies + follow->contexts;
+  for (Int l = 0; l < follow->layers; l++) space += 5 * follow->layer[l].outputs;
+  return run(FOLLOW_ROWS[chosen_set], follow, follow->rows, follow->group, space, follow->threads);
 }

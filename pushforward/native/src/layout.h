@@ -3,6 +3,8 @@
 #define MAX_LAYERS 32
 #define MAX_BINS 1024
 #define MAX_THREADS 1024
+#define MAX_STAGES 16
+#define MAX_STEPS 1048576
 
 enum {
   AFFINE, QUADRATIC_SPLINE, LINEAR_SPLINE, MONOTONIC_NETWORK, DEEP_SIGMOID, DEEP_TANH, SUM_OF_SQUARES, GENTLE_SUM_OF_SQUARES, BERNSTEIN,
@@ -11,6 +13,10 @@ enum {
 
 enum {
   RELU, LEAKY_RELU, ELU, GELU, SILU, SOFTPLUS, TANH, SIGMOID, ACTIVATION_COUNT
+};
+
+enum {
+  NEW, GOING, THERE, LOST, STATUS_COUNT
 };
 
 /* Rows, `stride` numbers apart: where they begin, and how many numbers there are from there. */
@@ -91,6 +97,28 @@ typedef struct {
 } Net;
 _Static_assert(offsetof(Net, layer) == 216, "Net: other fields than in native/layout.py");
 
+/* A layer of a perceptron without masks: z = weight h(source) + bias (+ z of layer skip); source -1 is the place. */
+typedef struct {
+  Int outputs, source, skip;
+  Block weight, bias;
+} FieldLayer;
+_Static_assert(sizeof(FieldLayer) == 56, "FieldLayer: other fields than in native/layout.py");
+
+/* Rows (a place of `inputs` numbers, and an integral) that follow the velocity that a perceptron gives, and the trace of its
+ * Jacobian. The first layer is shown the time as `frequencies` cosines and sines of half turns, and the context, whose weights are
+ * `more`. form: the trace as a form in the slopes of one or two hidden layers; without it tangents are carried. method: c, a, b and
+ * error of `stages` stages. steps: how many equal ones; 0 follows the error. A row tries `most`, and a call accepts `accepts` of
+ * them. Of a row that has not begun, whose status is 0, the place alone is read. */
+typedef struct {
+  Int threads, rows, group, layers, activation, inputs, contexts, frequencies, stages, steps, most, accepts;
+  double start, end, tolerance, exponent, safety, least, greatest, damping;
+  Block method, more, form;
+  Matrix c;
+  Block z, first, t, h, before, step, status, tries;
+  FieldLayer layer[MAX_LAYERS + 1]; /* only the first are there: as many as are said to be, and the last */
+} Follow;
+_Static_assert(offsetof(Follow, layer) == 360, "Follow: other fields than in native/layout.py");
+
 /* How large a kernel may be: a spline of one bin has no slopes to look up, and a gradient keeps what grows with bins times parts. */
 static const struct {
   Int least, most, least_parts, most_parts;
@@ -117,4 +145,6 @@ static const struct {
   "Layer: widthq sourceq skipq edgesqq weightqq biasqq transposedqq zqq gzqq\n" \
   "Sweep: kindqqqdqd is_doubleq backwardq threadsq rowsq elementsq groupsq layersq activationq orderqq endsqq valuesqqq shiftqqq gmadeqqq gladjqqq thetaqq madeqq ladjqq gvaluesqq gthetaqq\n" \
   "DenseLayer: inputsq outputsq sourceq skipq gaind weightqq maskqq moreqq biasqq gweightqq gmoreqq gbiasqq matrixq transposedq seenq seeingq\n" \
-  "Net: is_doubleq backwardq threadsq rowsq groupq layersq activationq inputsq contextsq xqqq cqqq gqqq outqq gxqq gcqq sumsq partq gapsq"
+  "Net: is_doubleq backwardq threadsq rowsq groupq layersq activationq inputsq contextsq xqqq cqqq gqqq outqq gxqq gcqq sumsq partq gapsq\n" \
+  "FieldLayer: outputsq sourceq skipq weightqq biasqq\n" \
+  "Follow: threadsq rowsq groupq layersq activationq inputsq contextsq frequenciesq stagesq stepsq mostq acceptsq startd endd toleranced exponentd safetyd leastd greatestd dampingd methodqq moreqq formqq cqqq zqq firstqq tqq hqq beforeqq stepqq statusqq triesqq"

@@ -7,3 +7,6 @@
 #include "autoregressive.h"
 #include "linear.h"
 #include "perceptron.h"
+#ifndef SINGLE
+#include "follow.h" /* in double alone */
+#endif
