@@ -128,6 +128,9 @@ class Layer(BuiltModule):
         getattr(self, action)(values, context, inverse)
         return (self.push if inverse else self.pull)(values, context)[0]
 
+    def begin(self) -> None:
+        """Put what has learnt nothing yet to where it learns best from standardised rows; most layers are there. The map stays as it is."""
+
     def refine(self) -> None:
         """Let a solver take steps that are finer than it promises, so that a copy tells how far off the layer is; most have none."""
 

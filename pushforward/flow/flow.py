@@ -26,7 +26,7 @@ from pushforward.core.state import Planned, text_of
 from pushforward.flow.conditioned import ConditionedFlow, Sizes
 from pushforward.flow.error import MARGIN, ROUNDINGS, of_error
 from pushforward.flow.parts import as_plan, build_base, tensors_of
-from pushforward.flow.standardising import CONTEXT_UNITS, any_far_out, chain, inserted, real_end, white_end
+from pushforward.flow.standardising import CONTEXT_UNITS, any_far_out, begin, chain, inserted, real_end, white_end
 from pushforward.layers.normal_scores import NormalScores
 from pushforward.layers.standardize import Standardize
 from pushforward.layers.whiten import Whiten
@@ -335,7 +335,9 @@ class Flow(EstimatedModule, Planned):
             with torch.no_grad():
                 propagate("follow", value, self._inner(context), self.transform, self.base)
 
-    def standardize(self, value: Tensor, context: Tensor | None = None, scores: bool = True, whiten: bool = False) -> None:
+    def standardize(
+        self, value: Tensor, context: Tensor | None = None, scores: bool = True, whiten: bool = False, starts: bool = True
+    ) -> None:
         """Put layers that measure as near to the data as values are not bounded; then `calibrate`.
 
         `Standardize`, if there is none; and where a few values are so far out that it would squeeze all others into a sliver, in a column
@@ -350,12 +352,14 @@ class Flow(EstimatedModule, Planned):
                 one another, heavy tails and all, as pixels are. `fit` tries both.
             whiten: Whether `Whiten` follows `Standardize` on the way to the base, so that the flow begins as the normal distribution with
                 the rows' covariance: for vectors, where `Standardize` stands in the list of layers.
+            starts: Whether layers that have learnt nothing yet, being the identity still, begin where they learn fastest from standardised
+                rows, as the same identity: knots of splines lie closer together near zero. What has learnt something, or is frozen, stays.
 
         Raises:
-            ValueError: Scores or whiten that are neither True nor False; values or contexts of another shape.
+            ValueError: Scores, whiten or starts that are neither True nor False; values or contexts of another shape.
         """
         self._check_value(value)
-        for name, given in (("scores", scores), ("whiten", whiten)):
+        for name, given in (("scores", scores), ("whiten", whiten), ("starts", starts)):
             if not isinstance(given, bool):
                 raise ValueError(f"Flow.standardize: expected {name} to be True or False, got {given!r}")
         inside = [module.plan for module in self.transform.modules() if isinstance(module, Layer)]
@@ -375,6 +379,8 @@ class Flow(EstimatedModule, Planned):
             self._check_context(context)
             self.measure_contexts_by(any_far_out(context, units.event_shape))
         self.calibrate(value, context)
+        if starts:
+            begin(self.transform)
 
     def _insert(self, place: int, part: Bijector) -> None:
         like = torch.empty((), device=self.device, dtype=self.dtype)

@@ -62,6 +62,14 @@ def measured(module: nn.Module) -> bool:
     return any(bool(part.calibrated) for part in module.modules() if isinstance(part, StandardizeModule | ActNormModule))
 
 
+def begin(transform: Layer) -> None:
+    """Let layers that have learnt nothing yet begin where they learn fastest, if the rows are standardised on their way; the map stays."""
+    parts = [part for part in transform.modules() if isinstance(part, Layer)]
+    if any(isinstance(part, StandardizeModule) for part in parts):
+        for part in parts:
+            part.begin()
+
+
 def any_far_out(values: Tensor, shape: Sequence[int]) -> bool:
     """Tell whether a few values ``(*batch, *shape)`` decide the spread of an element."""
     with torch.no_grad():

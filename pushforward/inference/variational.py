@@ -90,9 +90,9 @@ def fit_target(
     r"""Fit a flow to an unnormalised log-density, from draws of the flow alone, and leave it with the weights that scored best.
 
     The flow must have the density's support (``support=`` of the named flows, or a `Domain` layer), and scales within reach of its start:
-    where they are far from 1, begin with ``flow.standardize(rough_draws)``. One of a half format is trained, and gives its draws to the
-    log-density, in float32, and is rounded once, at the end. Every 50 steps the flow is scored on the same random
-    numbers. `importance` then gives effective size and log-evidence.
+    where they are far from 1, begin with ``flow.standardize(rough_draws, starts=False)``. One of a half format is trained, and gives its
+    draws to the log-density, in float32, and is rounded once, at the end. Every 50 steps the flow is scored on the same random numbers.
+    `importance` then gives effective size and log-evidence.
 
     Args:
         flow: The flow to fit, in place; fitting it again goes on from where it is. Take one that samples in one pass: coupling or inverse

@@ -46,6 +46,10 @@ class Kernel(Bijector):
         """Return the parameters' names, shapes and identity values for ``shape`` elements (or a vector of that length)."""
         return {}
 
+    def start(self, shape: Shape) -> dict[str, Tensor]:
+        """Return values of the same identity from which it learns best where data is standardised: `init`, unless there are better."""
+        return self.init(shape)
+
     def numerical_inverse(self, y: Tensor, **parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(x, ladj)`` of the inverse of an increasing map of all real values: a safeguarded root with implicit gradients."""
         y = y.expand(self.forward(torch.zeros_like(y), **parameters)[0].shape)
@@ -175,6 +179,10 @@ class KernelModule(Layer):
             effort=kernel.effort,
             is_affine=kernel.is_affine,
         )
+
+    def begin(self) -> None:
+        if self.parameters_of.size:
+            self.parameters_of.begin(self.kernel.init(self.elements), self.kernel.start(self.elements))
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._apply_kernel(False, x, context, *self.ends)

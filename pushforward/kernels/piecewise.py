@@ -13,7 +13,7 @@ from pushforward.core.fields import MOST, Positive, Within
 from pushforward.core.numerics import clamp, finer, soft_clamp
 from pushforward.kernels.bins import Bins, Piece, boxed, fill
 from pushforward.kernels.kernel import Kernel
-from pushforward.kernels.spline import HEIGHT_BOUND, SLOPE_BOUND, WIDTH_BOUND, boxes, logits
+from pushforward.kernels.spline import HEIGHT_BOUND, SLOPE_BOUND, WIDTH_BOUND, boxes, evenly_spaced, logits
 
 # Bound of the logits of a cubic's end slopes: they stay within 0.3 and 2.1 times that of their bins, so no slope comes near zero.
 END_BOUND = 1.5
@@ -125,6 +125,9 @@ class QuadraticSpline(_Piecewise):
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"widths": torch.zeros(self.bins, *shape), "slopes": torch.zeros(self.bins - 1, *shape)}
 
+    def start(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        return self.init(shape) | {"widths": evenly_spaced(self.bins, self.bound, shape)}
+
     def table(self, widths: Tensor, slopes: Tensor) -> Tensor:  # type: ignore[override]
         share = torch.softmax(logits(widths, WIDTH_BOUND), -2)
         inner = torch.exp(logits(slopes, SLOPE_BOUND))
@@ -189,6 +192,10 @@ class CubicSpline(_Piecewise):
 
     def init(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
         return {"widths": torch.zeros(self.bins, *shape), "heights": torch.zeros(self.bins, *shape), "ends": torch.zeros(2, *shape)}
+
+    def start(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        spaced = evenly_spaced(self.bins, self.bound, shape)
+        return self.init(shape) | {"widths": spaced, "heights": spaced}
 
     def table(self, widths: Tensor, heights: Tensor, ends: Tensor) -> Tensor:  # type: ignore[override]
         x0, w, y0, h = boxes(widths, heights, self.bound)

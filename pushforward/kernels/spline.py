@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.core.fields import OneOf, Positive
-from pushforward.core.numerics import soft_clamp
+from pushforward.core.numerics import clamp, soft_clamp, soft_clamp_inverse
 from pushforward.kernels.bins import Bins, boxed, fill
 from pushforward.kernels.kernel import Kernel, reference
 from pushforward.native.elementwise import LINEAR_SPLINE, QUADRATIC_SPLINE, REFERENCES, Code
@@ -54,6 +55,10 @@ class Spline(Kernel):
             rows["middles"] = self.bins
         return {name: torch.zeros(count, *shape) for name, count in rows.items()}
 
+    def start(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        spaced = evenly_spaced(self.bins, self.bound, shape)
+        return self.init(shape) | {"widths": spaced, "heights": spaced}
+
     def fixes(self, x: Tensor) -> Tensor:
         return torch.abs(x) >= self.bound
 
@@ -83,11 +88,25 @@ WIDTH_BOUND = 2.5
 HEIGHT_BOUND = 2.5
 SLOPE_BOUND = 2.5
 MIDDLE_BOUND = 0.45
+SPACED = 0.6
+"""How far logits of knots go at the start, of what their bound permits: they can still be moved from there."""
 
 
 def logits(parameters: Tensor, bound: float) -> Tensor:
     """Return bounded logits; parameters count a quarter, so that those of a common size give maps that float32 can undo to 1e-5."""
     return soft_clamp(parameters / 4, bound)
+
+
+def evenly_spaced(bins: int, bound: float, shape: tuple[int, ...]) -> Tensor:
+    """Return parameters ``(bins, *shape)`` of widths, or of heights, with knots evenly spaced in arsinh(x), as far as `SPACED` permits.
+
+    Uniform data spans 1.7 standard deviations either side: there are 4 of the 8 bins on [-5, 5], where of equal ones there are 3.
+    """
+    knots = torch.sinh(math.asinh(bound) * torch.linspace(-1, 1, bins + 1, dtype=torch.float64))
+    share = torch.log(knots.diff())
+    share = clamp(share - 0.5 * (share.max() + share.min()), -SPACED * WIDTH_BOUND, SPACED * WIDTH_BOUND)
+    spaced = (4 * soft_clamp_inverse(share, WIDTH_BOUND)).to(torch.get_default_dtype())
+    return spaced.reshape(bins, *(1 for _ in shape)).repeat(1, *shape)
 
 
 def boxes(widths: Tensor, heights: Tensor, bound: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -185,6 +185,10 @@ class AutoregressiveModule(Layer):
     def map_ends(self, ends: Tensor, inverse: bool = False) -> Tensor:
         return ends if self.kernel.keeps(ends) else super().map_ends(ends, inverse)
 
+    def begin(self) -> None:
+        elements = (math.prod(self.event_shape),)
+        self.parameters_of.begin(self.kernel.init(elements), self.kernel.start(elements))
+
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         run = self._sequential if self.forward_sequential else self._parallel
         return run(False, x, context)

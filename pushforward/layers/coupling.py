@@ -113,6 +113,10 @@ class CouplingModule(Layer):
         moving = torch.tensor([i not in self.passing for i in range(len(ends[0]))], device="cpu")
         return ends if self.kernel.keeps(ends[:, moving]) else super().map_ends(ends, inverse)
 
+    def begin(self) -> None:
+        moving = (self.selection.sizes[1],)
+        self.parameters_of.begin(self.kernel.init(moving), self.kernel.start(moving))
+
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._apply_kernel(False, x, context)
 

@@ -49,7 +49,7 @@ class Parameters(Summarised):
             start, stop = stop, stop + value.numel()
             self.layout.append((key, start, stop, (1,) * lead + tuple(value.shape)))
         self.size = stop
-        flat = torch.cat([value.flatten() for value in init.values()]) if init else None
+        flat = _flat(init) if init else None
         self.offset: nn.Parameter | None = None
         self.net: nn.Module | None = None
         self.summary = "none"
@@ -92,6 +92,14 @@ class Parameters(Summarised):
         elif self.net is not None:
             start_at(self.net, start)
 
+    def begin(self, init: dict[str, Tensor], start: dict[str, Tensor]) -> None:
+        """Put parameters that still are ``init``, whatever is visible, to ``start``; where some are frozen, all stay."""
+        if not all(parameter.requires_grad for parameter in self.parameters()):
+            return
+        held = self.offset if self.net is None else self.net.constant() if isinstance(self.net, NetModule) else None
+        if held is not None and torch.equal(held, _flat(init).to(held)):
+            self.start_at(_flat(start).to(held))
+
     def named(self, theta: Tensor) -> dict[str, Tensor]:
         """Return the parameters by name."""
         parts = torch.split(theta, [b - a for _, a, b, _ in self.layout], -1)
@@ -108,6 +116,10 @@ class Parameters(Summarised):
             part = rows[..., a // elements : b // elements, :]
             found[name] = part if len(shape) > 1 else part.squeeze(-2)
         return found
+
+
+def _flat(parameters: dict[str, Tensor]) -> Tensor:
+    return torch.cat([value.flatten() for value in parameters.values()])
 
 
 def flat_context(context: Tensor | None, shape: Shape | None) -> Tensor | None:

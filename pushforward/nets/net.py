@@ -106,6 +106,10 @@ class NetModule(nn.Module):
             f"{self.label()}: expected a net that can start as a constant, such as MLP(), ResidualMLP() or a module of your own"
         )
 
+    def constant(self) -> Tensor | None:
+        """Return what it gives whatever it sees, ``(outputs,)``, of a net that has learnt nothing yet; None where that is not known."""
+        return None
+
     def label(self) -> str:
         """Return what errors begin with."""
         return type(self).__name__

@@ -95,6 +95,9 @@ class PeriodicNet(NetModule):
     def start_at(self, start: Tensor) -> None:
         start_at(self.net, start)
 
+    def constant(self) -> Tensor | None:
+        return self.net.constant() if isinstance(self.net, NetModule) else None
+
     def run(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         if x is not None:
             angle = x if self.all else torch.index_select(x, self.axis, self.angles)

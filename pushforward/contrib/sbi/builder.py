@@ -17,6 +17,7 @@ from pushforward.core import sets
 from pushforward.core.base import propagate
 from pushforward.core.layer import Layer
 from pushforward.flow.flow import Flow
+from pushforward.flow.standardising import begin
 from pushforward.layers.domains import Domain
 from pushforward.layers.standardize import Standardize, StandardizeModule
 from pushforward.recipes.choice import Choice, look_up, make_flow
@@ -103,6 +104,7 @@ def _build(
             raise ValueError(f"density_estimator: expected values in the support, got {outside} of {len(value)} rows outside; see support=")
         if scores[0] != "none":
             propagate("measure", sets.leave(value, sets.limits(flow.support)), context, flow.transform, flow.base)
+            begin(flow.transform)
     return FlowEstimator(flow, conditions)
 
 

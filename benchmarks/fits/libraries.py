@@ -1,0 +1,74 @@
+"""Spline flows of one architecture, here and in the peers: five layers, nets of two hidden layers of 64, 8 bins on [-5, 5]."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+import pushforward as pf
+
+LAYERS, WIDTH, BINS, BOUND = 5, 64, 8, 5.0
+
+
+class Made(NamedTuple):
+    """A flow: its module, and the log-density of rows."""
+
+    module: nn.Module
+    log_prob: Callable[[Tensor], Tensor]
+
+
+def ours(rows: Tensor, starts: bool = True) -> Made:
+    """Return our own, with its defaults; ``starts`` as in `Flow.standardize`."""
+    flow = pf.NSF(rows.shape[1])
+    flow.standardize(rows, starts=starts)
+    return Made(flow, flow.log_prob)
+
+
+def standardised(rows: Tensor, module: nn.Module, log_prob: Callable[[Tensor], Tensor]) -> Made:
+    """Return a flow of rows that are standardised before it."""
+    mean, deviation = rows.mean(0), rows.std(0)
+    return Made(module, lambda x: log_prob((x - mean) / deviation) - deviation.log().sum())
+
+
+def of_nflows(rows: Tensor) -> Made:
+    """Return nflows', as its examples have it: residual nets and linear layers."""
+    from nflows import distributions, flows, transforms
+    from nflows.nn.nets import ResidualNet
+
+    features = rows.shape[1]
+    layers: list[Any] = []
+    for index in range(LAYERS):
+        mask = torch.arange(features) % 2 == index % 2
+        layers += [
+            transforms.LULinear(features, identity_init=True),
+            transforms.PiecewiseRationalQuadraticCouplingTransform(
+                2 * mask.int() - 1, lambda i, o: ResidualNet(i, o, WIDTH, num_blocks=2), BINS, tails="linear", tail_bound=BOUND
+            ),
+        ]
+    flow = flows.Flow(transforms.CompositeTransform(layers), distributions.StandardNormal([features]))
+    return standardised(rows, flow, flow.log_prob)
+
+
+def of_zuko(rows: Tensor) -> Made:
+    """Return Zuko's, with its defaults but for the number of layers."""
+    from zuko.flows import NSF
+
+    flow = NSF(rows.shape[1], transforms=LAYERS, bins=BINS, hidden_features=(WIDTH, WIDTH), randperm=True)
+    return standardised(rows, flow, lambda x: flow().log_prob(x))
+
+
+LIBRARIES: dict[str, Callable[[Tensor], Made]] = {
+    "pushforward": ours,
+    "pushforward, starts=False": lambda rows: ours(rows, starts=False),
+    "nflows": of_nflows,
+    "zuko": of_zuko,
+}
+
+
+def installed() -> Iterator[str]:
+    """Give the names of the libraries that are installed."""
+    return (name for name in LIBRARIES if importlib.util.find_spec(name.partition(",")[0]))
