@@ -57,12 +57,19 @@ class Table(ABC):
         if not wanted:
             why = "".join(f"; {name!r}: {reason}" for name, reason in list(self.left_out.items())[:3])
             raise TableError(f"{self.path}: expected a column of numbers, got {names_of(self.columns)}, none of which is{why}")
-        empty = True
+        kept, count, empty = [np.empty((0, len(wanted)))], 0, True
         for batch in self._batches(wanted, rows):
-            for start in range(0, len(batch), rows):
+            kept.append(batch)
+            count += len(batch)
+            if count >= rows:
                 empty = False
-                yield batch[start : start + rows]
-        if empty:
+                whole = np.concatenate(kept)
+                for start in range(0, count - rows + 1, rows):
+                    yield whole[start : start + rows]
+                kept, count = [whole[count - count % rows :]], count % rows
+        if count:
+            yield np.concatenate(kept)
+        elif empty:
             raise TableError(f"{self.path}: expected rows, got none")
 
     def read(self, columns: Sequence[str] | None = None) -> Array:
