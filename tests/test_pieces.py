@@ -3,11 +3,14 @@
 import csv
 import io
 import itertools
+import subprocess
+import sys
+import textwrap
 import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pushforward.data import delimited, pieces
@@ -19,7 +22,7 @@ COMMAS = ["1,5", "-2,25", "1.234,5", "3e5", ",5", "7", "1.234"]
 MISSING = ["", "NA", "?", ".", "-", "nan", "NaN", " NA", "none", "-999", "  ", "-9.5", "unknown"]
 TEXTS = ["ann", "Bonn, Köln", "true", "no", "2020-01-31", "31.1.2020 12:30", '5" pipe', 'she said "oh"', "two\nlines", " b ", "x'y", "１２"]
 ODD = ["$1,234.5", "12 %", "1_000", "(3)", "−2", "1 234", "1e", "0x10", "inf", "--1", "1.5.2", "\xa01.5", "\t7"]
-cells = st.one_of(st.sampled_from(NUMBERS), st.floats(allow_nan=False).map(repr), st.integers(-10**20, 10**20).map(str))
+cells = st.one_of(st.sampled_from(NUMBERS), st.floats(allow_nan=False).map(repr), st.integers(-(10**20), 10**20).map(str))
 columns = [
     cells,
     st.one_of(cells, st.sampled_from(MISSING)),
@@ -62,7 +65,10 @@ def told(path, form):
     """Return all that is read from a file, with the bits of numbers, or what is said of it."""
     try:
         table = open_table(path, form)
-        values = [(v.name, v.storage, v.unit, v.note, v.zone, v.values.tobytes() if v.values.dtype != object else tuple(v.values)) for v in table.typed()]
+        values = [
+            (v.name, v.storage, v.unit, v.note, v.zone, v.values.tobytes() if v.values.dtype != object else tuple(v.values))
+            for v in table.typed()
+        ]
         numbers = [chunk.tobytes() for chunk in table.chunks(rows=3)] if table.numeric else []
         return table.columns, table.numeric, table.left_out, table.notes, values, numbers
     except (TableError, OverflowError) as error:
@@ -70,6 +76,7 @@ def told(path, form):
 
 
 @settings(max_examples=300, deadline=None)
+@example(file=("a,b\n-9.5,1\n3,\n", Format(",", ".", "utf-8", True, ("-9.5",))), rows=100)
 @given(file=files(), rows=st.sampled_from([1, 3, 100]))
 def test_arrow_and_python_read_the_same(tmp_path_factory, file, rows):
     text, form = file
@@ -148,3 +155,17 @@ def test_a_wide_table_is_read_a_few_rows_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(delimited, "pieces", watched)
     assert open_table(tmp_path / "t.csv").read().shape == (50, width)
     assert max(sizes) == 10
+
+
+def test_reading_imports_no_pandas(tmp_path):
+    """It takes longer to import than a table of a million cells to read."""
+    (tmp_path / "t.csv").write_text("a,b\n" + "1.5,ann\nNA,NA\n" * 20_000)
+    code = f"""
+        import sys
+        from pushforward.data.reading import open_table
+        table = open_table({str(tmp_path / "t.csv")!r})
+        list(table.typed()), table.read()
+        print("pyarrow.csv" in sys.modules, "pandas" in sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"

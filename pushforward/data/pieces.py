@@ -74,7 +74,7 @@ class _Arrow(Piece):
         # Cells that are alike are one text.
         coded = self._table.column(str(place)).combine_chunks().dictionary_encode()
         different = np.array([*coded.dictionary.to_pylist(), ""], object)
-        found: list[str] = different[coded.indices.fill_null(len(different) - 1).to_numpy(zero_copy_only=False)].tolist()
+        found: list[str] = different[_values(coded.indices, np.int32, -1)].tolist()
         return found
 
     def plain(self, place: int, decimal: str) -> cells.Plain | None:
@@ -95,7 +95,20 @@ class _Arrow(Piece):
         except arrow.ArrowInvalid:
             return None
         whole = not any(mark in letters for mark in (decimal.encode(), b"e", b"E"))
-        return cells.Plain(values.to_numpy(zero_copy_only=False), whole)
+        return cells.Plain(_values(values, np.float64, np.nan), whole)
+
+
+def _values(column: Any, dtype: Any, missing: float) -> Array:
+    """Return an Arrow array as one of NumPy. Arrow's own way, and its scalars, import pandas where it is installed."""
+    there, content = column.buffers()
+    if content is None or not len(column):
+        return np.full(len(column), missing, dtype)
+    some = slice(column.offset, column.offset + len(column))
+    values = np.frombuffer(content, dtype, some.stop)[some]
+    if there is None or not column.null_count:
+        return values
+    present = np.unpackbits(np.frombuffer(there, np.uint8), bitorder="little")[some]
+    return np.where(present, values, np.asarray(missing, dtype))
 
 
 def _letters(column: Any) -> bytes:
@@ -161,10 +174,9 @@ def _by_arrow(lines: Sequence[str], dialect: Dialect, places: Sequence[int] | No
     longest = max(map(len, lines))
     if width * len(lines) < SMALL or longest > csv.field_size_limit() or not delimiter.isascii():
         return None
+    content = "".join(lines)
     if delimiter == " ":
         content = re.sub(" +", " ", "\n".join([line.replace("\t", " ").strip() for line in lines]))
-    else:
-        content = "".join(lines)
     if len(content) > _LARGE or "\0" in content or (quotes := content.count('"')) != 2 * _quoted(content, delimiter, quotes):
         return None
     try:
