@@ -20,6 +20,7 @@ from pushforward.data.rows import Rows, Stream
 from pushforward.data.weights import relative
 from pushforward.flow.flow import Flow
 from pushforward.flow.standardising import measured
+from pushforward.tables.table_flow import TableFlow
 from pushforward.train import options as check
 from pushforward.train.history import History
 from pushforward.train.likelihood import Training, data_precision
@@ -29,6 +30,7 @@ from pushforward.train.matching import MatchingTraining, check_contexts
 from pushforward.train.objective import FlowMatching, check_objective, make_objective
 from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
+from pushforward.train.tables import fit_table
 from pushforward.train.trials import tried
 
 __all__ = ["History", "fit"]
@@ -38,7 +40,7 @@ RESIDENT = 2**30
 
 
 def fit(
-    flow: Flow,
+    flow: Flow | TableFlow,
     data: Any,
     context: Any = None,
     *,
@@ -74,7 +76,8 @@ def fit(
     Source of the optimiser: Decoupled Weight Decay Regularization (Loshchilov, Hutter, 2019).
 
     Args:
-        flow: The flow to fit; fitting it again goes on from where it is (a warm start: fit a ``copy.deepcopy`` of an earlier one).
+        flow: The flow to fit; fitting it again goes on from where it is (a warm start: fit a ``copy.deepcopy`` of an earlier one). A
+            `TableFlow` takes a table with the columns of its schema, and no context, objective, whitening, compilation or columns.
         data: Rows ``(n, *event)``: a tensor, an array or a list of any real type, a DataFrame, or a torch DataLoader of x or (x, context),
             which is read anew in each epoch. One axis ``(n,)`` will do for a flow of one feature.
         context: Rows ``(n, *context)`` for a conditional flow.
@@ -149,6 +152,17 @@ def fit(
     check.seed("fit", seed)
     check.function("fit", "optimizer", optimizer)
     check.function("fit", "callback", callback)
+    if isinstance(flow, TableFlow):
+        _expect_defaults(
+            objective=(objective, "likelihood"),
+            context=(context, None),
+            whiten=(whiten or None, None),
+            columns=(columns, None),
+            context_columns=(context_columns, None),
+            compile=(compile, False),
+            precision=(precision, None),
+        )
+        return fit_table(flow, data, validation, options, standardize, weights, optimizer, seed, callback)
     check_trainable("fit", flow)
     matching = make_objective("fit", objective)
     check_objective("fit", flow, matching)
@@ -181,6 +195,15 @@ def fit(
             training = Training(*given) if matching is None else MatchingTraining(matching, *given)
             training.history.tried = losses
         return training.run(callback)
+
+
+def _expect_defaults(**options: tuple[Any, Any]) -> None:
+    """Raise ValueError for options that mean nothing for a table's density."""
+    for name, (given, default) in options.items():
+        if given is not default and not (isinstance(given, str) and given == default):
+            raise ValueError(
+                f"fit: expected no {name} for a TableFlow, got {given!r}; its columns are those of its schema, any of which may be given later"
+            )
 
 
 def _resident(rows: Rows | Stream, flow: Flow) -> Rows | Stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import textwrap
 from collections import Counter
@@ -105,13 +106,26 @@ class Schema:
 
     def problems(self, data: Any) -> list[Problem]:
         """Return what in new data the schema does not allow, as `check` says it."""
+        return self.absent(data) or [problem for _, _, found in self.compared(data) for problem in found]
+
+    def absent(self, data: Any) -> list[Problem]:
+        """Return a problem for each column that data does not have."""
         names = _names(data)
+        known = {bare_name(name) for name in names}
+        return [_absent(name, names) for name in self.names if bare_name(name) not in known]
+
+    def compared(self, data: Any) -> Iterator[tuple[Column, Values, list[Problem]]]:
+        """Iterate over the columns with what data has there, and what of it the schema does not allow; all of them have to be there."""
+        names, first = _names(data), self.first_row(data)
         by_name = {bare_name(name): name for name in names} | {name: name for name in names}
-        if absent := [name for name in self.names if bare_name(name) not in by_name]:
-            return [_absent(name, names) for name in absent]
         wanted = [by_name.get(name, by_name[bare_name(name)]) for name in self.names]
-        pairs = zip(self.columns, _columns(data, wanted), strict=True)
-        return [problem for column, values in pairs for problem in problems(column, values, _first_row(data))]
+        for column, values in zip(self.columns, _columns(data, wanted), strict=True):
+            yield column, values, problems(column, values, first)
+
+    @staticmethod
+    def first_row(data: Any) -> int:
+        """Return the number of the first row: those of files count from 1, as people see them, those in memory from 0."""
+        return _first_row(data)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the schema as texts, numbers, lists and mappings, which JSON can hold."""
@@ -203,10 +217,12 @@ def _of_array(name: str, column: Any) -> Values:
         raise ValueError(f"schema: expected one value a row in column {name!r}, got shape {array.shape}")
     if array.dtype.kind in "iuf":
         return Values(name, "float" if array.dtype.kind == "f" else "integer", array.astype(np.float64))
+    if array.dtype.kind == "M":
+        array = array.astype("datetime64[us]")
     held = np.empty(len(array), object)
     held[:] = [None if one is None or one != one else one for one in array.tolist()]
     present = [one for one in held if one is not None]
     if present and all(isinstance(one, int | float) and not isinstance(one, bool) for one in present):
         return Values(name, "float", np.array([np.nan if one is None else one for one in held], np.float64))
-    kinds = {"boolean": bool, "string": str}
+    kinds = {"boolean": bool, "string": str, "datetime": dt.datetime, "date": dt.date}  # a moment is a date to Python, too
     return Values(name, next((kind for kind, of in kinds.items() if all(isinstance(one, of) for one in present)), "other"), held)
