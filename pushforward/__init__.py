@@ -13,8 +13,8 @@ from pushforward.core.describe import Description
 from pushforward.core.layer import Layer
 from pushforward.core.names import missing
 from pushforward.core.spec import PlanError, Spec
+from pushforward.files import load
 from pushforward.flow.conditioned import ConditionedFlow
-from pushforward.flow.file import load
 from pushforward.flow.flow import Flow
 from pushforward.flows import CNF, IAF, MAF, NICE, NSF, RealNVP
 from pushforward.inference.distill import DistillHistory, distill

@@ -81,7 +81,7 @@ def test_fit_describe_sample_score_and_plot(files, tmp_path, capsys, ending):
     assert "held-out log-density -" in lines(err)[-1]
     names = ["0", "1", "2"] if ending == ".npy" else ["a", "b", "c"]
     assert main(["describe", model]) == 0
-    assert capsys.readouterr().out.endswith(f"columns: {', '.join(names)}\n")
+    assert f"\ncolumns: {', '.join(names)}\n\ncolumn  kind " in capsys.readouterr().out
     drawn = str(tmp_path / f"samples{ending}")
     assert main(["sample", model, "-n", "20", "-o", drawn, "--seed", "1"]) == 0
     assert list(open_table(drawn).columns) == names

@@ -16,13 +16,17 @@ SAMPLE = 65536
 
 @dataclass
 class Rows:
-    """Rows in memory as a flow takes them: ``x`` (n, *event), ``context`` (n, *context), ``weights`` (n), the largest of which is 1."""
+    """Rows in memory as a flow takes them: ``x`` (n, *event), ``context`` (n, *context), ``weights`` (n), the largest of which is 1.
+
+    Of a table there are names as well, and the schema of the columns of data and context.
+    """
 
     x: Tensor
     context: Tensor | None = None
     weights: Tensor | None = None
     columns: tuple[str, ...] | None = None
     context_columns: tuple[str, ...] | None = None
+    schema: Any = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -31,7 +35,7 @@ class Rows:
         """Return the rows with data, context and weights changed alike."""
         x, context, weights = (None if t is None else change(t) for t in (self.x, self.context, self.weights))
         assert x is not None
-        return Rows(x, context, weights, self.columns, self.context_columns)
+        return Rows(x, context, weights, self.columns, self.context_columns, self.schema)
 
     def part(self, rows: slice) -> Rows:
         """Return some of the rows, without a copy."""

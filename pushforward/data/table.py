@@ -39,7 +39,7 @@ class Table(ABC):
         self.notes: tuple[str, ...] = ()
         twice = sorted(name for name, count in Counter(columns).items() if count > 1)
         if twice:
-            raise TableError(f"{path}: expected different column names, got {names_of(twice)} more than once")
+            raise TableError(f"{path}: expected different column names, got {quoted(twice)} more than once")
 
     def chunks(self, columns: Sequence[str] | None = None, rows: int = ROWS) -> Iterator[Array]:
         """Iterate over the rows, in order, as float64 arrays of shape (at most ``rows``, columns); missing values are NaN.
@@ -56,7 +56,7 @@ class Table(ABC):
         wanted = self.numeric if columns is None else self.known(columns)
         if not wanted:
             why = "".join(f"; {name!r}: {reason}" for name, reason in list(self.left_out.items())[:3])
-            raise TableError(f"{self.path}: expected a column of numbers, got {names_of(self.columns)}, none of which is{why}")
+            raise TableError(f"{self.path}: expected a column of numbers, got {quoted(self.columns)}, none of which is{why}")
         kept, count, empty = [np.empty((0, len(wanted)))], 0, True
         for batch in self._batches(wanted, rows):
             kept.append(batch)
@@ -80,7 +80,7 @@ class Table(ABC):
         """Return columns by their names in the table, which have no blanks around them, or raise TableError."""
         found = {bare_name(name): name for name in self.columns} | {name: name for name in self.columns}
         if missing := [name for name in columns if bare_name(name) not in found]:
-            raise TableError(f"{self.path}: no column {names_of(missing)}; there are {names_of(self.columns)}")
+            raise TableError(f"{self.path}: no column {quoted(missing)}; there are {quoted(self.columns)}")
         return tuple(found.get(name, found[bare_name(name)]) for name in columns)
 
     @abstractmethod
@@ -97,7 +97,7 @@ def bare_name(name: str) -> str:
     return name.strip(" \u00a0\ufeff")
 
 
-def names_of(names: Sequence[str]) -> str:
+def quoted(names: Sequence[str]) -> str:
     """Return names in quotes, of many the first."""
     return ", ".join(map(repr, names[:30])) + (f", ... ({len(names)} in all)" if len(names) > 30 else "")
 

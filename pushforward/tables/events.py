@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pushforward.tables.chart import Chart, Place
-from pushforward.tables.grid import Grid
+from pushforward.data.schema.grid import Grid
 from pushforward.tables.variable import VALUE, Variable
 
 FEATURES = 4

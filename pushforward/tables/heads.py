@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pushforward.core.numerics import finer
 from pushforward.tables.events import Events
-from pushforward.tables.grid import Grid
+from pushforward.data.schema.grid import Grid
 from pushforward.tables.network import Network
 from pushforward.tables.spline import Knots, knots_of, log_mean_slope
 from pushforward.tables.variable import VALUE, Variable

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pushforward.tables.chart import BINS, Chart
-from pushforward.tables.grid import Grid
+from pushforward.data.schema.grid import Grid
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 LEAST = 4

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pushforward.data.schema.schema import Schema
 from pushforward.tables.chart import Chart
 from pushforward.tables.events import Events, category_events, events_of, number_events
-from pushforward.tables.grid import Grid, find_grid
+from pushforward.data.schema.grid import Grid, find_grid
 from pushforward.tables.measuring import measure_chart
 from pushforward.tables.network import Network
 from pushforward.tables.variable import VALUE, Variable, variables_of

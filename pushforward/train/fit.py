@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,6 +17,7 @@ from pushforward.data.checks import check_rows, check_spread
 from pushforward.data.frames import read_rows
 from pushforward.data.oddities import warn_of_oddities, warn_of_the_flow
 from pushforward.data.rows import Rows, Stream
+from pushforward.data.schema import Schema
 from pushforward.data.weights import relative
 from pushforward.flow.flow import Flow
 from pushforward.flow.standardising import measured
@@ -59,6 +60,7 @@ def fit(
     whiten: bool | None = False,
     columns: Sequence[str] | None = None,
     context_columns: Sequence[str] | None = None,
+    schema: Schema | Mapping[str, str] | None = None,
     weights: Any = None,
     optimizer: Callable[[list[nn.Parameter]], Optimizer] | None = None,
     compile: bool | str = False,  # noqa: A002 (torch's own word for it)
@@ -103,6 +105,8 @@ def fit(
             as short fits say, by the held-out rows.
         columns: Columns of a DataFrame that are data; None: those of an earlier fit, else all that are not context.
         context_columns: Columns of the same DataFrame that are context.
+        schema: What the columns of a DataFrame are: a `Schema`, or kinds of some of them such as ``{"age": "count"}``; None to find out. It
+            stays with the flow, as ``flow.schema``.
         weights: Weight of each row, ``(n,)``, at least 0; only ratios matter.
         optimizer: A function from parameters to an optimiser, instead of AdamW; its own learning rates hold.
         compile: Compile the loss and its gradient with torch.compile: True, or one of its modes; ``"reduce-overhead"`` replays CUDA graphs.
@@ -150,6 +154,8 @@ def fit(
     check.names("fit", "columns", columns)
     check.names("fit", "context_columns", context_columns)
     check.seed("fit", seed)
+    if schema is not None and not isinstance(schema, Schema | Mapping):
+        raise TypeError(f"fit: expected schema to be a Schema or kinds by column, got {schema!r}")
     check.function("fit", "optimizer", optimizer)
     check.function("fit", "callback", callback)
     if isinstance(flow, TableFlow):
@@ -159,6 +165,7 @@ def fit(
             whiten=(whiten or None, None),
             columns=(columns, None),
             context_columns=(context_columns, None),
+            schema=(schema, None),
             compile=(compile, False),
             precision=(precision, None),
         )
@@ -167,7 +174,7 @@ def fit(
     matching = make_objective("fit", objective)
     check_objective("fit", flow, matching)
     random = Randomness(flow, seed)
-    train, held = _split(flow, data, context, validation, columns, context_columns, weights, random)
+    train, held = _split(flow, data, context, validation, columns, context_columns, schema, weights, random)
     typical = train.typical(random.rows)
     check_contexts("fit", matching, train)
     # Rows as they are: those that are drawn by weights come again.
@@ -189,6 +196,7 @@ def fit(
                 flow.columns = train.columns
             if train.context_columns is not None or train.columns is not None:
                 flow.context_columns = train.context_columns
+            _remember(flow, train)
             masters = stack.enter_context(Masters(flow))
             made = make_optimizer("fit", flow, optimizer, learning_rate, weight_decay)
             given = (flow, _resident(train, flow), held and _resident(held, flow), made, random, options, masters)
@@ -206,6 +214,14 @@ def _expect_defaults(**options: tuple[Any, Any]) -> None:
             )
 
 
+def _remember(flow: Flow, train: Rows | Stream) -> None:
+    """Let the flow know what its columns are; of an array they are what they were in an earlier fit, if they have the same names."""
+    if isinstance(train, Rows) and train.schema is not None:
+        flow.schema = train.schema
+    elif flow.schema is not None and flow.schema.names != (*(flow.columns or ()), *(flow.context_columns or ())):
+        flow.schema = None
+
+
 def _resident(rows: Rows | Stream, flow: Flow) -> Rows | Stream:
     """Return rows on the flow's device and in its precision, if they are not too large for that."""
     if isinstance(rows, Stream) or rows.x.numel() * data_precision(flow).itemsize > RESIDENT:
@@ -220,6 +236,7 @@ def _split(
     validation: Any,
     columns: Sequence[str] | None,
     context_columns: Sequence[str] | None,
+    schema: Any,
     weights: Any,
     random: Randomness,
 ) -> tuple[Rows | Stream, Rows | Stream | None]:
@@ -232,8 +249,8 @@ def _split(
         parts = validation if isinstance(validation, tuple) else (validation, None)
         if len(parts) != 2:
             raise ValueError(f"fit: expected validation to be (rows, context), got a tuple of {len(parts)}")
-        held = _read(flow, *parts, columns, context_columns, None, random, "validation ")
-    rows = _read(flow, data, context, columns, context_columns, weights, random)
+        held = _read(flow, *parts, columns, context_columns, None, None, random, "validation ")
+    rows = _read(flow, data, context, columns, context_columns, schema, weights, random)
     if isinstance(rows, Stream) or share is None:
         return rows, held
     count = max(1, round(float(share) * len(rows)))
@@ -244,17 +261,19 @@ def _split(
 
 
 def _read(
-    flow: Flow, data: Any, context: Any, columns: Any, context_columns: Any, weights: Any, random: Randomness, part: str = ""
+    flow: Flow, data: Any, context: Any, columns: Any, context_columns: Any, schema: Any, weights: Any, random: Randomness, part: str = ""
 ) -> Rows | Stream:
     if isinstance(data, DataLoader):
-        if context is not None or weights is not None or columns or context_columns:
-            raise ValueError("fit: expected a DataLoader without context, weights or columns: one that gives x or (x, context), got them")
+        if context is not None or weights is not None or columns or context_columns or schema is not None:
+            raise ValueError(
+                "fit: expected a DataLoader without context, weights, columns or schema: one that gives x or (x, context), got them"
+            )
 
         def read(seen: int, x: Any, c: Any = None) -> Rows:
             return _checked(flow, read_rows(flow, x, c, part=part), seen, part)
 
         return Stream(data, read, random.given, f"fit: {part}data" if part else "fit")
-    rows = _checked(flow, read_rows(flow, data, context, columns, context_columns, weights, part), 0, part)
+    rows = _checked(flow, read_rows(flow, data, context, columns, context_columns, weights, part, schema), 0, part)
     return rows if rows.weights is None else rows.take((rows.weights > 0).nonzero().squeeze(-1))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from pushforward.data.grids import LEAST, repeats
 from pushforward.data.rows import SAMPLE
 from pushforward.data.schema.checking import problems, say
 from pushforward.data.schema.column import DISCRETE, KINDS, Column
+from pushforward.data.schema.grid import find_grid
 from pushforward.data.values import NUMBERS, Values
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -77,7 +79,7 @@ def find_column(values: Values, told: str | None = None, first: int = 0) -> Colu
         kind = "ordered" if values.ordered else "categorical"
         return Column(values.name, kind, values.storage, categories=values.categories, missing=share, why=values.note)
     if values.storage in NUMBERS:
-        return _number(values, present, share)
+        return _on_grid(_number(values, present, share), present)
     if values.storage == "boolean":
         return Column(values.name, "binary", "boolean", categories=(False, True), missing=share, why=values.note or "truth values")
     if values.storage in ("date", "datetime"):
@@ -115,6 +117,13 @@ def _number(values: Values, present: Array, share: float) -> Column:
     if low >= 0 and low <= float(np.median(finite)) / 2:
         return Column(values.name, "positive", **common, **grid, low=0, why=f"{span}{far}{infinite}")
     return Column(values.name, "real", **common, **grid, why=f"{span}{far}{infinite}")
+
+
+def _on_grid(column: Column, present: Array) -> Column:
+    """Return a column of numbers with the grid on which all its values lie, if there is one."""
+    finite = present[np.isfinite(present)]
+    grid = find_grid(column, finite) if column.step and len(finite) else None
+    return replace(column, step=grid.step, origin=grid.origin) if grid is not None and grid.step else column
 
 
 def _circle(name: str, low: float, high: float) -> tuple[float, float] | None:
@@ -214,7 +223,7 @@ def _told(values: Values, present: Array, share: float, told: str, first: int) -
         finite = present[np.isfinite(present)]
         low, high = _ends(values.name, kind, given)
         step = 1.0 if kind == "count" else repeats(torch.from_numpy(finite)).step if len(finite) else 0.0
-        column = Column(values.name, kind, low=low, high=high, step=step, atoms=spikes(finite), **common)
+        column = _on_grid(Column(values.name, kind, low=low, high=high, step=step, atoms=spikes(finite), **common), present)
     if wrong := problems(column, values, first, told=True):
         raise ValueError(f"{say(wrong)}; it is told to be {told}")
     return column

@@ -1,0 +1,146 @@
+"""Grid: the values that a column of numbers can have, where they are whole steps apart, and the bounds of what lies around them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from pushforward.data.grids import repeats
+from pushforward.data.schema.column import Column
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+FINEST = 1e-6
+"""Share of a column's range that a cell of a grid has at least; of a finer one cells are not told apart, and samples rounded alone."""
+_MOMENTS = (86400.0, 3600.0, 60.0, 1.0)
+"""Steps that moments may have, in seconds."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where values lie.
+
+    Attributes:
+        step: The distance of neighbours, 0 where any number may come.
+        origin: One of the values.
+        low: The least value, None for no bound.
+        high: The largest; of a circle, where it begins again.
+        circular: Whether it is a circle.
+    """
+
+    step: float
+    origin: float
+    low: float | None
+    high: float | None
+    circular: bool
+
+    @property
+    def ends(self) -> tuple[float | None, float | None]:
+        """The bounds of the density: those of the outermost cells where there is a grid."""
+        if not self.step:
+            return self.low, self.high
+        half = self.step / 2
+        low = None if self.low is None else self.first - half
+        if self.high is None:
+            return low, None
+        if self.circular:
+            assert low is not None and self.low is not None
+            return low, low + (self.high - self.low)
+        return low, self.origin + self.step * math.floor((self.high - self.origin) / self.step + 1e-6) + half
+
+    @property
+    def first(self) -> float:
+        """The least value of the grid."""
+        assert self.low is not None
+        return self.origin + self.step * math.ceil((self.low - self.origin) / self.step - 1e-6)
+
+    def settle(self, values: Array) -> Array:
+        """Return values of the density as those that there can be: on the grid, within the bounds, on a circle in its first turn."""
+        x = np.asarray(values, np.float64)
+        if self.step:
+            low, high = self.ends
+            index = np.rint((x - self.origin) / self.step)
+            # What is nearest to the end of the outermost cell is still in it.
+            if low is not None:
+                index = np.maximum(index, round((low - self.origin) / self.step + 0.5))
+            if high is not None:
+                index = np.minimum(index, round((high - self.origin) / self.step - 0.5))
+            x = _decimal(self.origin, index, self.step)
+        if self.circular:
+            assert self.low is not None and self.high is not None
+            x = np.where(x >= self.high, x - (self.high - self.low), np.where(x < self.low, x + (self.high - self.low), x))
+        else:
+            x = x if self.low is None else np.maximum(x, self.low)
+            x = x if self.high is None else np.minimum(x, self.high)
+        return x
+
+    def wrapped(self, values: Array) -> Array:
+        """Return values of a circle in the turn where the density begins; others as they are."""
+        if not self.circular:
+            return values
+        start, stop = self.ends
+        assert start is not None and stop is not None
+        return np.where(values >= stop, values - (stop - start), np.where(values < start, values + (stop - start), values))
+
+    def off(self, values: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Tell which values lie between those of the grid; NaN and infinities do not count."""
+        finite = np.isfinite(values)
+        if not self.step:
+            return np.zeros(len(values), bool)
+        x = np.where(finite, values, self.origin)
+        apart = np.abs(x - (self.origin + self.step * np.rint((x - self.origin) / self.step)))
+        # Values of a float32 are their nearest decimal to 24 bits.
+        found: np.ndarray[Any, np.dtype[np.bool_]] = finite & (apart > np.maximum(1e-6 * self.step, np.minimum(2.0**-22 * np.abs(x), self.step / 4)))
+        return found
+
+
+def find_grid(column: Column, values: Array) -> Grid:
+    """Return where the values of a column lie, by its schema and the values: a step counts where all of them keep to it.
+
+    Args:
+        column: Its schema.
+        values: Finite values, in seconds for moments; may be none.
+    """
+    low, high, circular = column.low, column.high, column.kind == "circular"
+    free = Grid(0.0, 0.0, low, high, circular)
+    if not len(values):
+        return Grid(column.step, low or 0.0, low, high, circular) if column.kind == "count" else free
+    reach = float(values.max() - values.min())
+    for step, origin in _steps(column, values):
+        grid = Grid(step, origin, low, high, circular)
+        cells = (reach if high is None or low is None else high - low) / step
+        whole = not circular or abs(cells - round(cells)) < 1e-6
+        if whole and cells * FINEST <= 1 and not grid.off(values).any():
+            return grid
+    return free
+
+
+def _steps(column: Column, values: Array) -> list[tuple[float, float]]:
+    """Return steps that a column may have, each with a value of its grid."""
+    if column.kind == "count":
+        return [(1.0, 0.0)]
+    if column.kind != "datetime":
+            # A step is the smallest difference of two values, with their roundings; where the decimal next to it does, that is meant.
+        some = dict.fromkeys([float(f"{column.step:.{digits}g}") for digits in (3, 6, 9)] + [column.step])
+        return [(step, _origin(float(values.min()), step)) for step in some] if column.step else []
+    if column.step:
+        return [(column.step, 0.0)]
+    found = repeats(torch.from_numpy(values))
+    # Moments come on whole hours, minutes or seconds, of which the largest that all keep to is the grid where they come again.
+    return [(step, 0.0) for step in _MOMENTS if step <= found.step or found.step == 0]
+
+
+def _origin(least: float, step: float) -> float:
+    """Return 0 where that is on the grid, else the least value."""
+    return 0.0 if abs(least - step * round(least / step)) <= 1e-6 * step + 2.0**-22 * abs(least) else least
+
+
+def _decimal(origin: float, index: Array, step: float) -> Array:
+    """Return values on a grid as decimals: 3 steps of 0.1 are 0.3, and not 0.30000000000000004."""
+    places = next((p for p in range(13) if abs(step * 10**p - round(step * 10**p)) < 1e-9 * step * 10**p), None)
+    if places is None or abs(origin * 10**places - round(origin * 10**places)) > 1e-6:
+        return origin + step * index
+    return np.round(origin + round(step * 10**places) * index / 10.0**places, places)
