@@ -14,7 +14,9 @@ from pushforward.data.values import Values
 
 def is_table(value: Any) -> bool:
     """Tell whether a value is a DataFrame or a series of some library (not imported to find out)."""
-    return not isinstance(value, Tensor | np.ndarray) and any(hasattr(value, name) for name in ("columns", "column_names", "to_frame"))
+    # The class is asked: to have the names of its columns told, a lazy frame of polars works, and warns of it.
+    names = ("columns", "column_names", "to_frame")
+    return not isinstance(value, Tensor | np.ndarray) and any(hasattr(type(value), name) for name in names)
 
 
 def frame_of(value: Any) -> Any:
