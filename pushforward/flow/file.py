@@ -46,6 +46,8 @@ def load(path: str | os.PathLike[str], *, trusted: bool = False) -> Flow:
     """
     header, tensors = io.read(path)
     name = os.fspath(path)
+    if "table" in header:
+        raise ValueError(f"load: expected a flow in {name!r}, got a table's; read it with pushforward.TableFlow.load")
     base, plan = (Spec.from_dict(io.field(path, header, key, Any)) for key in ("base", "bijector"))
     if not isinstance(base, Base) or not isinstance(plan, Bijector):
         raise ValueError(f"load: expected a base and a bijector in {name!r}, got {shown(base)} and {shown(plan)}")

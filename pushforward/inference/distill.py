@@ -192,6 +192,8 @@ class Distilling(Loop):
         history: What is written on.
     """
 
+    flow: Flow
+
     def __init__(
         self,
         density: Density,
