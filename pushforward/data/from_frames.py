@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from pushforward.core.extras import require
-from pushforward.data.values import Values
+from pushforward.data.values import Values, storage_of
 
 
 def is_table(value: Any) -> bool:
@@ -69,10 +69,7 @@ def _values(name: str, series: Any) -> Values:
         storage = "date" if kind == nw.Date else "datetime"
         return Values(name, storage, _listed(series, missing), zone=getattr(kind, "time_zone", None) or "", note=f"stored as {kind}")
     values = _listed(series, missing)
-    present = values[~missing]
-    storage = "string" if all(isinstance(one, str) for one in present) else "other"
-    if storage == "other" and all(isinstance(one, bool | np.bool_) for one in present):
-        storage = "boolean"
+    storage = storage_of(values[~missing])
     return Values(name, storage, values, note=f"stored as {kind}")
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import zoneinfo
+import importlib
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,10 +64,11 @@ def decode(schema: Schema, array: Any, library: str = "pandas", types: Mapping[s
     plain = {column.name: values_of(column, values) for column, values in zip(schema, numbers.T, strict=True)}
     if library == PLAIN:
         return plain
+    if importlib.util.find_spec(library) is None:
+        raise ImportError(f"{library} is needed for such a table and not installed: pip install {library}; or ask for another library")
     if library == "pandas":
         return _pandas(schema, plain, types or {})
     nw = require("narwhals", "table")
-    require(library, "table")
     made = {column.name: _type(nw, column, (types or {}).get(column.name, "")) for column in schema}
     return nw.from_dict(plain, schema=made, backend=library).to_native()
 
@@ -104,6 +106,8 @@ def moment_of(column: Column, seconds: float) -> dt.date | dt.datetime:
 
 def _zone(name: str) -> dt.tzinfo:
     """Return a zone by its name, or by its distance from UTC, such as +02:00."""
+    import zoneinfo  # not at once, since it asks the system for its paths
+
     if name.upper() == "UTC":
         return dt.timezone.utc
     try:
@@ -134,7 +138,7 @@ _NULLABLE = {"int": "Int", "uint": "UInt", "bool": "boolean"}
 
 
 def _pandas(schema: Schema, plain: dict[str, list[Any]], types: Mapping[str, str]) -> Any:
-    pandas = require("pandas", "table")
+    pandas = importlib.import_module("pandas")
     made = {}
     for column in schema:
         values, asked = plain[column.name], types.get(column.name, "")
@@ -158,8 +162,9 @@ def _plain_type(column: Column) -> str:
     if column.kind == "datetime":
         return "object" if column.storage == "date" else f"datetime64[us, {column.zone}]" if column.zone else "datetime64[us]"
     if column.kind in DISCRETE:
-        kinds = {type(one) for one in column.categories}
-        return {frozenset({bool}): "bool", frozenset({int}): "int64"}.get(frozenset(kinds), "float64" if kinds <= {int, float} else "object")
+        kinds = frozenset(type(one) for one in column.categories)
+        plain = {frozenset({bool}): "bool", frozenset({int}): "int64", frozenset({float}): "float64", frozenset({int, float}): "float64"}
+        return plain.get(kinds, "object")
     return "int64" if column.storage == "integer" else "float64"
 
 

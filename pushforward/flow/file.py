@@ -33,6 +33,8 @@ FREE, FACTOR = 2**27, 256
 def flow_of(path: str | os.PathLike[str], header: dict[str, Any], tensors: dict[str, Tensor], trusted: bool = False) -> Flow:
     """Return the flow that the header and the tensors of a file say; see `load`."""
     name = os.fspath(path)
+    if "table" in header:
+        raise ValueError(f"load: expected a flow in {name!r}, got a table's; read it with pushforward.TableFlow.load")
     base, plan = (Spec.from_dict(io.field(path, header, key, Any)) for key in ("base", "bijector"))
     if not isinstance(base, Base) or not isinstance(plan, Bijector):
         raise ValueError(f"load: expected a base and a bijector in {name!r}, got {shown(base)} and {shown(plan)}")

@@ -193,6 +193,8 @@ class Distilling(Loop):
         history: What is written on.
     """
 
+    flow: Flow
+
     def __init__(
         self,
         density: Density,

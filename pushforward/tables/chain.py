@@ -60,9 +60,7 @@ def draw_chain(
     return rows
 
 
-def _draw(
-    model: Model, coded: Tensor, known: Tensor, order: Sequence[int], generator: torch.Generator | None, missing: bool
-) -> Tensor:
+def _draw(model: Model, coded: Tensor, known: Tensor, order: Sequence[int], generator: torch.Generator | None, missing: bool) -> Tensor:
     network = model.network
     events = model.events(torch.where(known, coded, torch.nan))
     sums = network.sums(events, known)

@@ -48,7 +48,8 @@ class Chart(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Chart:
         # What is moved to another precision is the network: shares and values need all their digits.
-        return super()._apply(lambda t: t.to(fn(t).device) if t.is_floating_point() else fn(t), recurse)
+        super()._apply(lambda t: t.to(fn(t).device), recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def set(self, knots: Tensor, masses: Tensor, densities: Tensor, tails: Tensor) -> None:
         """Take knots ``(K + 1)``, masses ``(K)``, densities ``(K + 1)``, and of both tails mass, scale and shape; a bound has mass 0."""
@@ -60,9 +61,13 @@ class Chart(nn.Module):
             self.tails.copy_(tails)
 
     @property
-    def measured(self) -> bool:
-        """Whether it has met data."""
-        return bool((self.masses > 0).any())
+    def sound(self) -> bool:
+        """Whether it is a distribution function: what a file says may be anything."""
+        count = self._count
+        finite = all(bool(torch.isfinite(part).all()) for part in self.buffers())
+        rising = count > 0 and bool((self.masses[:count] > 0).all()) and bool((self.knots[: count + 1].diff() > 0).all())
+        positive = bool((self.densities > 0).all()) and bool((self.tails[:, 0] >= 0).all()) and bool((self.tails[:, 1:] > 0).all())
+        return finite and rising and positive and abs(float(self.masses.sum() + self.tails[:, 0].sum()) - 1) < 1e-9
 
     def forward(self, x: Tensor) -> Place:
         """Return where values ``(n)`` are."""

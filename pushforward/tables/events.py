@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.tables.chart import Chart, Place
 from pushforward.data.schema.grid import Grid
+from pushforward.tables.chart import Chart, Place
 from pushforward.tables.variable import VALUE, Variable
 
 FEATURES = 4

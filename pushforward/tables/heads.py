@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from pushforward.core.numerics import finer
-from pushforward.tables.events import Events
 from pushforward.data.schema.grid import Grid
+from pushforward.tables.events import Events
 from pushforward.tables.network import Network
 from pushforward.tables.spline import Knots, knots_of, log_mean_slope
 from pushforward.tables.variable import VALUE, Variable
@@ -39,25 +39,22 @@ def column_score(network: Network, variable: Variable, grid: Grid | None, h: Ten
 
 def all_scores(network: Network, grids: list[Grid], h: Tensor, events: Events) -> Tensor:
     """Return the logs of all columns' conditionals given the same, ``(n, columns)``."""
-    found: list[Tensor | None] = [None] * len(network.variables)
-    of_value: list[Tensor | None] = [None] * len(network.variables)
+    own: dict[int, Tensor] = {}
+    of_value: dict[int, Tensor] = {}
     for group, logits in network.all_logits(h):
         logs = torch.log_softmax(finer(logits), -1)
         index = [variable.index for variable in group]
-        own = logs.gather(-1, events.cases[:, index].clamp(min=0).unsqueeze(-1)).squeeze(-1)
-        for at, variable in enumerate(group):
-            found[variable.index], of_value[variable.index] = own[:, at], logs[:, at, VALUE]
-    if network.numbers:
-        numbers = [variable for variable in network.variables if variable.number is not None]
+        chosen = logs.gather(-1, events.cases[:, index].clamp(min=0).unsqueeze(-1)).squeeze(-1)
+        own.update(zip(index, chosen.unbind(1), strict=True))
+        of_value.update(zip(index, logs[:, :, VALUE].unbind(1), strict=True))
+    numbers = [variable for variable in network.variables if variable.number is not None]
+    if numbers:
         circular = torch.tensor([variable.column.kind == "circular" for variable in numbers], device=h.device)
         values = _value(knots_of(network.all_splines(h), network.bins, circular), events.places)
-        for variable in numbers:
-            assert variable.number is not None
-            case = events.cases[:, variable.index]
-            own_of, value_of = found[variable.index], of_value[variable.index]
-            assert own_of is not None and value_of is not None
-            found[variable.index] = _joined(variable, grids[variable.number], case, own_of, value_of, values[:, variable.number])
-    scores = torch.stack([part for part in found if part is not None], 1)
+        for variable, grid, value in zip(numbers, grids, values.unbind(1), strict=True):
+            at = variable.index
+            own[at] = _joined(variable, grid, events.cases[:, at], own[at], of_value[at], value)
+    scores = torch.stack([own[variable.index] for variable in network.variables], 1)
     return torch.where(events.cases < 0, -torch.inf, scores)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pushforward.tables.chart import BINS, Chart
 from pushforward.data.schema.grid import Grid
+from pushforward.tables.chart import BINS, Chart
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 LEAST = 4

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pushforward.data.schema.grid import Grid, find_grid
 from pushforward.data.schema.schema import Schema
 from pushforward.tables.chart import Chart
 from pushforward.tables.events import Events, category_events, events_of, number_events
-from pushforward.data.schema.grid import Grid, find_grid
 from pushforward.tables.measuring import measure_chart
 from pushforward.tables.network import Network
 from pushforward.tables.variable import VALUE, Variable, variables_of
@@ -111,3 +111,8 @@ class Model(nn.Module):
         atoms = torch.tensor(grid.wrapped(np.array(variable.atoms)), dtype=torch.float64, device=values.device)
         mass = torch.exp(chart.cell(atoms, grid.step / 2)[1].log_density)
         return {at: float(cell) for at, cell in enumerate(mass, 1)}
+
+    def broken(self) -> str | None:
+        """Return the name of a column whose chart is no distribution function, as that of a file may be."""
+        bad = (v for v in self.numbers if bool(self.measured) and not self.chart_of(v).sound)
+        return next((variable.column.name for variable in bad), None)

@@ -73,10 +73,8 @@ class Network(nn.Module):
         """Return what knowing a column adds, ``(n, first width)``, by its cases ``(n)`` and, of a number, features ``(n, 4)``."""
         inside = (case >= 0).unsqueeze(-1)
         case = case.clamp(min=0)
-        if variable.large:
-            added: Tensor = self.large[str(variable.index)].term(case)
-        else:
-            added = F.embedding(case + self.offsets[variable.index], self.cases)
+        large = self._factors(variable).term if variable.large else None
+        added = large(case) if large else F.embedding(case + self.offsets[variable.index], self.cases)
         if variable.number is not None and features is not None:
             at = FEATURES * variable.number
             added = added + features @ self.values[at : at + FEATURES]
@@ -101,18 +99,22 @@ class Network(nn.Module):
 
     def trunk(self, sums: Tensor) -> Tensor:
         """Return the last hidden layer ``(n, last width)``."""
-        h = self.activate(sums)
+        h: Tensor = self.activate(sums)
         for layer in self.hidden:
             new = self.activate(layer(h))
             h = h + new if new.shape == h.shape else new
         return self.gain * h
 
+    def _factors(self, variable: Variable) -> Factors:
+        found = self.large[str(variable.index)]
+        assert isinstance(found, Factors)
+        return found
+
     def logits(self, variable: Variable, h: Tensor) -> Tensor:
         """Return the logits of a column's cases ``(n, cases)``."""
         start = self.start_of(variable)
         if variable.large:
-            made: Tensor = self.large[str(variable.index)].logits(h)
-            return made + start
+            return self._factors(variable).logits(h) + start
         at = slice(self.offsets[variable.index], self.offsets[variable.index] + variable.cases)
         return F.linear(h, self.case_weight[at], self.case_bias[at]) + start
 
@@ -134,7 +136,8 @@ class Network(nn.Module):
 
     def all_splines(self, h: Tensor) -> Tensor:
         """Return the parameters of all splines ``(n, numbers, 3 bins + 1)``."""
-        return F.linear(h, self.spline_weight.flatten(0, 1), self.spline_bias.flatten()).unflatten(1, (self.numbers, size(self.bins)))
+        made = F.linear(h, self.spline_weight.flatten(0, 1), self.spline_bias.flatten())
+        return made.reshape(len(h), self.numbers, size(self.bins))
 
 
 class Factors(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,13 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pushforward import io
+from pushforward.core.budget import Budget
+from pushforward.core.draws import Drawing
 from pushforward.core.fields import MOST
+from pushforward.core.spec import PlanError
 from pushforward.data.schema.checking import Problem, say
 from pushforward.data.schema.coding import encode
 from pushforward.data.schema.schema import Schema
 from pushforward.data.to_frames import decode, library_of, types_of
+from pushforward.flow.file import FACTOR, FREE
 from pushforward.native.activations import ACTIVATIONS
 from pushforward.tables.chain import draw_chain, score_chain
+from pushforward.tables.file import Content, read, write
 from pushforward.tables.model import Model
 
 
@@ -149,6 +157,47 @@ class TableFlow(nn.Module):
         coded = torch.full((_whole("n", n, 0), len(self.schema)), torch.nan, dtype=torch.float64, device=self.device)
         known = torch.zeros(coded.shape, dtype=torch.bool, device=self.device)
         return self.decode(draw_chain(self.model, coded, known, range(len(self.schema)), generator), library)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one safetensors file: the tensors, and in its header the schema. `TableFlow.load` reads it, without pickle.
+
+        Raises:
+            FileNotFoundError: There is no such folder.
+            ValueError: The network is in a half format.
+        """
+        if self.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"TableFlow.save: expected float32 or float64, got {self.dtype}; use .float()")
+        dtype = io.dtype_name(self.dtype)
+        state = self.state_dict()
+        write(path, Content(self.schema, self.hidden, self.bins, self.activation, dtype, self.library, self.types, state))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, trusted: bool = False) -> TableFlow:
+        """Read what `save` wrote: the same schema and numbers. A file may come from anywhere; nothing in it is run.
+
+        Args:
+            path: The file.
+            trusted: Whether the header may ask for far more memory than the file is long.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The file is none of a table flow, is not as it was written, or is of a newer version.
+        """
+        content = read(path)
+        budget = Budget(sys.maxsize if trusted else FREE + FACTOR * os.path.getsize(path))  # noqa: PTH202
+        try:
+            # The initial weights, which the file replaces, cost the user no random numbers.
+            with Drawing(0), budget:
+                made = cls(content.schema, content.hidden, content.bins, activation=content.activation)
+        except PlanError as error:
+            raise PlanError(f"TableFlow.load: {os.fspath(path)!r}: {error}, with so small a file; if you trust it: trusted=True") from error
+        made.to(getattr(torch, content.dtype))
+        io.check_state(path, made.state_dict(), content.tensors)
+        made.load_state_dict(content.tensors)
+        made.library, made.types = content.library, dict(content.types)
+        if wrong := made.model.broken():
+            raise ValueError(f"TableFlow.load: expected increasing knots with masses of 1 in {os.fspath(path)!r}, got others of {wrong!r}")
+        return made
 
     def encode(self, data: Any, unseen: str = "raise", asked: Sequence[int] | None = None, fitted: bool = True) -> Tensor:
         """Return a table as coded rows ``(n, columns)`` of float64; what is not asked about is NaN."""

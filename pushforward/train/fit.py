@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
@@ -16,9 +14,8 @@ from torch.utils.data import DataLoader
 from pushforward.data.checks import check_rows, check_spread
 from pushforward.data.frames import read_rows
 from pushforward.data.oddities import warn_of_oddities, warn_of_the_flow
-from pushforward.data.rows import Rows, Stream
+from pushforward.data.rows import Rows, Stream, apart
 from pushforward.data.schema import Schema
-from pushforward.data.weights import relative
 from pushforward.flow.flow import Flow
 from pushforward.flow.standardising import measured
 from pushforward.tables.table_flow import TableFlow
@@ -210,7 +207,8 @@ def _expect_defaults(**options: tuple[Any, Any]) -> None:
     for name, (given, default) in options.items():
         if given is not default and not (isinstance(given, str) and given == default):
             raise ValueError(
-                f"fit: expected no {name} for a TableFlow, got {given!r}; its columns are those of its schema, any of which may be given later"
+                f"fit: expected no {name} for a TableFlow, got {given!r}; "
+                "its columns are those of its schema, any of which may be given later"
             )
 
 
@@ -253,11 +251,7 @@ def _split(
     rows = _read(flow, data, context, columns, context_columns, schema, weights, random)
     if isinstance(rows, Stream) or share is None:
         return rows, held
-    count = max(1, round(float(share) * len(rows)))
-    if len(rows) - count < 2:
-        raise ValueError(f"fit: expected at least 3 rows, {count} to hold out and 2 to train on, got {len(rows)}; see validation=None")
-    order = torch.randperm(len(rows), generator=random.rows)
-    return _weighed(rows.take(order[count:])), _weighed(rows.take(order[:count]))
+    return apart("fit", rows, float(share), random.rows)
 
 
 def _read(
@@ -275,13 +269,6 @@ def _read(
         return Stream(data, read, random.given, f"fit: {part}data" if part else "fit")
     rows = _checked(flow, read_rows(flow, data, context, columns, context_columns, weights, part, schema), 0, part)
     return rows if rows.weights is None else rows.take((rows.weights > 0).nonzero().squeeze(-1))
-
-
-def _weighed(rows: Rows) -> Rows:
-    """Return some of the rows with weights of which the largest is 1 again: what is light beside others may be all that is held out."""
-    if rows.weights is None:
-        return rows
-    return dataclasses.replace(rows, weights=relative("fit", rows.weights))
 
 
 def _checked(flow: Flow, rows: Rows, first: int, part: str) -> Rows:

@@ -241,7 +241,9 @@ def check_batch(owner: str, flow: Flow) -> None:
 Optimizing = Callable[[list[nn.Parameter]], Optimizer]
 
 
-def make_optimizer(owner: str, flow: Flow | TableFlow, given: Optimizing | None, learning_rate: float, weight_decay: float = 0.0) -> Optimizer:
+def make_optimizer(
+    owner: str, flow: Flow | TableFlow, given: Optimizing | None, learning_rate: float, weight_decay: float = 0.0
+) -> Optimizer:
     """Return the optimiser of a flow's parameters: what the user's function makes, else AdamW."""
     parameters = [p for p in flow.parameters() if p.requires_grad]
     if given is not None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pushforward.data.from_frames import frame_of, is_table
-from pushforward.data.rows import Rows
+from pushforward.data.rows import Rows, apart
 from pushforward.data.weights import relative
 from pushforward.tables.chain import score_chain
 from pushforward.tables.events import unpacked
@@ -108,33 +108,30 @@ def fit_table(
     fresh = bool(standardize) or not model.measured
     coded = model.encode(data, fitted=not fresh)
     heavy = _weights(weights, len(coded))
-    held_coded, share = None, None
-    if isinstance(validation, numbers.Real) and not isinstance(validation, bool) and 0 < float(validation) < 1:
-        share = float(validation)
-    elif isinstance(validation, numbers.Real | str):
+    share = float(validation) if isinstance(validation, numbers.Real) and not isinstance(validation, bool) else None
+    if isinstance(validation, bool | str) or (share is not None and not 0 < share < 1):
         raise ValueError(f"fit: expected validation to be a share between 0 and 1, a table or None, got {validation!r}")
-    elif validation is not None:
-        held_coded = model.encode(validation, fitted=not fresh)
+    held = None if share is not None or validation is None else Rows(model.encode(validation, fitted=not fresh))
+    train = Rows(coded, None, heavy)
     if heavy is not None:
-        coded, heavy = coded[heavy > 0], heavy[heavy > 0]
-    least = 3 if share else 1
-    if len(coded) < least:
-        raise ValueError(f"fit: expected at least {least} rows, got {len(coded)}")
-    held_heavy = None
+        train = train.take((heavy > 0).nonzero().squeeze(-1))
     if share is not None:
-        order = torch.randperm(len(coded), generator=random.rows).to(model.device)
-        count = max(1, round(share * len(coded)))
-        held_coded, coded = coded[order[:count]], coded[order[count:]]
-        if heavy is not None:
-            held_heavy, heavy = (relative("fit", heavy[part]) for part in (order[:count], order[count:]))
+        train, held = apart("fit", train, share, random.rows)
+    if not len(train) or (held is not None and not len(held)):
+        raise ValueError("fit: expected rows, got none")
     with as_it_was(model):
         if fresh:
-            model.model.measure(coded, heavy)
+            model.model.measure(train.x, train.weights)
         model.remember(data)
         made = make_optimizer("fit", model, optimizer, options.learning_rate, options.weight_decay)
-        train = Rows(model.model.events(coded).packed(), None, heavy)
-        held = None if held_coded is None else Rows(model.model.events(held_coded[:HELD]).packed(), None, held_heavy if held_heavy is None else held_heavy[:HELD])
-    return TableTraining(model, train, held, made, random, options, Masters(model)).run(callback)
+        seen = _packed(model, train)
+        judged = None if held is None else _packed(model, held.part(slice(HELD)))
+    return TableTraining(model, seen, judged, made, random, options, Masters(model)).run(callback)
+
+
+def _packed(model: TableFlow, rows: Rows) -> Rows:
+    """Return coded rows as events in one tensor."""
+    return Rows(model.model.events(rows.x).packed(), None, rows.weights)
 
 
 def _weights(weights: Any, count: int) -> Tensor | None:

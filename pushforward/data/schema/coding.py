@@ -16,7 +16,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 OUTSIDE = np.inf
 """What stands for a value that the schema does not allow."""
 DAY = 86400.0
-_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 (of moments without a zone)
+_EPOCH = dt.datetime(1970, 1, 1)
 _EPOCH_UTC = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
 
@@ -79,5 +79,6 @@ def seconds_of(moment: Any) -> float:
     (86400.0, 0.5)
     """
     if not isinstance(moment, dt.datetime):
-        return DAY * (moment - _EPOCH.date()).days
-    return float((moment - (_EPOCH if moment.tzinfo is None else _EPOCH_UTC)).total_seconds())
+        return float(DAY * (moment - _EPOCH.date()).days)
+    since = moment - (_EPOCH if moment.tzinfo is None else _EPOCH_UTC)
+    return float(since.total_seconds())

@@ -42,47 +42,38 @@ class Grid:
         """The bounds of the density: those of the outermost cells where there is a grid."""
         if not self.step:
             return self.low, self.high
-        half = self.step / 2
-        low = None if self.low is None else self.first - half
-        if self.high is None:
-            return low, None
-        if self.circular:
-            assert low is not None and self.low is not None
-            return low, low + (self.high - self.low)
-        return low, self.origin + self.step * math.floor((self.high - self.origin) / self.step + 1e-6) + half
+        first, last = self._outermost
+        low = None if first is None else self.origin + self.step * (first - 0.5)
+        return low, None if last is None else self.origin + self.step * (last + 0.5)
 
     @property
-    def first(self) -> float:
-        """The least value of the grid."""
-        assert self.low is not None
-        return self.origin + self.step * math.ceil((self.low - self.origin) / self.step - 1e-6)
+    def _outermost(self) -> tuple[int | None, int | None]:
+        """The steps from the origin to the least and to the largest value of the grid."""
+        first, last = (None if end is None else (end - self.origin) / self.step for end in (self.low, self.high))
+        # Where a circle begins again there is no value more.
+        whole = None if last is None else math.floor(last + 1e-6) - (self.circular and abs(last - round(last)) < 1e-6)
+        return None if first is None else math.ceil(first - 1e-6), whole
 
     def settle(self, values: Array) -> Array:
         """Return values of the density as those that there can be: on the grid, within the bounds, on a circle in its first turn."""
         x = np.asarray(values, np.float64)
         if self.step:
-            low, high = self.ends
+            first, last = self._outermost
             index = np.rint((x - self.origin) / self.step)
-            # What is nearest to the end of the outermost cell is still in it.
-            if low is not None:
-                index = np.maximum(index, round((low - self.origin) / self.step + 0.5))
-            if high is not None:
-                index = np.minimum(index, round((high - self.origin) / self.step - 0.5))
+            # What lies at the very end of the outermost cell is still in it.
+            index = index if first is None else np.maximum(index, first)
+            index = index if last is None else np.minimum(index, last)
             x = _decimal(self.origin, index, self.step)
-        if self.circular:
-            assert self.low is not None and self.high is not None
-            x = np.where(x >= self.high, x - (self.high - self.low), np.where(x < self.low, x + (self.high - self.low), x))
-        else:
-            x = x if self.low is None else np.maximum(x, self.low)
-            x = x if self.high is None else np.minimum(x, self.high)
-        return x
+        if self.circular and self.low is not None and self.high is not None:
+            return np.where(x >= self.high, x - (self.high - self.low), np.where(x < self.low, x + (self.high - self.low), x))
+        x = x if self.low is None else np.maximum(x, self.low)
+        return x if self.high is None else np.minimum(x, self.high)
 
     def wrapped(self, values: Array) -> Array:
         """Return values of a circle in the turn where the density begins; others as they are."""
-        if not self.circular:
-            return values
         start, stop = self.ends
-        assert start is not None and stop is not None
+        if not self.circular or start is None or stop is None:
+            return values
         return np.where(values >= stop, values - (stop - start), np.where(values < start, values + (stop - start), values))
 
     def off(self, values: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -93,8 +84,8 @@ class Grid:
         x = np.where(finite, values, self.origin)
         apart = np.abs(x - (self.origin + self.step * np.rint((x - self.origin) / self.step)))
         # Values of a float32 are their nearest decimal to 24 bits.
-        found: np.ndarray[Any, np.dtype[np.bool_]] = finite & (apart > np.maximum(1e-6 * self.step, np.minimum(2.0**-22 * np.abs(x), self.step / 4)))
-        return found
+        allowed = np.maximum(1e-6 * self.step, np.minimum(2.0**-22 * np.abs(x), self.step / 4))
+        return np.asarray(finite & (apart > allowed), bool)
 
 
 def find_grid(column: Column, values: Array) -> Grid:
@@ -123,7 +114,7 @@ def _steps(column: Column, values: Array) -> list[tuple[float, float]]:
     if column.kind == "count":
         return [(1.0, 0.0)]
     if column.kind != "datetime":
-            # A step is the smallest difference of two values, with their roundings; where the decimal next to it does, that is meant.
+        # A step is the smallest difference of two values, with their roundings; where the decimal next to it does, that is meant.
         some = dict.fromkeys([float(f"{column.step:.{digits}g}") for digits in (3, 6, 9)] + [column.step])
         return [(step, _origin(float(values.min()), step)) for step in some] if column.step else []
     if column.step:
@@ -143,4 +134,4 @@ def _decimal(origin: float, index: Array, step: float) -> Array:
     places = next((p for p in range(13) if abs(step * 10**p - round(step * 10**p)) < 1e-9 * step * 10**p), None)
     if places is None or abs(origin * 10**places - round(origin * 10**places)) > 1e-6:
         return origin + step * index
-    return np.round(origin + round(step * 10**places) * index / 10.0**places, places)
+    return np.asarray(np.round(origin + round(step * 10**places) * index / 10.0**places, places), np.float64)

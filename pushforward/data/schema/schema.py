@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import textwrap
 from collections import Counter
@@ -19,7 +18,7 @@ from pushforward.data.schema.column import Column
 from pushforward.data.schema.finding import find_column
 from pushforward.data.schema.settling import settled
 from pushforward.data.table import Table, bare_name
-from pushforward.data.values import Values
+from pushforward.data.values import Values, storage_of
 
 VERSION = 1
 
@@ -277,5 +276,4 @@ def _of_array(name: str, column: Any) -> Values:
     present = [one for one in held if one is not None]
     if present and all(isinstance(one, int | float) and not isinstance(one, bool) for one in present):
         return Values(name, "float", np.array([np.nan if one is None else one for one in held], np.float64))
-    kinds = {"boolean": bool, "string": str, "datetime": dt.datetime, "date": dt.date}  # a moment is a date to Python, too
-    return Values(name, next((kind for kind, of in kinds.items() if all(isinstance(one, of) for one in present)), "other"), held)
+    return Values(name, storage_of(present), held)
