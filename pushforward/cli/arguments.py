@@ -91,8 +91,10 @@ def given_row(settings: Sequence[str], conditions: tuple[str, ...]) -> Array:
     return np.array([[values[name] for name in conditions]])
 
 
-def named_flow(name: str) -> str:
+def named_flow(name: str | None) -> str | None:
     """Return the name of a flow as it is known; refuse one that is none."""
+    if name is None:
+        return None
     known = known_name(name)
     if known is None:
         raise typer.BadParameter(f"expected one of {', '.join(NAMED)}, got {name!r}")

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 import pushforward
 from pushforward import plots
+from pushforward.cli import tables
 from pushforward.cli.arguments import (
     check_above,
     check_output,
@@ -42,11 +43,12 @@ from pushforward.cli.arguments import (
 from pushforward.cli.signals import Signals
 from pushforward.data.checks import blurred
 from pushforward.data.frames import dequantize as spread_grids
-from pushforward.data.reading import ROWS, Array
+from pushforward.data.reading import ROWS, Array, Table
 from pushforward.data.schema import Schema
-from pushforward.data.writing import write_table
+from pushforward.data.writing import write_frames, write_table
 from pushforward.io import replacing
 from pushforward.recipes.choice import NAMED, make_flow
+from pushforward.tables.table_flow import TableFlow
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help="Fit, sample and score densities of tables."
@@ -95,7 +97,14 @@ def fit(
     context: Context = None,
     exclude: Exclude = None,
     kind: Kind = None,
-    flow: Annotated[str, typer.Option(metavar="NAME", callback=named_flow, help=f"The kind of flow: {', '.join(NAMED)}.")] = "NSF",
+    flow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            callback=named_flow,
+            help=f"The kind of flow: {', '.join(NAMED)}. Unless told, NSF; for a table that is not of plain numbers alone, a TableFlow.",
+        ),
+    ] = None,
     transforms: Annotated[int | None, typer.Option(min=1, help="Layers.")] = None,
     widths: Annotated[str | None, typer.Option(metavar="64,64", help="Hidden widths of each network.")] = None,
     bins: Annotated[int | None, typer.Option(min=2, help="Bins of each spline.")] = None,
@@ -122,6 +131,8 @@ def fit(
     check_above(learning_rate, "--learning-rate")
     check_above(seconds, "--seconds")
     check_share(validation)
+    of_numbers = flow, context, transforms, widths, bins, dequantize or None, support or None, drop_missing or None
+    flow = flow or "NSF"
     plan = plan_options(flow, transforms, widths, bins)
     source = opened(table, delimiter, decimal, encoding, header, missing, quiet)
     given, left_out = source.known(split(context, "--context")), source.known(split(exclude, "--exclude"))
@@ -132,6 +143,18 @@ def fit(
             raise typer.BadParameter(f"a column is both in {first} and in {option}: {', '.join(both)}")
     if (given or left_out) and not names:
         raise typer.BadParameter(f"no column is left to fit beside those of {'--context' if given else '--exclude'}")
+    chosen = {
+        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation, "patience": patience,
+        "seconds": seconds,
+    }  # fmt: skip
+    options: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    if all(option is None for option in of_numbers):
+        wanted = names if columns else source.columns
+        schema, odd = tables.schema_of(source, wanted, bool(columns), left_out, kinds_of(kind or ()))
+        if tables.beyond_numbers(schema):
+            tables.announce(schema, odd, quiet)
+            _fit(running, tables.made(schema, seed, float64), source, None, output, seed, quiet, options)
+            return
     if not names:
         source.read()  # which says why no column is one of numbers
     rows, found = read_numbers(source, names + given, kinds_of(kind or ()))
@@ -153,11 +176,11 @@ def fit(
     if float64 or too_large or blurred(torch.as_tensor(rows), model.dtype):
         model = model.double()
     model.columns, model.context_columns, model.schema = names, given or None, found
-    chosen = {
-        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation, "patience": patience,
-        "seconds": seconds,
-    }  # fmt: skip
-    options: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    _fit(running, model, x, c, output, seed, quiet, options)
+
+
+def _fit(running: typer.Context, model: Any, x: Any, c: Any, output: Path, seed: int, quiet: bool, options: dict[str, Any]) -> None:
+    """Fit a model and write it; what ends a fit from outside lets it write what it has."""
     signals: Signals = running.obj
     history = pushforward.fit(model, x, c, seed=seed, progress=not quiet, callback=lambda _: signals.came, **options)
     ended = history.interrupted or signals.came
@@ -179,7 +202,10 @@ def sample(
     n: Annotated[int, typer.Option("-n", min=1, help="Rows to draw; of a context table, for each of its rows.")],
     output: Output = None,
     seed: Seed = None,
-    given: Annotated[list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="A context column's value; once for each.")] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=VALUE", help="A context column's value, of a TableFlow any column's; once for each."),
+    ] = None,
     context_table: Annotated[Path | None, typer.Option(metavar="TABLE", help="Contexts, a row each.")] = None,
     delimiter: Delimiter = None,
     decimal: Decimal = None,
@@ -189,7 +215,18 @@ def sample(
 ) -> None:
     """Draw rows from a model. Those of a conditional model start with its context columns."""
     check_output(output, [model, context_table])
-    flow = pushforward.load(model)
+    flow = tables.loaded(model)
+    if isinstance(flow, TableFlow):
+        if context_table is not None:
+            raise typer.BadParameter("--context-table: only a conditional flow has it; of a TableFlow any column is given by --given")
+        known = tables.given_cells(given or [], flow.schema)
+        random = generator_of(seed)
+        with write_frames(output) as add, tqdm(unit=" rows", disable=output is None or None) as bar:
+            for start in range(0, n, ROWS):
+                running.obj.check()
+                add(tables.draw(flow, min(ROWS, n - start), known, random))
+                bar.update(min(ROWS, n - start))
+        return
     names, conditions = columns_of(flow)
     if given and context_table:
         raise typer.BadParameter("expected --given or --context-table, got both")
@@ -226,6 +263,9 @@ def score(
     model: ModelFile,
     table: TableFile,
     output: Output = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="column", help="Of a TableFlow: the parts of the sum, each column given those before it.")
+    ] = None,
     outside: Annotated[
         bool, typer.Option("--outside", help="Score rows that the model's schema does not allow as -inf, instead of an error.")
     ] = False,
@@ -237,7 +277,14 @@ def score(
 ) -> None:
     """Score the rows of a table. Writes log-densities in nats, in order; nan for a row with a missing value."""
     check_output(output, [model, table])
-    flow, source = pushforward.load(model), opened(table, delimiter, decimal, encoding, header, missing)
+    flow, source = tables.loaded(model), opened(table, delimiter, decimal, encoding, header, missing)
+    if by not in (None, "column"):
+        raise typer.BadParameter(f"--by: expected column, got {by!r}")
+    if isinstance(flow, TableFlow):
+        _score_table(running, flow, source, output, by, outside)
+        return
+    if by is not None:
+        raise typer.BadParameter("--by: only a TableFlow has parts by column")
     names, conditions = columns_of(flow, source)
     scored, known, total = 0, 0, 0.0
     with write_table(output, ["log_prob"], dtype_of(flow)) as append, tqdm(unit=" rows", disable=output is None or None) as bar:
@@ -261,6 +308,23 @@ def score(
     say(f"mean log-density {mean} nats a row over {known} rows{noted}")
 
 
+def _score_table(running: typer.Context, model: TableFlow, source: Table, output: Path | None, by: str | None, outside: bool) -> None:
+    """Score a table of columns of all kinds: in all, or by column."""
+    if not outside:
+        tables.check(model, source)
+    names = list(model.columns) if by else ["log_prob"]
+    count, total = 0, 0.0
+    with write_table(output, names) as append, tqdm(unit=" rows", disable=output is None or None) as bar:
+        for part in tables.parts_of(source, model.schema):
+            running.obj.check()
+            found = model.log_prob(part, by=by, unseen="outside" if outside else "raise")
+            scores = np.stack([found[name].numpy() for name in names], 1) if by else found.numpy()[:, None]
+            append(scores)
+            count, total = count + len(scores), total + float(scores.sum())
+            bar.update(len(scores))
+    say(f"mean log-density {total / count:.4f} nats a row over {count} rows")
+
+
 @app.command()
 def describe(
     model: ModelFile,
@@ -270,11 +334,15 @@ def describe(
     """Tell what a model is made of, layer by layer."""
     if sys.stdout is None:
         raise typer.BadParameter("standard output is closed, and what a model is made of goes nowhere else")
-    flow = pushforward.load(model)
+    flow = tables.loaded(model)
+    if isinstance(flow, TableFlow):
+        told = {"hidden": flow.hidden, "bins": flow.bins, "activation": flow.activation, "schema": flow.schema.to_dict()}
+        sys.stdout.write((json.dumps(told, indent=2) if as_json else tables.summary(flow)) + "\n")
+        return
     description = flow.describe(batch=batch)
     if as_json:
-        told = None if flow.schema is None else flow.schema.to_dict()
-        names = {"columns": flow.columns, "context_columns": flow.context_columns, "schema": told}
+        kinds = None if flow.schema is None else flow.schema.to_dict()
+        names = {"columns": flow.columns, "context_columns": flow.context_columns, "schema": kinds}
         text = json.dumps({**names, **dataclasses.asdict(description)}, indent=2)
     else:
         text = str(description) + (f"\ncolumns: {_titles(flow.columns, flow.context_columns or ())}" if flow.columns else "")
@@ -324,8 +392,8 @@ def plot(
     missing: Missing = None,
 ) -> None:
     """Draw a table against samples. A picture of all pairs of columns, and in a folder one of each column, too."""
-    flow, source = pushforward.load(model), opened(table, delimiter, decimal, encoding, header, missing)
-    names, conditions = columns_of(flow, source)
+    flow, source = tables.loaded(model), opened(table, delimiter, decimal, encoding, header, missing)
+    names, conditions = (flow.columns, ()) if isinstance(flow, TableFlow) else columns_of(flow, source)
     drawn = split(columns, "--columns") or names
     if unknown := [name for name in drawn if name not in names]:
         raise typer.BadParameter(f"--columns: the model has no column {unknown[0]!r}; it has {', '.join(names)}")
@@ -337,11 +405,20 @@ def plot(
             raise typer.BadParameter(f"{output}: expected a name that ends in {', '.join(PICTURES)}, or a folder")
     elif output.exists() and not output.is_dir():
         raise NotADirectoryError(f"{output} is a file, not a folder")
+    if isinstance(flow, TableFlow):
+        tables.check(flow, source)
+        _draw_all(output, *tables.pictured(flow, source, drawn, rows, seed), drawn)
+        return
     values = some_rows(source, names + conditions, rows, np.random.default_rng(seed), flow.schema)
     values = complete(source, names + conditions, np.where(np.isinf(values), np.nan, values), drop=True)
     samples = _sample(flow, values[:, len(names) :], generator_of(seed))
     chosen = [names.index(name) for name in drawn]
     data, samples = values[:, chosen], samples[:, chosen]
+    _draw_all(output, data, samples, drawn)
+
+
+def _draw_all(output: Path, data: Array, samples: Array, drawn: Sequence[str]) -> None:
+    """Draw all pairs of columns, and into a folder each column as well."""
     if output.suffix:
         _draw(output, plots.pairs(data, samples, columns=drawn))
         return

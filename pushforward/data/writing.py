@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -68,6 +69,66 @@ def write_table(
             packed = gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) if ending.endswith(".gz") else nullcontext(raw)
             with packed as stream, _csv_writer(stream.write, columns, kinds, delimiter) as append:
                 yield append
+
+
+@contextmanager
+def write_frames(path: str | os.PathLike[str] | None) -> Iterator[Callable[[Any], None]]:
+    """Open a table for writing, and give a function that appends an Arrow table; all have the same columns.
+
+    Args:
+        path: A file name with an ending of a text or Parquet table, or None for CSV on standard output.
+
+    Raises:
+        TableError: The ending is another, or standard output is closed.
+        OSError: The folder does not exist or is full, the file may not be written.
+    """
+    if path is None:
+        if sys.stdout is None:
+            raise TableError("standard output is closed; expected the name of a file")
+        yield _text_writer(lambda content: sys.stdout.write(content.decode()), ",")
+        return
+    target = check_target(path)
+    ending = ending_of(target)
+    if ending == ".npy":
+        raise TableError(f"{target}: an array has no columns of several kinds; write .csv, .tsv or .parquet")
+    with replacing(target) as part, part.open("wb") as raw:
+        if ending == ".parquet":
+            parquet = require("pyarrow.parquet", "table")
+            writers: list[Any] = []
+
+            def append(frame: Any) -> None:
+                if not writers:
+                    writers.append(parquet.ParquetWriter(raw, frame.schema))
+                writers[0].write_table(frame)
+
+            yield append
+            for writer in writers:
+                writer.close()
+        else:
+            packed = gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) if ending.endswith(".gz") else nullcontext(raw)
+            with packed as stream:
+                yield _text_writer(stream.write, "\t" if ending.startswith(".tsv") else ",")
+
+
+def _text_writer(write: Callable[[bytes], Any], delimiter: str) -> Callable[[Any], None]:
+    first = True
+
+    def append(frame: Any) -> None:
+        nonlocal first
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+        if first:
+            writer.writerow(frame.column_names)
+        first = False
+        writer.writerows(zip(*([_said(value) for value in column.to_pylist()] for column in frame.columns), strict=True))
+        write(text.getvalue().encode())
+
+    return append
+
+
+def _said(value: Any) -> Any:
+    """Return a value as it stands in a text table: a moment as ISO 8601 has it, a missing one empty."""
+    return value.isoformat(" ") if isinstance(value, datetime) else value
 
 
 def check_target(path: str | os.PathLike[str], ending: bool = True) -> Path:
