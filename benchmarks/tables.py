@@ -2,8 +2,8 @@
 
     python -m benchmarks.tables --seeds 3
 
-Tables are those that scikit-learn brings. Of each a fifth is left out; figures are the mean log-density of these rows, in the mixed measure of
-the page on tables, and the standard deviation over splits. Numbers of the last table have no grid, so a flow has a density there, too.
+Tables are those that scikit-learn brings. Of each a fifth is left out; figures are the mean log-density of these rows, in the mixed measure
+of the page on tables, and the standard deviation over splits. Numbers of the last table have no grid, so a flow has a density there, too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ ARFF = Path(datasets.__file__).parent / "tests/data/openml"
 def of_arff(number: int) -> pd.DataFrame:
     """Return a table that scikit-learn brings for its tests."""
     path = next((ARFF / f"id_{number}").glob("data*.arff.gz"))
-    content = _arff.loads(gzip.open(path, "rt").read())
+    with gzip.open(path, "rt") as file:
+        content = _arff.loads(file.read())
     names = [name for name, _ in content["attributes"]]
     return pd.DataFrame(content["data"], columns=names)
 
