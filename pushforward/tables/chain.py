@@ -30,7 +30,8 @@ def _score(model: Model, events: Events, order: Sequence[int], given: Sequence[i
     network = model.network
     known = torch.zeros(events.cases.shape, dtype=torch.bool, device=events.cases.device)
     known[:, list(given)] = True
-    sums = network.sums(events, known)
+    # Where nothing is known there is nothing to multiply.
+    sums = network.sums(events, known) if given else network.bias.expand(len(known), -1)
     found = []
     for at, index in enumerate(order):
         variable = model.variables[index]

@@ -138,6 +138,12 @@ class Chart(nn.Module):
             x = torch.where(share < tail, self.knots[0] - t if side == 0 else self.knots[-1] + t, x)
         return x
 
+    def edges(self) -> tuple[Tensor, Tensor]:
+        """Return the shares below and above each knot, ``(bins + 1)``."""
+        count = self._count
+        left, right = self._sums()
+        return torch.cat([left[:count], 1 - self.tails[1, :1]]), torch.cat([1 - self.tails[0, :1], right[:count]])
+
     @property
     def _count(self) -> int:
         return int((self.masses > 0).sum())

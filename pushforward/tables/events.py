@@ -52,7 +52,7 @@ class Events(NamedTuple):
 def unpacked(rows: Tensor, columns: int, numbers: int, dtype: torch.dtype) -> Events:
     """Return what `Events.packed` made one tensor of, features in the precision of a network."""
     cases, places, features = rows.split([columns, PLACES * numbers, FEATURES * numbers], 1)
-    return Events(cases.long(), places.reshape(-1, numbers, PLACES), features.reshape(-1, numbers, FEATURES).to(dtype))
+    return Events(cases.long(), places.reshape(len(rows), numbers, PLACES), features.reshape(len(rows), numbers, FEATURES).to(dtype))
 
 
 def events_of(variables: Sequence[Variable], charts: Sequence[Chart], grids: Sequence[Grid], coded: Tensor, dtype: torch.dtype) -> Events:

@@ -118,6 +118,17 @@ class Network(nn.Module):
         at = slice(self.offsets[variable.index], self.offsets[variable.index] + variable.cases)
         return F.linear(h, self.case_weight[at], self.case_bias[at]) + start
 
+    def products(self, variable: Variable, last: bool) -> int:
+        """Return the multiplications of a row's pass for a column: hidden layers, its head and, unless it is the last, what it adds."""
+        first, width = len(self.bias), self.case_weight.shape[1]
+        count = sum(layer.weight.numel() for layer in self.hidden if isinstance(layer, nn.Linear))
+        count += RANK * (width + variable.cases) if variable.large else width * variable.cases
+        if not last:
+            count += RANK * first * variable.large
+        if variable.number is not None:
+            count += width * size(self.bins) + (0 if last else FEATURES * first)
+        return count
+
     def all_logits(self, h: Tensor) -> list[tuple[list[Variable], Tensor]]:
         """Return the logits of all columns in groups with equally many cases: the columns, and ``(n, columns, cases)``."""
         found: list[tuple[list[Variable], Tensor]] = [([v], self.logits(v, h).unsqueeze(1)) for v in self.variables if v.large]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +23,26 @@ from pushforward.data.to_frames import decode, library_of, types_of
 from pushforward.flow.file import FACTOR, FREE
 from pushforward.native.activations import ACTIVATIONS
 from pushforward.tables.chain import draw_chain, score_chain
+from pushforward.tables.conditional import TableConditional
+from pushforward.tables.description import described
 from pushforward.tables.file import Content, read, write
 from pushforward.tables.model import Model
+
+
+class Disagreement(NamedTuple):
+    """How far chains in random orders are from that in the order of the schema.
+
+    Args:
+        typical: Mean over rows and orders of the absolute difference of log-densities, in nats a row.
+        largest: The largest of them.
+        schema: Mean log-density in the order of the schema.
+        orders: Mean log-density in each of the orders.
+    """
+
+    typical: float
+    largest: float
+    schema: float
+    orders: tuple[float, ...]
 
 
 class TableFlow(nn.Module):
@@ -154,9 +172,81 @@ class TableFlow(nn.Module):
             ImportError: The library is not installed.
         """
         self._expect_measured("sample")
-        coded = torch.full((_whole("n", n, 0), len(self.schema)), torch.nan, dtype=torch.float64, device=self.device)
+        coded = torch.full((self.count("n", n), len(self.schema)), torch.nan, dtype=torch.float64, device=self.device)
         known = torch.zeros(coded.shape, dtype=torch.bool, device=self.device)
         return self.decode(draw_chain(self.model, coded, known, range(len(self.schema)), generator), library)
+
+    @torch.no_grad()
+    def condition(self, given: Any) -> TableConditional:
+        """Return the distribution of the other columns given values of some.
+
+        Args:
+            given: A mapping from names to values, or a table of one row. None or NaN is a missing value, which is known to be missing;
+                a column that is not there is not known.
+
+        Raises:
+            ValueError: The model has not met data, nothing or everything is given, or a value is none that the schema allows.
+        """
+        self._expect_measured("condition")
+        table = {name: [value] for name, value in given.items()} if isinstance(given, Mapping) else given
+        names = list(table) if isinstance(table, Mapping) else [name for at, name in enumerate(self.columns) if not self.absent(table, at)]
+        places = self.indices("condition", names)
+        if len(places) == len(self.schema):
+            raise ValueError("TableFlow.condition: expected a column that is not given, got values of all; log_prob scores whole rows")
+        coded = self.encode(table, "raise", places)
+        if len(coded) != 1:
+            raise ValueError(f"TableFlow.condition: expected one row, got {len(coded)}; call it for each, or impute(data) for all")
+        return TableConditional(self, coded, places)
+
+    @torch.no_grad()
+    def impute(self, data: Any, n: int = 1, *, generator: torch.Generator | None = None) -> list[Any]:
+        """Return tables in which each missing cell is drawn from what it can be, given the cells of its row that are not missing.
+
+        That a cell is missing is not taken for a sign of what it would be. Of several tables, what differs between them is how little is
+        known of the cells: multiple imputation.
+        Source: Multiple Imputation for Nonresponse in Surveys (Rubin, 1987).
+
+        Args:
+            data: A table with the columns of the schema, which is what is returned, in the same library.
+            n: How many tables.
+            generator: Of the random numbers; None for torch's global ones.
+        """
+        self._expect_measured("impute")
+        coded = self.encode(data)
+        known = ~torch.isnan(coded)
+        library = library_of(data)
+        tables = []
+        for _ in range(self.count("n", n, 1)):
+            filled = draw_chain(self.model, coded, known, range(len(self.schema)), generator, missing=False)
+            table = decode(self.schema, filled.cpu().numpy(), library, types_of(data))
+            if library == "pandas":
+                table.index = data.index
+            tables.append(table)
+        return tables
+
+    @torch.no_grad()
+    def disagreement(self, data: Any, orders: int = 8, *, generator: torch.Generator | None = None) -> Disagreement:
+        """Tell how far the density depends on the order of its chain: by how many nats random orders differ from the schema's.
+
+        Conditionals in one order are exact and normalised, and so is their product. Those of one network in another order are another
+        density, which would be the same if the network had learned all of them; how nearly it has, this measures.
+
+        Args:
+            data: A table with the columns of the schema.
+            orders: How many orders are drawn.
+            generator: Of the random numbers; None for torch's global ones.
+        """
+        self._expect_measured("disagreement")
+        events = self.model.events(self.encode(data))
+        own = score_chain(self.model, events, range(len(self.schema))).sum(1)
+        drawn = [torch.randperm(len(self.schema), generator=generator).tolist() for _ in range(self.count("orders", orders, 1))]
+        others = torch.stack([score_chain(self.model, events, order).sum(1) for order in drawn])
+        apart = (others - own).abs()
+        return Disagreement(float(apart.mean()), float(apart.max()), float(own.mean()), tuple(others.mean(1).tolist()))
+
+    def describe(self) -> str:
+        """Return what the model is made of: its columns with the measure of each, its parameters, and what a pass costs."""
+        return described(self.model, sum(p.numel() for p in self.parameters() if p.requires_grad))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file: the tensors, and in its header the schema. `TableFlow.load` reads it, without pickle.
@@ -249,6 +339,14 @@ class TableFlow(nn.Module):
         if len(set(columns)) < len(columns):
             raise ValueError(f"TableFlow.{method}: expected each column once, got {list(columns)!r}")
         return [at for at, name in enumerate(self.columns) if name in columns]
+
+    def absent(self, data: Any, place: int) -> bool:
+        """Tell whether a table lacks a column."""
+        return bool(Schema((self.schema.columns[place],)).absent(data))
+
+    def count(self, name: str, value: Any, least: int = 0) -> int:
+        """Return a whole number, or raise ValueError."""
+        return _whole(name, value, least)
 
     def place_of(self, method: str, name: Any) -> int:
         """Return the place of a column, or raise ValueError."""
