@@ -166,13 +166,26 @@ def test_new_data_is_held_against_the_schema(model, folder, capsys):
 def test_describe_and_plot(table, model, folder, capsys):
     assert main(["describe", str(model)]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("TableFlow of 7 columns: one network with hidden layers of 256, 256 units, 16 bins of each number, ")
-    assert "\ncity      categorical: 'Bonn', 'Köln', 'Ulm, Donau'" in out
+    assert out.startswith("TableFlow of 7 columns, ")
+    assert "  city      categorical: 'Bonn', 'Köln', 'Ulm, Donau'  probability" in out
     assert main(["describe", str(model), "--json"]) == 0
     assert Schema.from_dict(json.loads(capsys.readouterr().out)["schema"]) == pf.TableFlow.load(model).schema
     target = folder / "pictures"
     assert main(["plot", str(model), str(table), "-o", str(target), "--columns", "city,income,seen", "--rows", "200"]) == 0
     assert {path.name for path in target.iterdir()} == {"pairs.png", "01_city.png", "02_income.png", "03_seen.png"}
+
+
+def test_a_number_that_is_badly_written_makes_no_categories(folder, capsys):
+    random = np.random.default_rng(0)
+    lines = [f"{random.choice(['a', 'b'])},{'about 3' if i == 7 else random.integers(0, 5)}" for i in range(90)]
+    (folder / "doubt.csv").write_text("city,x\n" + "\n".join(lines) + "\n")
+    fit = ["fit", str(folder / "doubt.csv"), "-o", str(folder / "doubt")]
+    assert main([*fit, *QUICK]) == 0
+    assert "left out: x ('about 3' in row 8 is no number, as 89 other values are" in capsys.readouterr().err
+    assert main([*fit, "--columns", "city,x", *QUICK]) == 1
+    assert "column 'x': expected numbers, got 'about 3' in row 8 (line 9 of the file)" in capsys.readouterr().err
+    assert main([*fit, "--kind", "x=categorical", *QUICK]) == 0
+    assert pf.TableFlow.load(folder / "doubt").columns == ("city", "x")
 
 
 WRONG = [

@@ -220,11 +220,11 @@ def sample(
         if context_table is not None:
             raise typer.BadParameter("--context-table: only a conditional flow has it; of a TableFlow any column is given by --given")
         known = tables.given_cells(given or [], flow.schema)
-        random = generator_of(seed)
+        density, random = flow.condition(known) if known else flow, generator_of(seed)
         with write_frames(output) as add, tqdm(unit=" rows", disable=output is None or None) as bar:
             for start in range(0, n, ROWS):
                 running.obj.check()
-                add(tables.draw(flow, min(ROWS, n - start), known, random))
+                add(density.sample(min(ROWS, n - start), generator=random, library="pyarrow"))
                 bar.update(min(ROWS, n - start))
         return
     names, conditions = columns_of(flow)
@@ -337,7 +337,7 @@ def describe(
     flow = tables.loaded(model)
     if isinstance(flow, TableFlow):
         told = {"hidden": flow.hidden, "bins": flow.bins, "activation": flow.activation, "schema": flow.schema.to_dict()}
-        sys.stdout.write((json.dumps(told, indent=2) if as_json else tables.summary(flow)) + "\n")
+        sys.stdout.write((json.dumps(told, indent=2) if as_json else flow.describe()) + "\n")
         return
     description = flow.describe(batch=batch)
     if as_json:

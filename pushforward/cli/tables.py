@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import typer
 
 from pushforward.cli.arguments import generator_of, say
@@ -22,7 +21,6 @@ from pushforward.data.schema.finding import find_column
 from pushforward.data.values import Values
 from pushforward.files import load
 from pushforward.flow.flow import Flow
-from pushforward.tables.chain import draw_chain
 from pushforward.tables.file import holds_table
 from pushforward.tables.table_flow import TableFlow
 
@@ -58,7 +56,10 @@ def schema_of(table: Table, columns: Sequence[str], asked: bool, exclude: Sequen
     found = [find_column(values, kinds.get(values.name), 1) for values in table.typed(wanted)]
     odd = {column.name: f"{column.kind}: {column.why}" for column in found if column.kind in REFUSED}
     odd |= {column.name: f"one value: {column.atoms[0][0]:g}" for column in found if _is_constant(column) and column.name not in odd}
+    odd |= {name: table.left_out[name] for name in table.doubtful if name in wanted and name not in kinds}
     odd |= {column.name: "it has no name" for column in found if not column.name}
+    if asked and (doubtful := [name for name in odd if name in table.doubtful]):
+        table.read(doubtful)  # which says in which row
     if asked and odd:
         name, why = next(iter(odd.items()))
         raise ValueError(f"{table.path}: expected columns of which there is a density or a probability, got {name!r} ({why})")
@@ -122,30 +123,6 @@ def _cell(setting: str, column: Column, text: str) -> Any:
     return value
 
 
-def draw(model: TableFlow, count: int, given: dict[str, Any], generator: torch.Generator) -> Any:
-    """Return so many rows as an Arrow table, the columns that are given as they are."""
-    if not given:
-        return model.sample(count, generator=generator, library="pyarrow")
-    known = [place for place, name in enumerate(model.columns) if name in given]
-    coded = torch.full((count, len(model.columns)), torch.nan, dtype=torch.float64)
-    one = {name: _single(model.schema[name], given[name]) for name in model.columns if name in given}
-    coded[:, known] = model.encode(one, asked=known)[:, known]
-    mask = torch.zeros(coded.shape, dtype=torch.bool)
-    mask[:, known] = True
-    rest = [place for place in range(len(model.columns)) if place not in known]
-    with torch.no_grad():
-        return model.decode(draw_chain(model.model, coded, mask, rest, generator), "pyarrow")
-
-
-def _single(column: Column, value: Any) -> Array:
-    """Return a column of one row."""
-    if column.numeric and column.kind not in DISCRETE:
-        return np.array([np.nan if value is None else value], np.float64)
-    held = np.empty(1, object)
-    held[0] = value
-    return held
-
-
 def parts_of(table: Table, schema: Schema) -> Iterator[dict[str, Array]]:
     """Iterate over parts of a table as columns by name."""
     columns = dict(zip(schema.names, table.typed(table.known(schema.names)), strict=True))
@@ -169,16 +146,6 @@ def made(schema: Schema, seed: int, double: bool) -> TableFlow:
     with Drawing(seed):
         model = TableFlow(schema)
     return model.double() if double else model
-
-
-def summary(model: TableFlow) -> str:
-    """Return what a model is made of."""
-    count = sum(parameter.numel() for parameter in model.parameters())
-    widths = ", ".join(map(str, model.hidden))
-    return (
-        f"TableFlow of {len(model.columns)} columns: one network with hidden layers of {widths} units, {model.bins} bins of each number, "
-        f"{count:,} parameters\n\n{model.schema}"
-    )
 
 
 def pictured(model: TableFlow, table: Table, columns: Sequence[str], most: int, seed: int) -> tuple[Array, Array]:

@@ -81,8 +81,10 @@ class Delimited(Table):
         present = [cell for cell in column if not cells.is_missing(cell, self.marks)]
         good = sum(cells.number(cell, self.dialect.decimal) is not None for cell in present)
         if cells.number(column[found.wrong], self.dialect.decimal) is not None:
+            self.doubtful += (name,)
             return f"numbers of more than one unit: {value}"
         if 2 * good > len(present):
+            self.doubtful += (name,)
             return f"{value} is no number, as {good:,} other values are; if it means a missing one, say so (--missing)"
         return f"text: {value}"
 

@@ -29,6 +29,7 @@ class Table(ABC):
         columns: Names of all columns, in order; those of a text without blanks around them.
         numeric: Names of those that hold numbers.
         left_out: For each other column, why it is none of numbers, and the value that decided it.
+        doubtful: Those of these that hold numbers but for a few values: whatever they are, they are no texts.
         notes: What was found, where it could have been otherwise, such as decimal commas.
     """
 
@@ -36,6 +37,7 @@ class Table(ABC):
         self.path, self.columns, self.numeric = Path(path), tuple(columns), tuple(numeric)
         self.marks = frozenset(missing)
         self.left_out: dict[str, str] = {}
+        self.doubtful: tuple[str, ...] = ()
         self.notes: tuple[str, ...] = ()
         twice = sorted(name for name, count in Counter(columns).items() if count > 1)
         if twice:
