@@ -40,6 +40,9 @@ def column_of(kind, n=400, seed=0):
         "date": lambda: [dt.date(2020, 1, 1) + dt.timedelta(int(d)) for d in random.integers(0, 200, n)],
         "moment": lambda: pd.Timestamp("2020-01-01") + pd.to_timedelta(random.integers(0, 10**12, n), unit="us"),
         "zone": lambda: pd.Timestamp("2020-01-01", tz="Europe/Berlin") + pd.to_timedelta(random.integers(0, 500, n), unit="h"),
+        "whole": lambda: random.permutation(np.arange(1200, 1200 + 7 * n, 7)) + random.integers(0, 6, n),
+        "huge count": lambda: random.integers(0, 10**8, n),
+        "half hours": lambda: pd.Timestamp("2020-01-01") + pd.to_timedelta(30 * random.integers(0, 300, n), unit="min"),
         "constant": lambda: np.full(n, 2.5),
     }
     return made[kind]()
@@ -48,13 +51,14 @@ def column_of(kind, n=400, seed=0):
 KINDS = [
     "real", "positive", "interval", "circular", "count", "large count", "step", "odd step", "circular step", "interval step", "atom",
     "censored", "atom on a grid", "missing", "missing atom", "missing count", "binary", "numbered", "categorical", "ordered",
-    "missing category", "many", "date", "moment", "zone", "constant",
+    "missing category", "many", "date", "moment", "zone", "whole", "huge count", "half hours", "constant",
 ]  # fmt: skip
 TOLD = {
     "interval": "interval:0:1",
     "circular": "circular:-3.141592653589793:3.141592653589793",
     "circular step": "circular:360",
     "interval step": "interval:0:100",
+    "huge count": "count",
 }
 
 

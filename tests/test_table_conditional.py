@@ -90,9 +90,10 @@ def test_what_one_column_is_given_others_is_a_sum_over_its_density(kind):
         at = min(int(torch.searchsorted(sums, q)), len(x) - 1)
         near = x[max(at - 2, 0)], x[min(at + 2, len(x) - 1)]
         if column.kind != "circular":
-            assert float(near[0]) - 1e-6 * spread <= got <= float(near[1]) + 1e-6 * spread
+            off = 1e-6 * spread + model.model.grids[0].rounding
+            assert float(near[0]) - off <= got <= float(near[1]) + off
             value = model.decode(torch.tensor([[got, 0.0]], dtype=torch.float64), "dict")[kind][0]
-            assert view.cdf(kind, value) >= q - 2e-6
+            assert view.cdf(kind, value) >= q - 2e-6 - (0.01 if model.model.grids[0].rounding else 0)
             assert view.cdf(kind, value) == pytest.approx(float(sums[torch.searchsorted(x, got + 1e-9 * spread, right=True) - 1]), abs=2e-3)
     low, high = (coded(end) for end in view.interval(kind, 0.8))
     inside = (x >= low) & (x <= high) if low <= high else (x >= low) | (x <= high)

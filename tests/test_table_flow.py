@@ -161,6 +161,24 @@ def test_a_column_that_is_not_asked_about_is_no_missing_one():
         model.log_prob(some[["categorical"]])
 
 
+def test_steps_are_those_that_all_values_keep_to():
+    found = {
+        kind: model_of(frame_of(kind)).model.grids[0]
+        for kind in ("half hours", "date", "zone", "moment", "whole", "huge count", "odd step")
+    }
+    assert {kind: grid.step for kind, grid in found.items()} == {
+        "half hours": 1800, "date": 86400, "zone": 3600, "moment": 0, "whole": 0, "huge count": 0, "odd step": 0.5,
+    }  # fmt: skip
+    assert found["whole"].rounding == found["huge count"].rounding == 1
+    assert found["odd step"].origin % 0.5 == 0.25
+    # What is too fine for cells is drawn on them all the same.
+    for kind in ("whole", "huge count"):
+        drawn = model_of(frame_of(kind)).sample(200, library="dict", generator=seeded())[kind]
+        assert all(isinstance(one, int) for one in drawn)
+    wide = pd.DataFrame({"x": np.arange(0.0, 4e7, 1e5)})
+    assert (model_of(wide).sample(200, generator=seeded())["x"] % 1 == 0).all()
+
+
 def test_what_is_outside_has_no_probability_where_that_is_asked():
     frame = frame_of("positive", "categorical", "step", "count")
     model = model_of(frame)

@@ -20,6 +20,12 @@ ROWS = 4096
 """Rows that go through the network together."""
 
 
+def score_rows(model: Model, coded: Tensor, order: Sequence[int], given: Sequence[int] = ()) -> Tensor:
+    """Return what `score_chain` does of coded rows ``(n, columns)``, of which no more than a block are events at a time."""
+    parts = [score_chain(model, model.events(rows), order, given) for rows in coded.split(ROWS)]
+    return torch.cat(parts)
+
+
 def score_chain(model: Model, events: Events, order: Sequence[int], given: Sequence[int] = ()) -> Tensor:
     """Return the log of each column's conditional given those before it in an order and those given, ``(n, len(order))``."""
     parts = [_score(model, events.take(slice(at, at + ROWS)), order, given) for at in range(0, len(events.cases), ROWS)]

@@ -43,7 +43,7 @@ class Chart(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        for name, size in (("knots", (BINS + 1,)), ("masses", (BINS,)), ("densities", (BINS + 1,)), ("tails", (2, 3)), ("spacing", (2,))):
+        for name, size in (("knots", (BINS + 1,)), ("masses", (BINS,)), ("densities", (BINS + 1,)), ("tails", (2, 3)), ("spacing", (3,))):
             self.register_buffer(name, torch.zeros(size, dtype=torch.float64))
 
     def _apply(self, fn: Any, recurse: bool = True) -> Chart:

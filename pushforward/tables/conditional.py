@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pushforward.data.to_frames import moment_of, values_of
-from pushforward.tables.chain import draw_chain, score_chain
+from pushforward.tables.chain import draw_chain, score_rows
 from pushforward.tables.univariate import Univariate
 from pushforward.tables.variable import Variable
 
@@ -84,7 +84,7 @@ class TableConditional:
                 name = self.parent.columns[at]
                 raise ValueError(f"TableConditional.log_prob: expected {name!r} as it is given, got another in row {row}; leave it out")
         coded[:, self.given] = self.coded[:, self.given]
-        scores = score_chain(self.parent.model, self.parent.model.events(coded), asked, self.given)
+        scores = score_rows(self.parent.model, coded, asked, self.given)
         return {self.parent.columns[index]: scores[:, at] for at, index in enumerate(asked)} if by else scores.sum(1)
 
     def probabilities(self, column: str) -> dict[Any, float]:

@@ -53,9 +53,9 @@ class Model(nn.Module):
         """Return where the values of a number lie, None for what is none."""
         if variable.number is None:
             return None
-        step, origin = self.chart_of(variable).spacing.tolist()
+        step, origin, rounding = self.chart_of(variable).spacing.tolist()
         column = variable.column
-        return Grid(step, origin, column.low, column.high, column.kind == "circular")
+        return Grid(step, origin, column.low, column.high, column.kind == "circular", rounding)
 
     @property
     def grids(self) -> list[Grid]:
@@ -100,7 +100,7 @@ class Model(nn.Module):
         chart = self.chart_of(variable)
         finite = torch.isfinite(values)
         grid = find_grid(variable.column, values[finite].cpu().numpy())
-        chart.spacing.copy_(torch.tensor([grid.step, grid.origin], dtype=torch.float64))
+        chart.spacing.copy_(torch.tensor([grid.step, grid.origin, grid.rounding], dtype=torch.float64))
         some, heavy = (part[finite].cpu().numpy() for part in (values, weights))
         measure_chart(chart, grid, np.array([0.0]) if not len(some) else some)  # a place for all values, to tell the atoms
         case, _ = self.seen(variable, values[finite])

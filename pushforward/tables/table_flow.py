@@ -22,7 +22,7 @@ from pushforward.data.schema.schema import Schema
 from pushforward.data.to_frames import decode, library_of, types_of
 from pushforward.flow.file import FACTOR, FREE
 from pushforward.native.activations import ACTIVATIONS
-from pushforward.tables.chain import draw_chain, score_chain
+from pushforward.tables.chain import draw_chain, score_rows
 from pushforward.tables.conditional import TableConditional
 from pushforward.tables.description import described
 from pushforward.tables.file import Content, read, write
@@ -155,7 +155,7 @@ class TableFlow(nn.Module):
         self._expect_measured("log_prob")
         asked = self.indices("log_prob", columns)
         coded = self.encode(data, unseen, asked)
-        scores = score_chain(self.model, self.model.events(coded), asked)
+        scores = score_rows(self.model, coded, asked)
         return {self.columns[index]: scores[:, at] for at, index in enumerate(asked)} if by else scores.sum(1)
 
     @torch.no_grad()
@@ -237,10 +237,10 @@ class TableFlow(nn.Module):
             generator: Of the random numbers; None for torch's global ones.
         """
         self._expect_measured("disagreement")
-        events = self.model.events(self.encode(data))
-        own = score_chain(self.model, events, range(len(self.schema))).sum(1)
+        coded = self.encode(data)
+        own = score_rows(self.model, coded, range(len(self.schema))).sum(1)
         drawn = [torch.randperm(len(self.schema), generator=generator).tolist() for _ in range(self.count("orders", orders, 1))]
-        others = torch.stack([score_chain(self.model, events, order).sum(1) for order in drawn])
+        others = torch.stack([score_rows(self.model, coded, order).sum(1) for order in drawn])
         apart = (others - own).abs()
         return Disagreement(float(apart.mean()), float(apart.max()), float(own.mean()), tuple(others.mean(1).tolist()))
 

@@ -15,7 +15,7 @@ from pushforward.data.schema.column import Column
 Array = np.ndarray[Any, np.dtype[np.float64]]
 FINEST = 1e-6
 """Share of a column's range that a cell of a grid has at least; of a finer one cells are not told apart, and samples rounded alone."""
-_MOMENTS = (86400.0, 3600.0, 60.0, 1.0)
+_MOMENTS = (86400.0, 43200.0, 21600.0, 3600.0, 1800.0, 900.0, 600.0, 300.0, 60.0, 30.0, 10.0, 1.0)
 """Steps that moments may have, in seconds."""
 
 
@@ -29,6 +29,8 @@ class Grid:
         low: The least value, None for no bound.
         high: The largest; of a circle, where it begins again.
         circular: Whether it is a circle.
+        rounding: Where there is no step, the distance of the values to which samples are rounded, 0 for none: whole numbers that
+            hardly ever come again have a density, and yet no halves.
     """
 
     step: float
@@ -36,20 +38,20 @@ class Grid:
     low: float | None
     high: float | None
     circular: bool
+    rounding: float = 0.0
 
     @property
     def ends(self) -> tuple[float | None, float | None]:
         """The bounds of the density: those of the outermost cells where there is a grid."""
         if not self.step:
             return self.low, self.high
-        first, last = self._outermost
+        first, last = self._outermost(self.step)
         low = None if first is None else self.origin + self.step * (first - 0.5)
         return low, None if last is None else self.origin + self.step * (last + 0.5)
 
-    @property
-    def _outermost(self) -> tuple[int | None, int | None]:
-        """The steps from the origin to the least and to the largest value of the grid."""
-        first, last = (None if end is None else (end - self.origin) / self.step for end in (self.low, self.high))
+    def _outermost(self, step: float) -> tuple[int | None, int | None]:
+        """Return the steps from the origin to the least and to the largest value of a grid."""
+        first, last = (None if end is None else (end - self.origin) / step for end in (self.low, self.high))
         # Where a circle begins again there is no value more.
         whole = None if last is None else math.floor(last + 1e-6) - (self.circular and abs(last - round(last)) < 1e-6)
         return None if first is None else math.ceil(first - 1e-6), whole
@@ -57,13 +59,13 @@ class Grid:
     def settle(self, values: Array) -> Array:
         """Return values of the density as those that there can be: on the grid, within the bounds, on a circle in its first turn."""
         x = np.asarray(values, np.float64)
-        if self.step:
-            first, last = self._outermost
-            index = np.rint((x - self.origin) / self.step)
+        if step := self.step or self.rounding:
+            first, last = self._outermost(step)
+            index = np.rint((x - self.origin) / step)
             # What lies at the very end of the outermost cell is still in it.
             index = index if first is None else np.maximum(index, first)
             index = index if last is None else np.minimum(index, last)
-            x = _decimal(self.origin, index, self.step)
+            x = _decimal(self.origin, index, step)
         if self.circular and self.low is not None and self.high is not None:
             return np.where(x >= self.high, x - (self.high - self.low), np.where(x < self.low, x + (self.high - self.low), x))
         x = x if self.low is None else np.maximum(x, self.low)
@@ -96,17 +98,17 @@ def find_grid(column: Column, values: Array) -> Grid:
         values: Finite values, in seconds for moments; may be none.
     """
     low, high, circular = column.low, column.high, column.kind == "circular"
-    free = Grid(0.0, 0.0, low, high, circular)
     if not len(values):
-        return Grid(column.step, low or 0.0, low, high, circular) if column.kind == "count" else free
+        return Grid(1.0, 0.0, low, high, circular) if column.kind == "count" else Grid(0.0, 0.0, low, high, circular)
     reach = float(values.max() - values.min())
     for step, origin in _steps(column, values):
         grid = Grid(step, origin, low, high, circular)
         cells = (reach if high is None or low is None else high - low) / step
         whole = not circular or abs(cells - round(cells)) < 1e-6
-        if whole and cells * FINEST <= 1 and not grid.off(values).any():
-            return grid
-    return free
+        if whole and not grid.off(values).any():
+            return grid if cells * FINEST <= 1 else Grid(0.0, origin, low, high, circular, step)
+    whole_numbers = column.kind != "datetime" and bool((values == np.rint(values)).all())
+    return Grid(0.0, 0.0, low, high, circular, 1.0 if whole_numbers else 0.0)
 
 
 def _steps(column: Column, values: Array) -> list[tuple[float, float]]:
@@ -120,8 +122,9 @@ def _steps(column: Column, values: Array) -> list[tuple[float, float]]:
     if column.step:
         return [(column.step, 0.0)]
     found = repeats(torch.from_numpy(values))
-    # Moments come on whole hours, minutes or seconds, of which the largest that all keep to is the grid where they come again.
-    return [(step, 0.0) for step in _MOMENTS if step <= found.step or found.step == 0]
+    # Moments come again at some distance, or keep to whole days, hours, minutes or seconds: the largest that all keep to is the grid.
+    seen = [(found.step, _origin(float(values.min()), found.step))] if found.step >= _MOMENTS[-1] else []
+    return seen + [(step, 0.0) for step in _MOMENTS]
 
 
 def _origin(least: float, step: float) -> float:
