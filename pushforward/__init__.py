@@ -13,8 +13,8 @@ from pushforward.core.describe import Description
 from pushforward.core.layer import Layer
 from pushforward.core.names import missing
 from pushforward.core.spec import PlanError, Spec
+from pushforward.files import load
 from pushforward.flow.conditioned import ConditionedFlow
-from pushforward.flow.file import load
 from pushforward.flow.flow import Flow
 from pushforward.flows import CNF, IAF, MAF, NICE, NSF, RealNVP
 from pushforward.inference.distill import DistillHistory, distill
@@ -24,6 +24,7 @@ from pushforward.kernels.kernel import Kernel
 from pushforward.nets.net import Net
 from pushforward.nets.signature import Signature
 from pushforward.report.versions import show_config
+from pushforward.tables import TableFlow
 from pushforward.train.choose import ChoiceHistory, Chosen, choose
 from pushforward.train.fit import fit
 from pushforward.train.history import History
@@ -35,10 +36,10 @@ TransformModule = Layer
 """The name that `Layer` had at first."""
 
 __all__ = [
-    "CNF", "IAF", "MAF", "NICE", "NSF", "Base", "Bijector", "ChoiceHistory", "Chosen", "ConditionedFlow", "Description", "DistillHistory",
-    "Flow", "FlowMatching", "History", "ImportanceSample", "Kernel", "Layer", "Net", "PlanError", "RealNVP", "Signature", "Spec",
-    "TargetHistory", "TransformModule", "bijectors", "choose", "data", "distill", "distributions", "fit", "fit_target", "flows",
-    "importance", "load", "plots", "show_config", "targets", "testing", "train", "transforms",
+    "CNF", "IAF", "MAF", "NICE", "NSF", "Base", "Bijector", "ChoiceHistory", "Chosen", "ConditionedFlow", "Description",
+    "DistillHistory", "Flow", "FlowMatching", "History", "ImportanceSample", "Kernel", "Layer", "Net", "PlanError", "RealNVP",
+    "Signature", "Spec", "TableFlow", "TargetHistory", "TransformModule", "bijectors", "choose", "data", "distill", "distributions",
+    "fit", "fit_target", "flows", "importance", "load", "plots", "show_config", "targets", "testing", "train", "transforms",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

@@ -81,7 +81,7 @@ def test_fit_describe_sample_score_and_plot(files, tmp_path, capsys, ending):
     assert "held-out log-density -" in lines(err)[-1]
     names = ["0", "1", "2"] if ending == ".npy" else ["a", "b", "c"]
     assert main(["describe", model]) == 0
-    assert capsys.readouterr().out.endswith(f"columns: {', '.join(names)}\n")
+    assert f"\ncolumns: {', '.join(names)}\n\ncolumn  kind " in capsys.readouterr().out
     drawn = str(tmp_path / f"samples{ending}")
     assert main(["sample", model, "-n", "20", "-o", drawn, "--seed", "1"]) == 0
     assert list(open_table(drawn).columns) == names
@@ -398,7 +398,7 @@ WRONG = [
     (["fit", "t.csv"], 2, "output"),
     (["fit", "none.csv", "-o", "new"], 1, "no file none.csv"),
     (["fit", "t.xls", "-o", "new"], 1, "ends in .csv"),
-    (["fit", "text.csv", "-o", "new", "--columns", "a,c"], 1, "column 'c': expected numbers, got 'x' in row 1"),
+    (["fit", "text.csv", "-o", "new", "--columns", "a,c", "--flow", "NSF"], 1, "column 'c': expected numbers, got 'x' in row 1"),
     (["fit", "ragged.csv", "-o", "new"], 1, "row 2: expected 3 values, got 2"),
     (["fit", "header.csv", "-o", "new"], 1, "expected rows, got none"),
     (["fit", "constant.csv", "-o", "new"], 1, "got constant ones: 'a' (always 1), 'b' (always 1); leave them out with --exclude a,b"),
@@ -426,7 +426,7 @@ WRONG = [
     (["schema", "t.csv", "--kind", "a=count"], 1, "column 'a': expected at least 0, got"),
     (["schema", "t.csv", "--columns", "x"], 1, "no column 'x'"),
     (
-        ["fit", "missing.csv", "-o", "new"],
+        ["fit", "missing.csv", "-o", "new", "--flow", "NSF"],
         1,
         "2 of 200 rows have missing values; leave them out with --drop-missing; they",
     ),

@@ -20,8 +20,8 @@ from pushforward.core.base import Base
 from pushforward.core.layer import Layer
 from pushforward.core.spec import registry
 from pushforward.distributions import DiagNormal, Flow, StandardNormal, TransformedDistribution
+from pushforward.files import load
 from pushforward.flow import flow as flow_module
-from pushforward.flow.file import load
 from pushforward.nets.periodic import Periodic
 from pushforward.nets.signature import Signature
 from pushforward.testing import randomize

@@ -18,7 +18,7 @@ from pushforward.core import sets
 from pushforward.core.compose import Compose
 from pushforward.core.numerics import soft_clamp
 from pushforward.core.spec import PlanError
-from pushforward.flow.file import load
+from pushforward.files import load
 from pushforward.flow.flow import Flow
 from pushforward.kernels.activations import CauchyCDF, CumulativeDistribution, Logit, Softclip
 from pushforward.kernels.affine import Additive, Affine

@@ -54,6 +54,8 @@ COLUMNS = {
     "sizes of clothes": (np.array([34.0, 36.0, 38.0, 42.0, 50.0])[WHOLE(0, 5, 1000)], 2.0, False),
     "powers of ten": (10.0 ** WHOLE(0, 4, 1000), 9.0, False),
     "seven in ten are zero": (np.where(np.arange(1000) % 10 < 7, 0.0, drawn(1000) ** 2), 0.0, True),
+    "one in twenty is zero": (np.where(np.arange(1000) % 20 < 1, 0.0, drawn(1000) ** 2), 0.0, True),
+    "twelve of ninety are zero": (np.where(np.arange(90) % 15 < 2, 0.0, drawn(90) ** 2), 0.0, True),
     "a limit": (np.clip(drawn(1000), -1.0, None), 0.0, True),
     "some twice": (np.concatenate([drawn(900), drawn(900)[:100]]), 0.0, False),
     "numbers of rows": (np.arange(1000.0), 0.0, False),

@@ -244,6 +244,12 @@ def of_columns():
     assert seen.flow.columns == ("b", "a")
 
 
+def of_schema():
+    found, told = (observe(frame(), columns=["a", "b"], schema=schema).flow.schema for schema in (None, {"a": "interval:-99:99"}))
+    assert (found["a"].kind, told["a"].kind) == ("real", "interval")
+    assert told["b"] == found["b"]
+
+
 def of_context_columns():
     seen = observe(frame(), flow=made(1), context_columns=["c"], validation=None)
     assert known(rows_of(seen.trained)) == known(X)

@@ -64,7 +64,7 @@ FOUND = [
     (pd.array(["a", None] * 9, "string"), "x", "categorical: 'a'"),
     (pd.date_range("2020-01-01", periods=9), "x", "datetime"),
     (pd.date_range("2020-01-01", periods=9, tz="Europe/Berlin"), "x", "datetime, zone Europe/Berlin"),
-    ([dt.date(2020, 1, day) for day in range(1, 9)], "x", "text"),
+    ([dt.date(2020, 1, day) for day in range(1, 9)], "x", "datetime, days"),
 ]
 
 

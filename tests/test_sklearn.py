@@ -20,6 +20,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from pushforward.bases import StudentT
 from pushforward.bijectors import MLP, Affine, AffineFixed, Autoregressive, Elementwise, Spline
 from pushforward.contrib.sklearn import FlowDensity, FlowRegressor
+from pushforward.files import load
 from pushforward.flow.flow import Flow
 from pushforward.flows import MAF, NSF
 
@@ -363,3 +364,22 @@ def test_a_regressor_refuses(spline):
         spline.log_prob(x, y[:, None])
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         spline.log_prob(x, y[:-1])
+
+
+def test_samples_of_what_was_spread_are_in_kind(tmp_path):
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"age": rng.poisson(3, 400), "height": rng.normal(170, 9, 400), "humidity": rng.integers(60, 101, 400)})
+    density = FlowDensity("maf", dequantize=True, **QUICK).fit(frame)
+    assert [column.kind for column in density.schema_] == ["count", "real", "interval"]
+    drawn = density.sample(500)
+    assert not density.schema_.outside(drawn)[0].any()
+    np.testing.assert_array_equal(drawn[:, [0, 2]], np.rint(drawn[:, [0, 2]]))
+    assert (drawn[:, 0] == 0).any()
+    assert len(np.unique(drawn[:, 1])) > 400
+    density.flow_.save(tmp_path / "m")
+    assert load(tmp_path / "m").schema == density.schema_
+    model = FlowRegressor(NORMAL, dequantize=True, **QUICK).fit(frame[["height"]], frame[["age", "humidity"]])
+    drawn = model.sample(frame[["height"]], 3)
+    assert drawn.shape == (400, 3, 2)
+    np.testing.assert_array_equal(drawn, np.rint(drawn))
+    assert (FlowDensity("maf", **QUICK).fit(frame).sample(20)[:, 0] % 1 != 0).all()

@@ -7,7 +7,7 @@ import io
 import math
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 import typer
+from torch.distributions import constraints
 
 from pushforward.data.frames import few
-from pushforward.data.reading import Array, Format, Table, open_table
+from pushforward.data.reading import Array, Format, Table, TableError, open_table
+from pushforward.data.schema import Schema
+from pushforward.data.schema.checking import say as problems_of
+from pushforward.data.schema.finding import find_column
+from pushforward.data.schema.settling import grid_of
+from pushforward.data.values import NUMBERS
 from pushforward.data.writing import check_target
 from pushforward.flow.flow import Flow
 from pushforward.recipes.choice import NAMED, known_name
@@ -85,8 +91,10 @@ def given_row(settings: Sequence[str], conditions: tuple[str, ...]) -> Array:
     return np.array([[values[name] for name in conditions]])
 
 
-def named_flow(name: str) -> str:
+def named_flow(name: str | None) -> str | None:
     """Return the name of a flow as it is known; refuse one that is none."""
+    if name is None:
+        return None
     known = known_name(name)
     if known is None:
         raise typer.BadParameter(f"expected one of {', '.join(NAMED)}, got {name!r}")
@@ -107,6 +115,21 @@ def plan_options(flow: str, transforms: int | None, widths: str | None, bins: in
             raise typer.BadParameter(f"--widths: expected whole numbers such as 64,64, got {widths!r}")
         options["widths"] = tuple(int(part) for part in parts)
     return options
+
+
+def supports(flow: str, schema: Schema, spread: bool) -> list[Any]:
+    """Return the set of each column, by its bounds: of a grid that is spread, to the ends of its outermost cells."""
+    *others, last = [name for name, made in NAMED.items() if "support" in signature(made).parameters]
+    if flow not in (*others, last):
+        raise typer.BadParameter(f"--support: only {', '.join(others)} and {last} have it, got --flow {flow}")
+    sets: list[Any] = []
+    for column in schema:
+        low, high = grid_of(column).ends if spread else (column.low, column.high)
+        if low is None:
+            sets.append("real")
+        else:
+            sets.append(constraints.greater_than(low) if high is None else constraints.interval(low, high))
+    return sets
 
 
 def check_above(value: float | None, option: str) -> None:
@@ -135,7 +158,7 @@ def check_output(output: Path | None, inputs: Sequence[Path | None], ending: boo
         raise typer.BadParameter(f"{output} would replace the file that is read; write to another name")
 
 
-def names_of(flow: Flow, table: Table | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def columns_of(flow: Flow, table: Table | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of the flow's columns and of its context: those saved in the model, else those of the table, else numbers."""
     event, given = tuple(flow.event_shape), flow.context_shape or (0,)
     if len(event) != 1 or len(given) != 1:
@@ -180,6 +203,32 @@ def complete(table: Table, columns: tuple[str, ...], rows: Array, drop: bool, hi
     return rows[whole]
 
 
+def read_numbers(table: Table, columns: tuple[str, ...], kinds: Mapping[str, str]) -> tuple[Array, Schema]:
+    """Read columns of numbers, and find what they are unless it is told, in one pass.
+
+    Raises:
+        TableError: A column has anything but numbers.
+        ValueError: Values are none of the kind that is told.
+    """
+    if unknown := [name for name in kinds if name not in columns]:
+        there = ", ".join(map(repr, columns))
+        raise ValueError(f"--kind {unknown[0]}={kinds[unknown[0]]}: expected a column that is fitted, {there}, got {unknown[0]!r}")
+    values = list(table.typed(columns))
+    # Of a column that holds no numbers reading says what is there, and in which row; one without any value is all missing.
+    numbers = all(each.storage in NUMBERS for each in values)
+    rows = np.stack([each.values for each in values], axis=1) if numbers else table.read(columns)
+    if not len(rows):
+        raise TableError(f"{table.path}: expected rows, got none")
+    schema = Schema(tuple(find_column(each, kinds.get(each.name), 1) for each in values))
+    return rows, schema
+
+
+def check_rows(table: Table, schema: Schema | None, columns: tuple[str, ...], rows: Array, before: int = 0) -> None:
+    """Refuse rows that a model's schema does not allow; missing values are another matter."""
+    if schema is not None and (found := schema.part(columns).outside(rows, before + 1)[1]):
+        raise ValueError(f"{table.path}: {problems_of(found)}")
+
+
 def refuse_constants(table: Table, columns: tuple[str, ...], rows: Array) -> None:
     """Refuse columns that have one value in all rows: there is no density of them."""
     if len(rows) > 1 and len(places := np.flatnonzero(rows.min(axis=0) == rows.max(axis=0))):
@@ -194,10 +243,13 @@ def leave_out(names: Sequence[str]) -> str:
     return f"leave them out with --exclude {shlex.quote(text.getvalue())}"
 
 
-def some_rows(table: Table, columns: tuple[str, ...], count: int, random: np.random.Generator) -> Array:
-    """Return at most ``count`` rows, each with the same chance, from a table of any length."""
-    kept, keys = np.empty((0, len(columns))), np.empty(0)
+def some_rows(table: Table, columns: tuple[str, ...], count: int, random: np.random.Generator, schema: Schema | None = None) -> Array:
+    """Return at most ``count`` rows, each with the same chance, from a table of any length; refuse what a schema does not allow."""
+    kept, keys, before = np.empty((0, len(columns))), np.empty(0), 0
     for rows in table.chunks(columns):
+        # A picture leaves out what is infinite, and says so.
+        check_rows(table, schema, columns, np.where(np.isinf(rows), np.nan, rows), before)
+        before += len(rows)
         kept, keys = np.concatenate([kept, rows]), np.concatenate([keys, random.random(len(rows))])
         lowest = np.sort(np.argsort(keys)[:count])
         kept, keys = kept[lowest], keys[lowest]
@@ -211,6 +263,12 @@ def generator_of(seed: int | None) -> torch.Generator:
         generator.seed()
         return generator
     return generator.manual_seed(seed)
+
+
+def whole_of(flow: Flow) -> tuple[str, ...]:
+    """Return the columns of a flow whose values are whole numbers."""
+    wanted = flow.columns or ()
+    return () if flow.schema is None else tuple(column.name for column in flow.schema if column.name in wanted and column.whole)
 
 
 def dtype_of(flow: Flow) -> Any:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,32 +17,38 @@ from tqdm import tqdm
 
 import pushforward
 from pushforward import plots
+from pushforward.cli import tables
 from pushforward.cli.arguments import (
     check_above,
     check_output,
+    check_rows,
     check_share,
+    columns_of,
     complete,
     dtype_of,
     generator_of,
     given_row,
     kinds_of,
     named_flow,
-    names_of,
     opened,
     plan_options,
+    read_numbers,
     refuse_constants,
     say,
     some_rows,
     split,
+    supports,
+    whole_of,
 )  # fmt: skip
 from pushforward.cli.signals import Signals
 from pushforward.data.checks import blurred
 from pushforward.data.frames import dequantize as spread_grids
-from pushforward.data.reading import ROWS, Array
+from pushforward.data.reading import ROWS, Array, Table
 from pushforward.data.schema import Schema
-from pushforward.data.writing import write_table
+from pushforward.data.writing import write_frames, write_table
 from pushforward.io import replacing
 from pushforward.recipes.choice import NAMED, make_flow
+from pushforward.tables.table_flow import TableFlow
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help="Fit, sample and score densities of tables."
@@ -65,6 +71,7 @@ Delimiter = Annotated[
 Decimal = Annotated[str | None, typer.Option(help="The decimal mark, . or ,; found unless told.")]
 Encoding = Annotated[str | None, typer.Option(help="Of the text, such as cp1252; found unless told.")]
 Header = Annotated[bool | None, typer.Option("--header/--no-header", help="Whether the first row has names; found unless told.")]
+Kind = Annotated[list[str] | None, typer.Option(metavar="COLUMN=KIND", help="What a column is, such as age=count; once for each.")]
 Missing = Annotated[str | None, typer.Option(metavar="A,B,...", help="More marks for missing values, such as -999.")]
 
 
@@ -89,7 +96,15 @@ def fit(
     columns: Columns = None,
     context: Context = None,
     exclude: Exclude = None,
-    flow: Annotated[str, typer.Option(metavar="NAME", callback=named_flow, help=f"The kind of flow: {', '.join(NAMED)}.")] = "NSF",
+    kind: Kind = None,
+    flow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            callback=named_flow,
+            help=f"The kind of flow: {', '.join(NAMED)}. Unless told, NSF; for a table that is not of plain numbers alone, a TableFlow.",
+        ),
+    ] = None,
     transforms: Annotated[int | None, typer.Option(min=1, help="Layers.")] = None,
     widths: Annotated[str | None, typer.Option(metavar="64,64", help="Hidden widths of each network.")] = None,
     bins: Annotated[int | None, typer.Option(min=2, help="Bins of each spline.")] = None,
@@ -101,6 +116,7 @@ def fit(
     seconds: Annotated[float | None, typer.Option(help="Time that the fit may take.")] = None,
     seed: FixedSeed = 0,
     dequantize: Annotated[bool, typer.Option(help="Spread columns that lie on a grid evenly between its points.")] = False,
+    support: Annotated[bool, typer.Option("--support", help="Give no density to values beyond the bounds of the columns' kinds.")] = False,
     drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")] = False,
     float64: Annotated[bool, typer.Option("--float64", help="Compute in double precision.")] = False,
     delimiter: Delimiter = None,
@@ -115,6 +131,8 @@ def fit(
     check_above(learning_rate, "--learning-rate")
     check_above(seconds, "--seconds")
     check_share(validation)
+    of_numbers = flow, context, transforms, widths, bins, dequantize or None, support or None, drop_missing or None
+    flow = flow or "NSF"
     plan = plan_options(flow, transforms, widths, bins)
     source = opened(table, delimiter, decimal, encoding, header, missing, quiet)
     given, left_out = source.known(split(context, "--context")), source.known(split(exclude, "--exclude"))
@@ -125,7 +143,21 @@ def fit(
             raise typer.BadParameter(f"a column is both in {first} and in {option}: {', '.join(both)}")
     if (given or left_out) and not names:
         raise typer.BadParameter(f"no column is left to fit beside those of {'--context' if given else '--exclude'}")
-    rows = source.read(names + given) if names else source.read()
+    chosen = {
+        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation, "patience": patience,
+        "seconds": seconds,
+    }  # fmt: skip
+    options: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    if all(option is None for option in of_numbers):
+        wanted = names if columns else source.columns
+        schema, odd = tables.schema_of(source, wanted, bool(columns), left_out, kinds_of(kind or ()))
+        if tables.beyond_numbers(schema):
+            tables.announce(schema, odd, quiet)
+            _fit(running, tables.made(schema, seed, float64), source, None, output, seed, quiet, options)
+            return
+    if not names:
+        source.read()  # which says why no column is one of numbers
+    rows, found = read_numbers(source, names + given, kinds_of(kind or ()))
     rows = complete(source, names + given, rows, drop_missing, "; leave them out with --drop-missing")
     told = [f"{name or '(no name)'} ({why})" for name, why in source.left_out.items() if not columns and name not in given + left_out]
     noted = f"left out: {', '.join(told)}" if told else ""
@@ -135,18 +167,20 @@ def fit(
         say(noted)
     refuse_constants(source, names + given, rows)
     x, c = rows[:, : len(names)], rows[:, len(names) :] if given else None
+    if support:
+        plan["support"] = supports(flow, found.part(names), dequantize)
     if dequantize:
         x = spread_grids(x, generator_of(seed))[0]
     model = make_flow("fit", flow, len(names), len(given), plan, seed)
     too_large = np.abs(rows).max() > np.finfo(dtype_of(model)).max
     if float64 or too_large or blurred(torch.as_tensor(rows), model.dtype):
         model = model.double()
-    model.columns, model.context_columns = names, given or None
-    chosen = {
-        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation, "patience": patience,
-        "seconds": seconds,
-    }  # fmt: skip
-    options: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    model.columns, model.context_columns, model.schema = names, given or None, found
+    _fit(running, model, x, c, output, seed, quiet, options)
+
+
+def _fit(running: typer.Context, model: Any, x: Any, c: Any, output: Path, seed: int, quiet: bool, options: dict[str, Any]) -> None:
+    """Fit a model and write it; what ends a fit from outside lets it write what it has."""
     signals: Signals = running.obj
     history = pushforward.fit(model, x, c, seed=seed, progress=not quiet, callback=lambda _: signals.came, **options)
     ended = history.interrupted or signals.came
@@ -168,7 +202,10 @@ def sample(
     n: Annotated[int, typer.Option("-n", min=1, help="Rows to draw; of a context table, for each of its rows.")],
     output: Output = None,
     seed: Seed = None,
-    given: Annotated[list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="A context column's value; once for each.")] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=VALUE", help="A context column's value, of a TableFlow any column's; once for each."),
+    ] = None,
     context_table: Annotated[Path | None, typer.Option(metavar="TABLE", help="Contexts, a row each.")] = None,
     delimiter: Delimiter = None,
     decimal: Decimal = None,
@@ -178,8 +215,19 @@ def sample(
 ) -> None:
     """Draw rows from a model. Those of a conditional model start with its context columns."""
     check_output(output, [model, context_table])
-    flow = pushforward.load(model)
-    names, conditions = names_of(flow)
+    flow = tables.loaded(model)
+    if isinstance(flow, TableFlow):
+        if context_table is not None:
+            raise typer.BadParameter("--context-table: only a conditional flow has it; of a TableFlow any column is given by --given")
+        known = tables.given_cells(given or [], flow.schema)
+        density, random = flow.condition(known) if known else flow, generator_of(seed)
+        with write_frames(output) as add, tqdm(unit=" rows", disable=output is None or None) as bar:
+            for start in range(0, n, ROWS):
+                running.obj.check()
+                add(density.sample(min(ROWS, n - start), generator=random, library="pyarrow"))
+                bar.update(min(ROWS, n - start))
+        return
+    names, conditions = columns_of(flow)
     if given and context_table:
         raise typer.BadParameter("expected --given or --context-table, got both")
     if not conditions and (given or context_table):
@@ -197,7 +245,10 @@ def sample(
         parts = enumerate(source.chunks(conditions, ROWS))
         contexts = (complete(source, conditions, rows, drop=False, before=place * ROWS) for place, rows in parts)
     generator = generator_of(seed)
-    with write_table(output, conditions + names, dtype_of(flow)) as append, tqdm(unit=" rows", disable=output is None or None) as bar:
+    with (
+        write_table(output, conditions + names, dtype_of(flow), whole_of(flow)) as append,
+        tqdm(unit=" rows", disable=output is None or None) as bar,
+    ):
         for rows in contexts:
             for start in range(0, len(rows) * n, ROWS):
                 context = rows[np.arange(start, min(start + ROWS, len(rows) * n)) // n]
@@ -212,6 +263,12 @@ def score(
     model: ModelFile,
     table: TableFile,
     output: Output = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="column", help="Of a TableFlow: the parts of the sum, each column given those before it.")
+    ] = None,
+    outside: Annotated[
+        bool, typer.Option("--outside", help="Score rows that the model's schema does not allow as -inf, instead of an error.")
+    ] = False,
     delimiter: Delimiter = None,
     decimal: Decimal = None,
     encoding: Encoding = None,
@@ -220,22 +277,52 @@ def score(
 ) -> None:
     """Score the rows of a table. Writes log-densities in nats, in order; nan for a row with a missing value."""
     check_output(output, [model, table])
-    flow, source = pushforward.load(model), opened(table, delimiter, decimal, encoding, header, missing)
-    names, conditions = names_of(flow, source)
-    scores = [0.0, 0.0, 0.0]  # rows, rows with a score, sum of scores
+    flow, source = tables.loaded(model), opened(table, delimiter, decimal, encoding, header, missing)
+    if by not in (None, "column"):
+        raise typer.BadParameter(f"--by: expected column, got {by!r}")
+    if isinstance(flow, TableFlow):
+        _score_table(running, flow, source, output, by, outside)
+        return
+    if by is not None:
+        raise typer.BadParameter("--by: only a TableFlow has parts by column")
+    names, conditions = columns_of(flow, source)
+    scored, known, total = 0, 0, 0.0
     with write_table(output, ["log_prob"], dtype_of(flow)) as append, tqdm(unit=" rows", disable=output is None or None) as bar:
         for rows in source.chunks(names + conditions):
             running.obj.check()
+            out = np.zeros(len(rows), bool)
+            if outside and flow.schema is not None:
+                out = flow.schema.part(names + conditions).outside(rows)[0]
+            else:
+                check_rows(source, flow.schema, names + conditions, rows, scored)
             x = torch.as_tensor(rows, dtype=flow.dtype)
             with torch.no_grad():
                 result = flow.log_prob(x[:, : len(names)], x[:, len(names) :] if conditions else None).numpy()
+            result = np.where(out & ~np.isnan(rows).any(1), -np.inf, result)
             append(result[:, None])
             bar.update(len(rows))
-            known = result[~np.isnan(result)]
-            scores = [scores[0] + len(rows), scores[1] + len(known), scores[2] + float(known.sum(dtype=np.float64))]
-    noted = f"; nan for {scores[0] - scores[1]:.0f} rows with missing values" if scores[1] < scores[0] else ""
-    mean = f"{scores[2] / scores[1]:.4f}" if scores[1] else "nan"
-    say(f"mean log-density {mean} nats a row over {scores[1]:.0f} rows{noted}")
+            there = result[~np.isnan(result)]
+            scored, known, total = scored + len(rows), known + len(there), total + float(there.sum(dtype=np.float64))
+    noted = f"; nan for {scored - known} rows with missing values" if known < scored else ""
+    mean = f"{total / known:.4f}" if known else "nan"
+    say(f"mean log-density {mean} nats a row over {known} rows{noted}")
+
+
+def _score_table(running: typer.Context, model: TableFlow, source: Table, output: Path | None, by: str | None, outside: bool) -> None:
+    """Score a table of columns of all kinds: in all, or by column."""
+    if not outside:
+        tables.check(model, source)
+    names = list(model.columns) if by else ["log_prob"]
+    count, total = 0, 0.0
+    with write_table(output, names) as append, tqdm(unit=" rows", disable=output is None or None) as bar:
+        for part in tables.parts_of(source, model.schema):
+            running.obj.check()
+            found = model.log_prob(part, by=by, unseen="outside" if outside else "raise")
+            scores = np.stack([found[name].numpy() for name in names], 1) if by else found.numpy()[:, None]
+            append(scores)
+            count, total = count + len(scores), total + float(scores.sum())
+            bar.update(len(scores))
+    say(f"mean log-density {total / count:.4f} nats a row over {count} rows")
 
 
 @app.command()
@@ -247,22 +334,26 @@ def describe(
     """Tell what a model is made of, layer by layer."""
     if sys.stdout is None:
         raise typer.BadParameter("standard output is closed, and what a model is made of goes nowhere else")
-    flow = pushforward.load(model)
+    flow = tables.loaded(model)
+    if isinstance(flow, TableFlow):
+        told = {"hidden": flow.hidden, "bins": flow.bins, "activation": flow.activation, "schema": flow.schema.to_dict()}
+        sys.stdout.write((json.dumps(told, indent=2) if as_json else flow.describe()) + "\n")
+        return
     description = flow.describe(batch=batch)
     if as_json:
-        names = {"columns": flow.columns, "context_columns": flow.context_columns}
+        kinds = None if flow.schema is None else flow.schema.to_dict()
+        names = {"columns": flow.columns, "context_columns": flow.context_columns, "schema": kinds}
         text = json.dumps({**names, **dataclasses.asdict(description)}, indent=2)
     else:
         text = str(description) + (f"\ncolumns: {_titles(flow.columns, flow.context_columns or ())}" if flow.columns else "")
+        text += "" if flow.schema is None else f"\n\n{flow.schema}"
     sys.stdout.write(text + "\n")
 
 
 @app.command()
 def schema(
     table: TableFile,
-    kind: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN=KIND", help="What a column is, such as age=count; once for each.")
-    ] = None,
+    kind: Kind = None,
     columns: Annotated[str | None, typer.Option(metavar="A,B,...", help="Columns to tell of; all unless told.")] = None,
     exclude: Exclude = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
@@ -301,8 +392,8 @@ def plot(
     missing: Missing = None,
 ) -> None:
     """Draw a table against samples. A picture of all pairs of columns, and in a folder one of each column, too."""
-    flow, source = pushforward.load(model), opened(table, delimiter, decimal, encoding, header, missing)
-    names, conditions = names_of(flow, source)
+    flow, source = tables.loaded(model), opened(table, delimiter, decimal, encoding, header, missing)
+    names, conditions = (flow.columns, ()) if isinstance(flow, TableFlow) else columns_of(flow, source)
     drawn = split(columns, "--columns") or names
     if unknown := [name for name in drawn if name not in names]:
         raise typer.BadParameter(f"--columns: the model has no column {unknown[0]!r}; it has {', '.join(names)}")
@@ -314,11 +405,20 @@ def plot(
             raise typer.BadParameter(f"{output}: expected a name that ends in {', '.join(PICTURES)}, or a folder")
     elif output.exists() and not output.is_dir():
         raise NotADirectoryError(f"{output} is a file, not a folder")
-    values = some_rows(source, names + conditions, rows, np.random.default_rng(seed))
+    if isinstance(flow, TableFlow):
+        tables.check(flow, source)
+        _draw_all(output, *tables.pictured(flow, source, drawn, rows, seed), drawn)
+        return
+    values = some_rows(source, names + conditions, rows, np.random.default_rng(seed), flow.schema)
     values = complete(source, names + conditions, np.where(np.isinf(values), np.nan, values), drop=True)
     samples = _sample(flow, values[:, len(names) :], generator_of(seed))
     chosen = [names.index(name) for name in drawn]
     data, samples = values[:, chosen], samples[:, chosen]
+    _draw_all(output, data, samples, drawn)
+
+
+def _draw_all(output: Path, data: Array, samples: Array, drawn: Sequence[str]) -> None:
+    """Draw all pairs of columns, and into a folder each column as well."""
     if output.suffix:
         _draw(output, plots.pairs(data, samples, columns=drawn))
         return
@@ -344,4 +444,4 @@ def _sample(flow: pushforward.Flow, contexts: Array, generator: torch.Generator)
     given = torch.as_tensor(contexts, dtype=flow.dtype)
     drawn = flow.sample((), given, generator=generator) if flow.context_shape else flow.sample((len(given),), generator=generator)
     values: Array = drawn.to(torch.float64).numpy()
-    return values
+    return values if flow.schema is None or flow.columns is None else flow.schema.part(flow.columns).in_kind(values)

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,8 @@ _GROUPS = {
     for mark, other in ((".", ","), (",", "."))
 }
 _ONE_GROUP = {mark: re.compile(rf"[1-9][0-9]{{0,2}}{re.escape(mark)}[0-9]{{3}}") for mark in ".,"}
+_CLEAR = re.compile(rf"-?(?:[0-9]+\.(?:[0-9]{{0,2}}|[0-9]{{4,}})|\.[0-9]+){_EXPONENT}")
+"""Numbers that have a decimal point whatever the mark of the table, as most have: a point before three digits may part groups."""
 _DATES = (
     ("year, month, day", re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}"), (0, 1, 2)),
     ("day, month, year", re.compile(r"\d{1,2}[-/.]\d{1,2}[-/.]\d{4}"), (2, 1, 0)),
@@ -49,12 +51,21 @@ class Numbers:
         wrong: The place of the first cell that is no number, or whose unit is another one; None if all are.
         unit: ``"%"``, a sign of a currency, or nothing.
         missing: How many are missing.
+        whole: Whether all that are there are written without a decimal mark and an exponent.
     """
 
     values: np.ndarray[Any, np.dtype[np.float64]]
     wrong: int | None
     unit: str
     missing: int
+    whole: bool
+
+
+class Plain(NamedTuple):
+    """Cells read as plain numbers: float64, NaN where one is empty; and whether all are written without decimal mark and exponent."""
+
+    values: np.ndarray[Any, np.dtype[np.float64]]
+    whole: bool
 
 
 def is_missing(cell: str, marks: frozenset[str] = frozenset()) -> bool:
@@ -75,14 +86,18 @@ def numbers(cells: Sequence[str], decimal: str = ".", marks: frozenset[str] = fr
     >>> numbers(["1,234.5", "−2", "?", "(3)"]).values
     array([1234.5,   -2. ,    nan,   -3. ])
     >>> numbers(["1.234,5 €"], ",")
-    Numbers(values=array([1234.5]), wrong=None, unit='€', missing=0)
+    Numbers(values=array([1234.5]), wrong=None, unit='€', missing=0, whole=False)
     """
-    values = None if unit else _quickly(cells, decimal)
-    if values is None:
-        return _one_by_one(cells, decimal, marks, unit)
+    found = None if unit else plain(cells, decimal)
+    return _one_by_one(cells, decimal, marks, unit) if found is None else of_plain(found, decimal, marks)
+
+
+def of_plain(found: Plain, decimal: str = ".", marks: frozenset[str] = frozenset()) -> Numbers:
+    """Return plain numbers as `numbers` does, with those that mean a missing value taken away."""
+    values = found.values
     if meant := [value for value in (number(mark, decimal) for mark in marks) if value is not None]:
-        values[np.isin(values, [value for value, _ in meant])] = np.nan
-    return Numbers(values, None, "", int(np.isnan(values).sum()))
+        values = np.where(np.isin(values, [value for value, _ in meant]), np.nan, values)
+    return Numbers(values, None, "", int(np.isnan(values).sum()), found.whole)
 
 
 def number(cell: str, decimal: str = ".") -> tuple[float, str] | None:
@@ -107,6 +122,11 @@ def number(cell: str, decimal: str = ".") -> tuple[float, str] | None:
     return sign * float(digits.replace(",", ".")), unit
 
 
+def is_number(cell: str) -> bool:
+    """Tell whether a cell is a number, with one decimal mark or the other."""
+    return bool(_PLAIN["."].fullmatch(cell)) or any(number(cell, mark) for mark in ".,")
+
+
 def decimal_of(columns: Iterable[Sequence[str]], delimiter: str) -> str:
     """Return the decimal mark of a table: the one that more columns speak for.
 
@@ -118,6 +138,9 @@ def decimal_of(columns: Iterable[Sequence[str]], delimiter: str) -> str:
     for cells in columns:
         clear, unclear = {".": 0, ",": 0}, 0
         for cell in cells:
+            if _CLEAR.fullmatch(cell):
+                clear["."] += 1
+                continue
             if ("," not in cell and "." not in cell) or (bare := _bare(cell)) is None:
                 continue
             fits = [mark for mark in ".," if _PLAIN[mark].fullmatch(bare[1]) or _GROUPS[mark].fullmatch(bare[1])]
@@ -192,17 +215,26 @@ def _date(cell: str, shape: re.Pattern[str], places: tuple[int, ...]) -> datetim
         return None
 
 
-def _quickly(cells: Sequence[str], decimal: str) -> np.ndarray[Any, np.dtype[np.float64]] | None:
-    """Read plain numbers, at the speed of Python's own reader; None if a cell is anything else."""
+def plain(cells: Sequence[str], decimal: str = ".") -> Plain | None:
+    """Read plain numbers, at the speed of Python's own reader; None if a cell is anything else.
+
+    >>> plain(["1", "", "-2e3"]), plain(["1", "$2"])
+    (Plain(values=array([    1.,    nan, -2000.]), whole=False), None)
+    """
     text = "".join(cells)
     if "_" in text or ("." in text and decimal == ","):  # 1_000 is a number to Python alone
         return None
     if decimal == ",":
         cells = [cell.replace(",", ".") for cell in cells]
     try:
-        return np.array([float(cell) if cell else np.nan for cell in cells], np.float64)
+        values = np.array([float(cell) if cell else np.nan for cell in cells], np.float64)
     except ValueError:
         return None
+    return Plain(values, _is_whole(text, decimal))
+
+
+def _is_whole(text: str, decimal: str) -> bool:
+    return decimal not in text and "e" not in text and "E" not in text
 
 
 def _one_by_one(cells: Sequence[str], decimal: str, marks: frozenset[str], unit: str) -> Numbers:
@@ -210,7 +242,7 @@ def _one_by_one(cells: Sequence[str], decimal: str, marks: frozenset[str], unit:
     meant = {found[0] for found in (number(mark, decimal) for mark in marks) if found is not None}
     known: dict[str, float | None] = {}
     values = np.full(len(cells), np.nan)
-    bare, wrong, missing = False, None, 0
+    bare, wrong, missing, whole = False, None, 0, True
     for place, cell in enumerate(cells):
         if cell not in known:
             known[cell] = np.nan
@@ -223,13 +255,14 @@ def _one_by_one(cells: Sequence[str], decimal: str, marks: frozenset[str], unit:
                     mixed = (own != unit and bool(own and unit)) or ((unit or own) == "%" and bare)
                     known[cell] = None if mixed else value
                     unit = unit or own
+                    whole = whole and _is_whole(cell, decimal)
         value = known[cell]
         if value is None:
             wrong = place
             break
         values[place] = value
         missing += value != value  # NaN alone is not itself
-    return Numbers(values, wrong, unit, missing)
+    return Numbers(values, wrong, unit, missing, whole)
 
 
 def _bare(cell: str) -> tuple[float, str, str] | None:

@@ -14,11 +14,14 @@ import numpy as np
 
 from pushforward.data import cells
 from pushforward.data.dialect import Format, find_dialect, open_text, ragged
+from pushforward.data.pieces import Piece, RaggedError, pieces
 from pushforward.data.table import ROWS, Array, Table, TableError, line_of, short
 from pushforward.data.values import Values
 
 HEAD, CELLS = 65536, 1 << 22
 """Rows, and values, from which it is found which columns hold numbers, at most."""
+LEAST = 64
+"""Rows that are read together, however many columns there are: else as many as are `CELLS` values, or `ROWS`."""
 
 NAMELESS = "it has no name"
 
@@ -31,15 +34,14 @@ class Delimited(Table):
         with self._named():
             self.dialect = find_dialect(path, given, preferred)
         self._width = len(self.dialect.names)
-        head = next(self._blocks(min(HEAD, max(ROWS, CELLS // max(1, self._width)))), [])
+        marks = frozenset(given.missing)
+        head = list(self._head(marks))
         if not head:
             raise TableError(f"{path}: expected rows, got none")
-        columns = list(zip(*head, strict=True))
-        marks = frozenset(given.missing)
         # Spreadsheets write empty columns to the right of a table.
-        kept = [place for place, name in enumerate(self.dialect.names) if name or not all(map(str.isspace, filter(None, columns[place])))]
+        kept = [place for place, name in enumerate(self.dialect.names) if name or any(_has_value(p.texts(place), marks) for p in head)]
         names = [self.dialect.names[place] or (f"column {place + 1}" if place else "") for place in kept]
-        found = [cells.numbers(columns[place], self.dialect.decimal, marks) for place in kept]
+        found = [self._found(head, place, marks) for place in kept]
         numeric = [n for n, f in zip(names, found, strict=True) if n and f.wrong is None and f.missing < len(f.values)]
         super().__init__(path, names, numeric, given.missing)
         self._place = dict(zip(names, kept, strict=True))
@@ -47,7 +49,25 @@ class Delimited(Table):
         self.notes = self.dialect.notes
         for name, place, each in zip(names, kept, found, strict=True):
             if name not in numeric:
-                self.left_out[name] = self._reason(name, columns[place], each)
+                self.left_out[name] = self._reason(name, _texts(head, place), each)
+
+    def _head(self, marks: frozenset[str]) -> Iterator[Piece]:
+        """Iterate over the rows from which it is found which columns hold numbers."""
+        most, before = min(HEAD, max(ROWS, CELLS // max(1, self._width))), 0
+        for piece in self._pieces(marks):
+            yield piece.first(most - before)
+            before += piece.rows
+            if before >= most:
+                break
+
+    def _found(self, head: Sequence[Piece], place: int, marks: frozenset[str]) -> cells.Numbers:
+        """Return the first cells of a column as numbers, as far as they are."""
+        parts = [piece.plain(place, self.dialect.decimal) for piece in head]
+        plain = [part for part in parts if part is not None]
+        if len(plain) < len(parts):
+            return cells.numbers(_texts(head, place), self.dialect.decimal, marks)
+        together = cells.Plain(np.concatenate([part.values for part in plain]), all(part.whole for part in plain))
+        return cells.of_plain(together, self.dialect.decimal, marks)
 
     def _reason(self, name: str, column: Sequence[str], found: cells.Numbers) -> str:
         """Say why a column is none of numbers, and which value decided it."""
@@ -61,8 +81,10 @@ class Delimited(Table):
         present = [cell for cell in column if not cells.is_missing(cell, self.marks)]
         good = sum(cells.number(cell, self.dialect.decimal) is not None for cell in present)
         if cells.number(column[found.wrong], self.dialect.decimal) is not None:
+            self.doubtful += (name,)
             return f"numbers of more than one unit: {value}"
         if 2 * good > len(present):
+            self.doubtful += (name,)
             return f"{value} is no number, as {good:,} other values are; if it means a missing one, say so (--missing)"
         return f"text: {value}"
 
@@ -78,20 +100,18 @@ class Delimited(Table):
         except (OSError, EOFError, zlib.error) as error:
             raise TableError(f"{self.path}: not a table: {line_of(error)}") from error
 
-    def _blocks(self, rows: int) -> Iterator[list[list[str]]]:
-        """Iterate over lists of at most ``rows`` rows, each of as many values as there are columns."""
-        width, before = self._width, 0
+    def _pieces(self, marks: frozenset[str], places: Sequence[int] | None = None) -> Iterator[Piece]:
+        """Iterate over pieces of the table, with these columns of it."""
+        before = 0
         with self._named(), open_text(self.path, self.dialect.encoding) as text:
-            found = self.dialect.rows(text)
-            while block := list(islice(found, rows)):
-                if set(map(len, block)) != {width}:
-                    for place, row in enumerate(block):
-                        if len(row) < width or any(cell.strip() for cell in row[width:]):
-                            number = before + place + 1
-                            raise TableError(f"{self.path}: {ragged(row, width, number, self._line(number), self.dialect.delimiter)}")
-                        del row[width:]
-                before += len(block)
-                yield block
+            try:
+                for piece in pieces(text, self.dialect, min(ROWS, max(LEAST, CELLS // max(1, self._width))), places, marks):
+                    yield piece
+                    before += piece.rows
+            except RaggedError as error:
+                number = before + error.place + 1
+                told = ragged(error.row, self._width, number, self._line(number), self.dialect.delimiter)
+                raise TableError(f"{self.path}: {told}") from error
 
     def _line(self, number: int) -> int:
         """Return the line of the file in which a row ends."""
@@ -110,15 +130,17 @@ class Delimited(Table):
     def _batches(self, columns: tuple[str, ...], rows: int) -> Iterator[Array]:
         before = 0
         places = [self._place[name] for name in columns]
-        for block in self._blocks(max(rows, ROWS)):
-            by_column = list(zip(*block, strict=True))
-            values = np.empty((len(block), len(columns)))
+        for piece in self._pieces(self.marks, places):
+            values = np.empty((piece.rows, len(columns)))
             for index, (name, place) in enumerate(zip(columns, places, strict=True)):
-                values[:, index] = self._numbers(name, by_column[place], before)
-            before += len(block)
+                values[:, index] = self._numbers(name, piece, place, before).values
+            before += piece.rows
             yield values
 
-    def _numbers(self, name: str, column: Sequence[str], before: int) -> Array:
+    def _numbers(self, name: str, piece: Piece, place: int, before: int) -> cells.Numbers:
+        if not self._unit[name] and (plain := piece.plain(place, self.dialect.decimal)) is not None:
+            return cells.of_plain(plain, self.dialect.decimal, self.marks)
+        column = piece.texts(place)
         found = cells.numbers(column, self.dialect.decimal, self.marks, self._unit[name])
         if found.wrong is not None:
             number = before + found.wrong + 1
@@ -126,7 +148,7 @@ class Delimited(Table):
                 f"{self.path}: column {name!r}: expected numbers, got {short(column[found.wrong].strip())} in row {number} "
                 f"(line {self._line(number)} of the file); if it means a missing value, say so (--missing), else leave the column out"
             )
-        return found.values
+        return found
 
     def typed(self, columns: Sequence[str] | None = None, rows: int | None = None) -> Iterator[Values]:
         wanted = self.columns if columns is None else self.known(columns)
@@ -134,27 +156,26 @@ class Delimited(Table):
         texts: dict[str, list[str]] = {name: [] for name in wanted if name not in numbers}
         whole = dict.fromkeys(numbers, True)
         before = 0
-        for block in self._blocks(ROWS):
-            block = block[: None if rows is None else rows - before]
-            by_column = list(zip(*block, strict=True))
-            for name in wanted if block else ():
-                column = by_column[self._place[name]]
+        for piece in self._pieces(self.marks, [self._place[name] for name in wanted]):
+            for name in wanted:
+                place = self._place[name]
                 if name in numbers:
-                    numbers[name].append(self._numbers(name, column, before))
-                    whole[name] = whole[name] and not any(mark in "".join(column) for mark in (self.dialect.decimal, "e", "E"))
+                    found = self._numbers(name, piece, place, before)
+                    numbers[name].append(found.values)
+                    whole[name] = whole[name] and found.whole
                 else:
-                    texts[name].extend(column)
-            before += len(block)
+                    texts[name].extend(piece.texts(place))
+            before += piece.rows
             if rows is not None and before >= rows:
                 break
         for name in wanted:
             note = self.left_out.get(name, "")
             if name in numbers:
-                values = np.concatenate(numbers.pop(name) or [np.empty(0)])
+                values = np.concatenate(numbers.pop(name) or [np.empty(0)])[:rows]
                 storage = "integer" if whole[name] and bool((np.isnan(values) | (values == np.rint(values))).all()) else "float"
                 yield Values(name, storage, values, unit=self._unit[name], note=note)
             else:
-                yield self._of_text(name, texts.pop(name), note)
+                yield self._of_text(name, texts.pop(name)[:rows], note)
 
     def _of_text(self, name: str, column: Sequence[str], note: str) -> Values:
         if (truths := cells.truths(column, self.marks)) is not None:
@@ -163,8 +184,17 @@ class Delimited(Table):
             moments, order = found
             day = all(moment is None or moment.timetz().isoformat() == "00:00:00" for moment in moments)
             return Values(name, "date" if day else "datetime", _objects(moments), zone=_zone(moments), note=f"{order}; {note}")
-        texts = [None if cells.is_missing(cell, self.marks) else cell.strip() for cell in column]
-        return Values(name, "string", _objects(texts), note=note)
+        # Of many cells that are alike one text is held.
+        known = {cell: None if cells.is_missing(cell, self.marks) else cell.strip() for cell in dict.fromkeys(column)}
+        return Values(name, "string", _objects([known[cell] for cell in column]), note=note)
+
+
+def _texts(head: Sequence[Piece], place: int) -> list[str]:
+    return [cell for piece in head for cell in piece.texts(place)]
+
+
+def _has_value(column: Sequence[str], marks: frozenset[str]) -> bool:
+    return not all(cells.is_missing(cell, marks) for cell in dict.fromkeys(column))
 
 
 def _objects(values: Sequence[object]) -> Array:

@@ -6,7 +6,7 @@ import codecs
 import csv
 import gzip
 import io
-import unicodedata
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +26,8 @@ SAMPLED, FIRST = 20_000, 20
 _LETTERS = 1 << 22  # of a text, in which these rows are looked for
 _PIECE = 1 << 20
 _PIECES = 64  # of a file, from which its encoding is found
+_CONTROL = re.compile("[\x00-\x08\x0e-\x19\x1b-\x1f\x7f-\x9f]")
+"""Control characters but ends of lines, tabs and the mark for the end of a file."""
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"))
 _MARKS_16 = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
@@ -85,10 +87,16 @@ class Dialect:
     comments: int
     notes: tuple[str, ...]
 
-    def rows(self, text: Iterator[str], header: bool = False) -> Iterator[list[str]]:
-        """Iterate over the rows of a text that are not blank, without comments before them, with or without the header."""
-        found = (row for row in split_rows(text, self.delimiter, self.comments) if row)
-        return found if header or not self.header else islice(found, 1, None)
+    def body(self, text: Iterator[str]) -> Iterator[str]:
+        """Return the lines of a text below its comments and its header."""
+        lines = islice(text, self.comments, None)
+        if self.header:
+            next((row for row in split_rows(lines, self.delimiter) if row), None)
+        return lines
+
+    def rows(self, text: Iterator[str]) -> Iterator[list[str]]:
+        """Iterate over the rows of a text that are not blank, without comments and the header."""
+        return (row for row in split_rows(self.body(text), self.delimiter) if row)
 
 
 def open_bytes(path: Path) -> IO[bytes]:
@@ -101,9 +109,8 @@ def open_text(path: Path, encoding: str) -> IO[str]:
     return io.TextIOWrapper(open_bytes(path), encoding=encoding, newline="")
 
 
-def split_rows(text: IO[str] | Iterator[str], delimiter: str, comments: int = 0) -> Iterator[list[str]]:
-    """Iterate over all rows of a text after some lines; a blank one has no values."""
-    lines: Iterator[str] = islice(text, comments, None)
+def split_rows(lines: Iterator[str], delimiter: str) -> Iterator[list[str]]:
+    """Iterate over all rows of lines, no more of which are taken than make the row; a blank one has no values."""
     if delimiter == " ":
         lines = (line.replace("\t", " ").strip() for line in lines)
     return csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter != "\t", strict=True)
@@ -155,7 +162,7 @@ def _first_lines(path: Path, encoding: str) -> list[str]:
             content = text.read(_LETTERS)
     except UnicodeError as error:
         raise TableError(f"{path}: not a table in {encoding}: {line_of(error)}; give another encoding (--encoding)") from error
-    if odd := next((c for c in sorted(set(content)) if unicodedata.category(c) == "Cc" and c not in "\t\r\n\f\v\x1a"), None):
+    if odd := min(_CONTROL.findall(content), default=None):
         raise TableError(f"{path}: not a table: it has the control character {odd!r}")
     lines = list(io.StringIO(content, newline=""))
     return lines if len(content) < _LETTERS or len(lines) < 2 else lines[:-1]
@@ -225,7 +232,7 @@ def _delimiter(lines: Sequence[str], preferred: str) -> str:
         even = (short_header + sum(len(row) == width or not any(row[width:]) for row in rows if len(row) >= width)) / len(rows)
         body = [cell for row in rows[1 : SAMPLED // (10 * width) + 2] or rows for cell in row]
         known = [cell for cell in body if not cells.is_missing(cell)]
-        share = sum(any(cells.number(cell, mark) for mark in ".,") for cell in known) / max(1, len(known))
+        share = sum(map(cells.is_number, known)) / max(1, len(known))
         if width < 2 or (delimiter != preferred and even < 0.9) or (delimiter == " " and share < 0.5):
             continue
         if (round(even, 2), round(share, 2)) > best:

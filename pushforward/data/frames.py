@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from pushforward.data.from_frames import columns_of_frame, floats, frame_of, is_
 from pushforward.data.grids import repeats
 from pushforward.data.rows import Rows
 from pushforward.data.schema.finding import find_column
+from pushforward.data.schema.schema import Schema
 from pushforward.data.values import Values
 from pushforward.data.weights import relative
 from pushforward.flow.flow import Flow
@@ -27,6 +29,7 @@ def read_rows(
     context_columns: Sequence[str] | None = None,
     weights: Any = None,
     part: str = "",
+    schema: Schema | Mapping[str, str] | None = None,
 ) -> Rows:
     """Return data, context and weights of any kind as `Rows` that fit a flow in shape.
 
@@ -39,6 +42,7 @@ def read_rows(
         context_columns: The columns of the DataFrame ``data`` that are context, in place of ``context``.
         weights: ``(n,)`` weights, at least 0; only their ratios matter.
         part: What the rows are, in front of data and context in error messages, such as ``"validation "``.
+        schema: What the columns of a DataFrame are, or the kinds of some; None to find out.
 
     Raises:
         ValueError: Shapes, numbers of rows or names do not fit, or a column holds no numbers.
@@ -63,6 +67,8 @@ def read_rows(
         frame = frame_of(context)
         context = frame.select(_known(frame, context_names or tuple(frame.columns)))
         context_names = tuple(context.columns)
+    if schema is not None and not (is_table(data) and (context is None or is_table(context))):
+        raise ValueError(f"fit: expected DataFrames, of whose columns a schema tells, got {type(data).__name__}")
     context_names = context_names or flow.context_columns
     x = _shaped(_numbers(data, f"{part}data"), flow.event_shape, f"{part}data")
     c = None
@@ -75,6 +81,8 @@ def read_rows(
     else:
         c = _same_rows(_shaped(_numbers(context, f"{part}context"), flow.context_shape, f"{part}context"), x, f"{part}context")
     rows = Rows(x, c, None, names, context_names if c is not None else None)
+    if not part and is_table(data) and (context is None or is_table(context)):
+        rows.schema = _schema(data, context, schema)
     return rows if weights is None else _weighted(rows, weights)
 
 
@@ -114,7 +122,24 @@ def _weighted(rows: Rows, weights: Any) -> Rows:
     """Return the rows with their weights."""
     w = _numbers(weights, "weights")
     w = relative("fit", w.squeeze(-1) if is_table(weights) and w.shape[1:] == (1,) else w)
-    return Rows(rows.x, rows.context, _same_rows(w, rows.x, "weights"), rows.columns, rows.context_columns)
+    return replace(rows, weights=_same_rows(w, rows.x, "weights"))
+
+
+def _schema(data: Any, context: Any, told: Schema | Mapping[str, str] | None) -> Schema | None:
+    """Return what the columns of data and context are, where both are tables whose columns have different names."""
+    frames = [frame_of(one) for one in (data, context) if one is not None]
+    names = [name for frame in frames for name in frame.columns]
+    if isinstance(told, Schema):
+        for frame in frames:
+            told.part(frame.columns).check(frame)
+        return told.part(names)
+    kinds = dict(told or {})
+    if unknown := [name for name in kinds if name not in names]:
+        raise ValueError(f"fit: expected kinds of columns that are fitted, got one of {unknown[0]!r}; there are {names}")
+    if len(set(names)) < len(names):
+        return None
+    found = [Schema.find(frame, {name: kind for name, kind in kinds.items() if name in frame.columns}) for frame in frames]
+    return Schema(tuple(column for each in found for column in each))
 
 
 def _same_rows(value: Tensor, x: Tensor, what: str) -> Tensor:

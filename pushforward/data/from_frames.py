@@ -9,12 +9,14 @@ import numpy as np
 from torch import Tensor
 
 from pushforward.core.extras import require
-from pushforward.data.values import Values
+from pushforward.data.values import Values, storage_of
 
 
 def is_table(value: Any) -> bool:
     """Tell whether a value is a DataFrame or a series of some library (not imported to find out)."""
-    return not isinstance(value, Tensor | np.ndarray) and any(hasattr(value, name) for name in ("columns", "column_names", "to_frame"))
+    # The class is asked: to have the names of its columns told, a lazy frame of polars works, and warns of it.
+    names = ("columns", "column_names", "to_frame")
+    return not isinstance(value, Tensor | np.ndarray) and any(hasattr(type(value), name) for name in names)
 
 
 def frame_of(value: Any) -> Any:
@@ -67,10 +69,7 @@ def _values(name: str, series: Any) -> Values:
         storage = "date" if kind == nw.Date else "datetime"
         return Values(name, storage, _listed(series, missing), zone=getattr(kind, "time_zone", None) or "", note=f"stored as {kind}")
     values = _listed(series, missing)
-    present = values[~missing]
-    storage = "string" if all(isinstance(one, str) for one in present) else "other"
-    if storage == "other" and all(isinstance(one, bool | np.bool_) for one in present):
-        storage = "boolean"
+    storage = storage_of(values[~missing])
     return Values(name, storage, values, note=f"stored as {kind}")
 
 

@@ -13,16 +13,26 @@ LEAST = 20
 """Rows of which to say that values come again, at least."""
 CELLS = 100
 """Cells of a grid that a flow may tell apart where hardly any value comes again."""
-ATOM = 0.1
-"""Share of the rows from which on one value has a probability of its own."""
+ATOM, SPIKE, TIMES = 0.1, 0.02, 10
+"""A value has a probability of its own from this share of few rows on, and of many, if it comes so many times as often as others."""
+ATOMS = 8
+"""Such values of a column, at most."""
 
 
 class Repeats(NamedTuple):
-    """How values come again in a column: the step of its grid (0: none), distinct values, and the share of the most frequent one."""
+    """How values come again in a column.
+
+    Attributes:
+        step: Of its grid, 0 for none.
+        distinct: Values that differ.
+        share: Of the rows, that of the most frequent value.
+        atoms: Values that have a probability of their own, with their shares: far more frequent than the others of the column.
+    """
 
     step: float
     distinct: int
     share: float
+    atoms: tuple[tuple[float, float], ...] = ()
 
     @property
     def grid(self) -> bool:
@@ -31,8 +41,8 @@ class Repeats(NamedTuple):
 
     @property
     def atom(self) -> bool:
-        """Whether one value has a probability of its own beside values that lie on no grid: noise does not take that away."""
-        return not self.grid and self.share > ATOM
+        """Whether a value has a probability of its own beside values that lie on no grid: noise does not take that away."""
+        return not self.grid and bool(self.atoms)
 
 
 def repeats(column: Tensor) -> Repeats:
@@ -48,7 +58,7 @@ def repeats(column: Tensor) -> Repeats:
     some = column[:: -(-len(column) // SAMPLE)]
     distinct, counts = torch.unique(some, return_counts=True)
     count, rows = len(distinct), len(some)
-    found = Repeats(0.0, count, counts.max().item() / rows if rows else 0.0)
+    found = Repeats(0.0, count, counts.max().item() / rows if rows else 0.0, _atoms(distinct, counts))
     if count < 2 or count > 0.9 * rows:
         return found
     values = distinct.double()
@@ -68,3 +78,13 @@ def repeats(column: Tensor) -> Repeats:
     if 2 * count > rows:
         return found._replace(step=step) if on_steps and reach <= CELLS * step else found
     return found._replace(step=step) if on_steps or 2 * int((counts > 1).sum()) >= count else found
+
+
+def _atoms(distinct: Tensor, counts: Tensor) -> tuple[tuple[float, float], ...]:
+    if len(distinct) <= ATOMS:
+        return ()
+    rows = int(counts.sum())
+    least = max(min(LEAST, ATOM * rows), SPIKE * rows, TIMES * float(counts.double().median()))
+    large = torch.argsort(counts, descending=True, stable=True)[:ATOMS]
+    chosen = sorted(int(place) for place in large if counts[place] >= least)
+    return tuple((float(distinct[place]), int(counts[place]) / rows) for place in chosen)

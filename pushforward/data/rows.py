@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,19 +11,25 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from pushforward.data.weights import relative
+
 SAMPLE = 65536
 """Rows from which location, scale and oddities are measured at most."""
 
 
 @dataclass
 class Rows:
-    """Rows in memory as a flow takes them: ``x`` (n, *event), ``context`` (n, *context), ``weights`` (n), the largest of which is 1."""
+    """Rows in memory as a flow takes them: ``x`` (n, *event), ``context`` (n, *context), ``weights`` (n), the largest of which is 1.
+
+    Of a table there are names as well, and the schema of the columns of data and context.
+    """
 
     x: Tensor
     context: Tensor | None = None
     weights: Tensor | None = None
     columns: tuple[str, ...] | None = None
     context_columns: tuple[str, ...] | None = None
+    schema: Any = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -31,7 +38,7 @@ class Rows:
         """Return the rows with data, context and weights changed alike."""
         x, context, weights = (None if t is None else change(t) for t in (self.x, self.context, self.weights))
         assert x is not None
-        return Rows(x, context, weights, self.columns, self.context_columns)
+        return Rows(x, context, weights, self.columns, self.context_columns, self.schema)
 
     def part(self, rows: slice) -> Rows:
         """Return some of the rows, without a copy."""
@@ -60,6 +67,20 @@ class Rows:
         # A few heavy rows may be all that is drawn; location and scale then come from the rows as they are.
         each = [part.reshape(len(drawn), -1) for part in (drawn.x, drawn.context) if part is not None]
         return drawn if all(bool((flat.amin(0) < flat.amax(0)).all()) for flat in each) else some
+
+
+def apart(owner: str, rows: Rows, share: float, generator: torch.Generator) -> tuple[Rows, Rows]:
+    """Return rows to train on and a share of them, drawn at random, that is held out; raise ValueError where they are too few."""
+    count = max(1, round(share * len(rows)))
+    if len(rows) - count < 2:
+        raise ValueError(f"{owner}: expected at least 3 rows, {count} to hold out and 2 to train on, got {len(rows)}; see validation=None")
+    order = torch.randperm(len(rows), generator=generator)
+    return _weighed(owner, rows.take(order[count:])), _weighed(owner, rows.take(order[:count]))
+
+
+def _weighed(owner: str, rows: Rows) -> Rows:
+    """Return some of the rows with weights of which the largest is 1 again: what is light beside others may be all that is held out."""
+    return rows if rows.weights is None else dataclasses.replace(rows, weights=relative(owner, rows.weights))
 
 
 @dataclass

@@ -29,6 +29,7 @@ class Table(ABC):
         columns: Names of all columns, in order; those of a text without blanks around them.
         numeric: Names of those that hold numbers.
         left_out: For each other column, why it is none of numbers, and the value that decided it.
+        doubtful: Those of these that hold numbers but for a few values: whatever they are, they are no texts.
         notes: What was found, where it could have been otherwise, such as decimal commas.
     """
 
@@ -36,10 +37,11 @@ class Table(ABC):
         self.path, self.columns, self.numeric = Path(path), tuple(columns), tuple(numeric)
         self.marks = frozenset(missing)
         self.left_out: dict[str, str] = {}
+        self.doubtful: tuple[str, ...] = ()
         self.notes: tuple[str, ...] = ()
         twice = sorted(name for name, count in Counter(columns).items() if count > 1)
         if twice:
-            raise TableError(f"{path}: expected different column names, got {names_of(twice)} more than once")
+            raise TableError(f"{path}: expected different column names, got {quoted(twice)} more than once")
 
     def chunks(self, columns: Sequence[str] | None = None, rows: int = ROWS) -> Iterator[Array]:
         """Iterate over the rows, in order, as float64 arrays of shape (at most ``rows``, columns); missing values are NaN.
@@ -56,13 +58,20 @@ class Table(ABC):
         wanted = self.numeric if columns is None else self.known(columns)
         if not wanted:
             why = "".join(f"; {name!r}: {reason}" for name, reason in list(self.left_out.items())[:3])
-            raise TableError(f"{self.path}: expected a column of numbers, got {names_of(self.columns)}, none of which is{why}")
-        empty = True
+            raise TableError(f"{self.path}: expected a column of numbers, got {quoted(self.columns)}, none of which is{why}")
+        kept, count, empty = [np.empty((0, len(wanted)))], 0, True
         for batch in self._batches(wanted, rows):
-            for start in range(0, len(batch), rows):
+            kept.append(batch)
+            count += len(batch)
+            if count >= rows:
                 empty = False
-                yield batch[start : start + rows]
-        if empty:
+                whole = np.concatenate(kept)
+                for start in range(0, count - rows + 1, rows):
+                    yield whole[start : start + rows]
+                kept, count = [whole[count - count % rows :]], count % rows
+        if count:
+            yield np.concatenate(kept)
+        elif empty:
             raise TableError(f"{self.path}: expected rows, got none")
 
     def read(self, columns: Sequence[str] | None = None) -> Array:
@@ -73,7 +82,7 @@ class Table(ABC):
         """Return columns by their names in the table, which have no blanks around them, or raise TableError."""
         found = {bare_name(name): name for name in self.columns} | {name: name for name in self.columns}
         if missing := [name for name in columns if bare_name(name) not in found]:
-            raise TableError(f"{self.path}: no column {names_of(missing)}; there are {names_of(self.columns)}")
+            raise TableError(f"{self.path}: no column {quoted(missing)}; there are {quoted(self.columns)}")
         return tuple(found.get(name, found[bare_name(name)]) for name in columns)
 
     @abstractmethod
@@ -90,7 +99,7 @@ def bare_name(name: str) -> str:
     return name.strip(" \u00a0\ufeff")
 
 
-def names_of(names: Sequence[str]) -> str:
+def quoted(names: Sequence[str]) -> str:
     """Return names in quotes, of many the first."""
     return ", ".join(map(repr, names[:30])) + (f", ... ({len(names)} in all)" if len(names) > 30 else "")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +11,16 @@ import numpy as np
 
 STORAGES = ("float", "integer", "boolean", "string", "date", "datetime", "other")
 NUMBERS = ("float", "integer")
+_OBJECTS = (("string", str), ("boolean", bool | np.bool_), ("datetime", dt.datetime), ("date", dt.date))  # a moment is a date, too
+
+
+def storage_of(present: Sequence[Any]) -> str:
+    """Return how objects are stored that are all of one type, ``"other"`` where they are of several.
+
+    >>> storage_of(["a", "b"]), storage_of([dt.date(2020, 1, 1)]), storage_of([1, "a"])
+    ('string', 'date', 'other')
+    """
+    return next((storage for storage, kind in _OBJECTS if all(isinstance(one, kind) for one in present)), "other")
 
 
 @dataclass(frozen=True, eq=False)

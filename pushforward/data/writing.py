@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +23,9 @@ Writer = Callable[[Array], None]
 
 
 @contextmanager
-def write_table(path: str | os.PathLike[str] | None, columns: Sequence[str], dtype: Any = np.float64) -> Iterator[Writer]:
+def write_table(
+    path: str | os.PathLike[str] | None, columns: Sequence[str], dtype: Any = np.float64, whole: Sequence[str] = ()
+) -> Iterator[Writer]:
     """Open a table for writing, and give a function that appends an array of shape (rows, columns).
 
     The file has its name only once it is whole; one that is there stays until then.
@@ -31,6 +34,7 @@ def write_table(path: str | os.PathLike[str] | None, columns: Sequence[str], dty
         path: A file name with an ending that `open_table` knows, or None for CSV on standard output.
         columns: Names of the columns; an array (NPY) has none, and one axis if there is one column.
         dtype: Of the values in the file.
+        whole: Columns whose values are whole numbers, which are int64 in the file; an array (NPY) has one dtype for all.
 
     Raises:
         TableError: The ending is unknown, or standard output is closed.
@@ -42,10 +46,11 @@ def write_table(path: str | os.PathLike[str] | None, columns: Sequence[str], dty
     1.5,2
     """
     kind = np.dtype(dtype)
+    kinds = [np.dtype(np.int64) if name in whole else kind for name in columns]
     if path is None:
         if sys.stdout is None:
             raise TableError("standard output is closed; expected the name of a file")
-        with _csv_writer(lambda content: sys.stdout.write(content.decode()), columns, kind, ",") as append:
+        with _csv_writer(lambda content: sys.stdout.write(content.decode()), columns, kinds, ",") as append:
             yield append
         return
     target = check_target(path)
@@ -55,15 +60,75 @@ def write_table(path: str | os.PathLike[str] | None, columns: Sequence[str], dty
             with _npy_writer(raw, len(columns), kind) as append:
                 yield append
         elif ending == ".parquet":
-            arrow, parquet = require("pyarrow", "table"), require("pyarrow.parquet", "table")
-            schema = arrow.schema([(name, arrow.from_numpy_dtype(kind)) for name in columns])
+            parquet = require("pyarrow.parquet", "table")
+            schema = _schema(columns, kinds)
             with parquet.ParquetWriter(raw, schema) as writer:
                 yield lambda rows: writer.write_table(_as_arrow(rows, schema))
         else:
             delimiter = "\t" if ending.startswith(".tsv") else ","
             packed = gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) if ending.endswith(".gz") else nullcontext(raw)
-            with packed as stream, _csv_writer(stream.write, columns, kind, delimiter) as append:
+            with packed as stream, _csv_writer(stream.write, columns, kinds, delimiter) as append:
                 yield append
+
+
+@contextmanager
+def write_frames(path: str | os.PathLike[str] | None) -> Iterator[Callable[[Any], None]]:
+    """Open a table for writing, and give a function that appends an Arrow table; all have the same columns.
+
+    Args:
+        path: A file name with an ending of a text or Parquet table, or None for CSV on standard output.
+
+    Raises:
+        TableError: The ending is another, or standard output is closed.
+        OSError: The folder does not exist or is full, the file may not be written.
+    """
+    if path is None:
+        if sys.stdout is None:
+            raise TableError("standard output is closed; expected the name of a file")
+        yield _text_writer(lambda content: sys.stdout.write(content.decode()), ",")
+        return
+    target = check_target(path)
+    ending = ending_of(target)
+    if ending == ".npy":
+        raise TableError(f"{target}: an array has no columns of several kinds; write .csv, .tsv or .parquet")
+    with replacing(target) as part, part.open("wb") as raw:
+        if ending == ".parquet":
+            parquet = require("pyarrow.parquet", "table")
+            writers: list[Any] = []
+
+            def append(frame: Any) -> None:
+                if not writers:
+                    writers.append(parquet.ParquetWriter(raw, frame.schema))
+                writers[0].write_table(frame)
+
+            yield append
+            for writer in writers:
+                writer.close()
+        else:
+            packed = gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) if ending.endswith(".gz") else nullcontext(raw)
+            with packed as stream:
+                yield _text_writer(stream.write, "\t" if ending.startswith(".tsv") else ",")
+
+
+def _text_writer(write: Callable[[bytes], Any], delimiter: str) -> Callable[[Any], None]:
+    first = True
+
+    def append(frame: Any) -> None:
+        nonlocal first
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+        if first:
+            writer.writerow(frame.column_names)
+        first = False
+        writer.writerows(zip(*([_said(value) for value in column.to_pylist()] for column in frame.columns), strict=True))
+        write(text.getvalue().encode())
+
+    return append
+
+
+def _said(value: Any) -> Any:
+    """Return a value as it stands in a text table: a moment as ISO 8601 has it, a missing one empty."""
+    return value.isoformat(" ") if isinstance(value, datetime) else value
 
 
 def check_target(path: str | os.PathLike[str], ending: bool = True) -> Path:
@@ -86,9 +151,9 @@ def check_target(path: str | os.PathLike[str], ending: bool = True) -> Path:
 
 
 @contextmanager
-def _csv_writer(write: Callable[[bytes], Any], columns: Sequence[str], kind: np.dtype[Any], delimiter: str) -> Iterator[Writer]:
-    arrow, writer = require("pyarrow", "table"), require("pyarrow.csv", "table")
-    schema = arrow.schema([(name, arrow.from_numpy_dtype(kind)) for name in columns])
+def _csv_writer(write: Callable[[bytes], Any], columns: Sequence[str], kinds: Sequence[Any], delimiter: str) -> Iterator[Writer]:
+    writer = require("pyarrow.csv", "table")
+    schema = _schema(columns, kinds)
     options = writer.WriteOptions(include_header=False, delimiter=delimiter)
     names = io.StringIO()
     csv.writer(names, delimiter=delimiter, lineterminator="\n").writerow(columns)
@@ -126,6 +191,19 @@ def _npy_writer(raw: BinaryIO, columns: int, kind: np.dtype[Any]) -> Iterator[Wr
     header()
 
 
+def _schema(columns: Sequence[str], kinds: Sequence[Any]) -> Any:
+    arrow = require("pyarrow", "table")
+    return arrow.schema([(name, arrow.from_numpy_dtype(kind)) for name, kind in zip(columns, kinds, strict=True)])
+
+
 def _as_arrow(rows: Array, schema: Any) -> Any:
     arrow = require("pyarrow", "table")
-    return arrow.table([np.ascontiguousarray(column, schema.types[0].to_pandas_dtype()) for column in rows.T], schema=schema)
+    kinds = [np.dtype(kind.to_pandas_dtype()) for kind in schema.types]
+    return arrow.table([_as(np.ascontiguousarray(column), kind) for column, kind in zip(rows.T, kinds, strict=True)], schema=schema)
+
+
+def _as(values: Array, kind: np.dtype[Any]) -> Array:
+    if kind.kind == "i" and values.dtype.kind == "f":
+        # Beyond the ends of int64 NumPy gives any number.
+        values = np.clip(np.rint(values), -(2.0**63), 2.0**63 - 1024)
+    return values.astype(kind, copy=False)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import torch
+from torch import Tensor
 
 from pushforward import io
 from pushforward.core.base import Base
@@ -29,23 +30,11 @@ FREE, FACTOR = 2**27, 256
 """How many bytes a file's plan may ask for while it is built: so many, and so many for each byte of the file."""
 
 
-def load(path: str | os.PathLike[str], *, trusted: bool = False) -> Flow:
-    """Read a flow that `Flow.save` wrote: the same plan and numbers. Names are looked up among known plans; nothing is unpickled.
-
-    A file may come from anywhere. Its checksum, its header and each argument of its plans are checked, what building the plan asks for
-    is counted, and a plan that asks for far more than the file is long is refused before it takes it.
-
-    Args:
-        path: The file.
-        trusted: Whether the plan may ask for as much as it likes, which only a flow of huge sizes with hardly a parameter does.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is no flow of this library, is not as it was written, or is of a newer format.
-        PlanError: The plan names something unknown here: import the module that defines it first. Or it cannot be built.
-    """
-    header, tensors = io.read(path)
+def flow_of(path: str | os.PathLike[str], header: dict[str, Any], tensors: dict[str, Tensor], trusted: bool = False) -> Flow:
+    """Return the flow that the header and the tensors of a file say; see `load`."""
     name = os.fspath(path)
+    if "table" in header:
+        raise ValueError(f"load: expected a flow in {name!r}, got a table's; read it with pushforward.TableFlow.load")
     base, plan = (Spec.from_dict(io.field(path, header, key, Any)) for key in ("base", "bijector"))
     if not isinstance(base, Base) or not isinstance(plan, Bijector):
         raise ValueError(f"load: expected a base and a bijector in {name!r}, got {shown(base)} and {shown(plan)}")

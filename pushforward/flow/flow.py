@@ -81,6 +81,8 @@ class Flow(EstimatedModule, Planned):
         #: Names of the features and of the context, when the flow was fitted to a table.
         self.columns: tuple[str, ...] | None = None
         self.context_columns: tuple[str, ...] | None = None
+        #: What these columns are, a `Schema`, when the flow was fitted to a table; None where it is not known.
+        self.schema: Any = None
         if isinstance(base, Distribution):
             dtypes = [t.dtype for t in tensors_of(base) if t.is_floating_point()]
             if dtypes and dtypes[0] != torch.get_default_dtype():
@@ -408,7 +410,7 @@ class Flow(EstimatedModule, Planned):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file: the tensors, and in its header the plan. `pushforward.load` reads it, without pickle."""
         of_context = 0 if self.context_shape is None else math.prod(self.context_shape)
-        header = {
+        header: dict[str, Any] = {
             "base": self.base.plan.to_dict(),
             "bijector": self.plan.to_dict(),
             "event_shape": list(self.base.in_shape),
@@ -419,6 +421,13 @@ class Flow(EstimatedModule, Planned):
             "normal_scores_of_context": self.context_units is not None and self.context_units.plan == CONTEXT_UNITS[True],
             "validate_args": self._validate_args,
         }
+        if self.schema is not None:
+            named = (*(self.columns or ()), *(self.context_columns or ()))
+            if self.schema.names != named:
+                raise ValueError(
+                    f"save: expected a schema of the columns {named}, got one of {self.schema.names}; or set flow.schema = None"
+                )
+            header["schema"] = self.schema.to_dict()
         io.write(path, header, self.state_dict())
 
     def describe(self, batch: int = 1000) -> Description:

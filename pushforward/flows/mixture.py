@@ -45,4 +45,6 @@ def mixture(flows: Sequence[Flow], net: NetLike | None = None) -> Flow:
         made.columns = first.columns
     if all(flow.context_columns == first.context_columns for flow in flows):
         made.context_columns = first.context_columns
+    if all(flow.schema == first.schema for flow in flows):
+        made.schema = first.schema
     return made

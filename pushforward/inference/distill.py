@@ -167,6 +167,7 @@ def distill(
                 student.standardize(some.x, some.context)
             if student.columns is None:
                 student.columns, student.context_columns = teacher.columns, teacher.context_columns
+                student.schema = teacher.schema
             masters = stack.enter_context(Masters(student))
             made = make_optimizer("distill", student, optimizer, learning_rate)
             training = Distilling(density.to(student.dtype), pool, held, log_p, steps, seed, made, options, masters, history)
@@ -191,6 +192,8 @@ class Distilling(Loop):
         masters: The student's tensors of a half format.
         history: What is written on.
     """
+
+    flow: Flow
 
     def __init__(
         self,

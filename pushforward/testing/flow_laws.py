@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pushforward.core import sets
-from pushforward.flow.file import load
+from pushforward.files import load
 from pushforward.flow.flow import Flow
 from pushforward.testing import densities
 from pushforward.testing.case import FlowCase, randomize

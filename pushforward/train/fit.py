@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
@@ -16,10 +14,11 @@ from torch.utils.data import DataLoader
 from pushforward.data.checks import check_rows, check_spread
 from pushforward.data.frames import read_rows
 from pushforward.data.oddities import warn_of_oddities, warn_of_the_flow
-from pushforward.data.rows import Rows, Stream
-from pushforward.data.weights import relative
+from pushforward.data.rows import Rows, Stream, apart
+from pushforward.data.schema import Schema
 from pushforward.flow.flow import Flow
 from pushforward.flow.standardising import measured
+from pushforward.tables.table_flow import TableFlow
 from pushforward.train import options as check
 from pushforward.train.history import History
 from pushforward.train.likelihood import Training, data_precision
@@ -29,6 +28,7 @@ from pushforward.train.matching import MatchingTraining, check_contexts
 from pushforward.train.objective import FlowMatching, check_objective, make_objective
 from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
+from pushforward.train.tables import fit_table
 from pushforward.train.trials import tried
 
 __all__ = ["History", "fit"]
@@ -38,7 +38,7 @@ RESIDENT = 2**30
 
 
 def fit(
-    flow: Flow,
+    flow: Flow | TableFlow,
     data: Any,
     context: Any = None,
     *,
@@ -57,6 +57,7 @@ def fit(
     whiten: bool | None = False,
     columns: Sequence[str] | None = None,
     context_columns: Sequence[str] | None = None,
+    schema: Schema | Mapping[str, str] | None = None,
     weights: Any = None,
     optimizer: Callable[[list[nn.Parameter]], Optimizer] | None = None,
     compile: bool | str = False,  # noqa: A002 (torch's own word for it)
@@ -74,7 +75,8 @@ def fit(
     Source of the optimiser: Decoupled Weight Decay Regularization (Loshchilov, Hutter, 2019).
 
     Args:
-        flow: The flow to fit; fitting it again goes on from where it is (a warm start: fit a ``copy.deepcopy`` of an earlier one).
+        flow: The flow to fit; fitting it again goes on from where it is (a warm start: fit a ``copy.deepcopy`` of an earlier one). A
+            `TableFlow` takes a table with the columns of its schema, and no context, objective, whitening, compilation or columns.
         data: Rows ``(n, *event)``: a tensor, an array or a list of any real type, a DataFrame, or a torch DataLoader of x or (x, context),
             which is read anew in each epoch. One axis ``(n,)`` will do for a flow of one feature.
         context: Rows ``(n, *context)`` for a conditional flow.
@@ -100,6 +102,8 @@ def fit(
             as short fits say, by the held-out rows.
         columns: Columns of a DataFrame that are data; None: those of an earlier fit, else all that are not context.
         context_columns: Columns of the same DataFrame that are context.
+        schema: What the columns of a DataFrame are: a `Schema`, or kinds of some of them such as ``{"age": "count"}``; None to find out. It
+            stays with the flow, as ``flow.schema``.
         weights: Weight of each row, ``(n,)``, at least 0; only ratios matter.
         optimizer: A function from parameters to an optimiser, instead of AdamW; its own learning rates hold.
         compile: Compile the loss and its gradient with torch.compile: True, or one of its modes; ``"reduce-overhead"`` replays CUDA graphs.
@@ -147,13 +151,27 @@ def fit(
     check.names("fit", "columns", columns)
     check.names("fit", "context_columns", context_columns)
     check.seed("fit", seed)
+    if schema is not None and not isinstance(schema, Schema | Mapping):
+        raise TypeError(f"fit: expected schema to be a Schema or kinds by column, got {schema!r}")
     check.function("fit", "optimizer", optimizer)
     check.function("fit", "callback", callback)
+    if isinstance(flow, TableFlow):
+        _expect_defaults(
+            objective=(objective, "likelihood"),
+            context=(context, None),
+            whiten=(whiten or None, None),
+            columns=(columns, None),
+            context_columns=(context_columns, None),
+            schema=(schema, None),
+            compile=(compile, False),
+            precision=(precision, None),
+        )
+        return fit_table(flow, data, validation, options, standardize, weights, optimizer, seed, callback)
     check_trainable("fit", flow)
     matching = make_objective("fit", objective)
     check_objective("fit", flow, matching)
     random = Randomness(flow, seed)
-    train, held = _split(flow, data, context, validation, columns, context_columns, weights, random)
+    train, held = _split(flow, data, context, validation, columns, context_columns, schema, weights, random)
     typical = train.typical(random.rows)
     check_contexts("fit", matching, train)
     # Rows as they are: those that are drawn by weights come again.
@@ -175,12 +193,31 @@ def fit(
                 flow.columns = train.columns
             if train.context_columns is not None or train.columns is not None:
                 flow.context_columns = train.context_columns
+            _remember(flow, train)
             masters = stack.enter_context(Masters(flow))
             made = make_optimizer("fit", flow, optimizer, learning_rate, weight_decay)
             given = (flow, _resident(train, flow), held and _resident(held, flow), made, random, options, masters)
             training = Training(*given) if matching is None else MatchingTraining(matching, *given)
             training.history.tried = losses
         return training.run(callback)
+
+
+def _expect_defaults(**options: tuple[Any, Any]) -> None:
+    """Raise ValueError for options that mean nothing for a table's density."""
+    for name, (given, default) in options.items():
+        if given is not default and not (isinstance(given, str) and given == default):
+            raise ValueError(
+                f"fit: expected no {name} for a TableFlow, got {given!r}; "
+                "its columns are those of its schema, any of which may be given later"
+            )
+
+
+def _remember(flow: Flow, train: Rows | Stream) -> None:
+    """Let the flow know what its columns are; of an array they are what they were in an earlier fit, if they have the same names."""
+    if isinstance(train, Rows) and train.schema is not None:
+        flow.schema = train.schema
+    elif flow.schema is not None and flow.schema.names != (*(flow.columns or ()), *(flow.context_columns or ())):
+        flow.schema = None
 
 
 def _resident(rows: Rows | Stream, flow: Flow) -> Rows | Stream:
@@ -197,6 +234,7 @@ def _split(
     validation: Any,
     columns: Sequence[str] | None,
     context_columns: Sequence[str] | None,
+    schema: Any,
     weights: Any,
     random: Randomness,
 ) -> tuple[Rows | Stream, Rows | Stream | None]:
@@ -209,37 +247,28 @@ def _split(
         parts = validation if isinstance(validation, tuple) else (validation, None)
         if len(parts) != 2:
             raise ValueError(f"fit: expected validation to be (rows, context), got a tuple of {len(parts)}")
-        held = _read(flow, *parts, columns, context_columns, None, random, "validation ")
-    rows = _read(flow, data, context, columns, context_columns, weights, random)
+        held = _read(flow, *parts, columns, context_columns, None, None, random, "validation ")
+    rows = _read(flow, data, context, columns, context_columns, schema, weights, random)
     if isinstance(rows, Stream) or share is None:
         return rows, held
-    count = max(1, round(float(share) * len(rows)))
-    if len(rows) - count < 2:
-        raise ValueError(f"fit: expected at least 3 rows, {count} to hold out and 2 to train on, got {len(rows)}; see validation=None")
-    order = torch.randperm(len(rows), generator=random.rows)
-    return _weighed(rows.take(order[count:])), _weighed(rows.take(order[:count]))
+    return apart("fit", rows, float(share), random.rows)
 
 
 def _read(
-    flow: Flow, data: Any, context: Any, columns: Any, context_columns: Any, weights: Any, random: Randomness, part: str = ""
+    flow: Flow, data: Any, context: Any, columns: Any, context_columns: Any, schema: Any, weights: Any, random: Randomness, part: str = ""
 ) -> Rows | Stream:
     if isinstance(data, DataLoader):
-        if context is not None or weights is not None or columns or context_columns:
-            raise ValueError("fit: expected a DataLoader without context, weights or columns: one that gives x or (x, context), got them")
+        if context is not None or weights is not None or columns or context_columns or schema is not None:
+            raise ValueError(
+                "fit: expected a DataLoader without context, weights, columns or schema: one that gives x or (x, context), got them"
+            )
 
         def read(seen: int, x: Any, c: Any = None) -> Rows:
             return _checked(flow, read_rows(flow, x, c, part=part), seen, part)
 
         return Stream(data, read, random.given, f"fit: {part}data" if part else "fit")
-    rows = _checked(flow, read_rows(flow, data, context, columns, context_columns, weights, part), 0, part)
+    rows = _checked(flow, read_rows(flow, data, context, columns, context_columns, weights, part, schema), 0, part)
     return rows if rows.weights is None else rows.take((rows.weights > 0).nonzero().squeeze(-1))
-
-
-def _weighed(rows: Rows) -> Rows:
-    """Return some of the rows with weights of which the largest is 1 again: what is light beside others may be all that is held out."""
-    if rows.weights is None:
-        return rows
-    return dataclasses.replace(rows, weights=relative("fit", rows.weights))
 
 
 def _checked(flow: Flow, rows: Rows, first: int, part: str) -> Rows:

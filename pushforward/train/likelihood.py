@@ -27,6 +27,7 @@ class Training(Loop):
     """One run of maximum likelihood."""
 
     advice = "Try a smaller learning_rate, flow.double(), or data without extreme values"
+    flow: Flow
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class Training(Loop):
         return history.best_loss
 
     def steps(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-        for rows in self._batches():
+        for rows in passes_of(self.train, self.options.batch_size, self.random.rows):
             rows = self._placed(rows)
             with self._layers():
                 seen = rows if rows.weights is None else rows.typical(self.random.rows)
@@ -102,15 +103,15 @@ class Training(Loop):
             return nullcontext()
         return torch.autocast(self.flow.device.type, getattr(torch, self.options.precision))
 
-    def _batches(self) -> Iterator[Rows]:
-        """Give the batches of one epoch: of one pass over the rows, or of as many as make `STEPS` steps."""
-        size = self.options.batch_size
-        passes = 1 if isinstance(self.train, Stream) else -(-STEPS // -(-len(self.train) // size))
-        for _ in range(passes):
-            yield from self.train.batches(size, self.random.rows)
-
     def _placed(self, rows: Rows) -> Rows:
         return rows.map(lambda t: t.to(*self.place))
+
+
+def passes_of(train: Rows | Stream, size: int, generator: torch.Generator) -> Iterator[Rows]:
+    """Give the batches of one epoch: of one pass over the rows, or of as many as make `STEPS` steps."""
+    passes = 1 if isinstance(train, Stream) else -(-STEPS // -(-len(train) // size))
+    for _ in range(passes):
+        yield from train.batches(size, generator)
 
 
 def data_precision(flow: Flow) -> torch.dtype:

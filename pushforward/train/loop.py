@@ -16,6 +16,7 @@ from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
 
 from pushforward.flow.flow import Flow
+from pushforward.tables.table_flow import TableFlow
 from pushforward.train import options as check
 from pushforward.train.averaging import Averages
 from pushforward.train.history import History
@@ -69,7 +70,9 @@ class Loop:
     advice = "Try a smaller learning_rate, or flow.double()"
     """What to do when no loss is finite."""
 
-    def __init__(self, flow: Flow, optimizer: Optimizer, options: Options, history: History, random: Randomness, masters: Masters) -> None:
+    def __init__(
+        self, flow: nn.Module, optimizer: Optimizer, options: Options, history: History, random: Randomness, masters: Masters
+    ) -> None:
         self.masters = masters
         self.flow, self.optimizer, self.options, self.history, self.random = flow, optimizer, options, history, random
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -238,7 +241,9 @@ def check_batch(owner: str, flow: Flow) -> None:
 Optimizing = Callable[[list[nn.Parameter]], Optimizer]
 
 
-def make_optimizer(owner: str, flow: Flow, given: Optimizing | None, learning_rate: float, weight_decay: float = 0.0) -> Optimizer:
+def make_optimizer(
+    owner: str, flow: Flow | TableFlow, given: Optimizing | None, learning_rate: float, weight_decay: float = 0.0
+) -> Optimizer:
     """Return the optimiser of a flow's parameters: what the user's function makes, else AdamW."""
     parameters = [p for p in flow.parameters() if p.requires_grad]
     if given is not None:
@@ -265,15 +270,17 @@ def _check_optimizer(owner: str, made: Optimizer, parameters: list[nn.Parameter]
 
 
 @contextmanager
-def as_it_was(flow: Flow) -> Iterator[None]:
+def as_it_was(flow: Flow | TableFlow) -> Iterator[None]:
     """Give the flow back as it was if anything is raised."""
-    kept = {name: getattr(flow, name) for name in ("plan", "transform", "context_units", "columns", "context_columns")}
+    names = ("plan", "transform", "context_units", "columns", "context_columns") if isinstance(flow, Flow) else ("library", "types")
+    kept = {name: getattr(flow, name) for name in names}
     state = {name: value.detach().clone() for name, value in flow.state_dict().items()}
     try:
         yield
     except BaseException:
         for name, value in kept.items():
             setattr(flow, name, value)
-        flow._check()
+        if isinstance(flow, Flow):
+            flow._check()
         flow.load_state_dict(state)
         raise

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from pushforward.bases.wrapped import WrappedModule
 from pushforward.core.draws import Drawing
 from pushforward.flow.flow import Flow
+from pushforward.tables.table_flow import TableFlow
 
 KNOWN = tuple(f"torch.nn.modules.{name}" for name in ("activation", "batchnorm", "container", "conv", "flatten", "linear", "normalization"))
 """Where the modules of torch are that draw nothing, but for those of `DRAWING`."""
@@ -28,7 +29,7 @@ class Randomness:
         seed: The seed.
     """
 
-    def __init__(self, flow: Flow, seed: int) -> None:
+    def __init__(self, flow: Flow | TableFlow, seed: int) -> None:
         self.mode, self._quiet = Drawing(int(seed)), False
         self.foreign = any(map(_may_draw, flow.modules()))
         #: For draws of the flow; None where its base takes no generator, so that `layers` gives it its numbers.

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pushforward.bases import StandardNormal
 from pushforward.contrib.sklearn.estimator import Array, FlowEstimator, in_parts
+from pushforward.data.schema import Schema
 from pushforward.flow.flow import Flow
 
 VALUES = 2**18
@@ -48,6 +49,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):  # type: ignore[misc]
     Attributes:
         flow_: The fitted `Flow`, in float64; its context is the columns of x that varied in the fit.
         history_: The losses of the fit, a `History`.
+        schema_: What the targets are, a `Schema`.
         n_features_in_: Number of columns of x.
         feature_names_in_: Their names, when x was a table.
 
@@ -61,7 +63,8 @@ class FlowRegressor(RegressorMixin, FlowEstimator):  # type: ignore[misc]
         """Fit to x ``(n, features)`` and y ``(n,)`` or ``(n, targets)``; a weight k counts as k copies of its row."""
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=2)
         self._shape = y.shape[1:]
-        self._fit(np.asarray(y, np.float64).reshape(len(y), -1), X, sample_weight)
+        targets = np.asarray(y, np.float64).reshape(len(y), -1)
+        self._fit(targets, X, sample_weight, Schema.find(targets))
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -93,11 +96,14 @@ class FlowRegressor(RegressorMixin, FlowEstimator):  # type: ignore[misc]
         return self.predict_quantiles(X, [(1 - coverage) / 2, (1 + coverage) / 2])
 
     def sample(self, X: Any, n_samples: int = 1, random_state: Any = None) -> Array:
-        """Draw y given each row, ``(n, n_samples, targets)``, from the estimator's own ``random_state`` if none is given."""
+        """Draw y given each row, ``(n, n_samples, targets)``, from the estimator's own ``random_state`` if none is given.
+
+        Where targets were spread (``dequantize``), samples are on their grids again.
+        """
         flow, size, generator = self._fitted(), self._whole(n_samples), self._generator(random_state)
         c = self._context(X)
         drawn = in_parts(lambda c: flow.sample((size,), c, generator=generator).transpose(0, 1), max(1, VALUES // size), c)
-        return drawn.reshape(len(c), size, *self._shape)
+        return self._in_kind(drawn.reshape(len(c), size, -1)).reshape(len(c), size, *self._shape)
 
     def log_prob(self, X: Any, y: Any) -> Array:
         """Return the log-density of each y given its row of x, ``(n,)``, in nats and the units of y."""

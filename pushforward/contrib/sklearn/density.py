@@ -9,6 +9,8 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, Transfor
 from sklearn.utils.validation import check_array, validate_data
 
 from pushforward.contrib.sklearn.estimator import Array, FlowEstimator, in_parts
+from pushforward.data.from_frames import is_table
+from pushforward.data.schema import Schema
 
 SIZE = 8192
 """Rows that are scored together."""
@@ -39,6 +41,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     Attributes:
         flow_: The fitted `Flow`, in float64.
         history_: The losses of the fit, a `History`.
+        schema_: What the columns are, a `Schema`; of a table ``flow_.schema`` and ``flow_.columns`` tell it, too.
         n_features_in_: Number of columns.
         feature_names_in_: Their names, when the rows were a table.
 
@@ -51,8 +54,11 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> FlowDensity:
         """Fit to the rows ``(n, features)`` of ``X``; a weight k counts as k copies of its row, and ``y`` is not looked at."""
-        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
-        self._fit(X, np.empty((len(X), 0)), sample_weight)
+        rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        schema = Schema.find(X if is_table(X) else rows)
+        self._fit(rows, np.empty((len(rows), 0)), sample_weight, schema)
+        if is_table(X):
+            self.flow_.columns, self.flow_.schema = schema.names, schema
         return self
 
     def score_samples(self, X: Any) -> Array:
@@ -74,9 +80,12 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         return float(np.log(len(log_probs)) * self._count() - 2 * log_probs.sum())
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Array:
-        """Draw rows, ``(n_samples, features)``, from the estimator's own ``random_state`` if none is given."""
+        """Draw rows, ``(n_samples, features)``, from the estimator's own ``random_state`` if none is given.
+
+        Where columns were spread (``dequantize``), samples are on their grids again, whole and within bounds: a value stands for its cell.
+        """
         flow = self._fitted()
-        return np.asarray(flow.sample((self._whole(n_samples),), generator=self._generator(random_state)))
+        return self._in_kind(np.asarray(flow.sample((self._whole(n_samples),), generator=self._generator(random_state))))
 
     def transform(self, X: Any) -> Array:
         """Map rows to the base, ``(n, features)``: independent standard normals, as far as the flow fits."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pushforward.core.bijector import Bijector
 from pushforward.data.frames import dequantize as spread
+from pushforward.data.schema import Schema
 from pushforward.data.weights import relative
 from pushforward.flow.flow import Flow
 from pushforward.recipes.choice import look_up, make_flow
@@ -54,8 +55,15 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.verbose = verbose
 
-    def _fit(self, x: Array, context: Array, sample_weight: Any) -> None:
-        """Set ``flow_`` and ``history_``. Columns of the context that do not vary tell nothing and are left out."""
+    def _fit(self, x: Array, context: Array, sample_weight: Any, schema: Schema) -> None:
+        """Set ``flow_``, ``history_`` and ``schema_``. Columns of the context that do not vary tell nothing and are left out.
+
+        Args:
+            x: What the density is of.
+            context: What it is conditioned on; it may have no columns.
+            sample_weight: As scikit-learn's estimators take it.
+            schema: What the columns of ``x`` are.
+        """
         name = type(self).__name__
         self._check_options(name)
         weights = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
@@ -94,7 +102,7 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
             seed=seed,
             progress=bool(self.verbose),
         )
-        self.flow_ = made.eval()
+        self.flow_, self.schema_ = made.eval(), schema
 
     def _named(self, index: int) -> str:
         """Return the name of a column of which the density is learned."""
@@ -112,6 +120,12 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"{name}: expected validation to be a share between 0 and 1 or None, got {self.validation!r}")
         check.choice(name, "dequantize", self.dequantize, (True, False))
         check.whole(name, "verbose", int(self.verbose) if isinstance(self.verbose, bool) else self.verbose, 0)
+
+    def _in_kind(self, drawn: Array) -> Array:
+        """Return samples ``(..., columns)`` on their grids again, if these were spread."""
+        if not self.dequantize:
+            return drawn
+        return self.schema_.in_kind(drawn.reshape(-1, drawn.shape[-1])).reshape(drawn.shape)
 
     def _made(self, seed: int, features: int, context: int = 0) -> Flow:
         """Return a new flow from what the user gave, its first weights drawn from the seed."""

@@ -41,6 +41,7 @@ class Column:
         low: The least value there can be; None for no bound.
         high: The largest one; of a circle, where it begins again.
         step: The distance of neighbours on a grid, of dates in seconds; 0 for none.
+        origin: A value of the grid of a number, where all values are whole steps from it; None where they are not.
         categories: The values that there are, in their order; none of a number's.
         atoms: Values of a number that have a probability of their own, each with its share of the rows.
         missing: Share of the rows in which it is missing; above 0 it may be missing in others.
@@ -65,15 +66,16 @@ class Column:
     missing: float = 0.0
     zone: str = ""
     why: str = ""
+    origin: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("name", "kind", "storage", "zone", "why"):
             self._expect(isinstance(getattr(self, name), str), f"a text as its {name}, got {getattr(self, name)!r}")
         self._expect(self.kind in KINDS, f"a kind among {', '.join(KINDS)}, got {self.kind!r}")
         self._expect(self.storage in STORAGES, f"a storage among {', '.join(STORAGES)}, got {self.storage!r}")
-        for name in ("low", "high", "step", "missing"):
+        for name in ("low", "high", "step", "missing", "origin"):
             value = getattr(self, name)
-            if value is None and name in ("low", "high"):
+            if value is None and name in ("low", "high", "origin"):
                 continue
             self._expect(_is_real(value), f"a finite number as its {name}, got {value!r}")
             object.__setattr__(self, name, float(value))
@@ -89,6 +91,7 @@ class Column:
         else:
             self._expect(low is None and high is None, f"no bounds, since it is {self.kind}, got {low} and {high}")
         self._expect(self.kind != "count" or self.step == 1, f"a step of 1, since it is a count, got {self.step}")
+        self._expect(self.origin is None or self.step > 0, f"no origin of a grid, since it has no step, got {self.origin}")
         self._check_categories()
         self._check_atoms()
         self._expect(self.kind == "datetime" or not self.zone, f"no time zone, since it is {self.kind}, got {self.zone!r}")
@@ -121,6 +124,11 @@ class Column:
     def period(self) -> float | None:
         """The length of a circle, None for what is none."""
         return None if self.kind != "circular" or self.low is None or self.high is None else self.high - self.low
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a number of which all values are whole."""
+        return self.kind == "count" or (self.kind in NUMERIC and self.storage == "integer")
 
     @property
     def numeric(self) -> bool:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from pushforward.data.cells import TRUTH, number
-from pushforward.data.grids import LEAST, repeats
+from pushforward.data.grids import repeats
 from pushforward.data.rows import SAMPLE
 from pushforward.data.schema.checking import problems, say
 from pushforward.data.schema.column import DISCRETE, KINDS, Column
+from pushforward.data.schema.grid import find_grid
 from pushforward.data.values import NUMBERS, Values
 
 Array = np.ndarray[Any, np.dtype[Any]]
-SPIKE, TIMES, ATOMS = 0.02, 10, 8
-"""A value has a probability of its own from this share of the rows on, if it comes so many times as often as others; the most there are."""
 SMALL = 1000
 """Whole numbers up to here are counts, whether or not any comes twice."""
 FROM = 30
@@ -77,7 +77,7 @@ def find_column(values: Values, told: str | None = None, first: int = 0) -> Colu
         kind = "ordered" if values.ordered else "categorical"
         return Column(values.name, kind, values.storage, categories=values.categories, missing=share, why=values.note)
     if values.storage in NUMBERS:
-        return _number(values, present, share)
+        return _on_grid(_number(values, present, share), present)
     if values.storage == "boolean":
         return Column(values.name, "binary", "boolean", categories=(False, True), missing=share, why=values.note or "truth values")
     if values.storage in ("date", "datetime"):
@@ -97,12 +97,12 @@ def _number(values: Values, present: Array, share: float) -> Column:
     span = f"{unit}{'whole numbers' if whole else 'numbers'} from {low:.6g} to {high:.6g}"
     found = repeats(torch.from_numpy(finite))
     step = found.step if found.grid else 0.0
-    atoms = spikes(finite)
+    atoms = found.atoms
     grid: dict[str, Any] = {"step": step, "atoms": atoms}
     common: dict[str, Any] = {"storage": values.storage, "missing": share}
     if low == high:
         return Column(values.name, "real", **common, atoms=((low, 1.0),), why=f"one value, {low:.6g}, in all rows{infinite}")
-    if whole and set(np.unique(finite)) == {0.0, 1.0}:
+    if whole and (low, high) == (0.0, 1.0):
         return Column(values.name, "binary", **common, categories=(0, 1), why=f"only 0 and 1{infinite}")
     if circle := _circle(values.name, low, high):
         return Column(values.name, "circular", **common, **grid, low=circle[0], high=circle[1], why=f"its name, and {span}{infinite}")
@@ -115,6 +115,13 @@ def _number(values: Values, present: Array, share: float) -> Column:
     if low >= 0 and low <= float(np.median(finite)) / 2:
         return Column(values.name, "positive", **common, **grid, low=0, why=f"{span}{far}{infinite}")
     return Column(values.name, "real", **common, **grid, why=f"{span}{far}{infinite}")
+
+
+def _on_grid(column: Column, present: Array) -> Column:
+    """Return a column of numbers with the grid on which all its values lie, if there is one."""
+    finite = present[np.isfinite(present)]
+    grid = find_grid(column, finite) if column.step and len(finite) else None
+    return replace(column, step=grid.step, origin=grid.origin) if grid is not None and grid.step else column
 
 
 def _circle(name: str, low: float, high: float) -> tuple[float, float] | None:
@@ -146,15 +153,6 @@ def _words(name: str) -> list[str]:
     """Return the words of a name such as wind_dir, windDir or "Wind dir (deg)", in small letters, pairs of them together too."""
     parts = [part.lower() for part in re.findall(r"[A-Z]?[a-zµ]+|[A-Z]+(?![a-z])", name)]
     return parts + ["".join(pair) for pair in zip(parts, parts[1:], strict=False)] + ["".join(parts)]
-
-
-def spikes(finite: Array) -> tuple[tuple[float, float], ...]:
-    """Return values that have a probability of their own, with their shares: far more frequent than the others of the column."""
-    distinct, counts = np.unique(finite, return_counts=True)
-    least = max(LEAST, SPIKE * len(finite), TIMES * float(np.median(counts)))
-    large = np.argsort(-counts, kind="stable")[:ATOMS]
-    chosen = sorted(int(place) for place in large if counts[place] >= least and len(distinct) > ATOMS)
-    return tuple((float(distinct[place]), float(counts[place] / len(finite))) for place in chosen)
 
 
 def _far(finite: Array, atoms: tuple[tuple[float, float], ...]) -> str:
@@ -213,8 +211,9 @@ def _told(values: Values, present: Array, share: float, told: str, first: int) -
             raise ValueError(f"column {values.name!r}: expected numbers, since it is told to be {kind}, got {values.storage} values{note}")
         finite = present[np.isfinite(present)]
         low, high = _ends(values.name, kind, given)
-        step = 1.0 if kind == "count" else repeats(torch.from_numpy(finite)).step if len(finite) else 0.0
-        column = Column(values.name, kind, low=low, high=high, step=step, atoms=spikes(finite), **common)
+        again = repeats(torch.from_numpy(finite))
+        step = 1.0 if kind == "count" else again.step
+        column = _on_grid(Column(values.name, kind, low=low, high=high, step=step, atoms=again.atoms, **common), present)
     if wrong := problems(column, values, first, told=True):
         raise ValueError(f"{say(wrong)}; it is told to be {told}")
     return column

@@ -16,8 +16,9 @@ from pushforward.data.from_frames import columns_of_frame, frame_of, is_table
 from pushforward.data.schema.checking import Problem, problems, say
 from pushforward.data.schema.column import Column
 from pushforward.data.schema.finding import find_column
+from pushforward.data.schema.settling import settled
 from pushforward.data.table import Table, bare_name
-from pushforward.data.values import Values
+from pushforward.data.values import Values, storage_of
 
 VERSION = 1
 
@@ -105,13 +106,74 @@ class Schema:
 
     def problems(self, data: Any) -> list[Problem]:
         """Return what in new data the schema does not allow, as `check` says it."""
+        return self.absent(data) or [problem for _, _, found in self.compared(data) for problem in found]
+
+    def absent(self, data: Any) -> list[Problem]:
+        """Return a problem for each column that data does not have."""
         names = _names(data)
+        known = {bare_name(name) for name in names}
+        return [_absent(name, names) for name in self.names if bare_name(name) not in known]
+
+    def compared(self, data: Any) -> Iterator[tuple[Column, Values, list[Problem]]]:
+        """Iterate over the columns with what data has there, and what of it the schema does not allow; all of them have to be there."""
+        names, first = _names(data), self.first_row(data)
         by_name = {bare_name(name): name for name in names} | {name: name for name in names}
-        if absent := [name for name in self.names if bare_name(name) not in by_name]:
-            return [_absent(name, names) for name in absent]
         wanted = [by_name.get(name, by_name[bare_name(name)]) for name in self.names]
-        pairs = zip(self.columns, _columns(data, wanted), strict=True)
-        return [problem for column, values in pairs for problem in problems(column, values, _first_row(data))]
+        for column, values in zip(self.columns, _columns(data, wanted), strict=True):
+            yield column, values, problems(column, values, first)
+
+    @staticmethod
+    def first_row(data: Any) -> int:
+        """Return the number of the first row: those of files count from 1, as people see them, those in memory from 0."""
+        return _first_row(data)
+
+    def part(self, names: Sequence[str]) -> Schema:
+        """Return the schema of some columns, in this order."""
+        return Schema(tuple(self[name] for name in names))
+
+    def outside(self, rows: Any, first: int = 0) -> tuple[np.ndarray[Any, np.dtype[np.bool_]], list[Problem]]:
+        """Tell which rows have numbers that the schema does not allow, and what they are; a missing one is no such number.
+
+        Args:
+            rows: ``(n, columns)``, NaN for a missing value.
+            first: The number of the first row, for messages.
+
+        >>> Schema.find({"rain": [0.5, 0.0, 2.3, 7.1]}).outside([[1.0], [-2.0]])[0]
+        array([False,  True])
+        """
+        numbers = self._rows(rows)
+        found = [
+            problem for column, values in zip(self, numbers.T, strict=True) for problem in problems(column, _plain(values), first, True)
+        ]
+        wrong = np.zeros(len(numbers), bool)
+        for problem in found:
+            wrong[np.asarray(problem.rows, int) - first] = True
+        return wrong, found
+
+    def in_kind(self, rows: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return numbers that a density gave as values that the columns can have: whole, on the grid, within the bounds, on the circle.
+
+        Each is moved to the nearest such value, and an angle by whole turns. So a value on a grid stands for the cell around it, and an
+        end of a bounded column for all that the density has beyond it.
+
+        Args:
+            rows: ``(n, columns)``.
+
+        Raises:
+            ValueError: Another number of columns, or one that is none of numbers.
+
+        >>> schema = Schema.find({"age": [31, 44, 27, 31], "wind": [10.0, 200.0, 355.0, 90.0]}, {"wind": "circular:360"})
+        >>> schema.in_kind([[30.7, 361.5], [-0.2, -10.0]])
+        array([[ 31. ,   1.5],
+               [  0. , 350. ]])
+        """
+        return np.stack([settled(column, values) for column, values in zip(self, self._rows(rows).T, strict=True)], 1)
+
+    def _rows(self, rows: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+        numbers = np.asarray(rows, np.float64)
+        if numbers.ndim != 2 or numbers.shape[1] != len(self):
+            raise ValueError(f"schema: expected rows of shape (n, {len(self)}), a number for each column, got {numbers.shape}")
+        return numbers
 
     def to_dict(self) -> dict[str, Any]:
         """Return the schema as texts, numbers, lists and mappings, which JSON can hold."""
@@ -133,6 +195,10 @@ class Schema:
         rows = [[textwrap.shorten(_shown(cell), 60, placeholder=" ...") for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _plain(values: np.ndarray[Any, np.dtype[np.float64]]) -> Values:
+    return Values("", "float", values)
 
 
 def _absent(name: str, names: Sequence[str]) -> Problem:
@@ -203,10 +269,11 @@ def _of_array(name: str, column: Any) -> Values:
         raise ValueError(f"schema: expected one value a row in column {name!r}, got shape {array.shape}")
     if array.dtype.kind in "iuf":
         return Values(name, "float" if array.dtype.kind == "f" else "integer", array.astype(np.float64))
+    if array.dtype.kind == "M":
+        array = array.astype("datetime64[us]")
     held = np.empty(len(array), object)
     held[:] = [None if one is None or one != one else one for one in array.tolist()]
     present = [one for one in held if one is not None]
     if present and all(isinstance(one, int | float) and not isinstance(one, bool) for one in present):
         return Values(name, "float", np.array([np.nan if one is None else one for one in held], np.float64))
-    kinds = {"boolean": bool, "string": str}
-    return Values(name, next((kind for kind, of in kinds.items() if all(isinstance(one, of) for one in present)), "other"), held)
+    return Values(name, storage_of(present), held)

@@ -1,0 +1,173 @@
+"""What the commands do with a model of a table whose columns are of all kinds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+
+from pushforward.cli.arguments import generator_of, say
+from pushforward.core.draws import Drawing
+from pushforward.data import cells
+from pushforward.data.reading import ROWS, Array, Table
+from pushforward.data.schema import Column, Schema
+from pushforward.data.schema.checking import say as problems_of
+from pushforward.data.schema.column import DISCRETE, REFUSED
+from pushforward.data.schema.finding import find_column
+from pushforward.data.values import Values
+from pushforward.files import load
+from pushforward.flow.flow import Flow
+from pushforward.tables.file import holds_table
+from pushforward.tables.table_flow import TableFlow
+
+
+def loaded(path: Path) -> Flow | TableFlow:
+    """Read a model of either kind."""
+    return TableFlow.load(path) if path.is_file() and _is_model(path) and holds_table(path) else load(path)
+
+
+def _is_model(path: Path) -> bool:
+    """Tell whether the header of a file is one of this library; what is wrong with others `load` says."""
+    try:
+        holds_table(path)
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def schema_of(table: Table, columns: Sequence[str], asked: bool, exclude: Sequence[str], kinds: dict[str, str]) -> tuple[Schema, list[str]]:
+    """Return what columns of a table are, without those of which there is no density, and why these are left out.
+
+    Args:
+        table: The table.
+        columns: The columns.
+        asked: Whether they are asked for by name: one of which there is no density is an error then.
+        exclude: Columns left out without a word.
+        kinds: What some of them are.
+    """
+    wanted = [name for name in columns if name not in exclude]
+    if unknown := [name for name in kinds if name not in wanted]:
+        there = ", ".join(map(repr, wanted))
+        raise ValueError(f"--kind {unknown[0]}={kinds[unknown[0]]}: expected a column that is fitted, {there}, got {unknown[0]!r}")
+    found = [find_column(values, kinds.get(values.name), 1) for values in table.typed(wanted)]
+    odd = {column.name: f"{column.kind}: {column.why}" for column in found if column.kind in REFUSED}
+    odd |= {column.name: f"one value: {column.atoms[0][0]:g}" for column in found if _is_constant(column) and column.name not in odd}
+    odd |= {name: table.left_out[name] for name in table.doubtful if name in wanted and name not in kinds}
+    odd |= {column.name: "it has no name" for column in found if not column.name}
+    if asked and (doubtful := [name for name in odd if name in table.doubtful]):
+        table.read(doubtful)  # which says in which row
+    if asked and odd:
+        name, why = next(iter(odd.items()))
+        raise ValueError(f"{table.path}: expected columns of which there is a density or a probability, got {name!r} ({why})")
+    kept = tuple(column for column in found if column.name not in odd)
+    return Schema(kept), [f"{name or '(no name)'} ({why})" for name, why in odd.items()]
+
+
+def _is_constant(column: Column) -> bool:
+    return column.numeric and not column.missing and [share for _, share in column.atoms] == [1.0]
+
+
+def beyond_numbers(schema: Schema) -> list[str]:
+    """Return in words which columns have what no density of numbers has: other kinds, missing values, values with a probability."""
+    told = []
+    for column in schema:
+        parts = [column.kind] if column.kind in DISCRETE or not column.numeric else []
+        parts += ["missing values"] if column.missing else []
+        parts += ["values with a probability of their own"] if column.atoms else []
+        told += [f"{column.name}: {', '.join(parts)}"] if parts else []
+    return told
+
+
+def given_cells(settings: Sequence[str], schema: Schema) -> dict[str, Any]:
+    """Return ``COLUMN=VALUE`` settings by column, each as a value of the column's kind; nothing after the sign means a missing one."""
+    found: dict[str, Any] = {}
+    for setting in settings:
+        name, sign, text = setting.rpartition("=")
+        if not sign or name not in schema.names or name in found:
+            raise typer.BadParameter(f"--given {setting}: expected COLUMN=VALUE, each column once, of {', '.join(schema.names)}")
+        found[name] = _cell(setting, schema[name], text.strip())
+    return found
+
+
+def _cell(setting: str, column: Column, text: str) -> Any:
+    if not text:
+        return None
+    if column.kind in DISCRETE:
+        by_text = {str(category): category for category in column.categories}
+        if text in by_text:
+            return by_text[text]
+        truth = cells.truths([text])
+        if truth is not None and truth[0] in column.categories:
+            return truth[0]
+        number = cells.number(text)
+        if number is not None and number[0] in column.categories and column.storage != "string":
+            return number[0]
+        raise typer.BadParameter(f"--given {setting}: expected one of {', '.join(map(str, column.categories[:20]))}, got {text!r}")
+    if column.kind == "datetime":
+        moments = cells.dates([text])
+        if moments is None:
+            raise typer.BadParameter(f"--given {setting}: expected a date such as 2024-12-31, got {text!r}")
+        moment = moments[0][0]
+        assert moment is not None
+        return moment.date() if column.storage == "date" else moment
+    try:
+        value = float(text)
+    except ValueError:
+        raise typer.BadParameter(f"--given {setting}: expected a number, got {text!r}") from None
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"--given {setting}: expected a finite number")
+    return value
+
+
+def parts_of(table: Table, schema: Schema) -> Iterator[dict[str, Array]]:
+    """Iterate over parts of a table as columns by name."""
+    columns = dict(zip(schema.names, table.typed(table.known(schema.names)), strict=True))
+    rows = len(next(iter(columns.values())).values)
+    for start in range(0, rows, ROWS):
+        yield {name: _part(values, start) for name, values in columns.items()}
+
+
+def _part(values: Values, start: int) -> Array:
+    return values.values[start : start + ROWS]
+
+
+def check(model: TableFlow, table: Table) -> None:
+    """Refuse a table that the model's schema does not allow, by columns and rows."""
+    if found := model.schema.problems(table):
+        raise ValueError(f"{table.path}: {problems_of(found)}")
+
+
+def made(schema: Schema, seed: int, double: bool) -> TableFlow:
+    """Return a new model of the columns of a table, its first weights drawn from the seed."""
+    with Drawing(seed):
+        model = TableFlow(schema)
+    return model.double() if double else model
+
+
+def pictured(model: TableFlow, table: Table, columns: Sequence[str], most: int, seed: int) -> tuple[Array, Array]:
+    """Return rows of a table, and as many samples, as numbers: categories by their place, moments in seconds. None has a missing value."""
+    places = [model.columns.index(name) for name in columns]
+    coded = model.encode(table, asked=places)[:, places].numpy()
+    whole = coded[~np.isnan(coded).any(1)]
+    if not len(whole):
+        raise ValueError(f"{table.path}: every row has a missing value; choose other columns")
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(whole))[:most])
+    drawn = model.sample(min(most, len(coded)), generator=generator_of(seed), library="pyarrow")
+    samples = model.encode(drawn, asked=places)[:, places].numpy()
+    return whole[chosen], samples[~np.isnan(samples).any(1)]
+
+
+def announce(schema: Schema, left_out: Sequence[str], quiet: bool) -> None:
+    """Say which columns are fitted, and why by a model of all kinds."""
+    noted = f"left out: {', '.join(left_out)}" if left_out else ""
+    told = beyond_numbers(schema)
+    more = f" and {len(told) - 4} more" if len(told) > 4 else ""
+    why = f"a TableFlow, since not all columns are plain numbers ({'; '.join(told[:4])}{more}); --flow NSF fits numbers alone"
+    if not quiet:
+        say("; ".join(filter(None, (noted, why))))
+    elif noted:
+        say(noted)

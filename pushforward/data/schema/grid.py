@@ -1,0 +1,140 @@
+"""Grid: the values that a column of numbers can have, where they are whole steps apart, and the bounds of what lies around them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from pushforward.data.grids import repeats
+from pushforward.data.schema.column import Column
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+FINEST = 1e-6
+"""Share of a column's range that a cell of a grid has at least; of a finer one cells are not told apart, and samples rounded alone."""
+_MOMENTS = (86400.0, 43200.0, 21600.0, 3600.0, 1800.0, 900.0, 600.0, 300.0, 60.0, 30.0, 10.0, 1.0)
+"""Steps that moments may have, in seconds."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where values lie.
+
+    Attributes:
+        step: The distance of neighbours, 0 where any number may come.
+        origin: One of the values.
+        low: The least value, None for no bound.
+        high: The largest; of a circle, where it begins again.
+        circular: Whether it is a circle.
+        rounding: Where there is no step, the distance of the values to which samples are rounded, 0 for none: whole numbers that
+            hardly ever come again have a density, and yet no halves.
+    """
+
+    step: float
+    origin: float
+    low: float | None
+    high: float | None
+    circular: bool
+    rounding: float = 0.0
+
+    @property
+    def ends(self) -> tuple[float | None, float | None]:
+        """The bounds of the density: those of the outermost cells where there is a grid."""
+        if not self.step:
+            return self.low, self.high
+        first, last = self._outermost(self.step)
+        low = None if first is None else self.origin + self.step * (first - 0.5)
+        return low, None if last is None else self.origin + self.step * (last + 0.5)
+
+    def _outermost(self, step: float) -> tuple[int | None, int | None]:
+        """Return the steps from the origin to the least and to the largest value of a grid."""
+        first, last = (None if end is None else (end - self.origin) / step for end in (self.low, self.high))
+        # Where a circle begins again there is no value more.
+        whole = None if last is None else math.floor(last + 1e-6) - (self.circular and abs(last - round(last)) < 1e-6)
+        return None if first is None else math.ceil(first - 1e-6), whole
+
+    def settle(self, values: Array) -> Array:
+        """Return values of the density as those that there can be: on the grid, within the bounds, on a circle in its first turn."""
+        x = np.asarray(values, np.float64)
+        if step := self.step or self.rounding:
+            first, last = self._outermost(step)
+            index = np.rint((x - self.origin) / step)
+            # What lies at the very end of the outermost cell is still in it.
+            index = index if first is None else np.maximum(index, first)
+            index = index if last is None else np.minimum(index, last)
+            x = _decimal(self.origin, index, step)
+        if self.circular and self.low is not None and self.high is not None:
+            return np.where(x >= self.high, x - (self.high - self.low), np.where(x < self.low, x + (self.high - self.low), x))
+        x = x if self.low is None else np.maximum(x, self.low)
+        return x if self.high is None else np.minimum(x, self.high)
+
+    def wrapped(self, values: Array) -> Array:
+        """Return values of a circle in the turn where the density begins; others as they are."""
+        start, stop = self.ends
+        if not self.circular or start is None or stop is None:
+            return values
+        return np.where(values >= stop, values - (stop - start), np.where(values < start, values + (stop - start), values))
+
+    def off(self, values: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Tell which values lie between those of the grid; NaN and infinities do not count."""
+        finite = np.isfinite(values)
+        if not self.step:
+            return np.zeros(len(values), bool)
+        x = np.where(finite, values, self.origin)
+        apart = np.abs(x - (self.origin + self.step * np.rint((x - self.origin) / self.step)))
+        # Values of a float32 are their nearest decimal to 24 bits.
+        allowed = np.maximum(1e-6 * self.step, np.minimum(2.0**-22 * np.abs(x), self.step / 4))
+        return np.asarray(finite & (apart > allowed), bool)
+
+
+def find_grid(column: Column, values: Array) -> Grid:
+    """Return where the values of a column lie, by its schema and the values: a step counts where all of them keep to it.
+
+    Args:
+        column: Its schema.
+        values: Finite values, in seconds for moments; may be none.
+    """
+    low, high, circular = column.low, column.high, column.kind == "circular"
+    if not len(values):
+        return Grid(1.0, 0.0, low, high, circular) if column.kind == "count" else Grid(0.0, 0.0, low, high, circular)
+    reach = float(values.max() - values.min())
+    for step, origin in _steps(column, values):
+        grid = Grid(step, origin, low, high, circular)
+        cells = (reach if high is None or low is None else high - low) / step
+        whole = not circular or abs(cells - round(cells)) < 1e-6
+        if whole and not grid.off(values).any():
+            return grid if cells * FINEST <= 1 else Grid(0.0, origin, low, high, circular, step)
+    whole_numbers = column.kind != "datetime" and bool((values == np.rint(values)).all())
+    return Grid(0.0, 0.0, low, high, circular, 1.0 if whole_numbers else 0.0)
+
+
+def _steps(column: Column, values: Array) -> list[tuple[float, float]]:
+    """Return steps that a column may have, each with a value of its grid."""
+    if column.kind == "count":
+        return [(1.0, 0.0)]
+    if column.kind != "datetime":
+        # A step is the smallest difference of two values, with their roundings; where the decimal next to it does, that is meant.
+        some = dict.fromkeys([float(f"{column.step:.{digits}g}") for digits in (3, 6, 9)] + [column.step])
+        return [(step, _origin(float(values.min()), step)) for step in some] if column.step else []
+    if column.step:
+        return [(column.step, 0.0)]
+    found = repeats(torch.from_numpy(values))
+    # Moments come again at some distance, or keep to whole days, hours, minutes or seconds: the largest that all keep to is the grid.
+    seen = [(found.step, _origin(float(values.min()), found.step))] if found.step >= _MOMENTS[-1] else []
+    return seen + [(step, 0.0) for step in _MOMENTS]
+
+
+def _origin(least: float, step: float) -> float:
+    """Return 0 where that is on the grid, else the least value."""
+    return 0.0 if abs(least - step * round(least / step)) <= 1e-6 * step + 2.0**-22 * abs(least) else least
+
+
+def _decimal(origin: float, index: Array, step: float) -> Array:
+    """Return values on a grid as decimals: 3 steps of 0.1 are 0.3, and not 0.30000000000000004."""
+    places = next((p for p in range(13) if abs(step * 10**p - round(step * 10**p)) < 1e-9 * step * 10**p), None)
+    if places is None or abs(origin * 10**places - round(origin * 10**places)) > 1e-6:
+        return origin + step * index
+    return np.asarray(np.round(origin + round(step * 10**places) * index / 10.0**places, places), np.float64)

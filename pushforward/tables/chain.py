@@ -1,0 +1,117 @@
+"""Chain: columns one after the other, each given those before, to score rows and to draw what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pushforward.tables.events import Events
+from pushforward.tables.heads import case_logs, column_knots, column_score
+from pushforward.tables.spline import inverse
+from pushforward.tables.variable import Variable
+
+if TYPE_CHECKING:
+    from pushforward.tables.model import Model
+
+ROWS = 4096
+"""Rows that go through the network together."""
+
+
+def score_rows(model: Model, coded: Tensor, order: Sequence[int], given: Sequence[int] = ()) -> Tensor:
+    """Return what `score_chain` does of coded rows ``(n, columns)``, of which no more than a block are events at a time."""
+    parts = [score_chain(model, model.events(rows), order, given) for rows in coded.split(ROWS)]
+    return torch.cat(parts)
+
+
+def score_chain(model: Model, events: Events, order: Sequence[int], given: Sequence[int] = ()) -> Tensor:
+    """Return the log of each column's conditional given those before it in an order and those given, ``(n, len(order))``."""
+    parts = [_score(model, events.take(slice(at, at + ROWS)), order, given) for at in range(0, len(events.cases), ROWS)]
+    return torch.cat(parts) if parts else torch.zeros(0, len(order), dtype=torch.float64)
+
+
+def _score(model: Model, events: Events, order: Sequence[int], given: Sequence[int]) -> Tensor:
+    network = model.network
+    known = torch.zeros(events.cases.shape, dtype=torch.bool, device=events.cases.device)
+    known[:, list(given)] = True
+    # Where nothing is known there is nothing to multiply.
+    sums = network.sums(events, known) if given else network.bias.expand(len(known), -1)
+    found = []
+    for at, index in enumerate(order):
+        variable = model.variables[index]
+        found.append(column_score(network, variable, model.grid_of(variable), network.trunk(sums), events))
+        if at + 1 < len(order):
+            sums = sums + network.term(variable, events.cases[:, index], events.seen(variable))
+    return torch.stack(found, 1)
+
+
+def draw_chain(
+    model: Model, coded: Tensor, known: Tensor, order: Sequence[int], generator: torch.Generator | None, missing: bool = True
+) -> Tensor:
+    """Return coded rows in which what is not known is drawn, column by column, given what is known and what was drawn before.
+
+    Args:
+        model: The model.
+        coded: ``(n, columns)``; what is not known may be anything.
+        known: ``(n, columns)``.
+        order: The columns to draw.
+        generator: Of the random numbers.
+        missing: Whether a draw may be a missing value.
+    """
+    rows = coded.clone()
+    for at in range(0, len(rows), ROWS):
+        part = slice(at, at + ROWS)
+        rows[part] = _draw(model, rows[part], known[part], order, generator, missing)
+    return rows
+
+
+def _draw(model: Model, coded: Tensor, known: Tensor, order: Sequence[int], generator: torch.Generator | None, missing: bool) -> Tensor:
+    network = model.network
+    events = model.events(torch.where(known, coded, torch.nan))
+    sums = network.sums(events, known)
+    for index in order:
+        variable = model.variables[index]
+        wanted = ~known[:, index]
+        if not bool(wanted.any()):
+            continue
+        values = draw_column(model, variable, network.trunk(sums[wanted]), generator, missing)
+        coded[wanted, index] = values
+        sums[wanted] = sums[wanted] + network.term(variable, *model.seen(variable, values))
+    return coded
+
+
+def draw_column(model: Model, variable: Variable, h: Tensor, generator: torch.Generator | None, missing: bool = True) -> Tensor:
+    """Return a coded draw of a column for each row of the last hidden layer."""
+    logs = case_logs(model.network, variable, h)
+    if not missing and variable.may_be_missing:
+        logs = logs.clone()
+        logs[:, variable.missing] = -torch.inf
+    case = _categorical(logs, generator)
+    none = case == variable.missing if variable.may_be_missing else torch.zeros_like(case, dtype=torch.bool)
+    if variable.number is None:
+        return torch.where(none, torch.nan, case.double())
+    chart, grid = model.chart_of(variable), model.grid_of(variable)
+    assert grid is not None
+    share = _uniform(len(h), h.device, generator)
+    x = chart.inverse(*inverse(column_knots(model.network, variable, h), share, 1 - share))
+    settled = torch.from_numpy(grid.settle(x.cpu().numpy())).to(x.device)
+    for at, atom in enumerate(variable.atoms, 1):
+        settled = torch.where(case == at, atom, settled)
+    return torch.where(none, torch.nan, settled)
+
+
+def _categorical(logs: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return a draw of each row's cases by its distribution function."""
+    sums = torch.cumsum(torch.exp(logs), -1)
+    draw = _uniform(len(logs), logs.device, generator).unsqueeze(-1) * sums[:, -1:]
+    last = torch.isfinite(logs).long().cumsum(-1).argmax(-1)
+    return torch.minimum((draw >= sums).sum(-1), last)
+
+
+def _uniform(count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+    """Return numbers of (0, 1), both ends left out."""
+    where = generator.device if generator is not None else device
+    drawn = torch.rand(count, dtype=torch.float64, generator=generator, device=where).to(device)
+    return drawn.clamp(min=2.0**-60)

@@ -1,0 +1,72 @@
+"""Heads: what a network's outputs say of a column, the log of its measure's density at an event, and draws."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pushforward.core.numerics import finer
+from pushforward.data.schema.grid import Grid
+from pushforward.tables.events import Events
+from pushforward.tables.network import Network
+from pushforward.tables.spline import Knots, knots_of, log_mean_slope
+from pushforward.tables.variable import VALUE, Variable
+
+
+def case_logs(network: Network, variable: Variable, h: Tensor) -> Tensor:
+    """Return the log-probabilities of a column's cases ``(n, cases)`` in float64."""
+    return torch.log_softmax(finer(network.logits(variable, h)), -1)
+
+
+def column_knots(network: Network, variable: Variable, h: Tensor) -> Knots:
+    """Return the knots of a number's conditional, ``(n, bins)``."""
+    circular = torch.tensor(variable.column.kind == "circular", device=h.device)
+    return knots_of(network.spline(variable, h), network.bins, circular)
+
+
+def column_score(network: Network, variable: Variable, grid: Grid | None, h: Tensor, events: Events) -> Tensor:
+    """Return the log of a column's conditional at its events ``(n)``, -inf where it is outside."""
+    case = events.cases[:, variable.index]
+    logs = case_logs(network, variable, h)
+    own = logs.gather(-1, case.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    if variable.number is not None:
+        assert grid is not None
+        place = events.places[:, variable.number]
+        value = _value(column_knots(network, variable, h), place)
+        own = _joined(variable, grid, case, own, logs[:, VALUE], value)
+    return torch.where(case < 0, -torch.inf, own)
+
+
+def all_scores(network: Network, grids: list[Grid], h: Tensor, events: Events) -> Tensor:
+    """Return the logs of all columns' conditionals given the same, ``(n, columns)``."""
+    own: dict[int, Tensor] = {}
+    of_value: dict[int, Tensor] = {}
+    for group, logits in network.all_logits(h):
+        logs = torch.log_softmax(finer(logits), -1)
+        index = [variable.index for variable in group]
+        chosen = logs.gather(-1, events.cases[:, index].clamp(min=0).unsqueeze(-1)).squeeze(-1)
+        own.update(zip(index, chosen.unbind(1), strict=True))
+        of_value.update(zip(index, logs[:, :, VALUE].unbind(1), strict=True))
+    numbers = [variable for variable in network.variables if variable.number is not None]
+    if numbers:
+        circular = torch.tensor([variable.column.kind == "circular" for variable in numbers], device=h.device)
+        values = _value(knots_of(network.all_splines(h), network.bins, circular), events.places)
+        for variable, grid, value in zip(numbers, grids, values.unbind(1), strict=True):
+            at = variable.index
+            own[at] = _joined(variable, grid, events.cases[:, at], own[at], of_value[at], value)
+    scores = torch.stack([own[variable.index] for variable in network.variables], 1)
+    return torch.where(events.cases < 0, -torch.inf, scores)
+
+
+def _value(knots: Knots, place: Tensor) -> Tensor:
+    begin_below, begin_above, end_below, end_above, base = place.unbind(-1)
+    return base + log_mean_slope(knots, (begin_below, begin_above), (end_below, end_above))
+
+
+def _joined(variable: Variable, grid: Grid, case: Tensor, own: Tensor, of_value: Tensor, value: Tensor) -> Tensor:
+    """Return the log of a number's conditional: of its case, and of what it is among values."""
+    if grid.step and variable.atoms:
+        # An atom on a grid is one of its values as well, so that its probability is that of both.
+        atom = (case > VALUE) & (case <= len(variable.atoms))
+        own = torch.where(atom, torch.logaddexp(own, of_value + value), own)
+    return own + torch.where(case == VALUE, value, 0.0)

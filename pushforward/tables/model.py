@@ -1,0 +1,118 @@
+"""Model: the columns of a schema, the charts of its numbers and one network; what it takes is coded rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pushforward.data.schema.grid import Grid, find_grid
+from pushforward.data.schema.schema import Schema
+from pushforward.tables.chart import Chart
+from pushforward.tables.events import Events, category_events, events_of, number_events
+from pushforward.tables.measuring import measure_chart
+from pushforward.tables.network import Network
+from pushforward.tables.variable import VALUE, Variable, variables_of
+
+
+class Model(nn.Module):
+    """What a `TableFlow` computes with.
+
+    Args:
+        schema: What the columns are.
+        widths: Width of each hidden layer.
+        bins: Bins of the splines.
+        activation: The activation's name.
+    """
+
+    measured: Tensor
+
+    def __init__(self, schema: Schema, widths: Sequence[int], bins: int, activation: str) -> None:
+        super().__init__()
+        self.variables: tuple[Variable, ...] = variables_of(schema)
+        self.numbers = [variable for variable in self.variables if variable.number is not None]
+        self.charts = nn.ModuleList(Chart() for _ in self.numbers)
+        self.network = Network(self.variables, widths, bins, activation)
+        self.register_buffer("measured", torch.zeros((), dtype=torch.bool))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the network."""
+        return self.network.bias.dtype
+
+    def chart_of(self, variable: Variable) -> Chart:
+        """Return the chart of a number."""
+        assert variable.number is not None
+        chart = self.charts[variable.number]
+        assert isinstance(chart, Chart)
+        return chart
+
+    def grid_of(self, variable: Variable) -> Grid | None:
+        """Return where the values of a number lie, None for what is none."""
+        if variable.number is None:
+            return None
+        step, origin, rounding = self.chart_of(variable).spacing.tolist()
+        column = variable.column
+        return Grid(step, origin, column.low, column.high, column.kind == "circular", rounding)
+
+    @property
+    def grids(self) -> list[Grid]:
+        """Where the values of each number lie."""
+        return [grid for variable in self.numbers if (grid := self.grid_of(variable)) is not None]
+
+    def events(self, coded: Tensor) -> Events:
+        """Return coded rows ``(n, columns)`` of float64 as events."""
+        return events_of(self.variables, [self.chart_of(variable) for variable in self.numbers], self.grids, coded, self.dtype)
+
+    def seen(self, variable: Variable, values: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the cases of coded values ``(n)`` of one column and, of a number, the features by which the network sees them."""
+        grid = self.grid_of(variable)
+        if grid is None:
+            return category_events(variable, values), None
+        case, _, features = number_events(variable, self.chart_of(variable), grid, values)
+        return case, features.to(self.dtype)
+
+    @torch.no_grad()
+    def measure(self, coded: Tensor, weights: Tensor | None = None) -> None:
+        """Measure charts, grids and the probabilities of cases from coded rows ``(n, columns)``, each with a weight."""
+        heavy = torch.ones(len(coded), dtype=torch.float64, device=coded.device) if weights is None else weights.double()
+        # As many rows as there would have to be without weights.
+        heavy = heavy * (heavy.sum() / heavy.square().sum())
+        for variable in self.variables:
+            values = coded[:, variable.index]
+            overlap = self._measure_number(variable, values, heavy) if variable.number is not None else {}
+            case, _ = self.seen(variable, values)
+            counts = torch.zeros(variable.cases, dtype=torch.float64, device=coded.device).index_add(0, case, heavy)
+            shares = (counts + 1 / variable.cases) / (counts.sum() + 1)
+            if overlap:
+                # The atoms' shares in the data are those of the atoms and of their cells among values together.
+                value = shares[VALUE] / (1 - sum(overlap.values()))
+                for at, cell in overlap.items():
+                    shares[at] = torch.clamp(shares[at] - value * cell, min=float(0.1 / (counts.sum() + 1)))
+                shares[VALUE] = value
+            self.network.start_of(variable).copy_(torch.log(shares / shares.sum()))
+        self.measured.fill_(True)
+
+    def _measure_number(self, variable: Variable, values: Tensor, weights: Tensor) -> dict[int, float]:
+        """Measure grid and chart of a number; return the shares of values that lie in the cells of atoms."""
+        chart = self.chart_of(variable)
+        finite = torch.isfinite(values)
+        grid = find_grid(variable.column, values[finite].cpu().numpy())
+        chart.spacing.copy_(torch.tensor([grid.step, grid.origin, grid.rounding], dtype=torch.float64))
+        some, heavy = (part[finite].cpu().numpy() for part in (values, weights))
+        measure_chart(chart, grid, np.array([0.0]) if not len(some) else some)  # a place for all values, to tell the atoms
+        case, _ = self.seen(variable, values[finite])
+        among = (case == VALUE).cpu().numpy()
+        measure_chart(chart, grid, some[among], heavy[among])
+        if not grid.step or not variable.atoms:
+            return {}
+        atoms = torch.tensor(grid.wrapped(np.array(variable.atoms)), dtype=torch.float64, device=values.device)
+        mass = torch.exp(chart.cell(atoms, grid.step / 2)[1].log_density)
+        return {at: float(cell) for at, cell in enumerate(mass, 1)}
+
+    def broken(self) -> str | None:
+        """Return the name of a column whose chart is no distribution function, as that of a file may be."""
+        bad = (v for v in self.numbers if bool(self.measured) and not self.chart_of(v).sound)
+        return next((variable.column.name for variable in bad), None)

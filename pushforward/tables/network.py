@@ -1,0 +1,171 @@
+"""Network: what is known of a row in, the parameters of any column's conditional out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pushforward.native.activations import ACTIVATIONS
+from pushforward.nets.mlp import WIDE
+from pushforward.tables.events import FEATURES, Events
+from pushforward.tables.spline import size
+from pushforward.tables.variable import Variable
+
+RANK = 32
+"""Factors that the cases of a column of many share."""
+
+
+class Network(nn.Module):
+    """A perceptron on a sum over what is known, so that a column more to be known is one more term, and heads of all columns.
+
+    A known cell adds a vector of its case and, of a value, one linear in its features. Hidden layers of equal widths are residual. Heads
+    are zero in a new network. Those of cases with few in number have weights of their own; of many, such as ten thousand cities, cases
+    share 32 factors, on both sides.
+
+    Args:
+        variables: The columns.
+        widths: Width of each hidden layer.
+        bins: Bins of the splines.
+        activation: The activation's name.
+    """
+
+    def __init__(self, variables: Sequence[Variable], widths: Sequence[int], bins: int, activation: str) -> None:
+        super().__init__()
+        self.variables, self.bins = tuple(variables), bins
+        self.activate = ACTIVATIONS[activation].function
+        self.numbers = sum(variable.number is not None for variable in variables)
+        few = [variable for variable in variables if not variable.large]
+        # Columns with equally many cases stand together, so that one call takes them all.
+        self.order = sorted(few, key=lambda variable: (variable.cases, variable.index))
+        self.offsets: dict[int, int] = {}
+        total = 0
+        for variable in self.order:
+            self.offsets[variable.index] = total
+            total += variable.cases
+        known = len(variables) + FEATURES * self.numbers
+        first, last = widths[0], widths[-1]
+        self.cases = nn.Parameter(torch.randn(total, first) / math.sqrt(known))
+        self.values = nn.Parameter(torch.randn(self.numbers * FEATURES, first) / math.sqrt(known))
+        self.bias = nn.Parameter(torch.zeros(first))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.gain = min(1.0, WIDE / last)
+        self.case_weight, self.case_bias = nn.Parameter(torch.zeros(total, last)), nn.Parameter(torch.zeros(total))
+        self.spline_weight = nn.Parameter(torch.zeros(self.numbers, size(bins), last))
+        self.spline_bias = nn.Parameter(torch.zeros(self.numbers, size(bins)))
+        self.large = nn.ModuleDict(
+            {str(variable.index): Factors(variable.cases, first, last, 1 / math.sqrt(known)) for variable in variables if variable.large}
+        )
+        self.register_buffer("starts", torch.zeros(sum(variable.cases for variable in variables)))
+
+    starts: Tensor
+    """Logits of the cases in a new network, those of a column after those of the one before."""
+
+    def start_of(self, variable: Variable) -> Tensor:
+        """Return the logits of a column's cases in a new network, which can be set."""
+        begin = sum(other.cases for other in self.variables[: variable.index])
+        return self.starts[begin : begin + variable.cases]
+
+    def term(self, variable: Variable, case: Tensor, features: Tensor | None) -> Tensor:
+        """Return what knowing a column adds, ``(n, first width)``, by its cases ``(n)`` and, of a number, features ``(n, 4)``."""
+        inside = (case >= 0).unsqueeze(-1)
+        case = case.clamp(min=0)
+        large = self._factors(variable).term if variable.large else None
+        added = large(case) if large else F.embedding(case + self.offsets[variable.index], self.cases)
+        if variable.number is not None and features is not None:
+            at = FEATURES * variable.number
+            added = added + features @ self.values[at : at + FEATURES]
+        return torch.where(inside, added, 0.0)
+
+    def sums(self, events: Events, known: Tensor) -> Tensor:
+        """Return the first layer's sums ``(n, first width)`` where ``known (n, columns)`` is so."""
+        weight = (known & (events.cases >= 0)).to(self.bias.dtype)
+        total = self.bias.expand(len(weight), -1)
+        few = [variable.index for variable in self.order]
+        if few:
+            offsets = torch.tensor([self.offsets[index] for index in few], device=weight.device)
+            index = events.cases[:, few].clamp(min=0) + offsets
+            total = total + F.embedding_bag(index, self.cases, per_sample_weights=weight[:, few].contiguous(), mode="sum")
+        for variable in self.variables:
+            if variable.large:
+                total = total + weight[:, variable.index, None] * self.term(variable, events.cases[:, variable.index], None)
+        if self.numbers:
+            of_numbers = [variable.index for variable in self.variables if variable.number is not None]
+            total = total + (events.features * weight[:, of_numbers, None]).flatten(1) @ self.values
+        return total
+
+    def trunk(self, sums: Tensor) -> Tensor:
+        """Return the last hidden layer ``(n, last width)``."""
+        h: Tensor = self.activate(sums)
+        for layer in self.hidden:
+            new = self.activate(layer(h))
+            h = h + new if new.shape == h.shape else new
+        return self.gain * h
+
+    def _factors(self, variable: Variable) -> Factors:
+        found = self.large[str(variable.index)]
+        assert isinstance(found, Factors)
+        return found
+
+    def logits(self, variable: Variable, h: Tensor) -> Tensor:
+        """Return the logits of a column's cases ``(n, cases)``."""
+        start = self.start_of(variable)
+        if variable.large:
+            return self._factors(variable).logits(h) + start
+        at = slice(self.offsets[variable.index], self.offsets[variable.index] + variable.cases)
+        return F.linear(h, self.case_weight[at], self.case_bias[at]) + start
+
+    def products(self, variable: Variable, last: bool) -> int:
+        """Return the multiplications of a row's pass for a column: hidden layers, its head and, unless it is the last, what it adds."""
+        first, width = len(self.bias), self.case_weight.shape[1]
+        count = sum(layer.weight.numel() for layer in self.hidden if isinstance(layer, nn.Linear))
+        count += RANK * (width + variable.cases) if variable.large else width * variable.cases
+        if not last:
+            count += RANK * first * variable.large
+        if variable.number is not None:
+            count += width * size(self.bins) + (0 if last else FEATURES * first)
+        return count
+
+    def all_logits(self, h: Tensor) -> list[tuple[list[Variable], Tensor]]:
+        """Return the logits of all columns in groups with equally many cases: the columns, and ``(n, columns, cases)``."""
+        found: list[tuple[list[Variable], Tensor]] = [([v], self.logits(v, h).unsqueeze(1)) for v in self.variables if v.large]
+        made = F.linear(h, self.case_weight, self.case_bias)
+        for count in sorted({variable.cases for variable in self.order}):
+            group = [variable for variable in self.order if variable.cases == count]
+            at = self.offsets[group[0].index]
+            starts = torch.stack([self.start_of(variable) for variable in group])
+            found.append((group, made[:, at : at + count * len(group)].unflatten(1, (len(group), count)) + starts))
+        return found
+
+    def spline(self, variable: Variable, h: Tensor) -> Tensor:
+        """Return the parameters of a number's spline ``(n, 3 bins + 1)``."""
+        assert variable.number is not None
+        return F.linear(h, self.spline_weight[variable.number], self.spline_bias[variable.number])
+
+    def all_splines(self, h: Tensor) -> Tensor:
+        """Return the parameters of all splines ``(n, numbers, 3 bins + 1)``."""
+        made = F.linear(h, self.spline_weight.flatten(0, 1), self.spline_bias.flatten())
+        return made.reshape(len(h), self.numbers, size(self.bins))
+
+
+class Factors(nn.Module):
+    """Vectors of many cases and their logits, both by way of a few factors that all share."""
+
+    def __init__(self, cases: int, first: int, last: int, scale: float) -> None:
+        super().__init__()
+        self.seen = nn.Parameter(torch.randn(cases, RANK) / math.sqrt(RANK))
+        self.enter = nn.Parameter(scale * torch.randn(RANK, first))
+        self.leave = nn.Linear(last, RANK)
+        self.told = nn.Parameter(torch.zeros(cases, RANK))
+        self.bias = nn.Parameter(torch.zeros(cases))
+
+    def term(self, case: Tensor) -> Tensor:
+        """Return the vectors of cases ``(n)``."""
+        return F.embedding(case, self.seen) @ self.enter
+
+    def logits(self, h: Tensor) -> Tensor:
+        """Return the logits of all cases ``(n, cases)``."""
+        return F.linear(self.leave(h), self.told, self.bias)

@@ -1,0 +1,120 @@
+"""Conditional distribution functions on [0, 1]: monotone rational-quadratic splines of a marginal's shares, with both shares kept."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pushforward.core.numerics import finer
+from pushforward.kernels.spline import logits, quadratic_forward, quadratic_inverse
+
+BOUND = 4.0
+"""Of the logits of widths, heights and slopes: wider than a kernel's, since both shares are kept and nothing cancels."""
+
+
+class Knots(NamedTuple):
+    """Bins ``(..., K)``: widths and heights, slopes ``(..., K + 1)``, and the sums of both to the left and to the right of each bin."""
+
+    widths: Tensor
+    heights: Tensor
+    slopes: Tensor
+    left: Tensor
+    right: Tensor
+    low: Tensor
+    high: Tensor
+
+
+def size(bins: int) -> int:
+    """Return how many parameters a spline has."""
+    return 3 * bins + 1
+
+
+def knots_of(parameters: Tensor, bins: int, circular: Tensor | None = None) -> Knots:
+    """Return the knots of splines with parameters ``(..., 3 K + 1)``; zero is the identity, the marginal itself.
+
+    Args:
+        parameters: Of widths, heights and slopes.
+        bins: K.
+        circular: Where a spline is periodic, broadcast to ``(...)``: it has one slope at both ends.
+    """
+    widths, heights, slopes = parameters.split([bins, bins, bins + 1], -1)
+    across, up = (finer(torch.softmax(logits(part, BOUND), -1)) for part in (widths, heights))
+    d = torch.exp(finer(logits(slopes, BOUND)))
+    if circular is not None:
+        d = torch.cat([d[..., :-1], torch.where(circular.unsqueeze(-1), d[..., :1], d[..., -1:])], -1)
+    return Knots(across, up, d, *_sums(across), *_sums(up))
+
+
+def _sums(parts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what lies to the left and to the right of each part, each summed from its own end."""
+    before = F.pad(torch.cumsum(parts[..., :-1], -1), (1, 0))
+    after = F.pad(torch.cumsum(parts[..., 1:].flip(-1), -1).flip(-1), (0, 1))
+    return before, after
+
+
+def shares(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the conditional's share on the nearer side of the marginal's middle, which side that is (True: below), and the log-slope.
+
+    Args:
+        knots: ``(..., K)``.
+        below: The marginal's share below, ``(...)``.
+        above: The share above.
+    """
+    on_left = below <= 0.5
+    count = knots.widths.shape[-1]
+    from_left = (below.unsqueeze(-1) >= knots.left[..., 1:]).sum(-1)
+    from_right = count - 1 - (above.unsqueeze(-1) >= knots.right[..., :-1]).sum(-1)
+    index = torch.where(on_left, from_left, from_right)
+    w, h, x0, x1, y0, y1 = _bin(index, knots.widths, knots.heights, knots.left, knots.right, knots.low, knots.high)
+    d0, d1 = _bin(index, knots.slopes[..., :-1], knots.slopes[..., 1:])
+    theta = (torch.where(on_left, below - x0, above - x1) / w).clamp(0, 1)
+    part, log_slope = quadratic_forward(theta, h / w, torch.where(on_left, d0, d1), torch.where(on_left, d1, d0))
+    return torch.where(on_left, y0, y1) + h * part, on_left, log_slope
+
+
+def log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
+    """Return the log of the conditional's share of cells divided by the marginal's.
+
+    Args:
+        knots: ``(..., K)``.
+        a: The marginal's shares below and above where cells begin, each ``(...)``.
+        b: Those where they end; the same for a point, of which this is the log-slope.
+    """
+    near_a, left_a, _ = shares(knots, *a)
+    near_b, left_b, _ = shares(knots, *b)
+    own = torch.where(left_b, b[0] - a[0], torch.where(left_a, 1 - a[0] - b[1], a[1] - b[1]))
+    of = torch.where(left_b, near_b - near_a, torch.where(left_a, 1 - near_a - near_b, near_a - near_b))
+    size_of = torch.where(left_b, b[0], torch.where(left_a, torch.full_like(b[0], 0.5), a[1]))
+    narrow = own <= 1e-7 * size_of + 1e-290
+    middle = torch.where(left_b, (a[0] + b[0]) / 2, 1 - (a[1] + b[1]) / 2), torch.where(left_b, 1 - (a[0] + b[0]) / 2, (a[1] + b[1]) / 2)
+    _, _, log_slope = shares(knots, *middle)
+    quotient = torch.where(narrow, 1.0, of) / torch.where(narrow, 1.0, own)
+    # Of a cell that is rounded away the slope is all there is.
+    return torch.where(narrow | (quotient <= 0), log_slope, torch.log(torch.where(quotient > 0, quotient, 1.0)))
+
+
+def inverse(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the marginal's shares below and above where the conditional's are these."""
+    nearer = below <= 0.5
+    count = knots.heights.shape[-1]
+    from_left = (below.unsqueeze(-1) >= knots.low[..., 1:]).sum(-1)
+    from_right = count - 1 - (above.unsqueeze(-1) >= knots.high[..., :-1]).sum(-1)
+    index = torch.where(nearer, from_left, from_right)
+    w, h, x0, x1, y0, y1 = _bin(index, knots.widths, knots.heights, knots.left, knots.right, knots.low, knots.high)
+    d0, d1 = _bin(index, knots.slopes[..., :-1], knots.slopes[..., 1:])
+    part = (torch.where(nearer, below - y0, above - y1) / h).clamp(0, 1)
+    theta, _ = quadratic_inverse(part, h / w, torch.where(nearer, d0, d1), torch.where(nearer, d1, d0))
+    # In a bin the place from the one end is 1 less that from the other.
+    from_low, from_high = torch.where(nearer, theta, 1 - theta), torch.where(nearer, 1 - theta, theta)
+    under, over = x0 + w * from_low, x1 + w * from_high
+    return torch.where(under <= over, under, 1 - over), torch.where(under <= over, 1 - under, over)
+
+
+def _bin(index: Tensor, *tables: Tensor) -> tuple[Tensor, ...]:
+    """Return each table's entries at the bins ``(...)``."""
+    batch = torch.broadcast_shapes(index.shape, tables[0].shape[:-1])
+    at = index.expand(batch).unsqueeze(-1)
+    return tuple(torch.gather(table.expand(*batch, -1), -1, at).squeeze(-1) for table in tables)

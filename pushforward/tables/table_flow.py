@@ -1,0 +1,373 @@
+"""TableFlow: the exact density of a table's rows over typed columns."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pushforward import io
+from pushforward.core.budget import Budget
+from pushforward.core.draws import Drawing
+from pushforward.core.fields import MOST
+from pushforward.core.spec import PlanError
+from pushforward.data.schema.checking import Problem, say
+from pushforward.data.schema.coding import encode
+from pushforward.data.schema.schema import Schema
+from pushforward.data.to_frames import decode, library_of, types_of
+from pushforward.flow.file import FACTOR, FREE
+from pushforward.native.activations import ACTIVATIONS
+from pushforward.tables.chain import draw_chain, score_rows
+from pushforward.tables.conditional import TableConditional
+from pushforward.tables.description import described
+from pushforward.tables.file import Content, read, write
+from pushforward.tables.model import Model
+
+
+class Disagreement(NamedTuple):
+    """How far chains in random orders are from that in the order of the schema.
+
+    Args:
+        typical: Mean over rows and orders of the absolute difference of log-densities, in nats a row.
+        largest: The largest of them.
+        schema: Mean log-density in the order of the schema.
+        orders: Mean log-density in each of the orders.
+    """
+
+    typical: float
+    largest: float
+    schema: float
+    orders: tuple[float, ...]
+
+
+class TableFlow(nn.Module):
+    r"""The distribution of a table's rows: one exact density over columns of all kinds, and of any columns given any others.
+
+    One network takes the cells of a row that are known and gives the conditional of every column: the probabilities of its cases (each
+    category; a missing value; of a number each atom, or a value), and in the case of a value a monotone spline of its marginal's
+    distribution function. The density of a row is the product of such conditionals in the order of the schema,
+
+    .. math:: \log p(x) = \sum_j \log p(x_j \mid x_1, \dots, x_{j-1}),
+
+    a probability for categories, counts, atoms and missing values, a density in the units of the table for other numbers (for those on a
+    grid, the probability of the cell by its width). A new model that has met data is the product of the columns' marginals.
+    Source: A Deep and Tractable Density Estimator (Uria et al., 2014); Autoregressive Diffusion Models (Hoogeboom et al., 2022); Neural
+    Spline Flows (Durkan et al., 2019).
+
+    Args:
+        schema: What the columns are: a `Schema`, or a table in which it is found.
+        hidden: Width of each hidden layer.
+        bins: Bins of a number's conditional.
+        activation: The network's activation.
+
+    Raises:
+        ValueError: A column has neither a density nor a probability, or an option is out of range.
+
+    >>> rows = {"city": ["Bonn", "Ulm"] * 50, "height": [170.0 + i % 17 + i / 100 for i in range(100)]}
+    >>> model = TableFlow(Schema.find(rows), hidden=(16,)).measure(rows)
+    >>> model.log_prob(rows).shape
+    torch.Size([100])
+    """
+
+    noun = "table flow"
+
+    def __init__(self, schema: Schema | Any, hidden: Sequence[int] = (256, 256), bins: int = 16, *, activation: str = "silu") -> None:
+        super().__init__()
+        self.schema = schema if isinstance(schema, Schema) else Schema.find(schema)
+        self.hidden, self.bins, self.activation = _widths(hidden), _whole("bins", bins, 2), activation
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"TableFlow: expected activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+        self.model = Model(self.schema, self.hidden, self.bins, activation)
+        #: The library of the frame that it was measured on, and how that stored the columns: what samples come back as.
+        self.library: str | None = None
+        self.types: dict[str, str] = {}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns, in the order of the schema, which is that of the density's chain."""
+        return self.schema.names
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the network; densities are computed in float64."""
+        return self.model.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.model.network.bias.device
+
+    @property
+    def measured(self) -> bool:
+        """Whether the columns' marginals have been measured."""
+        return bool(self.model.measured)
+
+    def label(self) -> str:
+        """Return what errors begin with."""
+        return "TableFlow"
+
+    def measure(self, data: Any, weights: Any = None) -> TableFlow:
+        """Measure the marginals of the columns, which is where a fit begins, and return the model.
+
+        Args:
+            data: A table with the columns of the schema.
+            weights: Weight of each row, ``(n,)``.
+
+        Raises:
+            ValueError: The data is not what the schema says, or has no rows.
+        """
+        coded = self.encode(data, "raise", fitted=False)
+        if not len(coded):
+            raise ValueError("TableFlow: expected rows to measure, got none")
+        heavy = None if weights is None else torch.as_tensor(np.asarray(weights), dtype=torch.float64, device=self.device)
+        self.model.measure(coded, heavy)
+        self.remember(data)
+        return self
+
+    def remember(self, data: Any) -> None:
+        """Let samples come back as a table of this library, stored in this way."""
+        self.library, types = library_of(data), types_of(data)
+        self.types = {name: types[name] for name in self.columns if name in types}
+
+    @torch.no_grad()
+    def log_prob(self, data: Any, columns: Sequence[str] | None = None, *, by: str | None = None, unseen: str = "raise") -> Any:
+        """Return the log of the density of each row, in nats, by the measure of each column.
+
+        Args:
+            data: A table. A missing cell is an outcome, with a probability of its own.
+            columns: The columns that are asked about, the others are not known: the density of these alone; None for all.
+            by: ``"column"`` for the parts of the sum, each column given those before it.
+            unseen: What becomes of categories never seen and numbers out of range: ``"raise"``, or ``"outside"``: -inf.
+
+        Returns:
+            ``(n,)`` of float64; with ``by="column"`` a mapping from names to such.
+
+        Raises:
+            ValueError: The model has not met data, or the data is not what the schema says; columns and rows are named.
+        """
+        if by not in (None, "column"):
+            raise ValueError(f"TableFlow.log_prob: expected by to be 'column' or None, got {by!r}")
+        self._expect_measured("log_prob")
+        asked = self.indices("log_prob", columns)
+        coded = self.encode(data, unseen, asked)
+        scores = score_rows(self.model, coded, asked)
+        return {self.columns[index]: scores[:, at] for at, index in enumerate(asked)} if by else scores.sum(1)
+
+    @torch.no_grad()
+    def sample(self, n: int, *, generator: torch.Generator | None = None, library: str | None = None) -> Any:
+        """Return a table of n rows, drawn column by column.
+
+        Args:
+            n: How many.
+            generator: Of the random numbers; None for torch's global ones.
+            library: ``"pandas"``, ``"polars"``, ``"pyarrow"`` or ``"dict"``; None for that of the table on which it was measured.
+
+        Raises:
+            ValueError: The model has not met data, or an option is out of range.
+            ImportError: The library is not installed.
+        """
+        self._expect_measured("sample")
+        coded = torch.full((self.count("n", n), len(self.schema)), torch.nan, dtype=torch.float64, device=self.device)
+        known = torch.zeros(coded.shape, dtype=torch.bool, device=self.device)
+        return self.decode(draw_chain(self.model, coded, known, range(len(self.schema)), generator), library)
+
+    @torch.no_grad()
+    def condition(self, given: Any) -> TableConditional:
+        """Return the distribution of the other columns given values of some.
+
+        Args:
+            given: A mapping from names to values, or a table of one row. None or NaN is a missing value, which is known to be missing;
+                a column that is not there is not known.
+
+        Raises:
+            ValueError: The model has not met data, nothing or everything is given, or a value is none that the schema allows.
+        """
+        self._expect_measured("condition")
+        table = {name: [value] for name, value in given.items()} if isinstance(given, Mapping) else given
+        names = list(table) if isinstance(table, Mapping) else [name for at, name in enumerate(self.columns) if not self.absent(table, at)]
+        places = self.indices("condition", names)
+        if len(places) == len(self.schema):
+            raise ValueError("TableFlow.condition: expected a column that is not given, got values of all; log_prob scores whole rows")
+        coded = self.encode(table, "raise", places)
+        if len(coded) != 1:
+            raise ValueError(f"TableFlow.condition: expected one row, got {len(coded)}; call it for each, or impute(data) for all")
+        return TableConditional(self, coded, places)
+
+    @torch.no_grad()
+    def impute(self, data: Any, n: int = 1, *, generator: torch.Generator | None = None) -> list[Any]:
+        """Return tables in which each missing cell is drawn from what it can be, given the cells of its row that are not missing.
+
+        That a cell is missing is not taken for a sign of what it would be. Of several tables, what differs between them is how little is
+        known of the cells: multiple imputation.
+        Source: Multiple Imputation for Nonresponse in Surveys (Rubin, 1987).
+
+        Args:
+            data: A table with the columns of the schema, which is what is returned, in the same library.
+            n: How many tables.
+            generator: Of the random numbers; None for torch's global ones.
+        """
+        self._expect_measured("impute")
+        coded = self.encode(data)
+        known = ~torch.isnan(coded)
+        library = library_of(data)
+        tables = []
+        for _ in range(self.count("n", n, 1)):
+            filled = draw_chain(self.model, coded, known, range(len(self.schema)), generator, missing=False)
+            table = decode(self.schema, filled.cpu().numpy(), library, types_of(data))
+            if library == "pandas":
+                table.index = data.index
+            tables.append(table)
+        return tables
+
+    @torch.no_grad()
+    def disagreement(self, data: Any, orders: int = 8, *, generator: torch.Generator | None = None) -> Disagreement:
+        """Tell how far the density depends on the order of its chain: by how many nats random orders differ from the schema's.
+
+        Conditionals in one order are exact and normalised, and so is their product. Those of one network in another order are another
+        density, which would be the same if the network had learned all of them; how nearly it has, this measures.
+
+        Args:
+            data: A table with the columns of the schema.
+            orders: How many orders are drawn.
+            generator: Of the random numbers; None for torch's global ones.
+        """
+        self._expect_measured("disagreement")
+        coded = self.encode(data)
+        own = score_rows(self.model, coded, range(len(self.schema))).sum(1)
+        drawn = [torch.randperm(len(self.schema), generator=generator).tolist() for _ in range(self.count("orders", orders, 1))]
+        others = torch.stack([score_rows(self.model, coded, order).sum(1) for order in drawn])
+        apart = (others - own).abs()
+        return Disagreement(float(apart.mean()), float(apart.max()), float(own.mean()), tuple(others.mean(1).tolist()))
+
+    def describe(self) -> str:
+        """Return what the model is made of: its columns with the measure of each, its parameters, and what a pass costs."""
+        return described(self.model, sum(p.numel() for p in self.parameters() if p.requires_grad))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one safetensors file: the tensors, and in its header the schema. `TableFlow.load` reads it, without pickle.
+
+        Raises:
+            FileNotFoundError: There is no such folder.
+            ValueError: The network is in a half format.
+        """
+        if self.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"TableFlow.save: expected float32 or float64, got {self.dtype}; use .float()")
+        dtype = io.dtype_name(self.dtype)
+        state = self.state_dict()
+        write(path, Content(self.schema, self.hidden, self.bins, self.activation, dtype, self.library, self.types, state))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, trusted: bool = False) -> TableFlow:
+        """Read what `save` wrote: the same schema and numbers. A file may come from anywhere; nothing in it is run.
+
+        Args:
+            path: The file.
+            trusted: Whether the header may ask for far more memory than the file is long.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The file is none of a table flow, is not as it was written, or is of a newer version.
+        """
+        content = read(path)
+        budget = Budget(sys.maxsize if trusted else FREE + FACTOR * os.path.getsize(path))  # noqa: PTH202
+        try:
+            # The initial weights, which the file replaces, cost the user no random numbers.
+            with Drawing(0), budget:
+                made = cls(content.schema, content.hidden, content.bins, activation=content.activation)
+        except PlanError as error:
+            raise PlanError(f"TableFlow.load: {os.fspath(path)!r}: {error}, with so small a file; if you trust it: trusted=True") from error
+        made.to(getattr(torch, content.dtype))
+        io.check_state(path, made.state_dict(), content.tensors)
+        made.load_state_dict(content.tensors)
+        made.library, made.types = content.library, dict(content.types)
+        if wrong := made.model.broken():
+            raise ValueError(f"TableFlow.load: expected increasing knots with masses of 1 in {os.fspath(path)!r}, got others of {wrong!r}")
+        return made
+
+    def encode(self, data: Any, unseen: str = "raise", asked: Sequence[int] | None = None, fitted: bool = True) -> Tensor:
+        """Return a table as coded rows ``(n, columns)`` of float64; what is not asked about is NaN."""
+        places = list(range(len(self.schema))) if asked is None else list(asked)
+        schema = self.schema if asked is None else Schema(tuple(self.schema.columns[at] for at in places))
+        try:
+            some = encode(schema, data, unseen)
+        except ValueError as error:
+            raise ValueError(f"TableFlow: {str(error).removeprefix('encode: ')}") from error
+        if fitted:
+            self._expect_on_grid(some, places, unseen, self.schema.first_row(data))
+        coded = np.full((len(some), len(self.schema)), np.nan)
+        coded[:, places] = some
+        return torch.from_numpy(coded).to(self.device)
+
+    def _expect_on_grid(self, coded: Any, places: Sequence[int], unseen: str, first: int) -> None:
+        found = []
+        for at, place in enumerate(places):
+            grid = self.model.grid_of(self.model.variables[place])
+            off = grid.off(coded[:, at]) if grid is not None else np.zeros(0, bool)
+            if not off.any():
+                continue
+            if unseen == "outside":
+                coded[off, at] = np.inf
+                continue
+            assert grid is not None
+            rows = tuple(int(row) + first for row in np.flatnonzero(off))
+            what = f"expected values {grid.step:g} apart, as in the data it was measured on, got {coded[off, at][0]:g}"
+            found.append(Problem(self.columns[place], what, rows, "round these values, or fit anew with them"))
+        if found:
+            raise ValueError(f"TableFlow: {say(found)}")
+
+    def decode(self, coded: Tensor, library: str | None = None, columns: Sequence[int] | None = None) -> Any:
+        """Return coded rows as a table."""
+        places = list(range(len(self.schema))) if columns is None else list(columns)
+        schema = Schema(tuple(self.schema.columns[at] for at in places))
+        wanted = library or self.library or "pandas"
+        types = self.types if wanted == self.library else None
+        return decode(schema, coded[:, places].cpu().numpy(), wanted, types)
+
+    def indices(self, method: str, columns: Sequence[str] | None) -> list[int]:
+        """Return the places of columns, in the order of the schema, or raise ValueError."""
+        if columns is None:
+            return list(range(len(self.schema)))
+        if isinstance(columns, str) or not isinstance(columns, Sequence) or not columns:
+            raise ValueError(f"TableFlow.{method}: expected columns to be a list of names or None, got {columns!r}")
+        for name in columns:
+            self.place_of(method, name)
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"TableFlow.{method}: expected each column once, got {list(columns)!r}")
+        return [at for at, name in enumerate(self.columns) if name in columns]
+
+    def absent(self, data: Any, place: int) -> bool:
+        """Tell whether a table lacks a column."""
+        return bool(Schema((self.schema.columns[place],)).absent(data))
+
+    def count(self, name: str, value: Any, least: int = 0) -> int:
+        """Return a whole number, or raise ValueError."""
+        return _whole(name, value, least)
+
+    def place_of(self, method: str, name: Any) -> int:
+        """Return the place of a column, or raise ValueError."""
+        if name not in self.columns:
+            raise ValueError(f"TableFlow.{method}: no column {name!r}; there are {', '.join(map(repr, self.columns[:30]))}")
+        return self.columns.index(name)
+
+    def _expect_measured(self, method: str) -> None:
+        if not self.measured:
+            raise ValueError(f"TableFlow.{method}: expected a model that has met data, got a new one; fit it first, or measure(data)")
+
+
+def _widths(hidden: Any) -> tuple[int, ...]:
+    if isinstance(hidden, int) and not isinstance(hidden, bool):
+        hidden = (hidden,)
+    if not isinstance(hidden, Sequence) or isinstance(hidden, str | Mapping) or not hidden:
+        raise ValueError(f"TableFlow: expected hidden to be widths such as (256, 256), got {hidden!r}")
+    return tuple(_whole("hidden", width, 1) for width in hidden)
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not least <= int(value) <= MOST:
+        raise ValueError(f"TableFlow: expected {name} to be a whole number of at least {least}, got {value!r}")
+    return int(value)
