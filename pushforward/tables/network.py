@@ -141,12 +141,12 @@ class Network(nn.Module):
         return found
 
     def spline(self, variable: Variable, h: Tensor) -> Tensor:
-        """Return the parameters of a number's spline ``(n, 3 bins + 1)``."""
+        """Return the parameters of a number's spline ``(n, 3 bins + 3)``."""
         assert variable.number is not None
         return F.linear(h, self.spline_weight[variable.number], self.spline_bias[variable.number])
 
     def all_splines(self, h: Tensor) -> Tensor:
-        """Return the parameters of all splines ``(n, numbers, 3 bins + 1)``."""
+        """Return the parameters of all splines ``(n, numbers, 3 bins + 3)``."""
         made = F.linear(h, self.spline_weight.flatten(0, 1), self.spline_bias.flatten())
         return made.reshape(len(h), self.numbers, size(self.bins))
 

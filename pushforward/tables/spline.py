@@ -1,22 +1,31 @@
-"""Conditional distribution functions on [0, 1]: monotone rational-quadratic splines of a marginal's shares, with both shares kept."""
+"""Conditional distribution functions on [0, 1]: a marginal's shares moved and narrowed, then bent by a monotone spline."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.core.numerics import finer
+from pushforward.core.numerics import finer, soft_clamp
 from pushforward.kernels.spline import logits, quadratic_forward, quadratic_inverse
 
+MARGIN = 1e-4
+"""What is cut off of shares before their logit is taken, so that the ends are finite."""
+END = math.log((1 - MARGIN) / MARGIN)
+CENTER, SCALE = 8.0, 5.0
+"""Of the center, which stays between the ends, and of the log of the scale."""
 BOUND = 4.0
 """Of the logits of widths, heights and slopes: wider than a kernel's, since both shares are kept and nothing cancels."""
 
 
 class Knots(NamedTuple):
-    """Bins ``(..., K)``: widths and heights, slopes ``(..., K + 1)``, and the sums of both to the left and to the right of each bin."""
+    """Bins ``(..., K)``: widths and heights, slopes ``(..., K + 1)``, and the sums of both to the left and to the right of each bin.
+
+    Before them the center and the scale of what shares are moved and narrowed by, ``(..., 1)``.
+    """
 
     widths: Tensor
     heights: Tensor
@@ -25,27 +34,31 @@ class Knots(NamedTuple):
     right: Tensor
     low: Tensor
     high: Tensor
+    center: Tensor
+    scale: Tensor
 
 
 def size(bins: int) -> int:
     """Return how many parameters a spline has."""
-    return 3 * bins + 1
+    return 3 * bins + 3
 
 
 def knots_of(parameters: Tensor, bins: int, circular: Tensor | None = None) -> Knots:
-    """Return the knots of splines with parameters ``(..., 3 K + 1)``; zero is the identity, the marginal itself.
+    """Return the knots of splines with parameters ``(..., 3 K + 3)``; zero is the identity, the marginal itself.
 
     Args:
-        parameters: Of widths, heights and slopes.
+        parameters: Of widths, heights and slopes, then center and scale.
         bins: K.
-        circular: Where a spline is periodic, broadcast to ``(...)``: it has one slope at both ends.
+        circular: Where a spline is periodic, broadcast to ``(...)``: it has one slope at both ends, and is not moved.
     """
-    widths, heights, slopes = parameters.split([bins, bins, bins + 1], -1)
+    widths, heights, slopes, center, scale = parameters.split([bins, bins, bins + 1, 1, 1], -1)
     across, up = (finer(torch.softmax(logits(part, BOUND), -1)) for part in (widths, heights))
     d = torch.exp(finer(logits(slopes, BOUND)))
+    center, scale = finer(soft_clamp(center, CENTER)), finer(soft_clamp(scale, SCALE))
     if circular is not None:
+        center, scale = (torch.where(circular.unsqueeze(-1), 0.0, part) for part in (center, scale))
         d = torch.cat([d[..., :-1], torch.where(circular.unsqueeze(-1), d[..., :1], d[..., -1:])], -1)
-    return Knots(across, up, d, *_sums(across), *_sums(up))
+    return Knots(across, up, d, *_sums(across), *_sums(up), center, torch.exp(scale))
 
 
 def _sums(parts: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,13 +69,14 @@ def _sums(parts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def shares(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the conditional's share on the nearer side of the marginal's middle, which side that is (True: below), and the log-slope.
+    """Return the conditional's share on the nearer side of the moved middle, which side that is (True: below), and the log-slope.
 
     Args:
         knots: ``(..., K)``.
         below: The marginal's share below, ``(...)``.
         above: The share above.
     """
+    below, above, log_move = _moved(knots, below, above)
     on_left = below <= 0.5
     count = knots.widths.shape[-1]
     from_left = (below.unsqueeze(-1) >= knots.left[..., 1:]).sum(-1)
@@ -72,7 +86,7 @@ def shares(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, 
     d0, d1 = _bin(index, knots.slopes[..., :-1], knots.slopes[..., 1:])
     theta = (torch.where(on_left, below - x0, above - x1) / w).clamp(0, 1)
     part, log_slope = quadratic_forward(theta, h / w, torch.where(on_left, d0, d1), torch.where(on_left, d1, d0))
-    return torch.where(on_left, y0, y1) + h * part, on_left, log_slope
+    return torch.where(on_left, y0, y1) + h * part, on_left, log_slope + log_move
 
 
 def log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
@@ -85,11 +99,12 @@ def log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tens
     """
     near_a, left_a, _ = shares(knots, *a)
     near_b, left_b, _ = shares(knots, *b)
-    own = torch.where(left_b, b[0] - a[0], torch.where(left_a, 1 - a[0] - b[1], a[1] - b[1]))
+    low_a, low_b = a[0] <= 0.5, b[0] <= 0.5
+    own = torch.where(low_b, b[0] - a[0], torch.where(low_a, 1 - a[0] - b[1], a[1] - b[1]))
     of = torch.where(left_b, near_b - near_a, torch.where(left_a, 1 - near_a - near_b, near_a - near_b))
-    size_of = torch.where(left_b, b[0], torch.where(left_a, torch.full_like(b[0], 0.5), a[1]))
+    size_of = torch.where(low_b, b[0], torch.where(low_a, torch.full_like(b[0], 0.5), a[1]))
     narrow = own <= 1e-7 * size_of + 1e-290
-    middle = torch.where(left_b, (a[0] + b[0]) / 2, 1 - (a[1] + b[1]) / 2), torch.where(left_b, 1 - (a[0] + b[0]) / 2, (a[1] + b[1]) / 2)
+    middle = torch.where(low_b, (a[0] + b[0]) / 2, 1 - (a[1] + b[1]) / 2), torch.where(low_b, 1 - (a[0] + b[0]) / 2, (a[1] + b[1]) / 2)
     _, _, log_slope = shares(knots, *middle)
     quotient = torch.where(narrow, 1.0, of) / torch.where(narrow, 1.0, own)
     # Of a cell that is rounded away the slope is all there is.
@@ -110,7 +125,41 @@ def inverse(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]
     # In a bin the place from the one end is 1 less that from the other.
     from_low, from_high = torch.where(nearer, theta, 1 - theta), torch.where(nearer, 1 - theta, theta)
     under, over = x0 + w * from_low, x1 + w * from_high
-    return torch.where(under <= over, under, 1 - over), torch.where(under <= over, 1 - under, over)
+    return _moved_back(knots, torch.where(under <= over, under, 1 - over), torch.where(under <= over, 1 - under, over))
+
+
+def _moved(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Return shares moved and narrowed, and the log-slope of that.
+
+    With :math:`l` the logit of the share, of which a margin is cut off so that it is finite, the moved share is the distribution function
+    of a logistic distribution of :math:`l` that is truncated to where :math:`l` can be. What is nearly a function of what is known takes
+    one number to say where, and one to say how nearly; by bins alone it takes all of them. The slope at both ends is finite.
+    """
+    center, scale = knots.center.squeeze(-1), knots.scale.squeeze(-1)
+    rest = 1 - 2 * MARGIN
+    # The logit and what lies between it and both ends, each without a difference of what is nearly the same.
+    from_low = torch.log1p(rest * below / MARGIN) - torch.log1p(-rest * below / (1 - MARGIN))
+    from_high = torch.log1p(rest * above / MARGIN) - torch.log1p(-rest * above / (1 - MARGIN))
+    logit = torch.where(below <= 0.5, from_low - END, END - from_high)
+    place, low, high = (logit - center) / scale, (-END - center) / scale, (END - center) / scale
+    log_whole = F.logsigmoid(high) + F.logsigmoid(-low) + torch.log(-torch.expm1(low - high))
+    under = torch.exp(F.logsigmoid(place) + F.logsigmoid(-low) - log_whole) * -torch.expm1(-from_low / scale)
+    over = torch.exp(F.logsigmoid(high) + F.logsigmoid(-place) - log_whole) * -torch.expm1(-from_high / scale)
+    log_slope = F.logsigmoid(place) + F.logsigmoid(-place) - log_whole - torch.log(scale)
+    log_slope = log_slope + torch.log(below.new_tensor(rest)) - F.logsigmoid(logit) - F.logsigmoid(-logit)
+    nearer = under <= over
+    return torch.where(nearer, under, 1 - over).clamp(0, 1), torch.where(nearer, 1 - under, over).clamp(0, 1), log_slope
+
+
+def _moved_back(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the shares that are moved to these."""
+    center, scale = knots.center.squeeze(-1), knots.scale.squeeze(-1)
+    low, high = (-END - center) / scale, (END - center) / scale
+    whole = torch.exp(F.logsigmoid(high) + F.logsigmoid(-low)) * -torch.expm1(low - high)
+    place = torch.log(torch.sigmoid(low) + below * whole) - torch.log(torch.sigmoid(-high) + above * whole)
+    logit = (center + scale * place).clamp(-END, END)
+    under, over = ((torch.sigmoid(sign * logit) - MARGIN) / (1 - 2 * MARGIN) for sign in (1, -1))
+    return under.clamp(0, 1), over.clamp(0, 1)
 
 
 def _bin(index: Tensor, *tables: Tensor) -> tuple[Tensor, ...]:

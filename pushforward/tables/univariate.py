@@ -144,7 +144,10 @@ class Univariate:
         """Return nodes between all bends of chart and spline as shares of the marginal below and above, with their weights."""
         nodes, weights = np.polynomial.legendre.leggauss(8)
         left, right = (part.cpu() for part in self.chart.edges())
-        bends = torch.cat([left, self.knots.left[0].cpu(), torch.tensor([1.0], dtype=torch.float64)]).unique()
+        # A conditional that is narrow bends between its own quantiles.
+        own = torch.linspace(0, 1, 4 * BEYOND + 1, dtype=torch.float64, device=self.device)
+        wide = Knots(*(part.expand(len(own), -1) for part in self.knots))
+        bends = torch.cat([left, inverse(wide, own, 1 - own)[0].cpu(), torch.tensor([1.0], dtype=torch.float64)]).unique()
         low_tail, high_tail = float(left[0]), float(right[-1])
         bends = bends[(bends >= low_tail) & (bends <= 1 - high_tail)]
         a, b = bends[:-1, None], bends[1:, None]
