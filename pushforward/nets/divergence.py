@@ -14,13 +14,15 @@ CHUNK = 64
 """Tangents that are carried at once."""
 
 
-def by_tangents(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``function(x)`` of rows ``(n, D)``, each mapped alone, and the traces ``(n)`` of its Jacobians, by D tangents.
+def by_tangents(function: Callable[[Tensor], Tensor], x: Tensor, axes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    r"""Return ``function(x)`` of rows ``(n, D)``, each mapped alone, and the traces ``(n)`` of its Jacobians, by D tangents.
+
+    ``axes (k, D)`` are other vectors than the axes themselves: the sum of :math:`e^\top J e` over them, by k tangents.
 
     >>> by_tangents(lambda x: x**2, torch.tensor([[1.0, 2.0]]))
     (tensor([[1., 4.]]), tensor([6.]))
     """
-    axes = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    axes = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device) if axes is None else axes
 
     def along(axis: Tensor) -> Tensor:
         moved: Tensor = torch.func.jvp(function, (x,), (axis.expand_as(x),))[1]
@@ -50,9 +52,9 @@ def coefficients(program: Program, weights: Sequence[Tensor]) -> Tensor | None:
 
 
 def of_perceptron(
-    program: Program, tensors: Sequence[Tensor | None], x: Tensor, context: Tensor | None, form: Tensor | None
+    program: Program, tensors: Sequence[Tensor | None], x: Tensor, context: Tensor | None, form: Tensor | None, axes: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return what a perceptron without masks gives at ``x (n, D)``, and the trace of its Jacobian, in closed form.
+    """Return what a perceptron without masks gives at ``x (n, D)``, and the trace of its Jacobian, by its formulas.
 
     Args:
         program: What its layers are.
@@ -60,6 +62,7 @@ def of_perceptron(
         x: Rows.
         context: ``(n, C)``, or None.
         form: The `coefficients` of its weights.
+        axes: As `by_tangents` takes them; then there is no form.
     """
     slope = ACTIVATIONS[program.activation].slope
     assert slope is not None
@@ -71,12 +74,14 @@ def of_perceptron(
         part = slopes[0] * form if form.dim() == 1 else torch.matmul(slopes[0], form.mT) * slopes[1]
         return y, part.sum(-1)
     weights = [weight for weight in tensors[::4] if weight is not None]
-    # Row d of a tangent is how a layer moves with number d.
+    # Row d of a tangent is how a layer moves with number d, or along axis d.
     tangents: list[Tensor] = []
     moved: list[Tensor] = []
     for layer, (source, skip) in enumerate(zip(program.sources[:-1], program.skips[:-1], strict=True)):
-        out = weights[layer].mT if source < 0 else torch.matmul(moved[source], weights[layer].mT)
+        entrance = weights[layer].mT if axes is None else axes
+        out = torch.matmul(entrance if source < 0 else moved[source], weights[layer].mT) if axes is not None or source >= 0 else entrance
         out = out if skip < 0 else out + tangents[skip]
         tangents.append(out)
         moved.append(out * slopes[layer].unsqueeze(-2))
-    return y, (moved[program.sources[-1]] * weights[-1]).sum((-2, -1))
+    last = moved[program.sources[-1]]
+    return y, (last * weights[-1] if axes is None else torch.matmul(last, weights[-1].mT) * axes).sum((-2, -1))
