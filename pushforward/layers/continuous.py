@@ -57,6 +57,8 @@ class Continuous(Bijector):
             depend on values.
         trace: ``"exact"``, or ``"hutchinson"``: the mean of :math:`e^\top J e` over random signs e, for events so large that a tangent for
             each dimension costs too much. The log-density is then right on average, and `Flow.log_prob_and_error` says how far off it is.
+            ``"hutch++"`` takes three tangents for each e, the others to find where J is large and to trace it there: better where J has few
+            large directions.
         probes: How many such e, of which each costs a tangent. They are the same for all rows, so that a row is alone, both ways undo each
             other, and the solver follows a smooth field.
         seed: Sets them.
@@ -72,7 +74,7 @@ class Continuous(Bijector):
     method: Annotated[str, OneOf(*METHODS)] = "tsit5"
     steps: Count = 20
     steepest: Positive = 1e4
-    trace: Annotated[str, OneOf("exact", "hutchinson")] = "exact"
+    trace: Annotated[str, OneOf("exact", "hutchinson", "hutch++")] = "exact"
     probes: Annotated[int, Within(least=LEAST_PROBES, most=MOST_PROBES)] = 16
     seed: int = 0
 
@@ -90,8 +92,11 @@ class ContinuousModule(Layer):
 
     def __init__(self, plan: Continuous, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
-        probes = None if plan.trace == "exact" else _signs(plan.probes, math.prod(event_shape), plan.seed)
-        self.field = Field(plan.net, event_shape, context_shape, plan.steepest, probes)
+        probes = sketch = None
+        if plan.trace != "exact":
+            both = _signs((1 + (plan.trace == "hutch++")) * plan.probes, math.prod(event_shape), plan.seed)
+            probes, sketch = both[: plan.probes], both[plan.probes :] if plan.trace == "hutch++" else None
+        self.field = Field(plan.net, event_shape, context_shape, plan.steepest, probes, sketch)
         self.tableau, self.tolerance, self.steps = METHODS[plan.method], plan.tolerance, plan.steps
         self.rank, self.elements = len(event_shape), math.prod(event_shape)
         # The gradient is that of the steps, which themselves move with what they follow, within the tolerance.

@@ -17,7 +17,7 @@ from pushforward.native.activations import ACTIVATIONS
 from pushforward.native.follow import Velocity
 from pushforward.native.program import Program, counted
 from pushforward.nets.conditioner import Parameters, flat_context
-from pushforward.nets.divergence import by_tangents, coefficients, has_slopes, of_perceptron
+from pushforward.nets.divergence import Estimate, by_tangents, coefficients, has_slopes, hutch_plus_plus, hutchinson, of_perceptron
 from pushforward.nets.net import NetLike
 from pushforward.nets.parts import tensors
 from pushforward.nets.perceptron import Perceptron
@@ -44,12 +44,20 @@ class Field(nn.Module):
         context_shape: Shape of the context, or None.
         steepest: The bound, of a perceptron alone.
         probes: Signs ``(k, size)`` by which the trace is estimated, or None: it is exact.
+        sketch: Signs ``(s, size)`` by which it is sought where the Jacobian is large, or None: it is not.
     """
 
     probes: Tensor | None
+    sketch: Tensor | None
 
     def __init__(
-        self, net: NetLike, event_shape: Shape, context_shape: Shape | None, steepest: float, probes: Tensor | None = None
+        self,
+        net: NetLike,
+        event_shape: Shape,
+        context_shape: Shape | None,
+        steepest: float,
+        probes: Tensor | None = None,
+        sketch: Tensor | None = None,
     ) -> None:
         super().__init__()
         given = 0 if context_shape is None else math.prod(context_shape)
@@ -58,6 +66,7 @@ class Field(nn.Module):
         self.context_shape, self.steepest = context_shape, steepest
         # They follow from the plan.
         self.register_buffer("probes", probes, persistent=False)
+        self.register_buffer("sketch", sketch, persistent=False)
         self.taken = slice(None)
 
     def forward(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -80,13 +89,12 @@ class Field(nn.Module):
         What depends on weights alone is computed here, once for all evaluations, and differentiates to them.
         """
         found = self._perceptron()
-        # The mean over probes is the sum over shorter ones.
-        probes = None if self.probes is None else numerics.finer(self.probes[self.taken])
-        axes = [] if probes is None else [probes / math.sqrt(len(probes))]
+        probes = None if self.probes is None else self.probes[self.taken]
+        signs = [numerics.finer(t) for t in (probes, self.sketch) if t is not None]
         if found is None:
-            buffers = ((name, b) for name, b in self.named_buffers() if b.is_floating_point() and name != "probes")
+            buffers = ((name, b) for name, b in self.named_buffers() if b.is_floating_point() and name not in ("probes", "sketch"))
             named = [*self.named_parameters(), *buffers]
-            return functools.partial(_by_tangents, self, tuple(name for name, _ in named)), [*(numerics.finer(t) for _, t in named), *axes]
+            return functools.partial(_by_tangents, self, tuple(name for name, _ in named)), [*(numerics.finer(t) for _, t in named), *signs]
         program, parts = found
         layers = range(len(program.sources))
         given = [None if t is None else numerics.finer(t) for t in parts]
@@ -97,10 +105,10 @@ class Field(nn.Module):
         assert bias is not None
         beside, biases = given[2], [given[4 * layer + 3] for layer in layers[:-1]]
         assert beside is not None
-        form = None if axes else coefficients(program, weights)
-        used = [*weights, *(b for b in biases if b is not None), bias * share, beside, *([] if form is None else [form]), *axes]
+        form = None if signs else coefficients(program, weights)
+        used = [*weights, *(b for b in biases if b is not None), bias * share, beside, *([] if form is None else [form]), *signs]
         plain = Program(program.activation, program.sources, program.skips, (1.0,) * len(layers), (False,) * len(layers))
-        return PerceptronField(plain, bool(axes)), used
+        return PerceptronField(plain, bool(signs)), used
 
     def _perceptron(self) -> tuple[Program, list[Tensor | None]] | None:
         """Return the program and the tensors of a perceptron that is evaluated by formulas, or None where the net has to be called."""
@@ -131,7 +139,7 @@ class PerceptronField:
 
     Args:
         program: What its layers are.
-        estimated: Whether the trace is estimated, by the vectors that are the last of the tensors.
+        estimated: Whether the trace is estimated, by the signs that are the last of the tensors.
     """
 
     program: Program
@@ -139,15 +147,15 @@ class PerceptronField:
 
     def __call__(self, used: Sequence[Tensor]) -> Rates:
         """Return the rates by torch's operators."""
-        weights, biases, beside, last = self._parts(used)
-        form, axes = (None, last) if self.estimated else (last, None)
+        weights, biases, beside, rest = self._parts(used)
+        form, estimate = (None, _estimate(rest)) if self.estimated else (rest[0] if rest else None, None)
         layout: list[Tensor | None] = []
         for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
             layout += [weight, None, None if layer else beside, bias]
 
         def rates(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
             seen = of_time(t) if context is None else torch.cat([of_time(t), context], -1)
-            v, trace = of_perceptron(self.program, layout, z[..., :-1], seen, form, axes)
+            v, trace = of_perceptron(self.program, layout, z[..., :-1], seen, form, estimate)
             return torch.cat([v, trace.unsqueeze(-1)], -1)
 
         return rates
@@ -155,24 +163,30 @@ class PerceptronField:
     def compiled(self, used: Sequence[Tensor]) -> Velocity:
         """Return what the compiled code is told of it, which knows exact traces alone."""
         weights, biases, beside, form = self._parts(used)
-        return Velocity(self.program, FREQUENCIES, weights, biases, beside, form)
+        return Velocity(self.program, FREQUENCIES, weights, biases, beside, form[0] if form else None)
 
-    def _parts(self, used: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Tensor, Tensor | None]:
+    def _parts(self, used: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Tensor, Sequence[Tensor]]:
         count = len(self.program.sources)
-        last = used[2 * count + 1] if len(used) > 2 * count + 1 else None
-        return used[:count], used[count : 2 * count], used[2 * count], last
+        return used[:count], used[count : 2 * count], used[2 * count], used[2 * count + 1 :]
+
+
+def _estimate(signs: Sequence[Tensor]) -> Estimate | None:
+    """Return the estimate of a trace by probes, and a sketch where there is one; without any, none."""
+    if not signs:
+        return None
+    return hutchinson(signs[0]) if len(signs) == 1 else hutch_plus_plus(signs[1], signs[0])
 
 
 def _by_tangents(field: Field, names: tuple[str, ...], used: list[Tensor]) -> Rates:
     own = dict(zip(names, used, strict=False))
-    axes = used[len(names)] if len(used) > len(names) else None
+    estimate = _estimate(used[len(names) :])
 
     def rates(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
         def velocity(x: Tensor) -> Tensor:
             made: Tensor = torch.func.functional_call(field, own, (t, x, context))
             return made
 
-        v, trace = by_tangents(velocity, z[..., :-1], axes)
+        v, trace = by_tangents(velocity, z[..., :-1], estimate)
         return torch.cat([v, trace.unsqueeze(-1)], -1)
 
     return rates
