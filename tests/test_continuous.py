@@ -13,9 +13,9 @@ import pushforward as pf
 import pushforward.bijectors as bij
 from pushforward.core.spec import PlanError
 from pushforward.native.activations import ACTIVATIONS
-from pushforward.nets.divergence import by_tangents
+from pushforward.nets.divergence import by_tangents, hutch_plus_plus, hutchinson
 from pushforward.solvers.path import Path
-from pushforward.testing import randomize
+from pushforward.testing import check_bijector, randomize
 from pushforward.testing.case import Case
 
 FIELD = bij.MLP((16, 16), "silu")
@@ -363,3 +363,155 @@ def test_a_flow_learns_by_likelihood():
     flow = pf.CNF(2, widths=(8,), tolerance=1e-2)
     history = pf.fit(flow, data, epochs=2, batch_size=100, progress=False)
     assert history.best_loss < history.start
+
+
+# Traces by random probes
+
+
+def large(trace="hutchinson", probes=16, seed=0, scale=1.0, size=12, tolerance=1e-6, net=FIELD, dtype=torch.float64):
+    """Return a flow of one continuous layer, whose weights are those of the exact one."""
+    torch.manual_seed(0)
+    layer = bij.Continuous(net, tolerance, trace=trace, probes=probes, seed=seed)
+    return randomize(pf.Flow(pf.distributions.StandardNormal(), layer, size), scale, 0).to(dtype)
+
+
+PROBED = {
+    "two layers": FIELD,
+    "residual": bij.ResidualMLP(8, 1, "tanh"),
+    "a net that is called": bij.Periodic(bij.MLP((16,), "tanh"), circular=(0,)),
+}
+
+
+def plus_plus(jacobian, sketch, signs):
+    """Return the estimate of one row with the projection that the ridge is near to."""
+    y = jacobian @ sketch.mT
+    onto = y @ torch.linalg.pinv(y)
+    return torch.trace(onto @ jacobian) + torch.einsum("ki,ij,kj->k", signs, jacobian - onto @ jacobian, signs).mean()
+
+
+@pytest.mark.parametrize("trace", ["hutchinson", "hutch++"])
+@pytest.mark.parametrize("name", PROBED)
+def test_probes_give_the_mean_of_their_forms(name, trace):
+    layer = large(trace, net=PROBED[name], probes=4, size=6).transform
+    x, t = points(7, 6), torch.linspace(0, 1, 7, dtype=torch.float64)
+    z, given, _ = layer._rows(x, None)
+    jacobian = torch.autograd.functional.jacobian(lambda x: layer.velocity(t, x).sum(0), x).permute(1, 0, 2)
+    signs = layer.field.probes
+    assert set(signs.unique().tolist()) == {-1.0, 1.0}
+    for part, parts in ((0, 1), (1, 2)):
+        layer.probe(part, parts)
+        some = signs[part::parts]
+        of, used = layer.field.rates()
+        made = of(used)(t, z, given)
+        if trace == "hutch++":
+            right = torch.stack([plus_plus(each, layer.field.sketch, some) for each in jacobian])
+        else:
+            right = torch.einsum("ki,nij,kj->nk", some, jacobian, some).mean(1)
+        torch.testing.assert_close(made[:, :6], layer.velocity(t, x), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(made[:, 6], right, rtol=1e-6, atol=1e-6)
+
+
+def test_a_sketch_that_takes_all_of_a_jacobian_leaves_nothing_to_chance():
+    draw = torch.Generator().manual_seed(3)
+    jacobian = torch.randn(5, 9, 3, generator=draw, dtype=torch.float64) @ torch.randn(5, 3, 9, generator=draw, dtype=torch.float64)
+    sketch, probes = (torch.randn(4, 9, generator=draw, dtype=torch.float64).sign() for _ in range(2))
+    made = hutch_plus_plus(sketch, probes)(lambda vectors: torch.matmul(vectors, jacobian.mT))
+    torch.testing.assert_close(made, jacobian.diagonal(0, 1, 2).sum(1), rtol=1e-6, atol=1e-6)
+    plain = hutchinson(probes)(lambda vectors: torch.matmul(vectors, jacobian.mT))
+    assert float((plain - jacobian.diagonal(0, 1, 2).sum(1)).abs().max()) > 0.1
+
+
+def test_a_new_layer_with_a_sketch_has_gradients():
+    flow = pf.Flow(pf.distributions.StandardNormal(), bij.Continuous(bij.MLP((4,), "tanh"), trace="hutch++", probes=4), 6)
+    y = points(3, 6, dtype=torch.float32).requires_grad_()
+    assert torch.equal(flow.log_prob(y).detach(), flow.base.log_prob(y).detach())
+    found = torch.autograd.grad(flow.log_prob(y).sum(), [y, *flow.transform.parameters()])
+    assert all(bool(torch.isfinite(g).all()) for g in found)
+
+
+def test_probes_are_set_by_their_seed_alone_and_saved_with_the_plan(tmp_path):
+    flows = [large(seed=seed) for seed in (0, 0, 1)]
+    y = points(6, 12)
+    first, again, other = (flow.log_prob(y).detach() for flow in flows)
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other, rtol=0, atol=1e-3)
+    flows[2].save(tmp_path / "flow.safetensors")
+    assert torch.equal(pf.load(tmp_path / "flow.safetensors").log_prob(y).detach(), other)
+    assert "probes" not in " ".join(flows[2].state_dict())
+    assert "log-determinant estimated by random probes" in str(flows[2].describe())
+    # The same for all rows, so a row is alone, and both ways undo each other.
+    torch.testing.assert_close(flows[0].log_prob(y[2:3]).detach()[0], first[2], rtol=1e-9, atol=1e-9)
+    x, ladj = flows[0].transform.inverse(y)
+    back, there = flows[0].transform.forward(x)
+    torch.testing.assert_close(back, y, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(there, -ladj, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("trace", "probes"), [("hutchinson", 4), pytest.param("hutchinson", 16, marks=pytest.mark.heavy), ("hutch++", 4)])
+def test_two_standard_errors_of_probes_cover_the_exact_density(trace, probes):
+    """Rows of one seed have the same probes, and are off together: so many seeds, each with a few rows and weights."""
+    y, inside, sizes = 1.5 * points(8, 12), [], []
+    for seed in range(30):
+        flow, exact = (large(*each, scale=1.5, tolerance=1e-3) for each in ((trace, probes, seed), ("exact",)))
+        with torch.no_grad():
+            value, error = flow.log_prob_and_error(y)
+            off = (value - exact.log_prob(y)).abs()
+        inside.append(off <= error)
+        sizes.append(error / off.clamp(min=1e-6))
+    # 30 seeds: of 95 % a binomial's three deviations are 12 %.
+    assert float(torch.stack(inside).double().mean()) >= 0.83
+    assert float(torch.stack(sizes).median()) <= 10
+    # More than what the solver alone is off.
+    assert float(off.median()) > 1e-2
+
+
+def test_more_probes_are_nearer():
+    y, exact = points(20, 12), large("exact")
+    off = [
+        torch.stack([(large(probes=probes, seed=seed).log_prob(y) - exact.log_prob(y)).detach() for seed in range(10)]).square().mean()
+        for probes in (4, 64)
+    ]
+    assert 4 < float(off[0] / off[1]) < 64  # 16 on average
+
+
+@pytest.mark.parametrize("trace", ["hutchinson", "hutch++"])
+def test_the_gradient_is_that_of_the_estimate(trace):
+    flow = large(trace, probes=4, size=6, tolerance=1e-10)
+    x, direction = points(4, 6).requires_grad_(), points(4, 6, seed=9)
+    claimed = float((torch.autograd.grad(flow.log_prob(x).sum(), x)[0] * direction).sum())
+    with torch.no_grad():
+        ends = [float(flow.log_prob(x + sign * 1e-4 * direction).sum()) for sign in (1, -1)]
+    assert abs((ends[0] - ends[1]) / 2e-4 - claimed) <= 1e-6 * (1 + abs(claimed))
+
+
+def test_probes_of_several_layers_state_one_error():
+    exact = 2 * [bij.Continuous(bij.MLP((8,), "tanh"), 1e-3)]
+    right, y, inside = randomize(pf.Flow(pf.distributions.StandardNormal(), exact, 6), 1.0, 0).double(), points(5, 6), []
+    for seed in range(30):
+        layers = [bij.Continuous(bij.MLP((8,), "tanh"), 1e-3, trace="hutchinson", probes=4 + 5 * i, seed=2 * seed + i) for i in range(2)]
+        flow = pf.Flow(pf.distributions.StandardNormal(), layers, 6).double()
+        flow.load_state_dict(dict(right.state_dict()))
+        with torch.no_grad():
+            value, error = flow.log_prob_and_error(y)
+            inside.append((value - right.log_prob(y)).abs() <= error)
+        assert all(layer.field.taken == slice(None) for layer in flow.transform.layers)
+    assert float(torch.stack(inside).double().mean()) >= 0.8
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"trace": "hutch"}, "Continuous: expected trace to be 'exact', 'hutchinson' or 'hutch\\+\\+', got 'hutch'"),
+        ({"probes": 3}, "Continuous: expected probes to be a whole number of at least 4, got 3"),
+        ({"seed": 0.5}, "Continuous: expected seed to be"),
+    ],
+)
+def test_what_are_no_probes_is_refused(option, words):
+    with pytest.raises(PlanError, match=words):
+        bij.Continuous(**option)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("trace", ["hutchinson", "hutch++"])
+def test_laws_hold_of_an_estimate(trace):
+    check_bijector(bij.Continuous(bij.MLP((4,), "tanh"), tolerance=3e-3, steps=2, steepest=2.0, trace=trace, probes=4), 2)

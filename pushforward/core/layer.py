@@ -134,6 +134,14 @@ class Layer(BuiltModule):
     def refine(self) -> None:
         """Let a solver take steps that are finer than it promises, so that a copy tells how far off the layer is; most have none."""
 
+    @property
+    def probes(self) -> int:
+        """Random probes that its log-determinant is the mean of; 0, as of most, where it is no estimate."""
+        return 0
+
+    def probe(self, part: int, parts: int) -> None:
+        """Let the log-determinant be the mean of one of as many parts of the probes, so that a copy tells how far parts are apart."""
+
     def leaves(self) -> Iterator[Layer]:
         """Give the layers that it is a chain of, in order from base to data; itself, where it is none."""
         yield self

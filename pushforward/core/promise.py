@@ -77,6 +77,8 @@ class Accuracy(_Brief):
     ladj: Tolerance = NONE
     gradients: Tolerance = NONE
     """0 where gradients are those of the steps that are made; a solver that has its own, such as an adjoint one, says here how good."""
+    estimated: bool = False
+    """Whether the log-determinant is an estimate by random probes, right on average alone."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.roundings, int) or isinstance(self.roundings, bool) or self.roundings < 0:
@@ -94,7 +96,7 @@ class Accuracy(_Brief):
     @property
     def exact(self) -> bool:
         """Whether there is nothing but roundings."""
-        return not (self.value or self.ladj or self.gradients)
+        return not (self.value or self.ladj or self.gradients or self.estimated)
 
     def followed_by(self, other: Accuracy) -> Accuracy:
         """Return what is promised of a layer after this one: roundings and tolerances add up.
@@ -102,13 +104,13 @@ class Accuracy(_Brief):
         Each is of the values of its own layer: how far the layers after it stretch it is theirs, as it is with values.
         """
         added = {name: getattr(self, name) + getattr(other, name) for name in ("roundings", "value", "ladj", "gradients")}
-        return Accuracy(**added)
+        return Accuracy(**added, estimated=self.estimated or other.estimated)
 
     def beside(self, other: Accuracy) -> Accuracy:
         """Return what is promised of layers side by side: of each number the worse, of the log-determinants, which add up, the sum."""
         return Accuracy(
             max(self.roundings, other.roundings), self.value.worse(other.value), self.ladj + other.ladj,
-            self.gradients.worse(other.gradients),
+            self.gradients.worse(other.gradients), self.estimated or other.estimated,
         )  # fmt: skip
 
     def words(self) -> str:
@@ -123,6 +125,7 @@ class Accuracy(_Brief):
         # What is as good as the value is not said again.
         if self.ladj != self.value:
             said += f", log-determinant {self.ladj.words('ladj')}"
+        said += ", log-determinant estimated by random probes" * self.estimated
         return said + (f", gradients {self.gradients.words('gradient')}" if self.gradients else "")
 
 

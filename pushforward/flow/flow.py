@@ -24,7 +24,7 @@ from pushforward.core.layer import Layer, Shape, as_shape, expect_bijections
 from pushforward.core.spec import PlanError
 from pushforward.core.state import Planned, text_of
 from pushforward.flow.conditioned import ConditionedFlow, Sizes
-from pushforward.flow.error import MARGIN, ROUNDINGS, of_error
+from pushforward.flow.error import MARGIN, ROUNDINGS, of_error, of_probes
 from pushforward.flow.parts import as_plan, build_base, tensors_of
 from pushforward.flow.standardising import CONTEXT_UNITS, any_far_out, begin, chain, inserted, real_end, white_end
 from pushforward.layers.normal_scores import NormalScores
@@ -167,7 +167,8 @@ class Flow(EstimatedModule, Planned):
         """Return the log-density of ``value``, and for each row an estimate of how far it may be off, by solvers and by rounding.
 
         It is scored once more, in float64 and by solvers whose steps are finer than they promise: what these differ is what the log-density
-        is off. To it come the roundings of float64, which nothing finer tells of, and what a base declares of its own density.
+        is off. Where log-determinants are estimated by random probes, two standard errors of their mean come to it, and everywhere the
+        roundings of float64, which nothing finer tells of, and what a base declares of its own density.
 
         Args:
             value: ``(*batch, *event)``, of the flow's dtype.
@@ -188,6 +189,7 @@ class Flow(EstimatedModule, Planned):
             own = numerics.finer(found.detach())
             error = torch.where(own == exact, 0.0, torch.abs(own - exact)) * MARGIN
             finite = torch.nan_to_num(own, 0.0, 0.0, 0.0)
+            error = error + of_probes(self, value, context)
             error = error + ROUNDINGS * torch.finfo(own.dtype).eps * (1 + torch.abs(finite)) + self.base.facts.accuracy.of(finite)
             error = torch.where(torch.isinf(own) & (own == exact), 0.0, error)
         return found, error.to(found.dtype)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from pushforward.core import mode, numerics
 from pushforward.core.bijector import Bijector
+from pushforward.core.budget import reserve
 from pushforward.core.checks import check_batch, check_tensor
 from pushforward.core.facts import Facts
 from pushforward.core.fields import Count, OneOf, Positive, Within
@@ -31,6 +33,8 @@ FINER, FINEST = 1e-3, 1e-13
 """What is left of a tolerance when it is refined, and the least that there are digits for."""
 MORE = 4
 """How many times as many equal steps are taken when they are refined."""
+LEAST_PROBES, MOST_PROBES = 4, 4096
+"""Random probes: so many that how far they are apart tells something of their mean, and as many as a plan that is read may ask for."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,6 +55,13 @@ class Continuous(Bijector):
         method: ``"tsit5"`` and ``"dopri5"`` follow the error; ``"rk4"`` and ``"heun"`` take equal steps.
         steps: How many equal steps: of ``rk4`` and ``heun``, and of all methods under ``torch.compile`` and export, where no step can
             depend on values.
+        trace: ``"exact"``, or ``"hutchinson"``: the mean of :math:`e^\top J e` over random signs e, for events so large that a tangent for
+            each dimension costs too much. The log-density is then right on average, and `Flow.log_prob_and_error` says how far off it is.
+            ``"hutch++"`` takes three tangents for each e, the others to find where J is large and to trace it there: better where J has few
+            large directions.
+        probes: How many such e, of which each costs a tangent. They are the same for all rows, so that a row is alone, both ways undo each
+            other, and the solver follows a smooth field.
+        seed: Sets them.
         steepest: Bound of how fast a perceptron's velocity changes with x, so that no weights make it too stiff for steps.
 
     >>> layer = Continuous(MLP((16,), "silu")).build(3, context_shape=2)
@@ -63,6 +74,9 @@ class Continuous(Bijector):
     method: Annotated[str, OneOf(*METHODS)] = "tsit5"
     steps: Count = 20
     steepest: Positive = 1e4
+    trace: Annotated[str, OneOf("exact", "hutchinson", "hutch++")] = "exact"
+    probes: Annotated[int, Within(least=LEAST_PROBES, most=MOST_PROBES)] = 16
+    seed: int = 0
 
     event_dim = 1
     inverse_method = "the way back through the field, by the same solver"
@@ -78,11 +92,16 @@ class ContinuousModule(Layer):
 
     def __init__(self, plan: Continuous, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
-        self.field = Field(plan.net, event_shape, context_shape, plan.steepest)
+        probes = sketch = None
+        if plan.trace != "exact":
+            both = _signs((1 + (plan.trace == "hutch++")) * plan.probes, math.prod(event_shape), plan.seed)
+            probes, sketch = both[: plan.probes], both[plan.probes :] if plan.trace == "hutch++" else None
+        self.field = Field(plan.net, event_shape, context_shape, plan.steepest, probes, sketch)
         self.tableau, self.tolerance, self.steps = METHODS[plan.method], plan.tolerance, plan.steps
         self.rank, self.elements = len(event_shape), math.prod(event_shape)
         # The gradient is that of the steps, which themselves move with what they follow, within the tolerance.
         accuracy = Accuracy.within(plan.tolerance, gradients=plan.tolerance if self.tableau.adaptive else 0.0)
+        accuracy = replace(accuracy, estimated=probes is not None)
         # Two more choose the first step.
         evaluations = MOST * self.tableau.evaluations + 2 if self.tableau.adaptive else plan.steps * self.tableau.evaluations
         effort = Effort(evaluations, evaluations, adaptive=self.tableau.adaptive)
@@ -121,6 +140,13 @@ class ContinuousModule(Layer):
     def refine(self) -> None:
         self.tolerance, self.steps = max(FINER * self.tolerance, FINEST / SHARE), MORE * self.steps
 
+    @property
+    def probes(self) -> int:
+        return 0 if self.field.probes is None else len(self.field.probes)
+
+    def probe(self, part: int, parts: int) -> None:
+        self.field.taken = slice(part, None, parts)
+
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._follow(x, context, 0.0, 1.0)
 
@@ -147,3 +173,10 @@ class ContinuousModule(Layer):
             given = numerics.finer(given).expand(*batch, -1).reshape(math.prod(batch), given.shape[-1])
         flat = numerics.finer(x).expand(*batch, *self.event_shape).reshape(math.prod(batch), self.elements)
         return torch.nn.functional.pad(flat, (0, 1)), given, torch.Size(batch)
+
+
+def _signs(count: int, size: int, seed: int) -> Tensor:
+    """Return random signs ``(count, size)``; the stream of a seed is promised to stay the same."""
+    reserve(count, size)
+    draw = random.Random(seed)
+    return torch.tensor([[1.0 if draw.random() < 0.5 else -1.0 for _ in range(size)] for _ in range(count)])

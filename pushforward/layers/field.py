@@ -17,7 +17,7 @@ from pushforward.native.activations import ACTIVATIONS
 from pushforward.native.follow import Velocity
 from pushforward.native.program import Program, counted
 from pushforward.nets.conditioner import Parameters, flat_context
-from pushforward.nets.divergence import by_tangents, coefficients, has_slopes, of_perceptron
+from pushforward.nets.divergence import Estimate, by_tangents, coefficients, has_slopes, hutch_plus_plus, hutchinson, of_perceptron
 from pushforward.nets.net import NetLike
 from pushforward.nets.parts import tensors
 from pushforward.nets.perceptron import Perceptron
@@ -43,14 +43,31 @@ class Field(nn.Module):
         event_shape: Shape of the values.
         context_shape: Shape of the context, or None.
         steepest: The bound, of a perceptron alone.
+        probes: Signs ``(k, size)`` by which the trace is estimated, or None: it is exact.
+        sketch: Signs ``(s, size)`` by which it is sought where the Jacobian is large, or None: it is not.
     """
 
-    def __init__(self, net: NetLike, event_shape: Shape, context_shape: Shape | None, steepest: float) -> None:
+    probes: Tensor | None
+    sketch: Tensor | None
+
+    def __init__(
+        self,
+        net: NetLike,
+        event_shape: Shape,
+        context_shape: Shape | None,
+        steepest: float,
+        probes: Tensor | None = None,
+        sketch: Tensor | None = None,
+    ) -> None:
         super().__init__()
         given = 0 if context_shape is None else math.prod(context_shape)
         zero = {"velocity": torch.zeros(event_shape)}
         self.parameters_of = Parameters(zero, net, event_shape, (TIMES + given,), None, event_shape)
         self.context_shape, self.steepest = context_shape, steepest
+        # They follow from the plan.
+        self.register_buffer("probes", probes, persistent=False)
+        self.register_buffer("sketch", sketch, persistent=False)
+        self.taken = slice(None)
 
     def forward(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the velocity ``(*batch, size)`` at times ``(*batch)`` and flat places, as the net has it, without the bound."""
@@ -72,9 +89,12 @@ class Field(nn.Module):
         What depends on weights alone is computed here, once for all evaluations, and differentiates to them.
         """
         found = self._perceptron()
+        probes = None if self.probes is None else self.probes[self.taken]
+        signs = [numerics.finer(t) for t in (probes, self.sketch) if t is not None]
         if found is None:
-            named = [*self.named_parameters(), *((name, b) for name, b in self.named_buffers() if b.is_floating_point())]
-            return functools.partial(_by_tangents, self, tuple(name for name, _ in named)), [numerics.finer(t) for _, t in named]
+            buffers = ((name, b) for name, b in self.named_buffers() if b.is_floating_point() and name not in ("probes", "sketch"))
+            named = [*self.named_parameters(), *buffers]
+            return functools.partial(_by_tangents, self, tuple(name for name, _ in named)), [*(numerics.finer(t) for _, t in named), *signs]
         program, parts = found
         layers = range(len(program.sources))
         given = [None if t is None else numerics.finer(t) for t in parts]
@@ -85,10 +105,10 @@ class Field(nn.Module):
         assert bias is not None
         beside, biases = given[2], [given[4 * layer + 3] for layer in layers[:-1]]
         assert beside is not None
-        form = coefficients(program, weights)
-        used = [*weights, *(b for b in biases if b is not None), bias * share, beside, *([] if form is None else [form])]
+        form = None if signs else coefficients(program, weights)
+        used = [*weights, *(b for b in biases if b is not None), bias * share, beside, *([] if form is None else [form]), *signs]
         plain = Program(program.activation, program.sources, program.skips, (1.0,) * len(layers), (False,) * len(layers))
-        return PerceptronField(plain), used
+        return PerceptronField(plain, bool(signs)), used
 
     def _perceptron(self) -> tuple[Program, list[Tensor | None]] | None:
         """Return the program and the tensors of a perceptron that is evaluated by formulas, or None where the net has to be called."""
@@ -119,44 +139,54 @@ class PerceptronField:
 
     Args:
         program: What its layers are.
+        estimated: Whether the trace is estimated, by the signs that are the last of the tensors.
     """
 
     program: Program
+    estimated: bool = False
 
     def __call__(self, used: Sequence[Tensor]) -> Rates:
         """Return the rates by torch's operators."""
-        weights, biases, beside, form = self._parts(used)
+        weights, biases, beside, rest = self._parts(used)
+        form, estimate = (None, _estimate(rest)) if self.estimated else (rest[0] if rest else None, None)
         layout: list[Tensor | None] = []
         for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
             layout += [weight, None, None if layer else beside, bias]
 
         def rates(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
             seen = of_time(t) if context is None else torch.cat([of_time(t), context], -1)
-            v, trace = of_perceptron(self.program, layout, z[..., :-1], seen, form)
+            v, trace = of_perceptron(self.program, layout, z[..., :-1], seen, form, estimate)
             return torch.cat([v, trace.unsqueeze(-1)], -1)
 
         return rates
 
     def compiled(self, used: Sequence[Tensor]) -> Velocity:
-        """Return what the compiled code is told of it."""
+        """Return what the compiled code is told of it, which knows exact traces alone."""
         weights, biases, beside, form = self._parts(used)
-        return Velocity(self.program, FREQUENCIES, weights, biases, beside, form)
+        return Velocity(self.program, FREQUENCIES, weights, biases, beside, form[0] if form else None)
 
-    def _parts(self, used: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Tensor, Tensor | None]:
+    def _parts(self, used: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Tensor, Sequence[Tensor]]:
         count = len(self.program.sources)
-        form = used[2 * count + 1] if len(used) > 2 * count + 1 else None
-        return used[:count], used[count : 2 * count], used[2 * count], form
+        return used[:count], used[count : 2 * count], used[2 * count], used[2 * count + 1 :]
+
+
+def _estimate(signs: Sequence[Tensor]) -> Estimate | None:
+    """Return the estimate of a trace by probes, and a sketch where there is one; without any, none."""
+    if not signs:
+        return None
+    return hutchinson(signs[0]) if len(signs) == 1 else hutch_plus_plus(signs[1], signs[0])
 
 
 def _by_tangents(field: Field, names: tuple[str, ...], used: list[Tensor]) -> Rates:
-    own = dict(zip(names, used, strict=True))
+    own = dict(zip(names, used, strict=False))
+    estimate = _estimate(used[len(names) :])
 
     def rates(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
         def velocity(x: Tensor) -> Tensor:
             made: Tensor = torch.func.functional_call(field, own, (t, x, context))
             return made
 
-        v, trace = by_tangents(velocity, z[..., :-1])
+        v, trace = by_tangents(velocity, z[..., :-1], estimate)
         return torch.cat([v, trace.unsqueeze(-1)], -1)
 
     return rates

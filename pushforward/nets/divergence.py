@@ -12,14 +12,70 @@ from pushforward.native.program import Program, interpret, of_tensors
 
 CHUNK = 64
 """Tangents that are carried at once."""
+RIDGE, TINY = 1e-10, 1e-30
+"""What keeps the rank of a sketch full: beside the sum of its squares, and where that is zero."""
 
 
-def by_tangents(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``function(x)`` of rows ``(n, D)``, each mapped alone, and the traces ``(n)`` of its Jacobians, by D tangents.
+Times = Callable[[Tensor], Tensor]
+"""Jacobians of rows times vectors: from ``(k, D)``, or for each row others ``(n, k, D)``, to ``(n, k, D)``."""
+Estimate = Callable[[Times], Tensor]
+"""Traces ``(n)`` of Jacobians that are known by their products alone."""
+
+
+def hutchinson(probes: Tensor) -> Estimate:
+    r"""Return the mean of :math:`e^\top J e` over signs e ``(k, D)``: an estimate without bias, by k tangents.
+
+    Source: A stochastic estimator of the trace of the influence matrix for Laplacian smoothing splines (Hutchinson, 1989).
+    """
+    return lambda times: (times(probes) * probes).sum(-1).mean(-1)
+
+
+def hutch_plus_plus(sketch: Tensor, probes: Tensor) -> Estimate:
+    r"""Return the trace where J is large, and the mean over signs of what is left: an estimate without bias, by 2 s + k tangents.
+
+    With :math:`Y = J S` of a sketch S of s signs and :math:`P = Y (Y^\top Y + \epsilon)^{-1} Y^\top`, near the projection on what J maps
+    most to, the trace of J is that of P J and that of (1 - P) J, whatever P is. The ridge makes it smooth where J has a lower rank, down to
+    J = 0, where a basis by QR has no derivative.
+    Source: Hutch++: Optimal Stochastic Trace Estimation (Meyer, Musco, Musco, Woodruff, 2021).
+
+    Args:
+        sketch: ``(s, D)``.
+        probes: ``(k, D)``.
+    """
+
+    def estimate(times: Times) -> Tensor:
+        made = times(torch.cat([sketch, probes]))
+        y, of_probes = made[..., : len(sketch), :], made[..., len(sketch) :, :]
+        gram = torch.matmul(y, y.mT)
+        ridge = RIDGE * gram.diagonal(0, -2, -1).sum(-1) + TINY
+        gram = gram + ridge[..., None, None] * torch.eye(len(sketch), dtype=y.dtype, device=y.device)
+        right = torch.cat([torch.matmul(y, times(y).mT), torch.matmul(y, probes.mT)], -1)
+        solved = torch.linalg.solve(gram, right)
+        large: Tensor = solved[..., : len(sketch)].diagonal(0, -2, -1).sum(-1)
+        rest = probes - torch.matmul(solved[..., len(sketch) :].mT, y)
+        left: Tensor = (rest * of_probes).sum(-1).mean(-1)
+        return large + left
+
+    return estimate
+
+
+def by_tangents(function: Callable[[Tensor], Tensor], x: Tensor, estimate: Estimate | None = None) -> tuple[Tensor, Tensor]:
+    """Return ``function(x)`` of rows ``(n, D)``, each mapped alone, and the traces ``(n)`` of its Jacobians, by D tangents or an estimate.
 
     >>> by_tangents(lambda x: x**2, torch.tensor([[1.0, 2.0]]))
     (tensor([[1., 4.]]), tensor([6.]))
     """
+    if estimate is not None:
+
+        def times(vectors: Tensor) -> Tensor:
+            def of(vector: Tensor) -> Tensor:
+                moved: Tensor = torch.func.jvp(function, (x,), (vector.expand_as(x),))[1]
+                return moved
+
+            made: Tensor = torch.func.vmap(of, in_dims=vectors.dim() - 2, out_dims=1, chunk_size=CHUNK)(vectors)
+            return made
+
+        return function(x), estimate(times)
     axes = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
 
     def along(axis: Tensor) -> Tensor:
@@ -50,9 +106,14 @@ def coefficients(program: Program, weights: Sequence[Tensor]) -> Tensor | None:
 
 
 def of_perceptron(
-    program: Program, tensors: Sequence[Tensor | None], x: Tensor, context: Tensor | None, form: Tensor | None
+    program: Program,
+    tensors: Sequence[Tensor | None],
+    x: Tensor,
+    context: Tensor | None,
+    form: Tensor | None,
+    estimate: Estimate | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return what a perceptron without masks gives at ``x (n, D)``, and the trace of its Jacobian, in closed form.
+    """Return what a perceptron without masks gives at ``x (n, D)``, and the trace of its Jacobian, by its formulas.
 
     Args:
         program: What its layers are.
@@ -60,6 +121,7 @@ def of_perceptron(
         x: Rows.
         context: ``(n, C)``, or None.
         form: The `coefficients` of its weights.
+        estimate: What there is in place of the trace, and of a form.
     """
     slope = ACTIVATIONS[program.activation].slope
     assert slope is not None
@@ -71,12 +133,19 @@ def of_perceptron(
         part = slopes[0] * form if form.dim() == 1 else torch.matmul(slopes[0], form.mT) * slopes[1]
         return y, part.sum(-1)
     weights = [weight for weight in tensors[::4] if weight is not None]
-    # Row d of a tangent is how a layer moves with number d.
-    tangents: list[Tensor] = []
-    moved: list[Tensor] = []
-    for layer, (source, skip) in enumerate(zip(program.sources[:-1], program.skips[:-1], strict=True)):
-        out = weights[layer].mT if source < 0 else torch.matmul(moved[source], weights[layer].mT)
-        out = out if skip < 0 else out + tangents[skip]
-        tangents.append(out)
-        moved.append(out * slopes[layer].unsqueeze(-2))
-    return y, (moved[program.sources[-1]] * weights[-1]).sum((-2, -1))
+
+    def moved_by(vectors: Tensor | None) -> Tensor:
+        """Return how what the last layer takes moves along vectors, or (None) with each number of x."""
+        tangents: list[Tensor] = []
+        moved: list[Tensor] = []
+        for layer, (source, skip) in enumerate(zip(program.sources[:-1], program.skips[:-1], strict=True)):
+            entrance = moved[source] if source >= 0 else vectors
+            out = weights[layer].mT if entrance is None else torch.matmul(entrance, weights[layer].mT)
+            out = out if skip < 0 else out + tangents[skip]
+            tangents.append(out)
+            moved.append(out * slopes[layer].unsqueeze(-2))
+        return moved[program.sources[-1]]
+
+    if estimate is not None:
+        return y, estimate(lambda vectors: torch.matmul(moved_by(vectors), weights[-1].mT))
+    return y, (moved_by(None) * weights[-1]).sum((-2, -1))

@@ -88,13 +88,18 @@ def tolerated(module: Layer, x: Tensor, context: Tensor | None, inverse: bool = 
 
 
 def ladj_tolerated(module: Layer, x: Tensor, context: Tensor | None, inverse: bool = False) -> Tensor:
-    """Return how far log-determinants ``(rows)`` may be from those of the map that is computed: the sum over the layers."""
+    """Return how far log-determinants ``(rows)`` may be from those of the map that is computed: the sum over the layers.
+
+    An estimate may be anywhere. That both ways undo each other, gradients, and all that does not ask for the exact one is held to it.
+    """
     value, allowed = x.detach(), torch.zeros(x.shape[:1], dtype=torch.float64)
     if exact(module):
         return allowed
     for step in passed(module, inverse):
         value, ladj = (t.detach() for t in run(step, value, context))
         allowed = allowed + promised(step).ladj.of(ladj)
+        if promised(step).estimated:
+            allowed = allowed + torch.inf
     return allowed
 
 
