@@ -32,7 +32,7 @@ _GROUPS = {
     for mark, other in ((".", ","), (",", "."))
 }
 _ONE_GROUP = {mark: re.compile(rf"[1-9][0-9]{{0,2}}{re.escape(mark)}[0-9]{{3}}") for mark in ".,"}
-_CLEAR = re.compile(rf"-?(?:[0-9]+\.(?:[0-9]{{0,2}}|[0-9]{{4,}})|\.[0-9]+){_EXPONENT}")
+_CLEAR = re.compile(rf"-?(?:[0-9]+\.(?:[0-9]{{1,2}}|[0-9]{{4,}})|\.[0-9]+){_EXPONENT}")
 """Numbers that have a decimal point whatever the mark of the table, as most have: a point before three digits may part groups."""
 _DATES = (
     ("year, month, day", re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}"), (0, 1, 2)),
@@ -143,6 +143,8 @@ def decimal_of(columns: Iterable[Sequence[str]], delimiter: str) -> str:
                 continue
             if ("," not in cell and "." not in cell) or (bare := _bare(cell)) is None:
                 continue
+            if bare[1][-1] in ".,":
+                continue  # a mark that ends a number may end a sentence
             fits = [mark for mark in ".," if _PLAIN[mark].fullmatch(bare[1]) or _GROUPS[mark].fullmatch(bare[1])]
             if len(fits) == 1:
                 clear[fits[0]] += 1
