@@ -128,12 +128,12 @@ def is_number(cell: str) -> bool:
 
 
 def decimal_of(columns: Iterable[Sequence[str]], delimiter: str) -> str:
-    """Return the decimal mark of a table: the one that more columns speak for.
+    """Return the decimal mark of a table: the one that more columns speak for, each by the share of its cells that do.
 
     A number of a single group of three digits, such as 1,234, may be either; where nothing else is known it is a whole number, but in
     a table with semicolons, which are there since commas are not free.
     """
-    votes = {".": 0, ",": 0}
+    votes = {".": 0.0, ",": 0.0}
     doubtful = 0
     for cells in columns:
         clear, unclear = {".": 0, ",": 0}, 0
@@ -151,7 +151,8 @@ def decimal_of(columns: Iterable[Sequence[str]], delimiter: str) -> str:
             elif fits and _ONE_GROUP[","].fullmatch(bare[1]):
                 unclear += 1
         if clear["."] != clear[","]:
-            votes["." if clear["."] > clear[","] else ","] += 1
+            mark = max(clear, key=lambda one: clear[one])
+            votes[mark] += clear[mark] / sum(map(bool, cells))
         elif unclear:
             doubtful += 1
     if votes["."] == votes[","]:
