@@ -87,6 +87,7 @@ docs: .venv/documented
 	touch $@
 
 demo: install
+	$(BIN)/python examples/flights.py
 	$(BIN)/python examples/demo.py
 
 # Writes what is written from the code: lists of names, the catalogue, the tree of the design, stubs, golden files, and rows of the numerics

@@ -12,8 +12,8 @@ from pushforward.data.reading import open_table
 PATH = Path(__file__).parents[1] / "examples" / "demo.py"
 
 
-def load_demo():
-    spec = importlib.util.spec_from_file_location("demo", PATH)
+def load_demo(name="demo"):
+    spec = importlib.util.spec_from_file_location(name, PATH.with_name(f"{name}.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -38,7 +38,28 @@ def test_the_demo_made_small(tmp_path, capsys):
     assert {path.name for path in out.iterdir()} == pictures | {"weather.safetensors", "samples.csv"}
 
 
-def test_the_table_is_what_its_readme_says():
+def test_the_flights_made_small(tmp_path, capsys):
+    nats = load_demo("flights").main(tmp_path / "out", rows=1500, seconds=None, epochs=2)
+    assert nats["TableFlow"] > nats["independent columns"]
+    text = capsys.readouterr().out
+    assert all(f"{name:22}{value:9.2f}" in text for name, value in nats.items())
+    assert all(words in text for words in ("B6: cancelled", "JFK to LAX:", "are drawn again as they were"))
+    model = pf.TableFlow.load(tmp_path / "out" / "flights.safetensors")
+    drawn = open_table(tmp_path / "out" / "flights.csv")
+    assert model.columns == drawn.columns
+    assert len(next(iter(drawn.typed())).values) == 10_000
+    assert not model.schema.problems(drawn)
+    assert (tmp_path / "out" / "flights.png").stat().st_size > 10_000
+
+
+def test_the_flights_are_what_their_readme_says():
+    table = open_table(PATH.parent / "data" / "flights.csv.gz")
+    text = (PATH.parent / "data" / "README.md").read_text()
+    assert f"{len(next(iter(table.typed())).values):,} rows, {len(table.columns)} columns" in text
+    assert all(f"| `{name}` |" in text for name in table.columns)
+
+
+def test_the_weather_is_what_its_readme_says():
     table = open_table(PATH.parent / "data" / "weather.csv.gz")
     rows = table.read()
     text = (PATH.parent / "data" / "README.md").read_text()

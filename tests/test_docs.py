@@ -18,7 +18,8 @@ from pushforward.native.library import LIBRARY
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-WEATHER = "examples/data/weather.csv.gz"
+DATA = "examples/data"
+WEATHER = f"{DATA}/weather.csv.gz"
 # They need other people's packages; `make test-interop` runs their code.
 ELSEWHERE = {f"docs/{name}.md" for name in ("simulation-based-inference", "tutorials/pyro-flow-guide", "tutorials/pyro-flow-prior")}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -48,8 +49,7 @@ def examples(page):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    (tmp_path / WEATHER).parent.mkdir(parents=True)
-    shutil.copy(ROOT / WEATHER, tmp_path / WEATHER)
+    shutil.copytree(ROOT / DATA, tmp_path / DATA)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     with torch.random.fork_rng(devices=[]):

@@ -158,6 +158,21 @@ def test_imputed_tables_keep_what_is_there_and_draw_the_rest():
     assert arrow.column_names == list(frame.columns)
 
 
+def test_cells_may_be_imputed_of_columns_that_were_whole():
+    frame = frame_of("categorical", "count", "date", "real")
+    model = model_of(frame)
+    gaps = frame.astype({"count": "Int64"})
+    for at, name in enumerate(gaps):
+        gaps.loc[at::7, name] = None
+    with pytest.raises(ValueError, match="column 'categorical': expected no missing value"):
+        model.log_prob(gaps)
+    filled = model.impute(gaps, generator=seeded())[0]
+    assert not filled.isna().any().any()
+    model.log_prob(filled)  # allowed by the schema
+    there = gaps.notna()
+    assert all((filled[name][there[name]] == gaps[name][there[name]]).all() for name in gaps)
+
+
 def test_disagreement_is_that_of_two_chains_and_none_where_columns_are_independent():
     frame = frame_of("real", "count", "categorical")
     model = pf.TableFlow(frame, hidden=(16,)).measure(frame)

@@ -332,3 +332,21 @@ def test_wrong_input_is_refused(call, message):
     frame = frame_of("real", "binary", n=50)
     with pytest.raises(ValueError, match=message):
         call(model_of(frame), frame)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", ["real", "positive", "interval", "circular"])
+def test_a_density_of_points_integrates_to_1_however_narrow_it_is(kind, seed):
+    frame = frame_of(kind)
+    model = model_of(frame, 0.5, seed, narrow=True)
+    own = model.sample(20_000, generator=seeded())[kind].to_numpy()
+    grid = model.model.grid_of(model.model.variables[0])
+    low, high = (-np.inf if grid.ends[0] is None else grid.ends[0]), (np.inf if grid.ends[1] is None else grid.ends[1])
+    # Nodes where the density is, where the data is, and far out.
+    far = np.ptp(frame[kind]) * np.geomspace(1e-9, 1e6, 4000)
+    start, stop = max(low, float(frame[kind].min())), min(high, float(frame[kind].max()))
+    x = np.concatenate([own, np.linspace(start, stop, 20_001), start - far, start + far, stop - far, stop + far, [low, high]])
+    x = np.unique(x[np.isfinite(x) & (x >= low) & (x <= high)])
+    x = np.sort(np.concatenate([x, (x[1:] + x[:-1]) / 2]))
+    density = np.exp(model.log_prob(pd.DataFrame({kind: x})).numpy())
+    assert np.trapezoid(density, x) == pytest.approx(1, abs=1e-3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -202,7 +203,8 @@ class TableFlow(nn.Module):
     def impute(self, data: Any, n: int = 1, *, generator: torch.Generator | None = None) -> list[Any]:
         """Return tables in which each missing cell is drawn from what it can be, given the cells of its row that are not missing.
 
-        That a cell is missing is not taken for a sign of what it would be. Of several tables, what differs between them is how little is
+        That a cell is missing is not taken for a sign of what it would be, and cells may be missing of which none was in the data that was
+        fitted. Of several tables, what differs between them is how little is
         known of the cells: multiple imputation.
         Source: Multiple Imputation for Nonresponse in Surveys (Rubin, 1987).
 
@@ -212,7 +214,7 @@ class TableFlow(nn.Module):
             generator: Of the random numbers; None for torch's global ones.
         """
         self._expect_measured("impute")
-        coded = self.encode(data)
+        coded = self.encode(data, gaps=True)
         known = ~torch.isnan(coded)
         library = library_of(data)
         tables = []
@@ -289,10 +291,14 @@ class TableFlow(nn.Module):
             raise ValueError(f"TableFlow.load: expected increasing knots with masses of 1 in {os.fspath(path)!r}, got others of {wrong!r}")
         return made
 
-    def encode(self, data: Any, unseen: str = "raise", asked: Sequence[int] | None = None, fitted: bool = True) -> Tensor:
-        """Return a table as coded rows ``(n, columns)`` of float64; what is not asked about is NaN."""
+    def encode(
+        self, data: Any, unseen: str = "raise", asked: Sequence[int] | None = None, fitted: bool = True, gaps: bool = False
+    ) -> Tensor:
+        """Return a table as coded rows ``(n, columns)`` of float64; what is not asked about is NaN, and with ``gaps`` any cell may be."""
         places = list(range(len(self.schema))) if asked is None else list(asked)
         schema = self.schema if asked is None else Schema(tuple(self.schema.columns[at] for at in places))
+        if gaps:
+            schema = Schema(tuple(replace(column, missing=column.missing or 1.0) for column in schema))
         try:
             some = encode(schema, data, unseen)
         except ValueError as error:
