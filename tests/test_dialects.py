@@ -31,6 +31,8 @@ FOUND = {
     "decimal commas and points of thousands": ('a;b\n"1.234,5";2\n-7,5;4\n', ("a", "b"), [[1234.5, 2], [-7.5, 4]], "decimal"),
     "decimal commas of three digits": ("a;b\n1,234;2\n3,250;4\n", ("a", "b"), [[1.234, 2], [3.25, 4]], "decimal"),
     "quoted decimal commas": ('a,b\n"1,5",2\n"3,25",4\n', ("a", "b"), [[1.5, 2], [3.25, 4]], "decimal"),
+    "decimal commas beside a text that ends": ('a,b,c\n"0,015625",0,0.\n', ("a", "b"), [[0.015625, 0]], "decimal"),
+    "decimal commas beside a text that is a number": ('a,b\n"0,5",.0\n"1,5",x\n', ("a",), [[0.5], [1.5]], "decimal"),
     "tabs": ("a\tb\n1\t2\n3\t4\n", ("a", "b"), [[1, 2], [3, 4]], "tabs"),
     "blanks": ("  a    b\n  1    2\n 30   -4\n", ("a", "b"), [[1, 2], [30, -4]], "blanks"),
     "pipes": ("a|b\n1|2\n3|4\n", ("a", "b"), [[1, 2], [3, 4]], "pipes"),

@@ -109,6 +109,7 @@ def test_wrong_options_are_refused():
     for call, message in [
         (lambda: encode(schema, {"a": [1.0]}, "ignore"), "unseen to be 'raise' or 'outside'"),
         (lambda: encode(text, {"t": ["x"]}), "'t', which is text"),
+        (lambda: decode(text, [[1.0]], "dict"), "'t', which is text"),
         (lambda: decode(schema, [[1.0]], "excel"), "library to be one of"),
         (lambda: decode(schema, [[1.0, 2.0]]), r"an array \(n, 1\), got shape \(1, 2\)"),
         (lambda: decode(schema, [[np.inf]]), "finite numbers in column 'a'"),

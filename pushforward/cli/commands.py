@@ -407,26 +407,27 @@ def plot(
         raise NotADirectoryError(f"{output} is a file, not a folder")
     if isinstance(flow, TableFlow):
         tables.check(flow, source)
-        _draw_all(output, *tables.pictured(flow, source, drawn, rows, seed), drawn)
+        _draw_all(output, *tables.pictured(flow, source, drawn, rows, seed), drawn, tables.written(flow.schema, drawn))
         return
     values = some_rows(source, names + conditions, rows, np.random.default_rng(seed), flow.schema)
     values = complete(source, names + conditions, np.where(np.isinf(values), np.nan, values), drop=True)
     samples = _sample(flow, values[:, len(names) :], generator_of(seed))
     chosen = [names.index(name) for name in drawn]
     data, samples = values[:, chosen], samples[:, chosen]
-    _draw_all(output, data, samples, drawn)
+    _draw_all(output, data, samples, drawn, {})
 
 
-def _draw_all(output: Path, data: Array, samples: Array, drawn: Sequence[str]) -> None:
+def _draw_all(output: Path, data: Array, samples: Array, drawn: Sequence[str], written: dict[str, Any]) -> None:
     """Draw all pairs of columns, and into a folder each column as well."""
     if output.suffix:
-        _draw(output, plots.pairs(data, samples, columns=drawn))
+        _draw(output, plots.pairs(data, samples, columns=drawn, written=written))
         return
     output.mkdir(parents=True, exist_ok=True)
-    _draw(output / "pairs.png", plots.pairs(data, samples, columns=drawn))
+    _draw(output / "pairs.png", plots.pairs(data, samples, columns=drawn, written=written))
     for index, name in enumerate(drawn):
         safe = re.sub(r"[^\w.-]+", "_", name)
-        _draw(output / f"{index + 1:02d}_{safe}.png", plots.compare(data[:, index], samples[:, index], columns=[name]))
+        own = {name: written[name]} if name in written else {}
+        _draw(output / f"{index + 1:02d}_{safe}.png", plots.compare(data[:, index], samples[:, index], columns=[name], written=own))
 
 
 def _titles(columns: tuple[str, ...], conditions: tuple[str, ...]) -> str:

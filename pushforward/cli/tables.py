@@ -168,6 +168,12 @@ def pictured(model: TableFlow, table: Table, columns: Sequence[str], most: int, 
     return whole[chosen], samples[~np.isnan(samples).any(1)]
 
 
+def written(schema: Schema, columns: Sequence[str]) -> dict[str, Any]:
+    """Return how pictures write the numbers of columns that stand for something else."""
+    named = {name: [str(one) for one in schema[name].categories] for name in columns if schema[name].categories}
+    return named | {name: "date" for name in columns if schema[name].kind == "datetime"}
+
+
 def announce(schema: Schema, left_out: Sequence[str], quiet: bool) -> None:
     """Say which columns are fitted, and why by a model of all kinds."""
     noted = f"left out: {', '.join(left_out)}" if left_out else ""

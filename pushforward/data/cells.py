@@ -32,7 +32,7 @@ _GROUPS = {
     for mark, other in ((".", ","), (",", "."))
 }
 _ONE_GROUP = {mark: re.compile(rf"[1-9][0-9]{{0,2}}{re.escape(mark)}[0-9]{{3}}") for mark in ".,"}
-_CLEAR = re.compile(rf"-?(?:[0-9]+\.(?:[0-9]{{0,2}}|[0-9]{{4,}})|\.[0-9]+){_EXPONENT}")
+_CLEAR = re.compile(rf"-?(?:[0-9]+\.(?:[0-9]{{1,2}}|[0-9]{{4,}})|\.[0-9]+){_EXPONENT}")
 """Numbers that have a decimal point whatever the mark of the table, as most have: a point before three digits may part groups."""
 _DATES = (
     ("year, month, day", re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}"), (0, 1, 2)),
@@ -128,12 +128,12 @@ def is_number(cell: str) -> bool:
 
 
 def decimal_of(columns: Iterable[Sequence[str]], delimiter: str) -> str:
-    """Return the decimal mark of a table: the one that more columns speak for.
+    """Return the decimal mark of a table: the one that more columns speak for, each by the share of its cells that do.
 
     A number of a single group of three digits, such as 1,234, may be either; where nothing else is known it is a whole number, but in
     a table with semicolons, which are there since commas are not free.
     """
-    votes = {".": 0, ",": 0}
+    votes = {".": 0.0, ",": 0.0}
     doubtful = 0
     for cells in columns:
         clear, unclear = {".": 0, ",": 0}, 0
@@ -143,13 +143,16 @@ def decimal_of(columns: Iterable[Sequence[str]], delimiter: str) -> str:
                 continue
             if ("," not in cell and "." not in cell) or (bare := _bare(cell)) is None:
                 continue
+            if bare[1][-1] in ".,":
+                continue  # a mark that ends a number may end a sentence
             fits = [mark for mark in ".," if _PLAIN[mark].fullmatch(bare[1]) or _GROUPS[mark].fullmatch(bare[1])]
             if len(fits) == 1:
                 clear[fits[0]] += 1
             elif fits and _ONE_GROUP[","].fullmatch(bare[1]):
                 unclear += 1
         if clear["."] != clear[","]:
-            votes["." if clear["."] > clear[","] else ","] += 1
+            mark = max(clear, key=lambda one: clear[one])
+            votes[mark] += clear[mark] / sum(map(bool, cells))
         elif unclear:
             doubtful += 1
     if votes["."] == votes[","]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from pushforward.core.extras import require
 from pushforward.data.from_frames import frame_of, is_table
-from pushforward.data.schema.column import DISCRETE, Column
+from pushforward.data.schema.column import DISCRETE, REFUSED, Column
 from pushforward.data.schema.schema import Schema
 
 LIBRARIES = ("pandas", "polars", "pyarrow")
@@ -56,10 +56,10 @@ def decode(schema: Schema, array: Any, library: str = "pandas", types: Mapping[s
             of an int8, becomes the last one that it holds.
 
     Raises:
-        ValueError: The array does not fit the schema, or has a place of a category that there is not.
+        ValueError: The array does not fit the schema, has a place of a category that there is not, or a column is text.
         ImportError: The library is not installed.
 
-    >>> schema = Schema.find({"city": ["Bonn", "Ulm", "Bonn"], "age": [40, 31, 27]})
+    >>> schema = Schema.find({"city": ["Bonn", "Ulm", "Bonn", "Ulm"], "age": [40, 31, 27, 35]})
     >>> decode(schema, [[1.0, 33.0]], "dict")
     {'city': ['Ulm'], 'age': [33]}
     """
@@ -68,6 +68,8 @@ def decode(schema: Schema, array: Any, library: str = "pandas", types: Mapping[s
         raise ValueError(f"decode: expected library to be one of {', '.join((*LIBRARIES, PLAIN))}, got {library!r}")
     if numbers.ndim != 2 or numbers.shape[1] != len(schema):
         raise ValueError(f"decode: expected an array (n, {len(schema)}), got shape {numbers.shape}")
+    if refused := [column for column in schema if column.kind in REFUSED]:
+        raise ValueError(f"decode: expected columns that have a code, got {refused[0].name!r}, which is {refused[0].kind}")
     stored = {column.name: PLAIN if library == PLAIN else (types or {}).get(column.name, "") for column in schema}
     plain = {
         column.name: values_of(column, held(column, values, stored[column.name])) for column, values in zip(schema, numbers.T, strict=True)

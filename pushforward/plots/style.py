@@ -30,6 +30,12 @@ MUTED = "#6a727c"
 RULE = "#b8bec6"
 
 Way = Literal["vertical", "horizontal"]
+Written = Sequence[str] | Literal["date"]
+"""How the numbers of a column are written: names of 0, 1, 2, ..., or as the moments that are so many seconds after 1970 began."""
+DAY, FIRST_DAY, LAST_DAY = 86400.0, -719162.0, 2932896.0
+"""Seconds of a day, and the days that the calendar has, counted from 1970."""
+_FORMS = ((1000.0, "%Y"), (100.0, "%Y-%m"), (2.0, "%Y-%m-%d"), (-1.0, "%m-%d %H:%M"))
+"""How moments are written on an axis that is longer than so many days."""
 LABEL, TICK, NOTE = 9.5, 8.5, 7.5
 """Sizes of text, in points."""
 
@@ -84,6 +90,20 @@ def inner_ticks(axis: Axis, span: tuple[float, float]) -> None:
     digits = next((d for d in range(max(2, whole), 17) if len({f"{tick:.{d}g}" for tick in inner}) == len(inner)), 17)
     names = [re.sub(r"e([+-])0*", r"e\1", f"{tick:.{digits}g}").replace("e+", "e").replace("-", "\u2212") for tick in inner]
     axis.set_ticks(inner, labels=names)
+
+
+def written_ticks(axis: Axis, span: tuple[float, float], how: Written, most: int) -> None:
+    """Set ticks of a column whose numbers stand for something else: names of 0, 1, 2, ..., of many some; or moments."""
+    if isinstance(how, str):
+        dates = require("matplotlib.dates", "plots")
+        low, high = (min(max(end / DAY, FIRST_DAY), LAST_DAY) for end in span)
+        days = [day for day in dates.AutoDateLocator().tick_values(*dates.num2date([low, high])).tolist() if low <= day <= high]
+        days = days[:: -(-len(days) // most) or 1]
+        form = next(form for length, form in _FORMS if high - low > length)
+        axis.set_ticks([DAY * day for day in days], labels=[day.strftime(form) for day in dates.num2date(days)])
+        return
+    places = range(0, len(how), -(-len(how) // most))
+    axis.set_ticks([float(place) for place in places], labels=[short(how[place], 12) for place in places])
 
 
 def label(axes: Axes, x: str = "", y: str = "", title: str = "") -> None:

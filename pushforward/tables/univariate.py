@@ -129,7 +129,9 @@ class Univariate:
         below, above, weights = (part.to(self.device) for part in self._nodes())
         wide = Knots(*(part.expand(len(below), -1) for part in self.knots))
         _, _, log_slope = shares(wide, below, above)
-        return self.chart.inverse(below, above).cpu().numpy(), (weights * torch.exp(log_slope)).cpu().numpy()
+        mass = weights * torch.exp(log_slope)
+        # What quadrature is off counts by how far values are from one another, not from 0.
+        return self.chart.inverse(below, above).cpu().numpy(), (mass / mass.sum()).cpu().numpy()
 
     def _cells(self, x: Tensor) -> Any:
         edges = torch.cat([x - self.grid.step / 2, x[-1:] + self.grid.step / 2])

@@ -35,7 +35,7 @@ def encode(schema: Schema, data: Any, unseen: str = "raise") -> Array:
         ValueError: A column is absent, has values of another type or, unless they are to be outside, values that the schema does not
             allow; columns and rows are named, and what to do.
 
-    >>> schema = Schema.find({"city": ["Bonn", "Ulm", "Bonn"], "age": [40, 31, 27]})
+    >>> schema = Schema.find({"city": ["Bonn", "Ulm", "Bonn", "Ulm"], "age": [40, 31, 27, 35]})
     >>> encode(schema, {"city": ["Ulm", "Rom"], "age": [33, 4]}, unseen="outside")
     array([[ 1., 33.],
            [inf,  4.]])
