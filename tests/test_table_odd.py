@@ -17,6 +17,7 @@ from pushforward.data.reading import open_table
 from pushforward.data.schema.column import Column
 from pushforward.data.schema.grid import find_grid
 from pushforward.data.to_frames import decode
+from pushforward.tables.network import Network
 
 N = 400
 QUICK = ["--epochs", "1", "-q"]
@@ -265,3 +266,22 @@ def test_a_frame_where_none_belongs_is_not_printed():
 @pytest.mark.parametrize(("share", "words"), [(1.0, "(100 %)"), (0.999, "(100 %)"), (0.25, "(25 %)"), (0.031, "(3.1 %)")])
 def test_shares_are_written_out(share, words):
     assert Column("x", "real", atoms=((5.0, share),)).told().endswith(words)
+
+
+def test_each_column_takes_a_pass_and_no_more(monkeypatch):
+    """Of the network, to score rows and to draw them; what is given, or not asked about, takes none."""
+    frame = people()
+    model, rows = measured(frame), []
+    trunk = Network.trunk
+    monkeypatch.setattr(Network, "trunk", lambda self, sums: rows.append(len(sums)) or trunk(self, sums))
+    calls = [
+        (lambda: model.log_prob(frame.iloc[:7]), [7] * 4),
+        (lambda: model.log_prob(frame.iloc[:7], ["age", "w"]), [7] * 2),
+        (lambda: model.sample(5), [5] * 4),
+        (lambda: model.condition({"age": 30}).sample(5), [5] * 3),
+        (lambda: model.condition({"age": 30}).mean("w"), [1]),
+    ]
+    for call, wanted in calls:
+        rows.clear()
+        call()
+        assert rows == wanted
