@@ -123,7 +123,7 @@ def test_what_is_told_is_checked(form, words):
 LEFT_OUT = [
     ("x\nann\nbob\nann\n", "text: 'ann' in row 1"),
     ("x\ntrue\nfalse\n", "true or false: 'true' in row 1"),
-    ("x\n2020-01-31\n2020-02-01T10:00Z\n", "dates: '2020-01-31' in row 1"),
+    ("x\n2020-01-31\n2020-02-01T10:00Z\n", "times of which some have a zone and others none: '2020-01-31' in row 1"),
     ("x\n1\n2\nabout 3\n4\n", "'about 3' in row 3 is no number, as 3 other values are; if it means a missing one, say so (--missing)"),
     ("x\n$1\n€2\n", "numbers of more than one unit: '€2' in row 2"),
     ("x\n10 %\n0.2\n", "numbers of more than one unit: '0.2' in row 2"),

@@ -55,7 +55,7 @@ FOUND = [
     ([[1], [2]] * 9, "lists", "text"),
     ([None] * 9, "x", "empty"),
     ([np.nan] * 9, "x", "empty"),
-    ([2.5] * 9, "x", "real, atom 2.5 (1e+02 %)"),
+    ([2.5] * 9, "x", "real, atom 2.5 (100 %)"),
     (pd.Categorical(["b", "a"] * 5, ["c", "b", "a"]), "x", "categorical: 'c', 'b', 'a'"),
     (pd.Categorical(["b", "a"] * 5, ["c", "b", "a"], ordered=True), "x", "ordered: 'c' < 'b' < 'a'"),
     (pd.Categorical([3, 1, 2] * 5), "x", "categorical: 1, 2, 3"),

@@ -201,7 +201,7 @@ def test_a_description_tells_columns_measures_and_what_a_pass_costs():
 
 
 WRONG = [
-    (lambda m, f: m.condition({}), "columns to be a list of names"),
+    (lambda m, f: m.condition({}), "expected values of some columns, got none"),
     (lambda m, f: m.condition({"age": 3}), "no column 'age'"),
     (lambda m, f: m.condition({"real": 1013.0, "binary": True}), "got values of all"),
     (lambda m, f: m.condition({"real": None}), "expected no missing value"),

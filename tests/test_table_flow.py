@@ -311,7 +311,10 @@ WRONG = [
     (lambda m, f: pf.TableFlow(f, bins=1), "bins to be a whole number of at least 2"),
     (lambda m, f: pf.TableFlow(f, activation="exp"), "activation to be one of"),
     (lambda m, f: pf.TableFlow(Schema(())), "a schema with columns"),
-    (lambda m, f: pf.TableFlow({"name": [f"n {i}" for i in range(30)]}), "got 'name', which is text; leave them out"),
+    (
+        lambda m, f: pf.TableFlow({"name": [f"n {i}" for i in range(30)]}),
+        r"got 'name' \(text: 30 different texts in 30 rows\); leave them out",
+    ),
     (lambda m, f: pf.TableFlow(f).log_prob(f), "a model that has met data"),
     (lambda m, f: pf.TableFlow(f).sample(3), "a model that has met data"),
     (lambda m, f: pf.TableFlow(f).measure(f.iloc[:0]), "rows to measure"),

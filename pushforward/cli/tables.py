@@ -18,6 +18,7 @@ from pushforward.data.schema import Column, Schema
 from pushforward.data.schema.checking import say as problems_of
 from pushforward.data.schema.column import DISCRETE, REFUSED
 from pushforward.data.schema.finding import find_column
+from pushforward.data.to_frames import zone_of
 from pushforward.data.values import Values
 from pushforward.files import load
 from pushforward.flow.flow import Flow
@@ -86,8 +87,10 @@ def given_cells(settings: Sequence[str], schema: Schema) -> dict[str, Any]:
     """Return ``COLUMN=VALUE`` settings by column, each as a value of the column's kind; nothing after the sign means a missing one."""
     found: dict[str, Any] = {}
     for setting in settings:
-        name, sign, text = setting.rpartition("=")
-        if not sign or name not in schema.names or name in found:
+        # Names and categories may have the sign in them.
+        places = [at for at, sign in enumerate(setting) if sign == "=" and setting[:at] in schema.names]
+        name, text = (setting[: places[0]], setting[places[0] + 1 :]) if places else ("", "")
+        if not places or name in found:
             raise typer.BadParameter(f"--given {setting}: expected COLUMN=VALUE, each column once, of {', '.join(schema.names)}")
         found[name] = _cell(setting, schema[name], text.strip())
     return found
@@ -113,6 +116,10 @@ def _cell(setting: str, column: Column, text: str) -> Any:
             raise typer.BadParameter(f"--given {setting}: expected a date such as 2024-12-31, got {text!r}")
         moment = moments[0][0]
         assert moment is not None
+        if column.zone and moment.tzinfo is None:
+            moment = moment.replace(tzinfo=zone_of(column.zone))
+        elif moment.tzinfo is not None and not column.zone:
+            raise typer.BadParameter(f"--given {setting}: expected a time without a zone, as the column has none, got {text!r}")
         return moment.date() if column.storage == "date" else moment
     try:
         value = float(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ HEAD, CELLS = 65536, 1 << 22
 LEAST = 64
 """Rows that are read together, however many columns there are: else as many as are `CELLS` values, or `ROWS`."""
 
+CODES = 1000
+"""Rows in which zeros before a number are looked for."""
+CODE = re.compile("[0-9]{4,}")
 NAMELESS = "it has no name"
 
 
@@ -46,7 +50,7 @@ class Delimited(Table):
         super().__init__(path, names, numeric, given.missing)
         self._place = dict(zip(names, kept, strict=True))
         self._unit = {name: each.unit for name, each in zip(names, found, strict=True)}
-        self.notes = self.dialect.notes
+        self.notes = (*self.dialect.notes, *self._padded(head[0].first(CODES), numeric))
         for name, place, each in zip(names, kept, found, strict=True):
             if name not in numeric:
                 self.left_out[name] = self._reason(name, _texts(head, place), each)
@@ -59,6 +63,17 @@ class Delimited(Table):
             before += piece.rows
             if before >= most:
                 break
+
+    def _padded(self, piece: Piece, numeric: Sequence[str]) -> Iterator[str]:
+        """Iterate over words on columns of codes such as 01234, whose zeros no number has."""
+        for name in numeric:
+            codes = [cell.strip() for cell in piece.texts(self._place[name])]
+            if all(map(CODE.fullmatch, codes)) and len({len(code) for code in codes}) == 1 and any(code[0] == "0" for code in codes):
+                first = next(code for code in codes if code[0] == "0")
+                yield (
+                    f"column {name!r}: {first!r} is read as the number {int(first)}, without its zeros; if it is a code, write it with a "
+                    "letter before, or as a text into a .parquet"
+                )
 
     def _found(self, head: Sequence[Piece], place: int, marks: frozenset[str]) -> cells.Numbers:
         """Return the first cells of a column as numbers, as far as they are."""
@@ -76,8 +91,8 @@ class Delimited(Table):
         value = f"{short(column[found.wrong].strip())} in row {found.wrong + 1}"
         if cells.truths(column, self.marks) is not None:
             return f"true or false: {value}"
-        if cells.dates(column, self.marks) is not None:
-            return f"dates: {value}"
+        if (dates := cells.dates(column, self.marks)) is not None:
+            return f"{'times of which some have a zone and others none' if _is_mixed(dates[0]) else 'dates'}: {value}"
         present = [cell for cell in column if not cells.is_missing(cell, self.marks)]
         good = sum(cells.number(cell, self.dialect.decimal) is not None for cell in present)
         if cells.number(column[found.wrong], self.dialect.decimal) is not None:
@@ -180,7 +195,7 @@ class Delimited(Table):
     def _of_text(self, name: str, column: Sequence[str], note: str) -> Values:
         if (truths := cells.truths(column, self.marks)) is not None:
             return Values(name, "boolean", _objects(truths), note=note)
-        if (found := cells.dates(column, self.marks)) is not None:
+        if (found := cells.dates(column, self.marks)) is not None and not _is_mixed(found[0]):
             moments, order = found
             day = all(moment is None or moment.timetz().isoformat() == "00:00:00" for moment in moments)
             return Values(name, "date" if day else "datetime", _objects(moments), zone=_zone(moments), note=f"{order}; {note}")
@@ -201,6 +216,11 @@ def _objects(values: Sequence[object]) -> Array:
     array = np.empty(len(values), object)
     array[:] = values
     return array
+
+
+def _is_mixed(moments: Sequence[datetime | None]) -> bool:
+    """Tell whether some moments have a zone and others none, so that nobody knows how far they are apart."""
+    return len({moment.tzinfo is None for moment in moments if moment is not None}) > 1
 
 
 def _zone(moments: Sequence[datetime | None]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from pushforward.core.extras import require
-from pushforward.data.values import Values, storage_of
+from pushforward.data.table import short
+from pushforward.data.values import Values, numbers_of, storage_of
 
 
 def is_table(value: Any) -> bool:
@@ -24,6 +26,9 @@ def frame_of(value: Any) -> Any:
     nw = require("narwhals", "table")
     try:
         frame = nw.from_native(value, allow_series=True)
+    except nw.exceptions.DuplicateError as error:
+        got = " ".join(str(error).split()).rpartition("got: - ")[2]
+        raise ValueError(f"fit: expected each name of a column once, got {got}; rename columns first") from error
     except TypeError as error:
         raise TypeError(f"fit: expected a DataFrame that narwhals knows (pandas, polars, pyarrow, ...): {error}") from error
     if isinstance(frame, nw.LazyFrame):
@@ -34,6 +39,8 @@ def frame_of(value: Any) -> Any:
             f"fit: expected a name for each column, got names of several levels, such as {deep[0]}; join them first: "
             "df.columns = ['.'.join(map(str, name)) for name in df.columns]"
         )
+    if twice := [name for name, count in Counter(map(str, frame.columns)).items() if count > 1]:
+        raise ValueError(f"fit: expected each name of a column once, as a text, got {twice[0]!r} more than once; rename columns first")
     return frame if all(isinstance(name, str) for name in frame.columns) else frame.rename({name: str(name) for name in frame.columns})
 
 
@@ -63,12 +70,20 @@ def _values(name: str, series: Any) -> Values:
     if kind == nw.Boolean:
         return Values(name, "boolean", _listed(series, missing, bool), note="stored as truth values")
     if declared is not None:
+        if odd := [one for one in declared if not isinstance(one, str | bool | int | float)]:
+            raise ValueError(
+                f"fit: column {name!r}: expected categories that are texts or numbers, got {short(odd[0])}; make texts of them: "
+                "column.astype(str)"
+            )
         storage = next((of for of, kinds in _PLAIN if declared and all(type(one) in kinds for one in declared)), "string")
         return Values(name, storage, _listed(series, missing), declared, ordered, note="stored as categories")
     if kind in (nw.Date, nw.Datetime):
         storage = "date" if kind == nw.Date else "datetime"
         return Values(name, storage, _listed(series, missing), zone=getattr(kind, "time_zone", None) or "", note=f"stored as {kind}")
     values = _listed(series, missing)
+    if (numbers := numbers_of(values)) is not None:
+        whole = all(isinstance(one, int | np.integer) for one in values[~missing])
+        return Values(name, "integer" if whole else "float", numbers, note=f"stored as {kind}")
     storage = storage_of(values[~missing])
     return Values(name, storage, values, note=f"stored as {kind}")
 

@@ -23,6 +23,34 @@ def storage_of(present: Sequence[Any]) -> str:
     return next((storage for storage, kind in _OBJECTS if all(isinstance(one, kind) for one in present)), "other")
 
 
+def is_nothing(value: Any) -> bool:
+    """Tell whether an object stands for a missing value: None, NaN, NaT, or pandas' NA, which is neither itself nor another.
+
+    >>> is_nothing(None), is_nothing(float("nan")), is_nothing("")
+    (True, True, False)
+    """
+    if value is None:
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):  # of pandas' NA nobody knows, of an array there are many answers
+        return type(value).__name__ == "NAType"
+
+
+def numbers_of(held: Any) -> Any | None:
+    """Return objects that are all plain numbers, or None for a missing one, as float64; None for others, or if none is there.
+
+    >>> numbers_of([3, None]), numbers_of([3, "a"])
+    (array([ 3., nan]), None)
+    """
+    present = [one for one in held if one is not None]
+    if not present or any(isinstance(one, bool | np.bool_) or not isinstance(one, int | float | np.number) for one in present):
+        return None
+    if any(isinstance(one, complex | np.complexfloating) for one in present):
+        return None
+    return np.array([np.nan if one is None else one for one in held], np.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class Values:
     """One column.

@@ -139,7 +139,10 @@ class TableConditional:
         if not found.number:
             raise ValueError(f"TableConditional.cdf: expected a column of numbers, got {column!r}, which has {_cases(found.variable)}")
         at = self.parent.place_of("cdf", column)
-        return found.cdf(float(self.parent.encode({column: [value]}, "raise", [at], fitted=False)[0, at]))
+        coded = float(self.parent.encode({column: [value]}, "raise", [at], fitted=False)[0, at])
+        if math.isnan(coded):
+            raise ValueError(f"TableConditional.cdf: expected a value of {column!r}, got a missing one; ask for its probabilities")
+        return found.cdf(coded)
 
     @torch.no_grad()
     def _of(self, method: str, column: str) -> Univariate:

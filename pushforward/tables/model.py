@@ -16,6 +16,9 @@ from pushforward.tables.measuring import measure_chart
 from pushforward.tables.network import Network
 from pushforward.tables.variable import VALUE, Variable, variables_of
 
+SMALLEST = 1e-140
+"""How far the least and the largest value of a column are apart, at least; what is larger than the inverse is too large."""
+
 
 class Model(nn.Module):
     """What a `TableFlow` computes with.
@@ -55,7 +58,7 @@ class Model(nn.Module):
             return None
         step, origin, rounding = self.chart_of(variable).spacing.tolist()
         column = variable.column
-        return Grid(step, origin, column.low, column.high, column.kind == "circular", rounding)
+        return Grid(step, origin, column.low, column.high, column.kind == "circular", rounding, column.kind == "datetime")
 
     @property
     def grids(self) -> list[Grid]:
@@ -100,6 +103,7 @@ class Model(nn.Module):
         chart = self.chart_of(variable)
         finite = torch.isfinite(values)
         grid = find_grid(variable.column, values[finite].cpu().numpy())
+        _expect_size(variable.column.name, values[finite])
         chart.spacing.copy_(torch.tensor([grid.step, grid.origin, grid.rounding], dtype=torch.float64))
         some, heavy = (part[finite].cpu().numpy() for part in (values, weights))
         measure_chart(chart, grid, np.array([0.0]) if not len(some) else some)  # a place for all values, to tell the atoms
@@ -116,3 +120,15 @@ class Model(nn.Module):
         """Return the name of a column whose chart is no distribution function, as that of a file may be."""
         bad = (v for v in self.numbers if bool(self.measured) and not self.chart_of(v).sound)
         return next((variable.column.name for variable in bad), None)
+
+
+def _expect_size(name: str, values: Tensor) -> None:
+    """Refuse values that are so large, or so near to one another, that densities leave the range of float64."""
+    if not len(values):
+        return
+    largest, reach = float(values.abs().max()), float(values.max() - values.min())
+    if largest > 1 / SMALLEST or 0 < reach < SMALLEST:
+        raise ValueError(
+            f"TableFlow: column {name!r}: expected values of at most {1 / SMALLEST:g}, and {SMALLEST:g} apart from least to largest, got "
+            f"{float(values.min()):g} to {float(values.max()):g}; give them in another unit"
+        )

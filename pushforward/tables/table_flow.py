@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,10 +18,11 @@ from pushforward.core.budget import Budget
 from pushforward.core.draws import Drawing
 from pushforward.core.fields import MOST
 from pushforward.core.spec import PlanError
+from pushforward.data.from_frames import is_table
 from pushforward.data.schema.checking import Problem, say
 from pushforward.data.schema.coding import encode
 from pushforward.data.schema.schema import Schema
-from pushforward.data.to_frames import decode, library_of, types_of
+from pushforward.data.to_frames import decode, library_of, moment_of, types_of
 from pushforward.flow.file import FACTOR, FREE
 from pushforward.native.activations import ACTIVATIONS
 from pushforward.tables.chain import draw_chain, score_rows
@@ -189,7 +191,14 @@ class TableFlow(nn.Module):
             ValueError: The model has not met data, nothing or everything is given, or a value is none that the schema allows.
         """
         self._expect_measured("condition")
-        table = {name: [value] for name, value in given.items()} if isinstance(given, Mapping) else given
+        if not isinstance(given, Mapping) and (not is_table(given) or len(np.shape(given)) == 1):
+            raise ValueError(
+                f"TableFlow.condition: expected a mapping from names to values, or a table of one row, got {type(given).__name__}; of a "
+                "row of pandas dict(row)"
+            )
+        table = {str(name): [value] for name, value in given.items()} if isinstance(given, Mapping) else given
+        if isinstance(given, Mapping) and not given:
+            raise ValueError("TableFlow.condition: expected values of some columns, got none; sample and log_prob ask for no more")
         names = list(table) if isinstance(table, Mapping) else [name for at, name in enumerate(self.columns) if not self.absent(table, at)]
         places = self.indices("condition", names)
         if len(places) == len(self.schema):
@@ -214,7 +223,7 @@ class TableFlow(nn.Module):
             generator: Of the random numbers; None for torch's global ones.
         """
         self._expect_measured("impute")
-        coded = self.encode(data, gaps=True)
+        coded = self.encode(data, missing=True)
         known = ~torch.isnan(coded)
         library = library_of(data)
         tables = []
@@ -292,13 +301,21 @@ class TableFlow(nn.Module):
         return made
 
     def encode(
-        self, data: Any, unseen: str = "raise", asked: Sequence[int] | None = None, fitted: bool = True, gaps: bool = False
+        self, data: Any, unseen: str = "raise", asked: Sequence[int] | None = None, fitted: bool = True, missing: bool = False
     ) -> Tensor:
-        """Return a table as coded rows ``(n, columns)`` of float64; what is not asked about is NaN, and with ``gaps`` any cell may be."""
+        """Return a table as coded rows ``(n, columns)`` of float64; what is not asked about is NaN.
+
+        Args:
+            data: The table.
+            unseen: As of `log_prob`.
+            asked: Places of the columns that are looked at; None for all.
+            fitted: Whether values have to lie on the grids on which the model was measured.
+            missing: Whether any cell may be missing, whatever the schema says.
+        """
         places = list(range(len(self.schema))) if asked is None else list(asked)
         schema = self.schema if asked is None else Schema(tuple(self.schema.columns[at] for at in places))
-        if gaps:
-            schema = Schema(tuple(replace(column, missing=column.missing or 1.0) for column in schema))
+        if missing:
+            schema = Schema(tuple(replace(column, missing=max(column.missing, 1e-9)) for column in schema))
         try:
             some = encode(schema, data, unseen)
         except ValueError as error:
@@ -321,7 +338,10 @@ class TableFlow(nn.Module):
                 continue
             assert grid is not None
             rows = tuple(int(row) + first for row in np.flatnonzero(off))
-            what = f"expected values {grid.step:g} apart, as in the data it was measured on, got {coded[off, at][0]:g}"
+            column, value = self.schema.columns[place], float(coded[off, at][0])
+            dates = column.kind == "datetime"
+            apart, got = (dt.timedelta(seconds=grid.step), moment_of(replace(column, storage="datetime"), value)) if dates else ("", "")
+            what = f"expected values {apart or f'{grid.step:g}'} apart, as in the data it was measured on, got {got or f'{value:g}'}"
             found.append(Problem(self.columns[place], what, rows, "round these values, or fit anew with them"))
         if found:
             raise ValueError(f"TableFlow: {say(found)}")

@@ -61,10 +61,11 @@ def variables_of(schema: Schema) -> tuple[Variable, ...]:
     if not len(schema):
         raise ValueError("TableFlow: expected a schema with columns, got none")
     if refused := [column for column in schema if column.kind in REFUSED]:
-        names = ", ".join(repr(column.name) for column in refused[:5])
+        names = ", ".join(f"{column.name!r} ({column.kind}: {column.why or 'as told'})" for column in refused[:5])
+        more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
         raise ValueError(
-            f"TableFlow: expected columns with a density or a probability, got {names}, which {'is' if len(refused) == 1 else 'are'} "
-            f"{refused[0].kind}; leave them out with Schema.find(data, exclude=[...]), or say what they are"
+            f"TableFlow: expected columns with a density or a probability, got {names}{more}; leave them out with "
+            "Schema.find(data, exclude=[...]), say what they are, or make numbers or categories of them"
         )
     numbers = iter(range(len(schema)))
     return tuple(Variable(at, column, None if column.kind in DISCRETE else next(numbers)) for at, column in enumerate(schema))

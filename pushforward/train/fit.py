@@ -202,12 +202,18 @@ def fit(
         return training.run(callback)
 
 
+def _short(value: Any) -> str:
+    """Return a value as Python writes it, where that is one short line; else what it is."""
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else f"a {type(value).__name__}"
+
+
 def _expect_defaults(**options: tuple[Any, Any]) -> None:
     """Raise ValueError for options that mean nothing for a table's density."""
     for name, (given, default) in options.items():
         if given is not default and not (isinstance(given, str) and given == default):
             raise ValueError(
-                f"fit: expected no {name} for a TableFlow, got {given!r}; "
+                f"fit: expected no {name} for a TableFlow, got {_short(given)}; "
                 "its columns are those of its schema, any of which may be given later"
             )
 

@@ -56,6 +56,10 @@ def problems(column: Column, values: Values, first: int, told: bool = False) -> 
         found.append(Problem(column.name, f"expected {_PLURAL[wanted]}, got {unlike}{note_of}", (), "give it as the schema has it"))
         return found
     some = values.values[present]
+    if column.kind == "datetime" and column.storage == values.storage == "datetime":
+        bare = np.array([one.tzinfo is None for one in some], bool)
+        what = "expected times with a zone, as before" if column.zone else "expected times without a zone, as before"
+        note(bare if column.zone else ~bare, what, "give them a zone" if column.zone else "take the zone away")
     if column.kind in DISCRETE:
         known = set(column.categories)
         new = np.array([one not in known for one in some], bool)

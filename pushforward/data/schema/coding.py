@@ -59,6 +59,10 @@ def encode(schema: Schema, data: Any, unseen: str = "raise") -> Array:
         columns.append(np.where(outside, OUTSIDE, _coded(column, values)))
     if wrong:
         raise ValueError(f"encode: {say(wrong)}")
+    lengths = {column.name: len(values) for column, values in zip(schema, columns, strict=True)}
+    if len(set(lengths.values())) > 1:
+        (one, rows), (other, others) = next(iter(lengths.items())), next(pair for pair in lengths.items() if pair[1] != len(columns[0]))
+        raise ValueError(f"encode: expected columns of one length, got {rows} values of {one!r} and {others} of {other!r}")
     return np.stack(columns, 1) if columns else np.empty((0, 0))
 
 

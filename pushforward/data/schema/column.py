@@ -155,7 +155,7 @@ class Column:
         if self.zone:
             parts.append(f"zone {self.zone}")
         if self.atoms:
-            told = ", ".join(f"{value:g} ({100 * share:.2g} %)" for value, share in self.atoms[:_FEW])
+            told = ", ".join(f"{value:g} ({percent(share)})" for value, share in self.atoms[:_FEW])
             parts.append(f"atom{'s' * (len(self.atoms) > 1)} {told}")
         return ", ".join(parts)
 
@@ -179,6 +179,15 @@ class Column:
                 raise ValueError(f"column {data['name']!r}: expected a list as its {name}, got {data[name]!r}")
         atoms = tuple(tuple(one) if isinstance(one, list) else one for one in data.get("atoms", ()))
         return cls(**{**data, "categories": tuple(data.get("categories", ())), "atoms": atoms})
+
+
+def percent(share: float) -> str:
+    """Return a share in percent, of a small one two digits.
+
+    >>> percent(1.0), percent(0.096), percent(0.0004)
+    ('100 %', '9.6 %', '0.04 %')
+    """
+    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.2g} %"
 
 
 def _is_real(value: object) -> bool:

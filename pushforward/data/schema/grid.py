@@ -15,6 +15,10 @@ from pushforward.data.schema.column import Column
 Array = np.ndarray[Any, np.dtype[np.float64]]
 FINEST = 1e-6
 """Share of a column's range that a cell of a grid has at least; of a finer one cells are not told apart, and samples rounded alone."""
+SEEN = 20
+"""Values that differ, from which on that all lie equally far beside a round one is no chance."""
+DIGITS = 2.0**43
+"""Units of the last decimal that a value may be, at most: of more digits a number of float64 is near one of them by chance."""
 _MOMENTS = (86400.0, 43200.0, 21600.0, 3600.0, 1800.0, 900.0, 600.0, 300.0, 60.0, 30.0, 10.0, 1.0)
 """Steps that moments may have, in seconds."""
 
@@ -29,8 +33,9 @@ class Grid:
         low: The least value, None for no bound.
         high: The largest; of a circle, where it begins again.
         circular: Whether it is a circle.
-        rounding: Where there is no step, the distance of the values to which samples are rounded, 0 for none: whole numbers that
-            hardly ever come again have a density, and yet no halves.
+        rounding: Where there is no step, the distance of the values to which samples are rounded, 0 for none: whole numbers, or prices
+            in cents, that hardly ever come again have a density, and yet no halves.
+        exact: Whether values are no other format's, as moments are; others may be the numbers of float32 next to those of the grid.
     """
 
     step: float
@@ -39,6 +44,7 @@ class Grid:
     high: float | None
     circular: bool
     rounding: float = 0.0
+    exact: bool = False
 
     @property
     def ends(self) -> tuple[float | None, float | None]:
@@ -85,8 +91,7 @@ class Grid:
             return np.zeros(len(values), bool)
         x = np.where(finite, values, self.origin)
         apart = np.abs(x - (self.origin + self.step * np.rint((x - self.origin) / self.step)))
-        # Values of a float32 are their nearest decimal to 24 bits.
-        allowed = np.maximum(1e-6 * self.step, np.minimum(2.0**-22 * np.abs(x), self.step / 4))
+        allowed = np.maximum(1e-6 * self.step, np.minimum(_slack(x, self.exact), self.step / 4))
         return np.asarray(finite & (apart > allowed), bool)
 
 
@@ -97,18 +102,17 @@ def find_grid(column: Column, values: Array) -> Grid:
         column: Its schema.
         values: Finite values, in seconds for moments; may be none.
     """
-    low, high, circular = column.low, column.high, column.kind == "circular"
+    low, high, circular, exact = column.low, column.high, column.kind == "circular", column.kind == "datetime"
     if not len(values):
         return Grid(1.0, 0.0, low, high, circular) if column.kind == "count" else Grid(0.0, 0.0, low, high, circular)
     reach = float(values.max() - values.min())
     for step, origin in _steps(column, values):
-        grid = Grid(step, origin, low, high, circular)
+        grid = Grid(step, origin, low, high, circular, exact=exact)
         cells = (reach if high is None or low is None else high - low) / step
         whole = not circular or abs(cells - round(cells)) < 1e-6
         if whole and not grid.off(values).any():
-            return grid if cells * FINEST <= 1 else Grid(0.0, origin, low, high, circular, step)
-    whole_numbers = column.kind != "datetime" and bool((values == np.rint(values)).all())
-    return Grid(0.0, 0.0, low, high, circular, 1.0 if whole_numbers else 0.0)
+            return grid if cells * FINEST <= 1 else Grid(0.0, origin, low, high, circular, step, exact)
+    return Grid(0.0, 0.0, low, high, circular, _decimals(values, exact), exact)
 
 
 def _steps(column: Column, values: Array) -> list[tuple[float, float]]:
@@ -118,18 +122,40 @@ def _steps(column: Column, values: Array) -> list[tuple[float, float]]:
     if column.kind != "datetime":
         # A step is the smallest difference of two values, with their roundings; where the decimal next to it does, that is meant.
         some = dict.fromkeys([float(f"{column.step:.{digits}g}") for digits in (3, 6, 9)] + [column.step])
-        return [(step, _origin(float(values.min()), step)) for step in some] if column.step else []
+        return [(step, _origin(values.min(), step)) for step in some] if column.step else []
     if column.step:
         return [(column.step, 0.0)]
     found = repeats(torch.from_numpy(values))
     # Moments come again at some distance, or keep to whole days, hours, minutes or seconds: the largest that all keep to is the grid.
-    seen = [(found.step, _origin(float(values.min()), found.step))] if found.step >= _MOMENTS[-1] else []
-    return seen + [(step, 0.0) for step in _MOMENTS]
+    least, many = float(values.min()), len(np.unique(values)) >= SEEN
+    seen = [(found.step, _origin(least, found.step, exact=True))] if found.step >= _MOMENTS[-1] else []
+    # Of many, each may be five minutes past the hour.
+    return seen + [(step, _origin(least, step, exact=True) if many else 0.0) for step in _MOMENTS]
 
 
-def _origin(least: float, step: float) -> float:
+def _origin(least: float, step: float, exact: bool = False) -> float:
     """Return 0 where that is on the grid, else the least value."""
-    return 0.0 if abs(least - step * round(least / step)) <= 1e-6 * step + 2.0**-22 * abs(least) else least
+    apart = abs(least - step * round(least / step))
+    return 0.0 if apart <= max(1e-6 * step, min(float(_slack(np.array(least), exact)), step / 4)) else float(least)
+
+
+def _slack(values: Array, exact: bool) -> Array:
+    """Return how far values may be from what was meant: a number of float32 is its nearest decimal to 24 bits."""
+    with np.errstate(over="ignore"):
+        single = np.float32(values).astype(np.float64) == values
+    return np.abs(values) * np.where(single & (not exact), 2.0**-22, 2.0**-50)
+
+
+def _decimals(values: Array, exact: bool) -> float:
+    """Return the unit of the last decimal of numbers that are written with few, such as 0.01 of prices; 0 for others."""
+    largest = max(1.0, float(np.abs(values).max()))
+    for places in range(13):
+        unit = 10.0**-places
+        if largest > DIGITS * unit:
+            break
+        if bool((np.abs(values - np.rint(values * 10.0**places) / 10.0**places) <= np.minimum(_slack(values, exact), unit / 64)).all()):
+            return unit
+    return 1.0 if not exact and bool((values == np.rint(values)).all()) else 0.0
 
 
 def _decimal(origin: float, index: Array, step: float) -> Array:

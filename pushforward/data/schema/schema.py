@@ -14,11 +14,11 @@ import numpy as np
 
 from pushforward.data.from_frames import columns_of_frame, frame_of, is_table
 from pushforward.data.schema.checking import Problem, problems, say
-from pushforward.data.schema.column import Column
+from pushforward.data.schema.column import Column, percent
 from pushforward.data.schema.finding import find_column
 from pushforward.data.schema.settling import settled
 from pushforward.data.table import Table, bare_name
-from pushforward.data.values import Values, storage_of
+from pushforward.data.values import Values, is_nothing, numbers_of, storage_of
 
 VERSION = 1
 
@@ -190,7 +190,7 @@ class Schema:
         """Return a table of the columns: name, kind, share of missing values, and why."""
         rows = [["column", "kind", "missing", "why"]]
         for column in self.columns:
-            missing = f"{100 * column.missing:.2g} %" if column.missing else ""
+            missing = percent(column.missing) if column.missing else ""
             rows.append([column.name or "(no name)", column.told(), missing, column.why])
         rows = [[textwrap.shorten(_shown(cell), 60, placeholder=" ...") for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -272,8 +272,7 @@ def _of_array(name: str, column: Any) -> Values:
     if array.dtype.kind == "M":
         array = array.astype("datetime64[us]")
     held = np.empty(len(array), object)
-    held[:] = [None if one is None or one != one else one for one in array.tolist()]
-    present = [one for one in held if one is not None]
-    if present and all(isinstance(one, int | float) and not isinstance(one, bool) for one in present):
-        return Values(name, "float", np.array([np.nan if one is None else one for one in held], np.float64))
-    return Values(name, storage_of(present), held)
+    held[:] = [None if is_nothing(one) else one for one in array.tolist()]
+    if (numbers := numbers_of(held)) is not None:
+        return Values(name, "float", numbers)
+    return Values(name, storage_of([one for one in held if one is not None]), held)
