@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from types import SimpleNamespace
 from unittest import mock
 
@@ -135,6 +136,10 @@ COMMAND = {
         "--transforms": ([*FIT, "--transforms", "3"], lambda seen: repr(seen.flow).count("Coupling") == 3),
         "--widths": ([*FIT, "--widths", "5,6"], lambda seen: "widths=(5, 6)" in repr(seen.flow)),
         "--bins": ([*FIT, "--bins", "5"], lambda seen: "Spline(bins=5)" in repr(seen.flow)),
+        "--objective": (
+            [*FIT, "--flow", "cnf", "--objective", "flow_matching"],
+            lambda seen: seen.options.get("objective") == "flow_matching",
+        ),
         "--epochs": ([*FIT, "--epochs", "7"], lambda seen: seen.options.get("epochs") == 7),
         "--batch-size": ([*FIT, "--batch-size", "9"], lambda seen: seen.options.get("batch_size") == 9),
         "--learning-rate": ([*FIT, "--learning-rate", "0.02"], lambda seen: seen.options.get("learning_rate") == 0.02),
@@ -212,6 +217,7 @@ def test_an_option_of_the_command_takes_effect(tried, command, option):
 # The same without it, where that is another call than the usual one; None where it has to be there.
 WITHOUT = {
     "--columns": {"fit": FIT[:4]},
+    "--objective": {"fit": [*FIT, "--flow", "cnf"]},
     "--exclude": {"fit": FIT[:4]},
     "--dequantize": {"fit": ["fit", "grid.csv", "-o", "new"]},
     "--drop-missing": {"fit": None},
@@ -264,6 +270,7 @@ def estimated(kind, **options):
 
 ESTIMATOR = {
     "flow": ("maf", lambda seen: "Autoregressive(Affine()" in repr(seen.flow)),
+    "objective": ("flow_matching", lambda seen: seen.options["objective"] == seen.model.history_.objective == "flow_matching"),
     "epochs": (7, lambda seen: seen.options["epochs"] == 7),
     "batch_size": (9, lambda seen: seen.options["batch_size"] == 9),
     "learning_rate": (0.02, lambda seen: seen.options["learning_rate"] == 0.02),
@@ -277,13 +284,18 @@ ESTIMATOR = {
 }
 
 
+# What an option of an estimator needs beside it.
+BESIDE = {"objective": {"flow": partial(pf.CNF, widths=(8,), tolerance=1e-2)}}
+
+
 @pytest.mark.filterwarnings("ignore:fit. columns on a grid")
 @pytest.mark.parametrize("option", ESTIMATOR)
 @pytest.mark.parametrize("kind", [FlowDensity, FlowRegressor])
 def test_an_option_of_an_estimator_takes_effect(kind, option):
     value, told = ESTIMATOR[option]
-    assert told(estimated(kind, **{option: value}))
-    assert not told(estimated(kind))
+    beside = BESIDE.get(option, {})
+    assert told(estimated(kind, **{option: value}, **beside))
+    assert not told(estimated(kind, **beside))
 
 
 @pytest.mark.filterwarnings("ignore:fit. columns on a grid")
