@@ -128,6 +128,21 @@ def test_npe_on_a_linear_gaussian(npe):
     assert bool(((samples.std(0) / scale).log().abs() < math.sqrt(0.06) + 5 / math.sqrt(2 * n)).all())
 
 
+def test_npe_trains_a_continuous_flow():
+    theta, x = rows(gaussian, PRIOR, 600, 0)
+    inference = NPE(PRIOR, density_estimator=density_estimator("CNF", widths=(16,), tolerance=1e-2), **QUIET)
+    inference.append_simulations(theta, x).train(training_batch_size=100, learning_rate=1e-2, max_num_epochs=8)
+    posterior = inference.build_posterior()
+    theta, x = rows(gaussian, PRIOR, 2000, 1)
+    with torch.no_grad():
+        found, error = divergence(posterior_of(x).log_prob(theta), posterior.posterior_estimator.log_prob(theta, x)[0])
+    # The prior is 1.5 nats off, and the tolerance is that of each log-density.
+    assert -3 * error - 0.02 < found < 0.2 + 3 * error
+    exact = posterior_of(torch.tensor([[0.8, -0.6]]))
+    samples = posterior.sample((1000,), x=torch.tensor([[0.8, -0.6]]), **QUIET)
+    assert bool(((samples.mean(0) - exact.mean[0]).abs() < 0.8 * exact.covariance_matrix[0].diagonal().sqrt()).all())
+
+
 def test_a_batch_of_observations(npe):
     observed = torch.randn(3, 2)
     samples = npe.sample_batched((1000,), x=observed, **QUIET)
