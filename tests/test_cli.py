@@ -143,7 +143,8 @@ def test_flow_matching_says_what_density_it_reached(files, tmp_path, capsys):
     told = lines(capsys.readouterr().err)[-1]
     found = re.search(r"held-out log-density (-[0-9.]+) nats a row after epoch ([012]) of 2; wrote", told)
     # A normal of these scales has -3.5 nats; the loss, a square of velocities, is something else.
-    assert found and -4.5 < float(found[1]) < -3
+    assert found
+    assert -4.5 < float(found[1]) < -3
     assert main(["score", str(model), str(files / "t.csv"), "-o", str(tmp_path / "s.csv")]) == 0
     mean = float(re.search("mean log-density (-[0-9.]+) nats", capsys.readouterr().err)[1])
     assert abs(mean - float(found[1])) < 0.6

@@ -149,8 +149,8 @@ def fit(
     if (given or left_out) and not names:
         raise typer.BadParameter(f"no column is left to fit beside those of {'--context' if given else '--exclude'}")
     chosen = {
-        "objective": objective, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation, "patience": patience,
-        "seconds": seconds,
+        "objective": objective, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation,
+        "patience": patience, "seconds": seconds,
     }  # fmt: skip
     options: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     if all(option is None for option in of_numbers):
@@ -203,7 +203,9 @@ def _reached(history: pushforward.History) -> str:
     """Return how good the weights are that were kept, in nats where they were scored by densities."""
     what = "held-out" if history.monitored == "validation" else "training"
     loss = history.best_loss if history.objective == "likelihood" else history.nats.get(history.best_epoch)
-    return f"{what} loss {history.best_loss:.4f} of {history.objective}" if loss is None else f"{what} log-density {-loss:.4f} nats a row"
+    if loss is None:  # it was ended before the densities of these weights were taken
+        return f"{what} loss {history.best_loss:.4f} of {history.objective}"
+    return f"{what} log-density {-loss:.4f} nats a row"
 
 
 @app.command()

@@ -504,7 +504,8 @@ def test_guides_of_all_kinds(name):
     svi = SVI(hierarchical, guide, pyro.optim.Adam({"lr": 1e-2}), Trace_ELBO())
     assert all(math.isfinite(svi.step()) for _ in range(3))
     assert guide.flow.event_shape == (10,)  # 3 of z, 1 of s, 2 of the simplex p, 4 of m
-    assert guide.flow.transform.facts.depth[0] <= len(guide.flow.transform.layers)
+    if name != "CNF":  # a solver takes steps
+        assert guide.flow.transform.facts.depth[0] <= len(guide.flow.transform.layers)
     registered = {p.unconstrained() if hasattr(p, "unconstrained") else p for p in pyro.get_param_store().values()}
     assert {id(p) for p in guide.flow.parameters()} == {id(p) for p in registered}
     median = guide.median()
