@@ -130,7 +130,7 @@ def test_npe_on_a_linear_gaussian(npe):
 
 @pytest.mark.parametrize("objective", ["likelihood", "flow_matching"])
 def test_npe_trains_a_continuous_flow(objective):
-    n, epochs = (600, 8) if objective == "likelihood" else (3000, 60)
+    n, epochs, bar = (600, 8, 0.2) if objective == "likelihood" else (3000, 60, 0.08)
     theta, x = rows(gaussian, PRIOR, n, 0)
     build = density_estimator("CNF", widths=(16,), tolerance=1e-2, objective=objective)
     inference = NPE(PRIOR, density_estimator=build, **QUIET)
@@ -140,10 +140,27 @@ def test_npe_trains_a_continuous_flow(objective):
     with torch.no_grad():
         found, error = divergence(posterior_of(x).log_prob(theta), posterior.posterior_estimator.log_prob(theta, x)[0])
     # The prior is 1.5 nats off, and the tolerance is that of each log-density.
-    assert -3 * error - 0.02 < found < 0.2 + 3 * error
+    assert -3 * error - 0.02 < found < bar + 3 * error
     exact = posterior_of(torch.tensor([[0.8, -0.6]]))
     samples = posterior.sample((1000,), x=torch.tensor([[0.8, -0.6]]), **QUIET)
     assert bool(((samples.mean(0) - exact.mean[0]).abs() < 0.8 * exact.covariance_matrix[0].diagonal().sqrt()).all())
+
+
+def test_flow_matching_trains_later_rounds_and_likelihoods():
+    """A later round of NPE takes sbi's own loss, of densities."""
+    theta, x = rows(gaussian, PRIOR, 200, 0)
+    build = {"widths": (8,), "tolerance": 1e-2, "objective": "flow_matching"}
+    npe, nle = (
+        NPE(PRIOR, density_estimator=density_estimator("CNF", **build), **QUIET),
+        NLE(PRIOR, density_estimator=density_estimator("CNF", of="likelihood", **build), **QUIET),
+    )
+    for inference in (npe, nle):
+        inference.append_simulations(theta, x).train(max_num_epochs=2)
+    proposal = npe.build_posterior().set_default_x(x[:1])
+    theta = proposal.sample((100,), **QUIET)
+    npe.append_simulations(theta, gaussian(theta), proposal=proposal).train(training_batch_size=50, max_num_epochs=1)
+    for inference in (npe, nle):
+        assert all(math.isfinite(loss) for loss in inference.summary["validation_loss"])
 
 
 def test_flow_matching_is_the_loss_of_each_row_and_trains_the_embedding():
