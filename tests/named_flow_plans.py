@@ -44,6 +44,8 @@ VALUES = {
     "reflections": ("3", "reflections=3"),
     "tolerance": ("0.001", "tolerance=0.001"),
     "method": ("'rk4'", "method='rk4'"),
+    "trace": ("'hutchinson'", "trace='hutchinson'"),
+    "probes": ("5", "probes=5"),
 }
 # For some flows an option means something else.
 OTHER = {

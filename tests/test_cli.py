@@ -136,6 +136,27 @@ def test_all_numeric_columns_are_the_default_and_the_rest_is_named(tmp_path, cap
     assert pf.load(tmp_path / "m").columns == ("x", "y")
 
 
+def test_flow_matching_says_what_density_it_reached(files, tmp_path, capsys):
+    model = tmp_path / "m"
+    options = ["--flow", "cnf", "--widths", "8", "--objective", "flow_matching", "--context", "c", "--epochs", "2"]
+    assert main(["fit", str(files / "t.csv"), "-o", str(model), *options]) == 0
+    told = lines(capsys.readouterr().err)[-1]
+    found = re.search(r"held-out log-density (-[0-9.]+) nats a row after epoch ([012]) of 2; wrote", told)
+    # A normal of these scales has -3.5 nats; the loss, a square of velocities, is something else.
+    assert found
+    assert -4.5 < float(found[1]) < -3
+    assert main(["score", str(model), str(files / "t.csv"), "-o", str(tmp_path / "s.csv")]) == 0
+    mean = float(re.search("mean log-density (-[0-9.]+) nats", capsys.readouterr().err)[1])
+    assert abs(mean - float(found[1])) < 0.6
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_a_fit_reached_is_in_nats_where_densities_were_taken(ended):
+    history = pf.History(train=[2.0], best_epoch=1, best_loss=1.5, monitored="validation", objective="flow_matching", nats={0: 4.0})
+    history.nats |= {} if ended else {1: 3.25}
+    assert commands._reached(history) == ("held-out loss 1.5000 of flow_matching" if ended else "held-out log-density -3.2500 nats a row")
+
+
 @pytest.mark.parametrize("kind", NAMED)
 def test_every_kind_of_flow_fits(tmp_path, kind):
     angles = table(tmp_path / "t.csv", np.random.default_rng(0).uniform(-3, 3, (100, 3)))
@@ -445,6 +466,17 @@ WRONG = [
     ([*F, "--widths", "64,x"], 2, "whole numbers such as 64,64"),
     ([*F, "--bins", "8", "--flow", "MAF"], 2, "--bins: only NSF, NSF-AR and NCSF have it, got --flow MAF"),
     ([*F, "--widths", "8", "--flow", "bnaf"], 2, "and HouseholderFlow have it, got --flow BNAF"),
+    ([*F, "--objective", "matching"], 2, "--objective: expected likelihood or flow_matching, got 'matching'"),
+    (
+        [*F, "--objective", "flow_matching"],
+        2,
+        "--objective flow_matching: only CNF and Continuous have the velocity field that it trains, got --flow NSF",
+    ),
+    (
+        [*F, "--flow", "cnf", "--transforms", "2", "--objective", "flow_matching"],
+        2,
+        "--transforms: expected 1 with --objective flow_matching, which trains one field, got 2",
+    ),
     ([*F, "--epochs", "0"], 2, "--epochs"),
     ([*F, "--batch-size", "many"], 2, "--batch-size"),
     ([*F, "--learning-rate", "0"], 2, "--learning-rate: expected a finite number above 0, got 0.0"),

@@ -145,6 +145,30 @@ def test_transport_pairs_by_what_the_field_sees():
     assert losses[1] < 0.9 * losses[0]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_of_rows_have_the_mean_of_all(name):
+    loss, x, c = FlowMatchingLoss(stirred(made(context=1)), FlowMatching(name)), rows(20).reshape(4, 5, 2), rows(5, 1)
+    each = loss.of_rows(x, c, generator=seeded())
+    assert each.shape == (4, 5)
+    torch.testing.assert_close(each.mean(), loss(x, c, generator=seeded()))
+
+
+@pytest.mark.parametrize("weights", [None, torch.linspace(0, 1, 20)])
+@pytest.mark.parametrize("coupling", ["independent", "optimal_transport"])
+def test_what_makes_the_contexts_learns_as_well(coupling, weights):
+    loss, x = FlowMatchingLoss(stirred(made(context=1)), FlowMatching(coupling=coupling)), rows(20)
+    scale = torch.ones((), requires_grad=True)
+
+    def of(scale):
+        return loss(x, scale * torch.ones(20, 1), weights, generator=seeded())
+
+    (slope,) = torch.autograd.grad(of(scale), scale)
+    with torch.no_grad():
+        around = (of(scale + 1e-2) - of(scale - 1e-2)) / 2e-2
+    assert abs(slope) > 1e-3
+    torch.testing.assert_close(slope, around, rtol=2e-2, atol=1e-4)
+
+
 @pytest.mark.parametrize("times", ["uniform", "late"])
 def test_times_are_stratified(times):
     loss = FlowMatchingLoss(made(), FlowMatching(times=times))

@@ -217,6 +217,29 @@ def test_features_are_reversed_between_the_triangles_of_a_sylvester_flow(variant
     assert kinds.count("Reverse") == (2 if variant == "triangular" else 0)
 
 
+@pytest.mark.parametrize("trace", ["hutchinson", "hutch++"])
+def test_each_layer_of_a_continuous_flow_has_probes_of_its_own(trace):
+    layers = [layer for layer in flows.CNF(20, transforms=3, trace=trace, probes=5).transform.leaves() if layer.probes]
+    assert [layer.probes for layer in layers] == [5, 5, 5]
+    assert len({tuple(layer.field.probes.flatten().tolist()) for layer in layers}) == 3
+    exact = [layer for layer in flows.CNF(20, transforms=3, probes=5).transform.leaves() if hasattr(layer, "field")]
+    assert [layer.probes for layer in exact] == [0, 0, 0]
+
+
+def test_the_log_density_of_a_continuous_flow_by_probes_states_how_far_off_it_is():
+    make = partial(flows.CNF, 6, transforms=2, widths=(8,), tolerance=1e-4)
+    exact, probed = make(), make(trace="hutchinson", probes=16)
+    randomize(exact, 0.5, 0)
+    probed.load_state_dict(dict(exact.state_dict()))
+    x = torch.randn(50, 6, generator=generator())
+    with torch.no_grad():
+        value, error = probed.log_prob_and_error(x)
+        off = (exact.log_prob(x) - value).abs()
+    assert off.max() > 1e-2
+    # Two standard errors, of rows that share their probes and so are off in like directions.
+    assert float((off <= 2 * error).double().mean()) > 0.9
+
+
 # How often a root is sought to sample and to score, for each layer of three features: the table in README.md.
 ROOTS = {"NAF": (3, 0), "UNAF": (3, 0), "SOSPF": (3, 0), "BPF": (3, 0), "BNAF": (3, 0), "GF": (1, 0)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from types import SimpleNamespace
 from unittest import mock
 
@@ -18,6 +19,7 @@ from pushforward.contrib.sklearn import FlowDensity, FlowRegressor, estimator
 from pushforward.core.draws import Drawing
 from pushforward.data.dialect import Format
 from pushforward.data.reading import open_table
+from pushforward.data.schema import Schema
 from pushforward.data.writing import write_table
 
 X = np.random.default_rng(0).standard_normal((80, 2)).astype(np.float32) * [2.0, 5.0] + [1.0, -3.0]
@@ -41,7 +43,7 @@ def same(a, b):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Tables, a model of two columns, and one of two columns given two."""
+    """Tables, a model of two columns, the same with bounds, one of a whole table, and one of two columns given two."""
     made = tmp_path_factory.mktemp("options")
     grid = np.random.default_rng(0).integers(0, 6, (80, 2)).astype(float)
     for name, columns in {"t": {"a": X[:, 0], "b": X[:, 1], "c": C[:, 0]}, "grid": {"a": grid[:, 0], "b": grid[:, 1]}}.items():
@@ -57,6 +59,12 @@ def folder(tmp_path_factory):
                 parameter += 0.5 * torch.randn(parameter.shape)
         model.columns, model.context_columns = ("a", "b"), ("c", "d") if context else None
         model.save(made / name)
+        if not context:
+            model.schema = Schema.find({"a": X[:5, 0].clip(0, 1), "b": X[:5, 1]}, {"a": "interval:0:1"})
+            model.save(made / "bounded")
+    whole = pf.TableFlow(Schema.find({"a": X[:, 0], "b": X[:, 1]}), (8,))
+    whole.measure({"a": X[:, 0], "b": X[:, 1]})
+    whole.save(made / "all")
     with write_table(made / "contexts.csv", ["d", "c"]) as append:
         append(np.arange(40.0).reshape(20, 2) / 10)
     return made
@@ -135,6 +143,10 @@ COMMAND = {
         "--transforms": ([*FIT, "--transforms", "3"], lambda seen: repr(seen.flow).count("Coupling") == 3),
         "--widths": ([*FIT, "--widths", "5,6"], lambda seen: "widths=(5, 6)" in repr(seen.flow)),
         "--bins": ([*FIT, "--bins", "5"], lambda seen: "Spline(bins=5)" in repr(seen.flow)),
+        "--objective": (
+            [*FIT, "--flow", "cnf", "--objective", "flow_matching"],
+            lambda seen: seen.options.get("objective") == "flow_matching",
+        ),
         "--epochs": ([*FIT, "--epochs", "7"], lambda seen: seen.options.get("epochs") == 7),
         "--batch-size": ([*FIT, "--batch-size", "9"], lambda seen: seen.options.get("batch_size") == 9),
         "--learning-rate": ([*FIT, "--learning-rate", "0.02"], lambda seen: seen.options.get("learning_rate") == 0.02),
@@ -146,6 +158,11 @@ COMMAND = {
         "--drop-missing": (["fit", "missing.csv", *FIT[2:], "--drop-missing"], lambda seen: len(seen.x) == 80),
         "--quiet": ([*FIT, "--quiet"], lambda seen: seen.options["progress"] is False),
         "--exclude": ([*FIT[:4], "--exclude", "c"], lambda seen: seen.flow.columns == ("a", "b")),
+        "--kind": ([*FIT, "--kind", "a=interval:-90:90"], lambda seen: seen.flow.schema["a"].high == 90),
+        "--support": (
+            [*FIT, "--kind", "a=interval:-90:90", "--support"],
+            lambda seen: seen.flow.support.check(torch.tensor([[80.0, 0.0], [100.0, 0.0]])).tolist() == [True, False],
+        ),
         "--float64": ([*FIT, "--float64"], lambda seen: seen.flow.dtype == torch.float64),
         **of_table(*FIT),
     },
@@ -165,6 +182,8 @@ COMMAND = {
     },
     "score": {
         "--output": (["score", "m", "t.csv", "--output", "o.csv"], lambda seen: seen.out == "" and set(seen.new) == {"o.csv"}),
+        "--by": (["score", "all", "t.csv", "--by", "column"], lambda seen: seen.out.startswith("a,b\n")),
+        "--outside": (["score", "bounded", "t.csv", "--outside"], lambda seen: "-inf" in seen.out),
         **of_table("score", "m", "t.csv"),
     },
     "schema": {
@@ -212,11 +231,14 @@ def test_an_option_of_the_command_takes_effect(tried, command, option):
 # The same without it, where that is another call than the usual one; None where it has to be there.
 WITHOUT = {
     "--columns": {"fit": FIT[:4]},
+    "--objective": {"fit": [*FIT, "--flow", "cnf"]},
     "--exclude": {"fit": FIT[:4]},
     "--dequantize": {"fit": ["fit", "grid.csv", "-o", "new"]},
     "--drop-missing": {"fit": None},
     "--output": {"fit": None, "plot": None},
     "-n": {"sample": None},
+    "--by": {"score": ["score", "all", "t.csv"]},
+    "--outside": {"score": None},
     "--given": {"sample": None},
     "--context-table": {"sample": None},
 }
@@ -264,6 +286,7 @@ def estimated(kind, **options):
 
 ESTIMATOR = {
     "flow": ("maf", lambda seen: "Autoregressive(Affine()" in repr(seen.flow)),
+    "objective": ("flow_matching", lambda seen: seen.options["objective"] == seen.model.history_.objective == "flow_matching"),
     "epochs": (7, lambda seen: seen.options["epochs"] == 7),
     "batch_size": (9, lambda seen: seen.options["batch_size"] == 9),
     "learning_rate": (0.02, lambda seen: seen.options["learning_rate"] == 0.02),
@@ -277,13 +300,18 @@ ESTIMATOR = {
 }
 
 
+# What an option of an estimator needs beside it.
+BESIDE = {"objective": {"flow": partial(pf.CNF, widths=(8,), tolerance=1e-2)}}
+
+
 @pytest.mark.filterwarnings("ignore:fit. columns on a grid")
 @pytest.mark.parametrize("option", ESTIMATOR)
 @pytest.mark.parametrize("kind", [FlowDensity, FlowRegressor])
 def test_an_option_of_an_estimator_takes_effect(kind, option):
     value, told = ESTIMATOR[option]
-    assert told(estimated(kind, **{option: value}))
-    assert not told(estimated(kind))
+    beside = BESIDE.get(option, {})
+    assert told(estimated(kind, **{option: value}, **beside))
+    assert not told(estimated(kind, **beside))
 
 
 @pytest.mark.filterwarnings("ignore:fit. columns on a grid")

@@ -117,6 +117,50 @@ def test_path_is_the_plain_gradient_with_the_parameters_of_the_density_stopped()
     torch.testing.assert_close(gradients(flow, Banana().log_prob, "reverse_kl", None, "path", 40, seed=3), plain, rtol=1e-9, atol=1e-11)
 
 
+def continuous(seed=0, size=0.5):
+    torch.manual_seed(seed)
+    return moved(pf.CNF(2, widths=(8,), tolerance=1e-8).double(), size)
+
+
+@pytest.mark.parametrize(("name", "alpha"), [("reverse_kl", None), ("alpha", 0.5)])
+def test_the_path_gradient_of_a_continuous_flow_has_no_noise_where_it_is_the_target(name, alpha):
+    """Within the tolerance of the solver, by which the way there and the way back differ."""
+    flow = continuous()
+    target = copy.deepcopy(flow).requires_grad_(False)
+    path, total = (gradients(flow, target.log_prob, name, alpha, estimator, 20, seed=1) for estimator in ("path", "total"))
+    assert path.abs().max() < 1e-5
+    assert total.abs().max() > 1e-2
+
+
+def test_the_gradients_of_a_continuous_flow_are_those_of_its_evidence_lower_bound():
+    """Total: the plain gradient through draws and parameters. Path: the same with the parameters of the density stopped."""
+    flow = continuous()
+    stopped = copy.deepcopy(flow).requires_grad_(False)
+    parameters = list(flow.parameters())
+    for estimator, scored in (("total", flow), ("path", stopped)):
+        x = flow.rsample((20,), generator=torch.Generator().manual_seed(3))
+        loss = (scored.log_prob(x) - Banana().log_prob(x)).mean()
+        plain = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters, materialize_grads=True)])
+        found = gradients(flow, Banana().log_prob, "reverse_kl", None, estimator, 20, seed=3)
+        torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-5 * float(plain.abs().max()))
+
+
+@pytest.mark.parametrize("context", [0, 1])
+def test_a_continuous_flow_learns_a_density(context):
+    """A normal of scale 1/2 about 1, or about the context: its log-evidence is that of the normal."""
+    torch.manual_seed(0)
+    flow = pf.CNF(1, context, widths=(8,), tolerance=1e-3)
+    given = torch.tensor([[-1.0], [1.0]]) if context else None
+
+    def log_density(x, c=torch.ones(1)):  # noqa: B008 (a constant)
+        return -0.5 * (((x - c) / 0.5) ** 2).sum(-1)
+
+    history = pf.fit_target(flow, log_density, given, steps=100, batch_size=64, validation=500, learning_rate=0.03, progress=False)
+    assert (history.objective, history.invalid_rows) == ("reverse_kl", 0)
+    evidence = math.log(0.5 * math.sqrt(2 * math.pi))
+    assert evidence - 0.05 < -history.best_loss < evidence + 0.01
+
+
 @pytest.mark.parametrize(("name", "alpha"), [("reverse_kl", None), ("forward_kl", None), ("alpha", 0.5), ("alpha", 2.0)])
 def test_the_path_gradient_has_no_noise_where_the_flow_is_the_target(name, alpha):
     flow = moved(coupling().double())

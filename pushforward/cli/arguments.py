@@ -26,7 +26,9 @@ from pushforward.data.schema.settling import grid_of
 from pushforward.data.values import NUMBERS
 from pushforward.data.writing import check_target
 from pushforward.flow.flow import Flow
+from pushforward.layers.continuous import ContinuousModule
 from pushforward.recipes.choice import NAMED, known_name
+from pushforward.train.objective import OBJECTIVES
 
 
 def split(names: str | None, option: str) -> tuple[str, ...]:
@@ -115,6 +117,29 @@ def plan_options(flow: str, transforms: int | None, widths: str | None, bins: in
             raise typer.BadParameter(f"--widths: expected whole numbers such as 64,64, got {widths!r}")
         options["widths"] = tuple(int(part) for part in parts)
     return options
+
+
+def check_objective(objective: str | None, flow: str, transforms: int | None) -> None:
+    """Refuse what is no objective, and flow matching of a flow that does not have one velocity field."""
+    if objective is None:
+        return
+    if objective not in OBJECTIVES:
+        raise typer.BadParameter(f"--objective: expected {' or '.join(OBJECTIVES)}, got {objective!r}")
+    if objective == "likelihood":
+        return
+    if not _fields(flow):
+        *others, last = filter(_fields, NAMED)
+        raise typer.BadParameter(
+            f"--objective {objective}: only {', '.join(others)} and {last} have the velocity field that it trains, got --flow {flow}"
+        )
+    if _fields(flow, transforms) > 1:
+        raise typer.BadParameter(f"--transforms: expected 1 with --objective {objective}, which trains one field, got {transforms}")
+
+
+def _fields(flow: str, transforms: int | None = None) -> int:
+    """Return how many velocity fields a named flow has."""
+    made = NAMED[flow](2, **({} if transforms is None else {"transforms": transforms}))
+    return sum(isinstance(layer, ContinuousModule) for layer in made.transform.leaves())
 
 
 def supports(flow: str, schema: Schema, spread: bool) -> list[Any]:

@@ -20,6 +20,7 @@ from pushforward import plots
 from pushforward.cli import tables
 from pushforward.cli.arguments import (
     check_above,
+    check_objective,
     check_output,
     check_rows,
     check_share,
@@ -108,6 +109,9 @@ def fit(
     transforms: Annotated[int | None, typer.Option(min=1, help="Layers.")] = None,
     widths: Annotated[str | None, typer.Option(metavar="64,64", help="Hidden widths of each network.")] = None,
     bins: Annotated[int | None, typer.Option(min=2, help="Bins of each spline.")] = None,
+    objective: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What is learned by: likelihood, or flow_matching, which --flow CNF has.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="The most passes over the rows.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows of one step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Step size at the start.")] = None,
@@ -134,6 +138,7 @@ def fit(
     of_numbers = flow, context, transforms, widths, bins, dequantize or None, support or None, drop_missing or None
     flow = flow or "NSF"
     plan = plan_options(flow, transforms, widths, bins)
+    check_objective(objective, flow, transforms)
     source = opened(table, delimiter, decimal, encoding, header, missing, quiet)
     given, left_out = source.known(split(context, "--context")), source.known(split(exclude, "--exclude"))
     names = source.known(split(columns, "--columns")) or tuple(name for name in source.numeric if name not in given + left_out)
@@ -144,8 +149,8 @@ def fit(
     if (given or left_out) and not names:
         raise typer.BadParameter(f"no column is left to fit beside those of {'--context' if given else '--exclude'}")
     chosen = {
-        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation, "patience": patience,
-        "seconds": seconds,
+        "objective": objective, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation,
+        "patience": patience, "seconds": seconds,
     }  # fmt: skip
     options: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     if all(option is None for option in of_numbers):
@@ -189,10 +194,18 @@ def _fit(running: typer.Context, model: Any, x: Any, c: Any, output: Path, seed:
     with signals.waiting():
         model.save(output)
     if not quiet:
-        what, epoch = "held-out" if history.monitored == "validation" else "training", history.best_epoch
-        say(f"{what} log-density {-history.best_loss:.4f} nats a row after epoch {epoch} of {len(history.train)}; wrote {output}")
+        say(f"{_reached(history)} after epoch {history.best_epoch} of {len(history.train)}; wrote {output}")
     if ended:
         raise KeyboardInterrupt
+
+
+def _reached(history: pushforward.History) -> str:
+    """Return how good the weights are that were kept, in nats where they were scored by densities."""
+    what = "held-out" if history.monitored == "validation" else "training"
+    loss = history.best_loss if history.objective == "likelihood" else history.nats.get(history.best_epoch)
+    if loss is None:  # it was ended before the densities of these weights were taken
+        return f"{what} loss {history.best_loss:.4f} of {history.objective}"
+    return f"{what} log-density {-loss:.4f} nats a row"
 
 
 @app.command()

@@ -101,6 +101,8 @@ def CNF(
     net: NetLike | None = None,
     tolerance: float = 1e-05,
     method: str = "tsit5",
+    trace: str = "exact",
+    probes: int = 16,
     support: Support = None,
 ) -> Flow:
     """Continuous normalizing flow: one velocity field, a network of place, time and context, which carries all features at once.
@@ -118,6 +120,8 @@ def CNF(
         net: A network plan or module instead of ``MLP(widths, activation)``.
         tolerance: What values and log-determinants are within, as in `Continuous`.
         method: The solver: ``"tsit5"``, ``"dopri5"``, ``"rk4"`` or ``"heun"``, as in `Continuous`.
+        trace: How its trace is found: ``"exact"``, or by random probes, ``"hutchinson"`` or ``"hutch++"``.
+        probes: How many random probes, which an exact trace does not need; of each layer others.
         support: The set in which the values of each feature lie: names or constraints, as in `Domain` (None: all real values).
 
     >>> CNF(3).log_prob(torch.zeros(2, 3)).shape

@@ -18,6 +18,7 @@ from pushforward.kernels.rotation import Rotation
 from pushforward.kernels.spline import Spline
 from pushforward.layers.autoregressive import Autoregressive, InverseAutoregressive
 from pushforward.layers.block_autoregressive import BlockAutoregressive
+from pushforward.layers.continuous import Continuous
 from pushforward.layers.coupling import Coupling
 from pushforward.layers.standardize import Standardize
 from pushforward.nets.mlp import MLP
@@ -95,6 +96,12 @@ def gaussianization(o: SimpleNamespace) -> Parts:
     """Return rotations, and for each feature the quantiles of a mixture's distribution function."""
     kernel = Gaussianization(o.components)
     return Parts(lambda i: Compose([(Elementwise(kernel, net=net(o)) if o.context else kernel).inv, Rotation()]))
+
+
+def continuous(o: SimpleNamespace) -> Parts:
+    """Return continuous layers; where probes estimate the trace, each has its own, whose errors are then not all alike."""
+    estimated = o.trace != "exact"
+    return Parts(lambda i: Continuous(net(o), o.tolerance, o.method, trace=o.trace, probes=o.probes, seed=i if estimated else 0))
 
 
 def posterior(o: SimpleNamespace, kernel: Kernel, between: Sequence[Bijector] = ()) -> Parts:

@@ -17,7 +17,6 @@ from pushforward.kernels.polynomial import Bernstein, SumOfSquares
 from pushforward.kernels.radial import Radial
 from pushforward.kernels.sylvester import Sylvester
 from pushforward.layers.actnorm import ActNorm
-from pushforward.layers.continuous import Continuous
 from pushforward.layers.coupling import Coupling
 from pushforward.layers.rearrange import Reverse
 from pushforward.layers.residual import Residual
@@ -25,6 +24,7 @@ from pushforward.recipes.layers import (
     autoregressive,
     blocks,
     circles,
+    continuous,
     gaussianization,
     inverse_autoregressive,
     net,
@@ -241,9 +241,11 @@ RECIPES = (
             NET,
             Option("tolerance", 1e-5, "What values and log-determinants are within, as in `Continuous`."),
             Option("method", "tsit5", 'The solver: ``"tsit5"``, ``"dopri5"``, ``"rk4"`` or ``"heun"``, as in `Continuous`.'),
+            Option("trace", "exact", 'How its trace is found: ``"exact"``, or by random probes, ``"hutchinson"`` or ``"hutch++"``.'),
+            Option("probes", 16, "How many random probes, which an exact trace does not need; of each layer others."),
             SUPPORT,
         ),
-        lambda o: Parts(lambda i: Continuous(net(o), o.tolerance, o.method)),
+        continuous,
         score=SOLVER,
         sample=SOLVER,
         note="`Flow.log_prob_and_error` states how far a log-density may be off.",

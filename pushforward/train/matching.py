@@ -62,12 +62,25 @@ class FlowMatchingLoss(nn.Module):
         self, value: Tensor, context: Tensor | None = None, weights: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         """Return the mean over rows ``(*batch, *event)``, each times its weight ``(*batch)``, by draws from a generator (None: torch's)."""
+        each, weights, scale = self._of_rows(value, context, weights, generator)
+        return scale * torch.mean(each if weights is None else weights * each)
+
+    def of_rows(self, value: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return the loss of each row ``(*batch, *event)``, of shape ``(*batch)``, by draws from a generator (None: torch's)."""
+        each = self._of_rows(value, context, None, generator)[0]
+        return each.reshape(value.shape[: value.dim() - len(self.flow.event_shape)])
+
+    def _of_rows(
+        self, value: Tensor, context: Tensor | None, weights: Tensor | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor | None, float | Tensor]:
+        """Return losses ``(n)`` of rows on one axis, their weights, and what their mean is multiplied by."""
         inner = self.flow._admit(value, self.flow.event_shape, context)
         batch = value.shape[: value.dim() - len(self.flow.event_shape)]
         if weights is not None and weights.shape != batch:
             raise ValueError(f"FlowMatchingLoss: expected one weight a row, of shape {tuple(batch)}, got {tuple(weights.shape)}")
+        # A network that makes contexts learns as well.
+        value, inner, weights, scale = self._rows(value, inner, weights, batch, generator)
         with torch.no_grad():
-            value, inner, weights, scale = self._rows(value, inner, weights, batch, generator)
             about = around("FlowMatchingLoss", self.flow)
             x1 = about.from_data(numerics.working(value), inner)
             x0 = about.from_base(self.flow.base.draw(torch.Size((len(value),)), inner, generator), inner)
@@ -76,8 +89,7 @@ class FlowMatchingLoss(nn.Module):
             t = self._times(x1, generator)
             place, slope = self.path.mean(t, x0, x1)
         errors = self._errors(about.field, t, place, slope, inner, generator)
-        each = errors.reshape(len(errors), -1).mean(1)
-        return scale * torch.mean(each if weights is None else weights * each)
+        return errors.reshape(len(errors), -1).mean(1), weights, scale
 
     def _errors(
         self, field: ContinuousModule, t: Tensor, place: Tensor, slope: Tensor, context: Tensor | None, generator: torch.Generator | None

@@ -128,6 +128,77 @@ def test_npe_on_a_linear_gaussian(npe):
     assert bool(((samples.std(0) / scale).log().abs() < math.sqrt(0.06) + 5 / math.sqrt(2 * n)).all())
 
 
+@pytest.mark.parametrize("objective", ["likelihood", "flow_matching"])
+def test_npe_trains_a_continuous_flow(objective):
+    n, epochs, bar = (600, 8, 0.2) if objective == "likelihood" else (3000, 60, 0.08)
+    theta, x = rows(gaussian, PRIOR, n, 0)
+    build = density_estimator("CNF", widths=(16,), tolerance=1e-2, objective=objective)
+    inference = NPE(PRIOR, density_estimator=build, **QUIET)
+    inference.append_simulations(theta, x).train(training_batch_size=100, learning_rate=1e-2, max_num_epochs=epochs)
+    posterior = inference.build_posterior()
+    theta, x = rows(gaussian, PRIOR, 2000, 1)
+    with torch.no_grad():
+        found, error = divergence(posterior_of(x).log_prob(theta), posterior.posterior_estimator.log_prob(theta, x)[0])
+    # The prior is 1.5 nats off, and the tolerance is that of each log-density.
+    assert -3 * error - 0.02 < found < bar + 3 * error
+    exact = posterior_of(torch.tensor([[0.8, -0.6]]))
+    samples = posterior.sample((1000,), x=torch.tensor([[0.8, -0.6]]), **QUIET)
+    assert bool(((samples.mean(0) - exact.mean[0]).abs() < 0.8 * exact.covariance_matrix[0].diagonal().sqrt()).all())
+
+
+def test_flow_matching_trains_later_rounds_and_likelihoods():
+    """A later round of NPE takes sbi's own loss, of densities."""
+    theta, x = rows(gaussian, PRIOR, 200, 0)
+    build = {"widths": (8,), "tolerance": 1e-2, "objective": "flow_matching"}
+    npe, nle = (
+        NPE(PRIOR, density_estimator=density_estimator("CNF", **build), **QUIET),
+        NLE(PRIOR, density_estimator=density_estimator("CNF", of="likelihood", **build), **QUIET),
+    )
+    for inference in (npe, nle):
+        inference.append_simulations(theta, x).train(max_num_epochs=2)
+    proposal = npe.build_posterior().set_default_x(x[:1])
+    theta = proposal.sample((100,), **QUIET)
+    npe.append_simulations(theta, gaussian(theta), proposal=proposal).train(training_batch_size=50, max_num_epochs=1)
+    for inference in (npe, nle):
+        assert all(math.isfinite(loss) for loss in inference.summary["validation_loss"])
+
+
+def test_flow_matching_is_the_loss_of_each_row_and_trains_the_embedding():
+    prior = BoxUniform(-torch.ones(2), torch.ones(2))
+    theta, x = rows(gaussian, prior, 50, 0)
+    net = nn.Linear(2, 3)
+    build = density_estimator("CNF", widths=(8,), support=prior, embedding_net=net, objective=pf.FlowMatching(times="late"))
+    estimator = pickle.loads(pickle.dumps(build(theta, x)))
+    with torch.no_grad():
+        for parameter in estimator.net.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape)
+    theta[0] = -1.0  # the end of the prior
+    losses = estimator.loss(theta, x)
+    assert losses.shape == (50,)
+    assert bool(torch.isfinite(losses).all())
+    losses.mean().backward()
+    assert estimator.embedding_net.weight.grad.abs().max() > 0
+    # Draws that train are new ones, and those that score are the same.
+    again = estimator.loss(theta, x)
+    assert not torch.equal(losses, again)
+    estimator.eval()
+    assert torch.equal(estimator.loss(theta, x), estimator.loss(theta, x))
+    assert estimator.log_prob(theta, x).shape == (1, 50)
+
+
+@pytest.mark.parametrize(
+    ("objective", "flow", "message"),
+    [
+        ("matching", "CNF", "density_estimator: expected objective to be 'likelihood', 'flow_matching', or a FlowMatching, got 'matching'"),
+        (pf.FlowMatching(coupling="optimal_transport"), "CNF", "density_estimator: expected an objective with coupling='independent', got"),
+        ("flow_matching", "MAF", "density_estimator: expected a flow with one Continuous layer in its list of layers for objective="),
+    ],
+)
+def test_objectives_that_do_not_fit_are_refused(objective, flow, message):
+    with pytest.raises(ValueError, match=message):
+        density_estimator(flow, objective=objective)(*rows(gaussian, PRIOR, 50, 0))
+
+
 def test_a_batch_of_observations(npe):
     observed = torch.randn(3, 2)
     samples = npe.sample_batched((1000,), x=observed, **QUIET)

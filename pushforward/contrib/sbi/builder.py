@@ -21,6 +21,7 @@ from pushforward.flow.standardising import begin
 from pushforward.layers.domains import Domain
 from pushforward.layers.standardize import Standardize, StandardizeModule
 from pushforward.recipes.choice import Choice, look_up, make_flow
+from pushforward.train.objective import FlowMatching, check_objective, make_objective
 
 SCORES = ("independent", "structured", "none")
 ROWS = 4096
@@ -35,6 +36,7 @@ def density_estimator(
     z_score_theta: str = "independent",
     z_score_x: str = "independent",
     support: Support = None,
+    objective: str | FlowMatching = "likelihood",
     **options: Any,
 ) -> Callable[[Tensor, Tensor], FlowEstimator]:
     r"""Return the function ``(theta, x) -> estimator`` that sbi takes as ``density_estimator``.
@@ -53,11 +55,15 @@ def density_estimator(
             such as images or series) or ``"none"``.
         z_score_x: The same for x.
         support: The prior (a distribution, or its support), or a set for each feature as in `Domain`; of theta for NPE, of x for NLE.
+        objective: ``"likelihood"``; or ``"flow_matching"`` or a `FlowMatching`, for a flow with a `Continuous` layer such as ``"CNF"``:
+            steps then solve no differential equation, and losses are squared errors of a velocity. Later rounds of NPE, whose loss
+            compares densities, train by these.
         options: Arguments of the named flow or function.
 
     Raises:
         TypeError: ``flow`` is no such thing.
-        ValueError: An option is not one of those named; when sbi calls it: rows that cannot be z-scored or lie outside ``support``.
+        ValueError: An option is not one of those named; an objective with ``coupling="optimal_transport"``, which pairs rows of equal
+            conditions alone; when sbi calls it: rows that cannot be z-scored or lie outside ``support``.
 
     Example::
 
@@ -74,7 +80,13 @@ def density_estimator(
     scores = (z_score_theta, z_score_x) if of == "posterior" else (z_score_x, z_score_theta)
     if scores[0] == "structured":
         raise ValueError(f"density_estimator: expected 'structured' z-scores for conditions alone, got them for the density of the {of}")
-    return partial(_build, flow, of, embedding_net, scores, support, options)
+    plan = make_objective("density_estimator", objective)
+    if plan is not None and plan.coupling != "independent":
+        raise ValueError(
+            f"density_estimator: expected an objective with coupling='independent', got {plan.coupling!r}, which pairs draws among rows of "
+            "equal conditions alone"
+        )
+    return partial(_build, flow, of, embedding_net, scores, support, plan, options)
 
 
 def _build(
@@ -83,6 +95,7 @@ def _build(
     embedding: nn.Module | None,
     scores: tuple[str, str],
     support: Support,
+    plan: FlowMatching | None,
     options: dict[str, Any],
     theta: Tensor,
     x: Tensor,
@@ -105,7 +118,8 @@ def _build(
         if scores[0] != "none":
             propagate("measure", sets.leave(value, sets.limits(flow.support)), context, flow.transform, flow.base)
             begin(flow.transform)
-    return FlowEstimator(flow, conditions)
+    check_objective("density_estimator", flow, plan)
+    return FlowEstimator(flow, conditions, plan)
 
 
 def _flow(choice: Choice, features: int, context: int, kinds: Any, z_score: bool, options: dict[str, Any]) -> Flow:

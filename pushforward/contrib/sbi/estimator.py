@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from pushforward.core import sets
 from pushforward.core.layer import Layer
 from pushforward.flow.flow import Flow
+from pushforward.train.matching import HELD, FlowMatchingLoss
+from pushforward.train.objective import FlowMatching
 
 
 class Conditions(nn.Module):
@@ -38,13 +40,14 @@ class FlowEstimator(ConditionalDensityEstimator):  # type: ignore[misc]
     """A conditional flow as sbi's estimator; the flow is ``.net``.
 
     Values are ``(sample, batch, *event)`` or ``(batch, *event)``, conditions ``(batch, *condition)`` or ``(sample, batch, *condition)``.
+    Given the options of flow matching, its loss is theirs.
     """
 
     net: Flow
 
-    def __init__(self, flow: Flow, conditions: Conditions) -> None:
+    def __init__(self, flow: Flow, conditions: Conditions, matching: FlowMatching | None = None) -> None:
         super().__init__(flow, flow.event_shape, conditions.shape)
-        self.conditions = conditions
+        self.conditions, self.matching = conditions, matching
 
     @property
     def embedding_net(self) -> nn.Module:
@@ -56,14 +59,21 @@ class FlowEstimator(ConditionalDensityEstimator):  # type: ignore[misc]
         self._check_input_shape(input)
         self._check_condition_shape(condition)
         value: Tensor = self._broadcast_and_align(input, condition)[0]
-        # A uniform prior draws its ends at times, on which an open interval has no density.
+        return self.net.log_prob(self._left(value), self.conditions(condition))
+
+    def _left(self, value: Tensor) -> Tensor:
+        """Return values of which those on the ends of an open support are moved inside: a uniform prior draws its ends at times."""
         inside = self.net.support.check(value).unsqueeze(-1)
-        value = torch.where(inside, sets.leave(value, sets.limits(self.net.support)), value)
-        return self.net.log_prob(value, self.conditions(condition))
+        return torch.where(inside, sets.leave(value, sets.limits(self.net.support)), value)
 
     def loss(self, input: Tensor, condition: Tensor, **kwargs: Any) -> Tensor:  # noqa: A002
-        """Return the negative log-density ``(batch)``."""
-        return -self.log_prob(input, condition)[0]
+        """Return the negative log-density ``(batch)``, or what flow matching makes small: scored rows always by the same draws."""
+        if self.matching is None:
+            return -self.log_prob(input, condition)[0]
+        self._check_input_shape(input)
+        self._check_condition_shape(condition)
+        generator = None if self.training else torch.Generator(input.device).manual_seed(HELD)
+        return FlowMatchingLoss(self.net, self.matching).of_rows(self._left(input), self.conditions(condition), generator=generator)
 
     def sample(self, sample_shape: torch.Size, condition: Tensor, **kwargs: Any) -> Tensor:
         """Draw ``(*sample_shape, batch, *event)``."""

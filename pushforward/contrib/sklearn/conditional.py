@@ -35,6 +35,8 @@ class FlowRegressor(RegressorMixin, FlowEstimator):  # type: ignore[misc]
     Args:
         flow: What to fit: the name of a flow (``"nsf"``, ``"maf"``, ...), a list of plans, or a function from the numbers of targets and of
             x's columns to a `Flow`; from a standard normal base.
+        objective: ``"likelihood"``; or ``"flow_matching"`` or a `FlowMatching`, for a flow with a `Continuous` layer such as ``"cnf"``. The
+            losses of ``history_`` are then those of velocities, and its ``nats`` has held-out densities; scores are densities as ever.
         epochs: Passes over the rows, at most.
         batch_size: Rows in a step.
         learning_rate: Learning rate of the optimiser, AdamW.

@@ -27,6 +27,8 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     Args:
         flow: What to fit: the name of a flow (``"nsf"``, ``"maf"``, ...), a list of plans, or a function from the number of features to a
             `Flow`.
+        objective: ``"likelihood"``; or ``"flow_matching"`` or a `FlowMatching`, for a flow with a `Continuous` layer such as ``"cnf"``. The
+            losses of ``history_`` are then those of velocities, and its ``nats`` has held-out densities; scores are densities as ever.
         epochs: Passes over the rows, at most.
         batch_size: Rows in a step.
         learning_rate: Learning rate of the optimiser, AdamW.

@@ -21,6 +21,7 @@ from pushforward.flow.flow import Flow
 from pushforward.recipes.choice import look_up, make_flow
 from pushforward.train import options as check
 from pushforward.train.fit import fit
+from pushforward.train.objective import FlowMatching, check_objective, make_objective
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -32,6 +33,7 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
         self,
         flow: str | Bijector | Sequence[Bijector] | Callable[..., Flow] = "nsf",
         *,
+        objective: str | FlowMatching = "likelihood",
         epochs: int = 100,
         batch_size: int = 512,
         learning_rate: float = 5e-3,
@@ -44,6 +46,7 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
         verbose: int = 0,
     ) -> None:
         self.flow = flow
+        self.objective = objective
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -88,9 +91,11 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
         self._varies = context[train].min(0) < context[train].max(0)
         parts = [x] if not context.shape[1] else [x, context[:, self._varies]]
         made = self._made(seed, *(part.shape[1] for part in parts)).double()
+        check_objective(name, made, make_objective(name, self.objective))
         self.history_ = fit(
             made,
             *(part[train] for part in parts),
+            objective=self.objective,
             weights=None if np.ptp(weights) == 0 else weights[train],
             validation=None if held is None else tuple(part[_repeated(held, weights)] for part in parts) + (None,) * (2 - len(parts)),
             epochs=self.epochs,
@@ -111,6 +116,7 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _check_options(self, name: str) -> None:
         """Raise ValueError for an option that is none, by its name."""
+        make_objective(name, self.objective)
         for option in ("epochs", "batch_size", "patience"):
             check.whole(name, option, getattr(self, option), 1, optional=option == "patience")
         for option in ("learning_rate", "weight_decay"):
