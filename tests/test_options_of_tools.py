@@ -79,7 +79,7 @@ def run(folder, *argv):
         seen.options, seen.start = options, state_of(flow)
         return pf.History(train=[1.0], best_epoch=1, best_loss=1.0)
 
-    def pairs(data, samples, columns):
+    def pairs(data, samples, columns, written):
         seen.data, seen.samples, seen.names = np.asarray(data), np.asarray(samples), columns
         return draw(data, samples, columns)
 

@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import re
 import sys
 import warnings
 
@@ -147,6 +148,53 @@ def test_pairs_draws_the_lower_triangle_with_names_at_its_edges():
     for axes in figure.axes:
         assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all()
         assert len(axes.get_xticks()) >= 2
+
+
+NAMES = ["Bonn", "Köln", "Ulm"]
+
+
+def written():
+    """Rows of a category by its place, a moment in seconds and a number, and how the first two are written."""
+    random = np.random.default_rng(0)
+    seconds = np.datetime64("2019-03-01").astype("datetime64[s]").astype(float) + 86400 * random.integers(0, 900, 400)
+    values = np.stack([random.integers(0, 3, 400), seconds, random.normal(size=400)], 1)
+    return values[:200], values[200:], {"city": NAMES, "day": "date"}
+
+
+def test_names_and_dates_stand_at_the_axes_of_what_is_no_number():
+    data, samples, how = written()
+    figure = plots.pairs(data, samples, columns=["city", "day", "size"], written=how)
+    texts(figure)
+    below = [axes for axes in figure.axes if axes.get_xlabel()]
+    assert [text.get_text() for text in below[0].get_xticklabels()] == NAMES
+    years = [text.get_text() for text in below[1].get_xticklabels()]
+    assert years
+    assert all(re.fullmatch(r"20(19|20|21)-\d\d", year) for year in years)
+    heights, edges = stairs(figure.axes[0])["data"][:2]
+    assert edges.tolist() == [-0.5, 0.5, 1.5, 2.5]
+    assert heights.tolist() == [float((data[:, 0] == place).mean()) for place in range(3)]
+    one = plots.compare(data[:, 0], samples[:, 0], columns=["city"], written={"city": NAMES})
+    assert (one.axes[0].get_xlabel(), one.axes[0].get_ylabel()) == ("city", "share")
+    both = plots.compare(data[:, :2], samples[:, :2], columns=["city", "day"], written=how)
+    texts(both)
+    assert [text.get_text() for text in both.axes[0].get_xticklabels()] == NAMES
+
+
+@pytest.mark.parametrize("days", [1e-3, 0.3, 5, 40, 400, 4e4, 3e6])
+@pytest.mark.parametrize("start", [-719162.0, 0.0, 18000.0])
+def test_moments_of_any_length_can_be_written(start, days):
+    rows = 86400 * (start + days * np.random.default_rng(0).random((300, 1)))
+    figure = plots.compare(rows[:150], rows[150:], columns=["day"], written={"day": "date"})
+    texts(figure)
+    assert len(figure.axes[0].get_xticks()) <= 8
+
+
+@pytest.mark.parametrize("how", [{"town": NAMES}, {"city": "names"}, {"city": []}, {"city": [1, 2]}])
+def test_a_wrong_way_to_write_gets_a_clear_error(how):
+    data, samples, _ = written()
+    for call, columns in ((plots.pairs, ["city", "day", "size"]), (plots.compare, ["city", "day"])):
+        with pytest.raises(ValueError, match="expected written"):
+            call(data[:, : len(columns)], samples[:, : len(columns)], columns=columns, written=how)
 
 
 def test_pairs_says_when_it_draws_a_part_of_the_rows_and_draws_the_same_part_again():
