@@ -113,6 +113,7 @@ FIT = {
     "whiten": FLAG,
     "columns": NAMES,
     "context_columns": NAMES,
+    "schema": {"number": 3, "word": "ab", "unknown column": {"zz": "count"}, "no kind": {"0": "zz"}, "list": ["count"]},
     "weights": {
         "zeros": np.zeros(60),
         "negative": -np.ones(60),
@@ -158,6 +159,7 @@ FIT_TARGET = {
     "batch_size": WHOLE | {"one": 1},
     "learning_rate": NUMBER,
     "schedule": WORD,
+    "seconds": NUMBER,
     "patience": WHOLE,
     "clip": NUMBER,
     "validation": WHOLE | {"one": 1},
@@ -271,6 +273,7 @@ ESTIMATOR = {
     "validation": {"zero": 0.0, "one": 1, "above": 2.0, "word": "x", "true": True, "nan": math.nan},
     "patience": WHOLE,
     "seconds": NUMBER,
+    "objective": WORD | {"class": pf.FlowMatching},
     "dequantize": FLAG,
     "random_state": {"word": "x", "broken": 0.5, "list": [1.5]},
     "verbose": {"word": "x", "negative": -1, "broken": 0.5},
@@ -310,6 +313,8 @@ OPTIONS = {
         "--validation": ["0", "1", "1.5", "nan", "x", ""],
         "--patience": NUMBERS,
         "--seconds": ["0", "-1", "nan", "inf", "x", ""],
+        "--objective": ["zz", "", "flow_matching"],
+        "--kind": ["a", "=count", "a=zz", "zz=count", "", "c=count"],
         "--seed": ["-1", "2.5", "a", "", str(2**70)],
     },
     "sample": {
@@ -319,7 +324,7 @@ OPTIONS = {
         "--given": ["a=1", "", "=", "a"],
         "--context-table": ["none.csv", "", "t.csv"],
     },
-    "score": {"--output": ["", "no/such/folder/t.csv", "t.xls"]},
+    "score": {"--output": ["", "no/such/folder/t.csv", "t.xls"], "--by": ["row", "", "column"]},
     "describe": {"--batch": NUMBERS},
     "plot": {
         "--output": ["no/such/folder/t.png", "t.bmp", "t.csv"],
@@ -343,7 +348,7 @@ OPTIONS["schema"] = {
 OPTIONS["fit"]["--exclude"] = ["zz", "", "a,a"]
 for _command in ("fit", "sample", "score", "schema", "plot"):
     OPTIONS[_command].update(WRITTEN)
-FLAGS = {"--dequantize", "--drop-missing", "--quiet", "--json", "--float64", "--header"}
+FLAGS = {"--dequantize", "--drop-missing", "--quiet", "--json", "--float64", "--header", "--support", "--outside"}
 ASKED = [(command, option, value) for command, options in OPTIONS.items() for option, values in options.items() for value in values]
 
 

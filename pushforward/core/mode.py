@@ -25,7 +25,7 @@ def exporting() -> bool:
 
 def tracing() -> bool:
     """Tell whether ``torch.jit.trace`` records: operators alone, so what other code writes would be replayed as memory nobody filled."""
-    return bool(torch._C._is_tracing())  # what torch.jit.is_tracing asks, after a look at what it compiles itself
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
 
 
 def transformed() -> bool:

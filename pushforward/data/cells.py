@@ -221,8 +221,8 @@ def _date(cell: str, shape: re.Pattern[str], places: tuple[int, ...]) -> datetim
 def plain(cells: Sequence[str], decimal: str = ".") -> Plain | None:
     """Read plain numbers, at the speed of Python's own reader; None if a cell is anything else.
 
-    >>> plain(["1", "", "-2e3"]), plain(["1", "$2"])
-    (Plain(values=array([    1.,    nan, -2000.]), whole=False), None)
+    >>> plain(["1", "", "-2e3"]).values.tolist(), plain(["1", "$2"])
+    ([1.0, nan, -2000.0], None)
     """
     text = "".join(cells)
     if "_" in text or ("." in text and decimal == ","):  # 1_000 is a number to Python alone
