@@ -73,7 +73,7 @@ def schema_of(frame):
 def model_of(frame, noise=0.5, seed=0, narrow=False, **options):
     """Return a model that has met a frame, with noise on its network: conditionals are any, those of numbers ``narrow`` if asked for."""
     torch.manual_seed(seed)
-    model = TableFlow(schema_of(frame), **{"hidden": (32, 32), "bins": 6, **options}).measure(frame)
+    model = TableFlow(schema_of(frame), **{"widths": (32, 32), "bins": 6, **options}).measure(frame)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if any(part in name for part in ("case_", "spline_", "told", "bias")):

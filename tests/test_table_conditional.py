@@ -175,7 +175,7 @@ def test_cells_may_be_imputed_of_columns_that_were_whole():
 
 def test_disagreement_is_that_of_two_chains_and_none_where_columns_are_independent():
     frame = frame_of("real", "count", "categorical")
-    model = pf.TableFlow(frame, hidden=(16,)).measure(frame)
+    model = pf.TableFlow(frame, widths=(16,)).measure(frame)
     assert model.disagreement(frame).largest < 1e-5
     noisy = model_of(frame)
     found = noisy.disagreement(frame, 12, generator=seeded())

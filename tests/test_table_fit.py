@@ -27,7 +27,7 @@ def fitted():
     """A model fitted to a table, and the table."""
     frame = related()
     torch.manual_seed(0)
-    model = pf.TableFlow(frame, hidden=(64, 64), bins=8)
+    model = pf.TableFlow(frame, widths=(64, 64), bins=8)
     history = pf.fit(model, frame, epochs=40, patience=10, progress=False)
     return model, frame, history
 
@@ -35,7 +35,7 @@ def fitted():
 def test_a_fit_is_better_than_independent_columns(fitted):
     model, _, history = fitted
     new = related(2000, 1)
-    independent = pf.TableFlow(model.schema, hidden=(8,)).measure(related())
+    independent = pf.TableFlow(model.schema, widths=(8,)).measure(related())
     gained = (model.log_prob(new) - independent.log_prob(new)).mean()
     assert float(gained) > 0.3
     assert history.best_loss < history.start
@@ -98,7 +98,7 @@ def test_samples_of_a_fit_are_like_the_data(fitted):
 def test_the_same_seed_gives_the_same_fit_and_leaves_the_global_state_alone():
     frame = related(300)
     torch.manual_seed(0)
-    start = pf.TableFlow(frame, hidden=(16,), bins=4)
+    start = pf.TableFlow(frame, widths=(16,), bins=4)
     state = torch.get_rng_state()
     models = [copy.deepcopy(start) for _ in range(2)]
     histories = [pf.fit(model, frame, epochs=2, progress=False, seed=5) for model in models]
@@ -114,14 +114,14 @@ def test_weights_of_rows_count_as_rows_do():
     frame = pd.DataFrame({"a": random.random(1000) < 0.5, "b": random.random(1000) < 0.5})
     weights = np.where(frame["a"] == frame["b"], 4.0, 1.0)
     torch.manual_seed(0)
-    model = pf.TableFlow(frame, hidden=(16,))
+    model = pf.TableFlow(frame, widths=(16,))
     pf.fit(model, frame, weights=weights, epochs=30, progress=False)
     assert model.condition({"a": True}).probabilities("b")[True] == pytest.approx(0.8, abs=0.05)
     # Rows without weight are not looked at, whatever is in them.
     odd = pd.concat([frame, frame.assign(a=~frame["b"])])
-    zero = copy.deepcopy(pf.TableFlow(frame, hidden=(16,)))
+    zero = copy.deepcopy(pf.TableFlow(frame, widths=(16,)))
     pf.fit(zero, odd, weights=np.append(weights, np.zeros(1000)), epochs=1, progress=False)
-    measured = pf.TableFlow(frame, hidden=(16,)).measure(frame, weights)
+    measured = pf.TableFlow(frame, widths=(16,)).measure(frame, weights)
     assert math.exp(float(measured.log_prob({"a": [True], "b": [True]}, ["a"]))) == pytest.approx(
         weights[frame["a"]].sum() / weights.sum(), abs=0.01
     )
@@ -129,17 +129,17 @@ def test_weights_of_rows_count_as_rows_do():
 
 def test_validation_may_be_a_table_or_none():
     frame = related(200)
-    model = pf.TableFlow(frame, hidden=(8,), bins=4)
+    model = pf.TableFlow(frame, widths=(8,), bins=4)
     held = pf.fit(model, frame, validation=related(50, 1), epochs=2, progress=False)
     assert len(held.validation) == 2
-    none = pf.fit(pf.TableFlow(frame, hidden=(8,), bins=4), frame, validation=None, epochs=2, progress=False)
+    none = pf.fit(pf.TableFlow(frame, widths=(8,), bins=4), frame, validation=None, epochs=2, progress=False)
     assert none.monitored == "training"
     assert none.validation == []
 
 
 def test_a_fit_that_fails_leaves_the_model_as_it_was():
     frame = related(200)
-    model = pf.TableFlow(frame, hidden=(8,), bins=4)
+    model = pf.TableFlow(frame, widths=(8,), bins=4)
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(TypeError, match=r"torch\.optim\.Optimizer"):
         pf.fit(model, frame, optimizer=lambda parameters: None, progress=False)
@@ -167,7 +167,7 @@ WRONG = [
 @pytest.mark.parametrize(("options", "message"), WRONG)
 def test_wrong_options_are_refused(options, message):
     frame = frame_of("real", "binary", n=50)
-    model = pf.TableFlow(schema_of(frame), hidden=(8,))
+    model = pf.TableFlow(schema_of(frame), widths=(8,))
     with pytest.raises(ValueError, match=message):
         pf.fit(model, frame, progress=False, **options)
     assert not model.measured

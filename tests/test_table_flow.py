@@ -107,8 +107,8 @@ def test_before_it_is_trained_a_model_is_the_product_of_its_columns_marginals():
     kinds = ["real", "atom", "missing count", "categorical", "circular", "date"]
     frame = frame_of(*kinds)
     schema = schema_of(frame)
-    model = pf.TableFlow(schema, hidden=(16,)).measure(frame)
-    alone = sum(pf.TableFlow(Schema((schema[kind],)), hidden=(16,)).measure(frame).log_prob(frame) for kind in kinds)
+    model = pf.TableFlow(schema, widths=(16,)).measure(frame)
+    alone = sum(pf.TableFlow(Schema((schema[kind],)), widths=(16,)).measure(frame).log_prob(frame) for kind in kinds)
     assert torch.allclose(model.log_prob(frame), alone, atol=1e-5)
     parts = model.log_prob(frame, by="column")
     shares = frame["categorical"].value_counts(normalize=True)
@@ -123,7 +123,7 @@ def test_before_it_is_trained_a_model_is_the_product_of_its_columns_marginals():
 
 def test_an_atom_on_a_grid_has_its_share_of_the_rows():
     frame = frame_of("atom on a grid", n=2000)
-    model = pf.TableFlow(schema_of(frame), hidden=(16,)).measure(frame)
+    model = pf.TableFlow(schema_of(frame), widths=(16,)).measure(frame)
     assert model.schema["atom on a grid"].atoms
     at_7 = float(model.log_prob({"atom on a grid": [7]}))
     assert math.exp(at_7) == pytest.approx((frame["atom on a grid"] == 7).mean(), abs=2e-3)
@@ -223,7 +223,7 @@ def test_a_file_has_all_of_it(tmp_path, dtype):
     before = torch.get_rng_state()
     back = pf.TableFlow.load(tmp_path / "m.safetensors")
     assert torch.equal(torch.get_rng_state(), before)
-    assert (back.schema, back.hidden, back.bins, back.dtype) == (model.schema, model.hidden, model.bins, dtype)
+    assert (back.schema, back.widths, back.bins, back.dtype) == (model.schema, model.widths, model.bins, dtype)
     assert torch.equal(back.log_prob(frame), model.log_prob(frame))
     pd.testing.assert_frame_equal(back.sample(50, generator=seeded()), model.sample(50, generator=seeded()))
 
@@ -244,12 +244,12 @@ def test_files_are_told_apart_and_checked(tmp_path):
         "a newer version": {"table": 99},
         "schema of .* is none": {"schema": {"version": 1, "columns": [{"name": "x", "kind": "odd"}]}},
         "bins": {"bins": 10**9},
-        "hidden": {"hidden": [0]},
+        "widths": {"widths": [0]},
         "activation": {"activation": "exp"},
         "dtype": {"dtype": "float16"},
         "types of columns": {"types": {"nobody": "int64"}},
-        "do not fit its plan": {"hidden": [16, 32]},
-        "with so small a file": {"hidden": [2**20, 2**20]},
+        "do not fit its plan": {"widths": [16, 32]},
+        "with so small a file": {"widths": [2**20, 2**20]},
     }
     for message, change in changes.items():
         io.write(tmp_path / "bad.safetensors", {**header, **change}, tensors)
@@ -306,8 +306,8 @@ def test_many_categories_and_columns_take_moderately_many_parameters():
 
 
 WRONG = [
-    (lambda m, f: pf.TableFlow(f, hidden=()), "hidden to be widths"),
-    (lambda m, f: pf.TableFlow(f, hidden=(0,)), "hidden to be a whole number of at least 1"),
+    (lambda m, f: pf.TableFlow(f, widths=()), "widths to be a list"),
+    (lambda m, f: pf.TableFlow(f, widths=(0,)), "widths to be a whole number of at least 1"),
     (lambda m, f: pf.TableFlow(f, bins=1), "bins to be a whole number of at least 2"),
     (lambda m, f: pf.TableFlow(f, activation="exp"), "activation to be one of"),
     (lambda m, f: pf.TableFlow(Schema(())), "a schema with columns"),

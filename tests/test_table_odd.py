@@ -28,7 +28,7 @@ def random():
 
 
 def measured(frame):
-    return pf.TableFlow(frame, hidden=(8,), bins=4).measure(frame)
+    return pf.TableFlow(frame, widths=(8,), bins=4).measure(frame)
 
 
 def drawn(frame, n=3000):

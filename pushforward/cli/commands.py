@@ -349,7 +349,7 @@ def describe(
         raise typer.BadParameter("standard output is closed, and what a model is made of goes nowhere else")
     flow = tables.loaded(model)
     if isinstance(flow, TableFlow):
-        told = {"hidden": flow.hidden, "bins": flow.bins, "activation": flow.activation, "schema": flow.schema.to_dict()}
+        told = {"widths": flow.widths, "bins": flow.bins, "activation": flow.activation, "schema": flow.schema.to_dict()}
         sys.stdout.write((json.dumps(told, indent=2) if as_json else flow.describe()) + "\n")
         return
     description = flow.describe(batch=batch)

@@ -92,7 +92,7 @@ class TableConditional:
 
         >>> from pushforward import TableFlow
         >>> rows = {"city": ["Bonn", "Ulm"] * 50, "size": [3, 4, 4, 5] * 25}
-        >>> TableFlow(rows, hidden=(8,)).measure(rows).condition({"size": 4}).probabilities("city")["Ulm"]
+        >>> TableFlow(rows, widths=(8,)).measure(rows).condition({"size": 4}).probabilities("city")["Ulm"]
         0.5
         """
         return self._of("probabilities", column).probabilities()

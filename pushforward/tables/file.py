@@ -23,7 +23,7 @@ class Content(NamedTuple):
     """What a file holds."""
 
     schema: Schema
-    hidden: tuple[int, ...]
+    widths: tuple[int, ...]
     bins: int
     activation: str
     dtype: str
@@ -37,7 +37,7 @@ def write(path: str | os.PathLike[str], content: Content) -> None:
     header = {
         KEY: VERSION,
         "schema": content.schema.to_dict(),
-        "hidden": list(content.hidden),
+        "widths": list(content.widths),
         "bins": content.bins,
         "activation": content.activation,
         "dtype": content.dtype,
@@ -73,7 +73,7 @@ def read(path: str | os.PathLike[str]) -> Content:
         raise ValueError(f"TableFlow.load: expected types of columns in {name!r}, got {shown(types)}")
     return Content(
         found,
-        io.field(path, header, "hidden", Sequence[width]),
+        io.field(path, header, "widths", Sequence[width]),
         io.field(path, header, "bins", Annotated[int, Within(least=2, most=MOST)]),
         io.field(path, header, "activation", Annotated[str, OneOf(*ACTIVATIONS)]),
         io.field(path, header, "dtype", Annotated[str, OneOf("float32", "float64")]),

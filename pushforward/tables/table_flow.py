@@ -64,7 +64,7 @@ class TableFlow(nn.Module):
 
     Args:
         schema: What the columns are: a `Schema`, or a table in which it is found.
-        hidden: Width of each hidden layer.
+        widths: Width of each hidden layer.
         bins: Bins of a number's conditional.
         activation: The network's activation.
 
@@ -72,20 +72,20 @@ class TableFlow(nn.Module):
         ValueError: A column has neither a density nor a probability, or an option is out of range.
 
     >>> rows = {"city": ["Bonn", "Ulm"] * 50, "height": [170.0 + i % 17 + i / 100 for i in range(100)]}
-    >>> model = TableFlow(Schema.find(rows), hidden=(16,)).measure(rows)
+    >>> model = TableFlow(Schema.find(rows), widths=(16,)).measure(rows)
     >>> model.log_prob(rows).shape
     torch.Size([100])
     """
 
     noun = "table flow"
 
-    def __init__(self, schema: Schema | Any, hidden: Sequence[int] = (256, 256), bins: int = 16, *, activation: str = "silu") -> None:
+    def __init__(self, schema: Schema | Any, widths: Sequence[int] = (256, 256), bins: int = 16, *, activation: str = "silu") -> None:
         super().__init__()
         self.schema = schema if isinstance(schema, Schema) else Schema.find(schema)
-        self.hidden, self.bins, self.activation = _widths(hidden), _whole("bins", bins, 2), activation
+        self.widths, self.bins, self.activation = _widths(widths), _whole("bins", bins, 2), activation
         if activation not in ACTIVATIONS:
             raise ValueError(f"TableFlow: expected activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
-        self.model = Model(self.schema, self.hidden, self.bins, activation)
+        self.model = Model(self.schema, self.widths, self.bins, activation)
         #: The library of the frame that it was measured on, and how that stored the columns: what samples come back as.
         self.library: str | None = None
         self.types: dict[str, str] = {}
@@ -270,7 +270,7 @@ class TableFlow(nn.Module):
             raise ValueError(f"TableFlow.save: expected float32 or float64, got {self.dtype}; use .float()")
         dtype = io.dtype_name(self.dtype)
         state = self.state_dict()
-        write(path, Content(self.schema, self.hidden, self.bins, self.activation, dtype, self.library, self.types, state))
+        write(path, Content(self.schema, self.widths, self.bins, self.activation, dtype, self.library, self.types, state))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, trusted: bool = False) -> TableFlow:
@@ -289,7 +289,7 @@ class TableFlow(nn.Module):
         try:
             # The initial weights, which the file replaces, cost the user no random numbers.
             with Drawing(0), budget:
-                made = cls(content.schema, content.hidden, content.bins, activation=content.activation)
+                made = cls(content.schema, content.widths, content.bins, activation=content.activation)
         except PlanError as error:
             raise PlanError(f"TableFlow.load: {os.fspath(path)!r}: {error}, with so small a file; if you trust it: trusted=True") from error
         made.to(getattr(torch, content.dtype))
@@ -385,12 +385,12 @@ class TableFlow(nn.Module):
             raise ValueError(f"TableFlow.{method}: expected a model that has met data, got a new one; fit it first, or measure(data)")
 
 
-def _widths(hidden: Any) -> tuple[int, ...]:
-    if isinstance(hidden, int) and not isinstance(hidden, bool):
-        hidden = (hidden,)
-    if not isinstance(hidden, Sequence) or isinstance(hidden, str | Mapping) or not hidden:
-        raise ValueError(f"TableFlow: expected hidden to be widths such as (256, 256), got {hidden!r}")
-    return tuple(_whole("hidden", width, 1) for width in hidden)
+def _widths(widths: Any) -> tuple[int, ...]:
+    if isinstance(widths, int) and not isinstance(widths, bool):
+        widths = (widths,)
+    if not isinstance(widths, Sequence) or isinstance(widths, str | Mapping) or not widths:
+        raise ValueError(f"TableFlow: expected widths to be a list such as (256, 256), got {widths!r}")
+    return tuple(_whole("widths", width, 1) for width in widths)
 
 
 def _whole(name: str, value: Any, least: int) -> int:
