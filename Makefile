@@ -20,7 +20,8 @@ test: lint types
 test-compiler: install
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=10 -m "compiler and not heavy and not fits"
 
-# Whether fits reach what they should: known entropies and evidences, published losses, other models; and the pages that fit for long.
+# Whether fits reach what they should: known entropies and evidences, published losses, other models; the pages that fit for long; and
+# whether stated errors are true over many seeds.
 test-fits: install
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=10 -m "fits and not heavy"
 

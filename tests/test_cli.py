@@ -619,6 +619,17 @@ def test_the_installed_command_in_a_pipe(files):
     pipe.stderr.close()
 
 
+def test_a_command_that_does_not_fit_loads_neither_a_compiler_nor_pandas(files, tmp_path):
+    """They take seconds, as long as torch itself."""
+    code = (
+        "import sys; from pushforward.__main__ import main; code = main(sys.argv[1:]); "
+        "print(code, *sorted({'torch._dynamo', 'sympy', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, "sample", files / "m", "-n", "3", "-o", tmp_path / "few.csv"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "0\n"
+    assert len(open_table(tmp_path / "few.csv").read()) == 3
+
+
 def test_two_commands_at_once_write_one_whole_table(files, tmp_path):
     command = [sys.executable, "-m", "pushforward", "sample", files / "m", "-o", tmp_path / "same.csv"]
     running = [subprocess.Popen([*command, "-n", count, "--seed", count], stderr=subprocess.PIPE) for count in ("30000", "40000")]

@@ -219,6 +219,7 @@ def test_wrong_use_is_one_line(argv, code, words, table, model, folder, monkeypa
     assert set(folder.iterdir()) == before
 
 
+@pytest.mark.fits
 @pytest.mark.filterwarnings("ignore")
 def test_prices_of_stocks_with_dates_and_missing_values(folder, capsys):
     """A real table: monthly prices since 1990, of which some firms have none for years, and remarks before the header."""

@@ -447,6 +447,7 @@ def test_probes_are_set_by_their_seed_alone_and_saved_with_the_plan(tmp_path):
     torch.testing.assert_close(there, -ladj, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.fits  # many seeds
 @pytest.mark.parametrize(("trace", "probes"), [("hutchinson", 4), pytest.param("hutchinson", 16, marks=pytest.mark.heavy), ("hutch++", 4)])
 def test_two_standard_errors_of_probes_cover_the_exact_density(trace, probes):
     """Rows of one seed have the same probes, and are off together: so many seeds, each with a few rows and weights."""
@@ -484,6 +485,7 @@ def test_the_gradient_is_that_of_the_estimate(trace):
     assert abs((ends[0] - ends[1]) / 2e-4 - claimed) <= 1e-6 * (1 + abs(claimed))
 
 
+@pytest.mark.fits  # many seeds
 def test_probes_of_several_layers_state_one_error():
     exact = 2 * [bij.Continuous(bij.MLP((8,), "tanh"), 1e-3)]
     right, y, inside = randomize(pf.Flow(pf.distributions.StandardNormal(), exact, 6), 1.0, 0).double(), points(5, 6), []

@@ -60,7 +60,7 @@ def folder(tmp_path, monkeypatch):
 
 
 # They fit several flows for as long as a reader would.
-LONG = {"docs/scikit-learn.md", "docs/training.md", "docs/variational-inference.md", "docs/tutorials/pyro-tutorial.md"}
+LONG = {f"docs/{name}.md" for name in ("scikit-learn", "tables", "training", "variational-inference", "tutorials/pyro-tutorial")}
 RUN = [page for page in PAGES if blocks(page, "python") and name_of(page) not in ELSEWHERE]
 
 

@@ -75,7 +75,7 @@ def told(path, form):
         return str(error)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @example(file=("a,b\n-9.5,1\n3,\n", Format(",", ".", "utf-8", True, ("-9.5",))), rows=100)
 @given(file=files(), rows=st.sampled_from([1, 3, 100]))
 def test_arrow_and_python_read_the_same(tmp_path_factory, file, rows):

@@ -32,6 +32,7 @@ def fitted():
     return model, frame, history
 
 
+@pytest.mark.fits
 def test_a_fit_is_better_than_independent_columns(fitted):
     model, _, history = fitted
     new = related(2000, 1)
@@ -44,6 +45,7 @@ def test_a_fit_is_better_than_independent_columns(fitted):
     assert history.start == pytest.approx(-float(independent.log_prob(new).mean()), abs=0.3)
 
 
+@pytest.mark.fits
 def test_patterns_of_missing_cells_and_atoms_have_the_probabilities_of_the_data(fitted):
     model, _, _ = fitted
     frame = related(20_000, 2)
@@ -64,6 +66,7 @@ def test_patterns_of_missing_cells_and_atoms_have_the_probabilities_of_the_data(
         assert found[city] == pytest.approx(share, abs=0.08)
 
 
+@pytest.mark.fits
 def test_densities_of_subsets_are_those_of_the_data(fitted):
     """Two columns, of which the chain leaves out what lies between, against the sum over what is left out."""
     model, _, _ = fitted
@@ -77,6 +80,7 @@ def test_densities_of_subsets_are_those_of_the_data(fitted):
     assert float((alone - summed).abs().mean()) < 0.2
 
 
+@pytest.mark.fits
 def test_chains_in_different_orders_nearly_agree(fitted):
     model, frame, _ = fitted
     found = model.disagreement(frame.iloc[:500], 6, generator=torch.Generator().manual_seed(0))
@@ -84,6 +88,7 @@ def test_chains_in_different_orders_nearly_agree(fitted):
     assert max(abs(one - found.schema) for one in found.orders) < 0.1
 
 
+@pytest.mark.fits
 def test_samples_of_a_fit_are_like_the_data(fitted):
     model, _, _ = fitted
     drawn = model.sample(5000, generator=torch.Generator().manual_seed(0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar, Token
 from typing import Any
 
 import torch
@@ -45,18 +46,35 @@ class Budget(TorchFunctionMode):
         self.most, self.left = most, most
         #: Whether anything has asked for more than was left.
         self.spent = False
+        self._before: list[Token[Budget | None]] = []
+
+    def __enter__(self) -> Budget:
+        super().__enter__()  # type: ignore[no-untyped-call]
+        self._before.append(_CURRENT.set(self))
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        _CURRENT.reset(self._before.pop())
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self._expect(_asked(func, args, kwargs or {}))
         out = func(*args, **(kwargs or {}))
-        self.left -= CALL + _bytes(out)
-        self._expect(0)
+        self.take(CALL + _bytes(out))
         return out
+
+    def take(self, count: int) -> None:
+        """Count so many bytes more, or raise `TooLargeError`."""
+        self.left -= count
+        self._expect(0)
 
     def _expect(self, count: int) -> None:
         if count > self.left:
             self.spent = True
             raise TooLargeError(f"expected a plan that asks for at most {self.most} bytes while it is built, got one that asks for more")
+
+
+_CURRENT: ContextVar[Budget | None] = ContextVar("_CURRENT", default=None)
 
 
 def reserve(count: int, size: int = ENTRY) -> None:
@@ -68,7 +86,8 @@ def reserve(count: int, size: int = ENTRY) -> None:
     """
     if count * size > MOST:
         raise TooLargeError(f"expected a plan of sizes that fit into memory, got one that asks for {count * size} bytes")
-    torch.empty(count * size, dtype=torch.uint8, device="meta")  # a call that a `Budget` sees
+    if (budget := _CURRENT.get()) is not None:
+        budget.take(CALL + count * size)
 
 
 # What makes tensors of nothing but sizes, which stand first, or alone, or by name.

@@ -36,6 +36,11 @@ class Drawing(TorchDispatchMode):
         self.seed, self.count = seed, 0
         self.generators: dict[torch.device, torch.Generator] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Have torch leave the method as it is: to hide it from its compiler, which does not look here, torch would import that first."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         given = kwargs or {}
         if torch.Tag.nondeterministic_seeded not in func.tags or given.get("generator") is not None:
