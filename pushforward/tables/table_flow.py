@@ -212,9 +212,8 @@ class TableFlow(nn.Module):
     def impute(self, data: Any, n: int = 1, *, generator: torch.Generator | None = None) -> list[Any]:
         """Return tables in which each missing cell is drawn from what it can be, given the cells of its row that are not missing.
 
-        That a cell is missing is not taken for a sign of what it would be, and cells may be missing of which none was in the data that was
-        fitted. Of several tables, what differs between them is how little is
-        known of the cells: multiple imputation.
+        That a cell is missing is not taken for a sign of what it would be, and cells may be missing of columns that were whole in the fit.
+        Of several tables, what differs between them is how little is known of the cells: multiple imputation.
         Source: Multiple Imputation for Nonresponse in Surveys (Rubin, 1987).
 
         Args:
