@@ -352,3 +352,48 @@ def test_a_density_of_points_integrates_to_1_however_narrow_it_is(kind, seed):
     x = np.sort(np.concatenate([x, (x[1:] + x[:-1]) / 2]))
     density = np.exp(model.log_prob(pd.DataFrame({kind: x})).numpy())
     assert np.trapezoid(density, x) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ([1.0] * 3, "expected one weight a row, 400, got 3"),
+        ([math.nan] * 400, "expected finite weights of at least 0, got others in rows 0, 1"),
+        ([1.0] * 399 + [-1.0], "expected finite weights of at least 0, got others in rows 399"),
+        ([0.0] * 400, "expected weights with a weight above 0, got none"),
+        ("x", "expected weights"),
+        (np.ones((400, 2)), r"expected weights of shape \(n,\), got \(400, 2\)"),
+        (["1"] * 400, "expected weights to be numbers"),
+    ],
+)
+def test_wrong_weights_are_refused_wherever_marginals_are_measured(weights, words):
+    frame = frame_of("real", "categorical")
+    model = pf.TableFlow(frame, widths=(8,))
+    with pytest.raises(ValueError, match=f"TableFlow.measure: {words}"):
+        model.measure(frame, weights)
+    assert not model.measured
+    with pytest.raises(ValueError, match=f"fit: {words}"):
+        pf.fit(model, frame, weights=weights, epochs=1, progress=False)
+    assert not model.measured
+
+
+def test_rows_without_a_weight_are_not_there():
+    frame = frame_of("positive", "count", "missing")
+    light = np.r_[np.ones(200), np.zeros(200)]
+    some = pf.TableFlow(schema_of(frame), widths=(8,)).measure(frame, 7 * torch.tensor(light))
+    half = pf.TableFlow(schema_of(frame), widths=(8,)).measure(frame.iloc[:200])
+    assert torch.allclose(some.log_prob(frame[:200]), half.log_prob(frame[:200]), atol=1e-9)
+
+
+def test_what_draws_no_numbers_is_refused():
+    frame = frame_of("missing", "categorical")
+    model = pf.TableFlow(frame, widths=(8,)).measure(frame)
+    view = model.condition({"categorical": "Bonn"})
+    for call in (
+        model.sample,
+        view.sample,
+        lambda n, generator: model.impute(frame, n, generator=generator),
+        lambda n, generator: model.disagreement(frame, n, generator=generator),
+    ):
+        with pytest.raises(TypeError, match=r"expected generator to be a torch\.Generator or None, got int"):
+            call(3, generator=3)

@@ -47,6 +47,12 @@ def _score(model: Model, events: Events, order: Sequence[int], given: Sequence[i
     return torch.stack(found, 1)
 
 
+def check_generator(given: torch.Generator | None) -> None:
+    """Raise TypeError for what draws no random numbers."""
+    if given is not None and not isinstance(given, torch.Generator):
+        raise TypeError(f"TableFlow: expected generator to be a torch.Generator or None, got {type(given).__name__}")
+
+
 def draw_chain(
     model: Model, coded: Tensor, known: Tensor, order: Sequence[int], generator: torch.Generator | None, missing: bool = True
 ) -> Tensor:
@@ -60,6 +66,7 @@ def draw_chain(
         generator: Of the random numbers.
         missing: Whether a draw may be a missing value.
     """
+    check_generator(generator)
     rows = coded.clone()
     for at in range(0, len(rows), ROWS):
         part = slice(at, at + ROWS)

@@ -77,15 +77,9 @@ def shares(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, 
         above: The share above.
     """
     below, above, log_move = _moved(knots, below, above)
-    on_left = below <= 0.5
-    count = knots.widths.shape[-1]
-    from_left = (below.unsqueeze(-1) >= knots.left[..., 1:]).sum(-1)
-    from_right = count - 1 - (above.unsqueeze(-1) >= knots.right[..., :-1]).sum(-1)
-    index = torch.where(on_left, from_left, from_right)
-    w, h, x0, x1, y0, y1 = _bin(index, knots.widths, knots.heights, knots.left, knots.right, knots.low, knots.high)
-    d0, d1 = _bin(index, knots.slopes[..., :-1], knots.slopes[..., 1:])
+    on_left, w, h, x0, x1, y0, y1, near, far = _bin_at(knots, below, above, knots.left, knots.right)
     theta = (torch.where(on_left, below - x0, above - x1) / w).clamp(0, 1)
-    part, log_slope = quadratic_forward(theta, h / w, torch.where(on_left, d0, d1), torch.where(on_left, d1, d0))
+    part, log_slope = quadratic_forward(theta, h / w, near, far)
     return torch.where(on_left, y0, y1) + h * part, on_left, log_slope + log_move
 
 
@@ -113,15 +107,9 @@ def log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tens
 
 def inverse(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
     """Return the marginal's shares below and above where the conditional's are these."""
-    nearer = below <= 0.5
-    count = knots.heights.shape[-1]
-    from_left = (below.unsqueeze(-1) >= knots.low[..., 1:]).sum(-1)
-    from_right = count - 1 - (above.unsqueeze(-1) >= knots.high[..., :-1]).sum(-1)
-    index = torch.where(nearer, from_left, from_right)
-    w, h, x0, x1, y0, y1 = _bin(index, knots.widths, knots.heights, knots.left, knots.right, knots.low, knots.high)
-    d0, d1 = _bin(index, knots.slopes[..., :-1], knots.slopes[..., 1:])
+    nearer, w, h, x0, x1, y0, y1, near, far = _bin_at(knots, below, above, knots.low, knots.high)
     part = (torch.where(nearer, below - y0, above - y1) / h).clamp(0, 1)
-    theta, _ = quadratic_inverse(part, h / w, torch.where(nearer, d0, d1), torch.where(nearer, d1, d0))
+    theta, _ = quadratic_inverse(part, h / w, near, far)
     # In a bin the place from the one end is 1 less that from the other.
     from_low, from_high = torch.where(nearer, theta, 1 - theta), torch.where(nearer, 1 - theta, theta)
     under, over = x0 + w * from_low, x1 + w * from_high
@@ -160,6 +148,27 @@ def _moved_back(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Ten
     logit = (center + scale * place).clamp(-END, END)
     under, over = ((torch.sigmoid(sign * logit) - MARGIN) / (1 - 2 * MARGIN) for sign in (1, -1))
     return under.clamp(0, 1), over.clamp(0, 1)
+
+
+def _bin_at(knots: Knots, below: Tensor, above: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, ...]:
+    """Return whether shares are nearer to the low end, and what there is of the bin that they are in.
+
+    That is its width and height, what lies to its left and right, across and up, and the slopes at its nearer and at its farther end.
+
+    Args:
+        knots: ``(..., K)``.
+        below: Shares below, ``(...)``.
+        above: Shares above.
+        left: What lies to the left of each bin, on the axis of the shares.
+        right: What lies to its right.
+    """
+    nearer = below <= 0.5
+    from_left = (below.unsqueeze(-1) >= left[..., 1:]).sum(-1)
+    from_right = left.shape[-1] - 1 - (above.unsqueeze(-1) >= right[..., :-1]).sum(-1)
+    index = torch.where(nearer, from_left, from_right)
+    inside = _bin(index, knots.widths, knots.heights, knots.left, knots.right, knots.low, knots.high)
+    first, last = _bin(index, knots.slopes[..., :-1], knots.slopes[..., 1:])
+    return nearer, *inside, torch.where(nearer, first, last), torch.where(nearer, last, first)
 
 
 def _bin(index: Tensor, *tables: Tensor) -> tuple[Tensor, ...]:

@@ -23,9 +23,10 @@ from pushforward.data.schema.checking import Problem, say
 from pushforward.data.schema.coding import encode
 from pushforward.data.schema.schema import Schema
 from pushforward.data.to_frames import decode, library_of, moment_of, types_of
+from pushforward.data.weights import of_rows
 from pushforward.flow.file import FACTOR, FREE
 from pushforward.native.activations import ACTIVATIONS
-from pushforward.tables.chain import draw_chain, score_rows
+from pushforward.tables.chain import check_generator, draw_chain, score_rows
 from pushforward.tables.conditional import TableConditional
 from pushforward.tables.description import described
 from pushforward.tables.file import Content, read, write
@@ -119,16 +120,19 @@ class TableFlow(nn.Module):
 
         Args:
             data: A table with the columns of the schema.
-            weights: Weight of each row, ``(n,)``.
+            weights: Weight of each row, ``(n,)``, at least 0; only their ratios matter.
 
         Raises:
-            ValueError: The data is not what the schema says, or has no rows.
+            ValueError: The data is not what the schema says, or has no rows, or weights are none.
         """
         coded = self.encode(data, "raise", fitted=False)
         if not len(coded):
             raise ValueError("TableFlow: expected rows to measure, got none")
-        heavy = None if weights is None else torch.as_tensor(np.asarray(weights), dtype=torch.float64, device=self.device)
-        self.model.measure(coded, heavy)
+        if weights is None:
+            self.model.measure(coded)
+        else:
+            heavy = of_rows("TableFlow.measure", weights, len(coded)).to(self.device)
+            self.model.measure(coded[heavy > 0], heavy[heavy > 0])
         self.remember(data)
         return self
 
@@ -249,6 +253,7 @@ class TableFlow(nn.Module):
         self._expect_measured("disagreement")
         coded = self.encode(data)
         own = score_rows(self.model, coded, range(len(self.schema))).sum(1)
+        check_generator(generator)
         drawn = [torch.randperm(len(self.schema), generator=generator).tolist() for _ in range(self.count("orders", orders, 1))]
         others = torch.stack([score_rows(self.model, coded, order).sum(1) for order in drawn])
         apart = (others - own).abs()

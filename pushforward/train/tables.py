@@ -6,14 +6,12 @@ import numbers
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pushforward.data.from_frames import frame_of, is_table
 from pushforward.data.rows import Rows, apart
-from pushforward.data.weights import relative
+from pushforward.data.weights import of_rows
 from pushforward.tables.chain import score_chain
 from pushforward.tables.events import unpacked
 from pushforward.tables.heads import all_scores
@@ -107,7 +105,7 @@ def fit_table(
     random = Randomness(model, seed)
     fresh = bool(standardize) or not model.measured
     coded = model.encode(data, fitted=not fresh)
-    heavy = _weights(weights, len(coded))
+    heavy = None if weights is None else of_rows("fit", weights, len(coded))
     share = float(validation) if isinstance(validation, numbers.Real) and not isinstance(validation, bool) else None
     if isinstance(validation, bool | str) or (share is not None and not 0 < share < 1):
         raise ValueError(f"fit: expected validation to be a share between 0 and 1, a table or None, got {validation!r}")
@@ -132,17 +130,3 @@ def fit_table(
 def _packed(model: TableFlow, rows: Rows) -> Rows:
     """Return coded rows as events in one tensor."""
     return Rows(model.model.events(rows.x).packed(), None, rows.weights)
-
-
-def _weights(weights: Any, count: int) -> Tensor | None:
-    """Return one weight a row, the largest of them 1."""
-    if weights is None:
-        return None
-    values = frame_of(weights).to_numpy() if is_table(weights) else np.asarray(weights)
-    values = values.squeeze(-1) if values.ndim == 2 and values.shape[1] == 1 else values
-    if values.dtype.kind not in "biuf":
-        raise ValueError(f"fit: expected weights to be numbers, got {values.dtype}")
-    heavy = relative("fit", torch.from_numpy(np.asarray(values, np.float64)))
-    if len(heavy) != count:
-        raise ValueError(f"fit: expected one weight a row, {count}, got {len(heavy)}")
-    return heavy
