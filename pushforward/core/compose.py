@@ -86,8 +86,8 @@ class ComposeModule(Composite):
 
         self.route(held[0], False, through)
         self.between = [sets.limits(support) for support in held]
-        open_ends = all(limits == sets.REAL for limits in self.between)
-        self.facts = facts.onto(held[0], held[-1], facts.volume_preserving and open_ends)
+        self.settles = any(limits != sets.REAL for limits in self.between)
+        self.facts = facts.onto(held[0], held[-1], facts.volume_preserving and not self.settles)
 
     def place(self, index: int, layer: Layer) -> str:
         return f"layer {index}: {layer.plan!r}: "

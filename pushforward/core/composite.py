@@ -28,6 +28,9 @@ class Composite(Layer):
     to add up their ladj.
     """
 
+    settles = False
+    """Whether `settle` has to be asked."""
+
     def route(self, values: Values, inverse: bool, through: Through) -> Values:
         """Take values through the layers: call ``through`` for each with what reaches it, and put together what comes back.
 
@@ -55,13 +58,14 @@ class Composite(Layer):
     def run(self, values: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
         """Pass values, and add up the ladj of all layers that change volumes."""
         total: Tensor | None = None
+        settles = self.settles
 
         def through(index: int, layer: Layer, own: Tensor, inverted: bool) -> Tensor:
             nonlocal total
             own, ladj = layer.pull(own, context) if inverted else layer.push(own, context)
             # A permutation adds nothing, and to add nothing would be an operator for each of them.
             total = total if layer.facts.volume_preserving else ladj if total is None else total + ladj
-            return self.settle(index, own, inverse)
+            return self.settle(index, own, inverse) if settles else own
 
         value = self.route(values, inverse, through)
         batch = value.shape[: value.dim() - len(self.event_shape if inverse else self.out_shape)]

@@ -16,7 +16,10 @@ compiling = torch.compiler.is_compiling
 
 
 def exporting() -> bool:
-    """Tell whether torch.export looks on: sizes are open, so nothing may ask how many rows there are, and operators are torch's alone."""
+    """Tell whether torch.export looks on: sizes are open, so nothing may ask how many rows there are, and operators are torch's alone.
+
+    Then the compiler looks on, too.
+    """
     asked = getattr(torch.compiler, "is_exporting", None)
     if asked is not None:
         return bool(asked())

@@ -59,9 +59,9 @@ class Selection(nn.Module):
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two parts of ``(*batch, elements)``."""
         if self.turned:
-            second, first = torch.split(x, self.sizes[::-1], -1)
+            second, first = torch.split_with_sizes(x, self.sizes[::-1], -1)
         else:
-            first, second = torch.split(x if self.take is None else self.take(x), self.sizes, -1)
+            first, second = torch.split_with_sizes(x if self.take is None else self.take(x), self.sizes, -1)
         return first, second
 
     def merge(self, first: Tensor, second: Tensor) -> Tensor:

@@ -110,12 +110,12 @@ def elementwise(x: Tensor, theta: Tensor, code: Code, inverse: bool) -> tuple[Te
     if mode.transformed():
         return _Value.apply(x, theta, *code, inverse)  # type: ignore[no-any-return,no-untyped-call]
     if torch.is_grad_enabled() and (x.requires_grad or theta.requires_grad):
-        return _Eager.apply(x, theta, *code, inverse)  # type: ignore[no-any-return,no-untyped-call]
-    return _forward(x, theta, *code, inverse)
+        return _Eager.apply(x, theta, code, inverse)  # type: ignore[no-any-return,no-untyped-call]
+    return _value(x, theta, code, inverse)
 
 
-def _check(x: Tensor, theta: Tensor, code: Code) -> tuple[tuple[int, ...], bool]:
-    """Return the batch, and whether numbers are double; raise `ValueError` unless all that an operator gets fits together."""
+def _check(x: Tensor, theta: Tensor, code: Code) -> tuple[torch.Size, int, bool]:
+    """Return the batch, the parameters of a row, and whether numbers are double; raise `ValueError` unless what is given fits together."""
     shape, given, double = x.shape, theta.shape, DOUBLE.get(x.dtype)
     if not code.taken:
         form = KINDS.get(code.kind)
@@ -138,16 +138,16 @@ def _check(x: Tensor, theta: Tensor, code: Code) -> tuple[tuple[int, ...], bool]
         raise ValueError(
             f"elementwise: expected theta of shape ({width},) or {(*batch, width)} for x of shape {tuple(shape)}, got {tuple(given)}"
         )
-    return batch, double
+    return batch, width, double
 
 
 def _between(sizes: range) -> str:
     return f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else f"{sizes[0]}"
 
 
-def _check_backward(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, code: Code) -> bool:
-    """Return whether numbers are double; raise `ValueError` unless all that an operator gets fits together."""
-    batch, double = _check(x, theta, code)
+def _check_backward(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, code: Code) -> tuple[int, bool]:
+    """Return the parameters of a row, and whether numbers are double; raise `ValueError` unless what is given fits together."""
+    batch, width, double = _check(x, theta, code)
     if gy.shape != x.shape or gladj.shape != batch:
         raise ValueError(
             f"elementwise_backward: expected cotangents of shapes {tuple(x.shape)} and {tuple(batch)}, "
@@ -156,36 +156,38 @@ def _check_backward(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, code: C
     alike = (x.is_cpu and gy.is_cpu and gladj.is_cpu) or x.device == gy.device == gladj.device
     if gy.dtype is not x.dtype or gladj.dtype is not x.dtype or not alike:
         raise ValueError(f"elementwise_backward: expected cotangents as {_words(x)}, got {_words(gy)} and {_words(gladj)}")
-    return double
+    return width, double
 
 
 def _words(tensor: Tensor) -> str:
     return f"{tensor.dtype} on {tensor.device}"
 
 
-def _forward(
-    x: Tensor, theta: Tensor, kind: int, bins: int, bound: float, parts: int, floor: float, inverse: bool
-) -> tuple[Tensor, Tensor]:
-    code = Code(kind, bins, bound, parts, floor)
-    batch, double = _check(x, theta, code)
+def _value(x: Tensor, theta: Tensor, code: Code, inverse: bool) -> tuple[Tensor, Tensor]:
+    """Return value and ladj."""
+    batch, width, double = _check(x, theta, code)
     shape = x.shape
     elements = shape[-1]
     y, ladj = x.new_empty(shape), x.new_empty(batch)
     if not elements or x.is_meta:
         return y, ladj if elements else ladj.zero_()
-    width = elements * code.parameters
     rows, parameters = as_rows(x, elements), as_rows(theta, width)
     count = rows.shape[0]
     if count:
         group = max(1, min(count, (_SHARED_GROUP if theta.dim() == 1 else _GROUP) // elements))
         job = JOB.pack(
-            kind=(kind, bins, inverse, bound, parts, floor), is_double=double, backward=0, threads=_threads(count * elements, code),
+            kind=_kind(code, inverse), is_double=double, backward=0, threads=_threads(count * elements, code),
             rows=count, elements=elements, group=group,
             x=matrix(rows, count, elements), theta=_parameters(parameters, count, width, theta.dim() == 1),
             out=(y.data_ptr(), count * elements), ladj=(ladj.data_ptr(), count),
         )  # fmt: skip
         call("pushforward_elementwise", job)
     return y, ladj
+
+
+def _kind(code: Code, inverse: bool) -> tuple[int, int, bool, float, int, float]:
+    kind, bins, bound, parts, floor = code
+    return kind, bins, inverse, bound, parts, floor
 
 
 def _threads(elements: int, code: Code) -> int:
@@ -196,13 +198,10 @@ def _parameters(rows: Tensor, count: int, width: int, shared: bool) -> tuple[int
     return (rows.data_ptr(), width, 0) if shared else matrix(rows, count, width)
 
 
-def _backward(
-    x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, kind: int, bins: int, bound: float, parts: int, floor: float, inverse: bool
-) -> tuple[Tensor, Tensor]:
-    code = Code(kind, bins, bound, parts, floor)
-    double = _check_backward(x, theta, gy, gladj, code)
+def _slope(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, code: Code, inverse: bool) -> tuple[Tensor, Tensor]:
+    """Return the cotangents of x and theta, where x is on the base side."""
+    width, double = _check_backward(x, theta, gy, gladj, code)
     elements, shared = x.shape[-1], theta.dim() == 1
-    width = elements * code.parameters
     gx = x.new_empty(x.shape)
     if not elements or x.is_meta:
         return gx, x.new_empty(theta.shape)
@@ -218,7 +217,7 @@ def _backward(
     gtheta = x.new_empty((sums, theta.shape[-1]) if shared else theta.shape)
     if count:
         job = JOB.pack(
-            kind=(kind, bins, inverse, bound, parts, floor), is_double=double, backward=1, threads=_threads(count * elements, code),
+            kind=_kind(code, inverse), is_double=double, backward=1, threads=_threads(count * elements, code),
             rows=count, elements=elements, group=group,
             x=matrix(rows, count, elements), theta=_parameters(parameters, count, width, shared), g=matrix(cotangents, count, elements),
             gl=matrix(heights, count, 1), out=(gx.data_ptr(), count * elements), gtheta=block(gtheta),
@@ -233,14 +232,19 @@ Arguments = tuple[Tensor, Tensor, int, int, float, int, float, bool]
 
 
 def _keep(ctx: Any, inputs: Arguments, output: tuple[Tensor, Tensor]) -> None:
-    x, theta, kind, bins, bound, parts, floor, ctx.inverse = inputs
-    ctx.code = Code(kind, bins, bound, parts, floor)
+    x, theta, *numbers, ctx.inverse = inputs
+    ctx.code = Code(*numbers)
     ctx.save_for_backward(output[0] if ctx.inverse else x, theta)  # the base side, and nothing that grows with the bins
 
 
+def _gradients(ctx: Any, gy: Tensor, gladj: Tensor) -> tuple[Tensor, Tensor]:
+    if mode.transformed() or torch.is_grad_enabled():
+        return _Slope.apply(*ctx.saved_tensors, gy, gladj, *ctx.code, ctx.inverse)  # type: ignore[no-any-return,no-untyped-call]
+    return _slope(*ctx.saved_tensors, gy, gladj, ctx.code, ctx.inverse)
+
+
 def _gradient(ctx: Any, gy: Tensor, gladj: Tensor) -> Any:
-    run: Any = _Slope.apply if mode.transformed() or torch.is_grad_enabled() else _backward
-    return (*run(*ctx.saved_tensors, gy, gladj, *ctx.code, ctx.inverse), *[None] * 6)
+    return (*_gradients(ctx, gy, gladj), *[None] * 6)
 
 
 def _gradient_by_operator(ctx: Any, gy: Tensor, gladj: Tensor) -> Any:
@@ -277,12 +281,15 @@ class _Eager(Function):
     """Plain eager calls: without the dispatch of an operator, which small problems would feel."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Any:
-        output = _forward(*inputs)
-        _keep(ctx, inputs, output)
+    def forward(ctx: Any, x: Tensor, theta: Tensor, code: Code, inverse: bool) -> Any:
+        output = _value(x, theta, code, inverse)
+        ctx.code, ctx.inverse = code, inverse
+        ctx.save_for_backward(output[0] if inverse else x, theta)  # as `_keep` does
         return output
 
-    backward = staticmethod(_gradient)
+    @staticmethod
+    def backward(ctx: Any, gy: Tensor, gladj: Tensor) -> Any:
+        return (*_gradients(ctx, gy, gladj), None, None)
 
 
 def _batched(operator: str) -> Callable[..., Any]:
@@ -332,21 +339,27 @@ _ARGUMENTS = "int kind, int bins, float bound, int parts, float floor, bool inve
 _LIBRARY = torch.library.Library("pushforward", "FRAGMENT")
 _LIBRARY.define(f"elementwise(Tensor x, Tensor theta, {_ARGUMENTS}) -> (Tensor, Tensor)")
 _LIBRARY.define(f"elementwise_backward(Tensor x, Tensor theta, Tensor gy, Tensor gladj, {_ARGUMENTS}) -> (Tensor, Tensor)")
+
+
+def _forward(x: Tensor, theta: Tensor, *numbers: Any) -> tuple[Tensor, Tensor]:
+    return _value(x, theta, Code(*numbers[:-1]), numbers[-1])
+
+
+def _backward(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, *numbers: Any) -> tuple[Tensor, Tensor]:
+    return _slope(x, theta, gy, gladj, Code(*numbers[:-1]), numbers[-1])
+
+
 _LIBRARY.impl("elementwise", _forward, "CPU")
 _LIBRARY.impl("elementwise_backward", _backward, "CPU")
 
 
-def _forward_shapes(
-    x: Tensor, theta: Tensor, kind: int, bins: int, bound: float, parts: int, floor: float, inverse: bool
-) -> tuple[Tensor, Tensor]:
-    _check(x, theta, Code(kind, bins, bound, parts, floor))
+def _forward_shapes(x: Tensor, theta: Tensor, *numbers: Any) -> tuple[Tensor, Tensor]:
+    _check(x, theta, Code(*numbers[:-1]))
     return x.new_empty(x.shape), x.new_empty(x.shape[:-1])
 
 
-def _backward_shapes(
-    x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, kind: int, bins: int, bound: float, parts: int, floor: float, inverse: bool
-) -> tuple[Tensor, Tensor]:
-    _check_backward(x, theta, gy, gladj, Code(kind, bins, bound, parts, floor))
+def _backward_shapes(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, *numbers: Any) -> tuple[Tensor, Tensor]:
+    _check_backward(x, theta, gy, gladj, Code(*numbers[:-1]))
     return x.new_empty(x.shape), x.new_empty(theta.shape)
 
 

@@ -96,10 +96,10 @@ LIBRARY = load(Path(__file__).parent)
 
 def usable(*tensors: Tensor | None) -> bool:
     """Tell whether the compiled kernels take these tensors: all on the CPU, all float32 or all float64, none with a tangent."""
-    if LIBRARY.handle is None or mode.forward_mode() or mode.tracing() or mode.exporting():
+    compiling, dtype = mode.compiling(), None
+    if LIBRARY.handle is None or mode.forward_mode() or mode.tracing() or (compiling and mode.exporting()):
         return False
     # A view of a complex conjugate has the other sign in memory. Operators, which the compiler calls, see to it themselves.
-    compiling, dtype = mode.compiling(), None
     for t in tensors:
         if t is None:
             continue

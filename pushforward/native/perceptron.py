@@ -103,7 +103,7 @@ def _run(
     rows = [None if t is None else as_rows(t, t.shape[-1]) for t in (x, c, g)]
     first = rows[0] if rows[0] is not None else rows[1]
     assert first is not None
-    count, (inputs, outputs, contexts) = len(first), sizes[0]
+    count, (inputs, outputs, contexts) = first.shape[0], sizes[0]
     given = [None if t is None else t.contiguous() for t in tensors]
     body, products = b"", 0
     for index, (source, skip, gain) in enumerate(zip(program.sources, program.skips, program.gains, strict=True)):
