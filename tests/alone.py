@@ -35,6 +35,7 @@ class Alone:
     def __init__(self, row, index):
         self.row = row
         self.module = Case(row.plan, row.event_shape, row.context_shape, index).build(torch.float64, 0.3)
+        self.state = {key: value.clone() for key, value in self.module.state_dict().items()}
         self.contexts = contexts(row, DRAWN)
         self.domain, self.codomain = set_of(row, False), set_of(row, True)
         z = torch.randn(DRAWN, *row.event_shape, generator=generator(index, 1), dtype=torch.float64)
@@ -74,7 +75,7 @@ class Alone:
     @functools.cached_property
     def learns(self):
         """Whether measuring, and whether following, changes anything."""
-        state = self.module.state_dict()
+        state = self.state
         seen = self.after("calibrate", self.rows[:1]), self.after("update", self.rows[1:])
         return tuple(any(not torch.equal(state[key], other[key]) for key in state) for other in seen)
 

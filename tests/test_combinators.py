@@ -46,9 +46,10 @@ class Pair:
     def whole(self):
         return self.flow.base if self.combinator.is_base else self.flow.transform
 
-    def places(self, state):
-        """Return the names in the state of the whole of what is in the state of each of the plans."""
-        own = self.parts[0].module.state_dict()
+    @functools.cached_property
+    def places(self):
+        """The names in the state of the whole of what is in the state of each of the plans."""
+        own, state = self.parts[0].state, self.whole.state_dict()
         if not own:
             return [{}] * len(self.parts)
         shorter = {key: key.split(".", 1)[-1] for key in own}  # the inverse of an inverse has one step less
@@ -63,15 +64,14 @@ class Pair:
         raise AssertionError(f"expected the state of {self.combinator.copies} plans with {sorted(own)}, got {sorted(state)}")
 
     def fits(self, state, start, names):
-        own = self.parts[0].module.state_dict()
+        own = self.parts[0].state
         return all(start + name in state and state[start + name].shape == own[key].shape for key, name in names.items())
 
     def load(self):
         """Give the plans in the whole the numbers of those alone."""
-        state = self.whole.state_dict()
-        for names, part in zip(self.places(state), self.parts, strict=True):
-            state |= {names[key]: value.clone() for key, value in part.module.state_dict().items()}
-        self.whole.load_state_dict(state)
+        state = {names[key]: value for names, part in zip(self.places, self.parts, strict=True) for key, value in part.state.items()}
+        found = self.whole.load_state_dict(state, strict=False)
+        assert not found.unexpected_keys, found.unexpected_keys
 
     def put(self, values, data=True):
         return self.combinator.put(self.row, values, self.outer if data else self.inner)
@@ -235,9 +235,9 @@ def files(pair, folder):
     loaded = pf.load(path)
     assert loaded.plan == pair.flow.plan
     assert loaded.base.plan == pair.flow.base.plan
-    state = pair.flow.state_dict()
-    assert loaded.state_dict().keys() == state.keys()
-    assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
+    state, kept = pair.flow.state_dict(), loaded.state_dict()
+    assert kept.keys() == state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in kept.items())
     y = pair.put([pair.data(i)[0] for i in range(len(pair.parts))])
     with torch.no_grad():
         close(loaded.log_prob(y, pair.context), pair.flow.log_prob(y, pair.context), "log_prob of the file")
@@ -262,7 +262,7 @@ def measuring(pair, folder):
         for values_of_step in zip(*rows, strict=True):
             getattr(pair.whole, action)(pair.put(values_of_step), contexts(pair.row, MEASURED))
         state = pair.whole.state_dict()
-        for index, (names, part) in enumerate(zip(pair.places(state), pair.parts, strict=True)):
+        for index, (names, part) in enumerate(zip(pair.places, pair.parts, strict=True)):
             expected = part.after(action, rows[0 if pair.name == "Mixture" else index]) if learns else {}
             for key, value in expected.items():
                 close(state[names[key]].double(), value.double(), f"{action}: {key} of part {index}")
@@ -290,8 +290,8 @@ def _independent_of_units(pair, action, learns):
         close(found[1], found[0], f"{action}, in other units", within=1e-3)  # to variances some add a little
         return
     state = pair.whole.state_dict()
-    for names, part in zip(pair.places(state), pair.parts, strict=True):
-        changed = [key for key, value in part.module.state_dict().items() if not torch.equal(state[names[key]], value)]
+    for names, part in zip(pair.places, pair.parts, strict=True):
+        changed = [key for key, value in part.state.items() if not torch.equal(state[names[key]], value)]
         assert not changed, f"{action} changed {changed} of a layer that measures nothing"
 
 

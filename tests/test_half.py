@@ -25,6 +25,7 @@ def moons():
     return x, test, -flow.log_prob(test).mean().item()
 
 
+@pytest.mark.fits
 @pytest.mark.parametrize("dtype", HALF, ids=str)
 def test_a_fit_is_as_good_as_in_float32(dtype, moons):
     x, test, reached = moons

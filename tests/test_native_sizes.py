@@ -102,6 +102,23 @@ def test_a_stride_whose_last_row_lies_beyond_all_numbers_is_refused(entry):
 
 
 @each_entry
+def test_a_layer_that_takes_or_adds_none_there_is_is_refused_wherever_it_stands(entry):
+    @few
+    @given(JOBS[entry])
+    def run(job):
+        for part, name in job.places():
+            if name in ("source", "skip") and needed(job, part, name):
+                numbers = job.parts[part][1]
+                kept = numbers[name]
+                for numbers[name] in (-2, -(2**63), 2**63 - 1):
+                    assert job.call() > 1, (part, numbers[name])
+                    assert untouched(job), (part, numbers[name])
+                numbers[name] = kept
+
+    run()
+
+
+@each_entry
 def test_whatever_the_numbers_are_it_stays_within_its_arrays(entry):
     @many
     @given(st.data(), JOBS[entry])

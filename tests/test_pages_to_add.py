@@ -12,6 +12,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from page_nets import FILE
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("pushforward", "tests", "scripts", "docs", "benchmarks", "conftest.py", "pyproject.toml", "Makefile")
@@ -19,6 +20,7 @@ PARTS = ("pushforward", "tests", "scripts", "docs", "benchmarks", "conftest.py",
 BY_HAND = {
     "add-a-bijection": {"pushforward/kernels/warp.py", "tests/cases/univariate.py"},
     "add-a-structure": {"pushforward/layers/shared.py", "tests/cases/core.py"},
+    "add-a-net": {"pushforward/nets/convolution.py", "tests/cases/core.py"},
     "add-a-base": {"pushforward/bases/logistic.py", "tests/base_cases.py"},
     "add-a-named-flow": {"pushforward/recipes/table.py"},
 }
@@ -32,7 +34,7 @@ WRITTEN = {
     "tests/data/named_flows.json",
     *(f"tests/data/golden/{name}.safetensors" for name in GOLDEN),
 }
-ROWS = ["Warp", "Shared", "Shared given context, matrix"]
+ROWS = ["Warp", "Shared", "Shared given context, matrix", "Coupling affine, convolutions"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -68,6 +70,18 @@ def add_rows(page, folder):
         path.write_text(new)
 
 
+def add_net(page, folder):
+    """Write the first block of the page into the file that it names, and the row at the end of a table."""
+    text = read(page)[read(page).index("## In the library") :]
+    assert text.startswith("## In the library\n\nTwo places are written by hand: the file and a row.")
+    path, cases = re.search(r"the first block of this page, as `([\w/.]+)`.*?into\s`CASES` of `([\w/.]+)`", text, re.DOTALL).groups()
+    assert not (folder / path).exists()
+    (folder / path).write_text(FILE)
+    (row,) = [lines for kind, lines in FENCE.findall(text) if kind == "text"]
+    old = (folder / cases).read_text()
+    (folder / cases).write_text(re.sub(r"(?ms)^(CASES: .*?)(?=^\})", lambda match: match[1] + row, old, count=1))
+
+
 def add_recipe(page, folder):
     """Add a named flow: imports at the top of the table's file, and the row at the end of RECIPES."""
     imports, row = [code for kind, code in FENCE.findall(section(page, "The row")) if kind == "python"]
@@ -76,6 +90,10 @@ def add_recipe(page, folder):
     assert text.count("\n)\n\nFLOWS = ") == 1
     row = textwrap.indent(row.removeprefix("row = ").rstrip() + ",", "    ")
     table.write_text(text.replace("\n)\n\nFLOWS = ", f"\n{row}\n)\n\nFLOWS = "))
+
+
+ADD = {"add-a-net": [add_net], "add-a-named-flow": [add_recipe]}
+"""How a page is followed that does not have a whole file and rows."""
 
 
 def contents(folder):
@@ -101,7 +119,7 @@ class Followed:
         self.by_hand = {}
         for page in BY_HAND:
             before = contents(folder)
-            for add in [add_recipe] if page == "add-a-named-flow" else [add_file, add_rows]:
+            for add in ADD.get(page, [add_file, add_rows]):
                 add(page, folder)
             self.by_hand[page] = changed(before, contents(folder))
         before = contents(folder)
@@ -145,12 +163,14 @@ def test_the_command_writes_the_rest(followed):
 
 def test_what_is_new_is_in_the_pages(followed):
     tree = followed.text("docs/design.md")
-    assert all(re.search(rf"^ {{18}}.*\b{name}\b", tree, re.MULTILINE) for name in (r"warp\.py", r"shared\.py", r"logistic\.py"))
+    for file in ("warp", "shared", "logistic", "convolution"):
+        assert re.search(rf"^ {{18}}.*\b{file}\.py\b", tree, re.MULTILINE)
     catalogue = followed.text("docs/catalogue.md")
     assert "| `Warp` | Sum of stretches and squeezes | `y = x + mean_k (exp(s_k) - 1) tanh(x - c_k)` | (-inf, inf)" in catalogue
     assert "| `2 * terms * D` | 1 evaluation | 1 evaluation, a root |" in catalogue
     assert "| `Shared` | One map for all elements |" in catalogue
     assert "| `Logistic` | Independent logistics around zero | NICE (Dinh et al., 2014) |" in catalogue
+    assert "| `ConvNet` | Convolutions of 3 by 3 that keep height and width | Density" in catalogue
     assert (
         "| `CSF` | Cubic-spline flow: monotone cubic splines in coupling layers | Cubic-Spline Flows (Durkan et al., 2019) |" in catalogue
     )
@@ -160,11 +180,13 @@ LAWS = [
     "test_laws.py::test_laws[Warp]",
     "test_laws.py::test_laws[Shared]",
     "test_laws.py::test_laws[Shared given context, matrix]",
+    "test_laws.py::test_laws[Coupling affine, convolutions]",
     "test_bases_more.py::test_laws_of_flows[Logistic]",
     "test_named_flows.py::test_the_density_is_that_of_the_samples[CSF]",
 ]
 RUN = [
     "test_laws.py::test_log_determinants_of_both_ways_cancel_at_small_values[Warp]",
+    "test_laws.py::test_log_determinants_of_both_ways_cancel_at_small_values[Coupling affine, convolutions]",
     "test_laws.py::test_every_plan_has_a_row",
     "test_laws.py::test_heavy_rows_are_further_rows",
     "test_bases_more.py::test_every_base_has_a_row",
@@ -198,6 +220,14 @@ def test_the_tests_go_over_what_is_new(followed):
     assert {f"tests/{name}" for name in LAWS} <= set(done.stdout.splitlines())
 
 
+def test_what_is_new_is_written_as_all_code_is(followed):
+    config = ["--config", str(ROOT / "pyproject.toml"), "--no-cache"]
+    whole = [file for files in BY_HAND.values() for file in files if not (ROOT / file).exists()]
+    for command in (["check"], ["format", "--check"]):
+        done = followed.run("-m", "ruff", *command, *config, *whole, check=False)
+        assert (len(whole), done.returncode) == (4, 0), done.stdout
+
+
 def test_what_is_new_reaches_every_tool(followed):
     got = followed.json("""
         import inspect, json
@@ -211,13 +241,16 @@ def test_what_is_new_reaches_every_tool(followed):
         np.savetxt("t.csv", rows, delimiter=",", header="a,b,c", comments="")
         code = main(["fit", "t.csv", "-o", "m", "--flow", "csf", "--bins", "4", "--transforms", "1", "--epochs", "1", "-q"])
         bij, dist = pushforward.bijectors, pushforward.distributions
-        PUBLIC = [("Warp", bij), ("Shared", bij), ("Logistic", dist), ("CSF", flows)]
+        PUBLIC = [("Warp", bij), ("Shared", bij), ("Logistic", dist), ("CSF", flows), ("ConvNet", bij)]
+        flow = pushforward.Flow(dist.StandardNormal(), bij.Coupling(bij.Affine(), net=bij.ConvNet((4,))), (2, 3, 3))
+        flow.save("of_convolutions")
         density = FlowDensity("csf", epochs=1, random_state=0).fit(rows)
         print(json.dumps({
             "signature": str(inspect.signature(flows.CSF)),
             "public": [name in there.__all__ for name, there in PUBLIC],
             "module": pushforward.__file__,
             "fitted": [code, repr(pushforward.load("m"))],
+            "loaded": repr(pushforward.load("of_convolutions").plan),
             "sklearn": repr(density.flow_),
         }))
     """)
@@ -228,7 +261,8 @@ def test_what_is_new_reaches_every_tool(followed):
     assert stub.replace(own, "").replace('    "CSF",\n', "") == (ROOT / "pushforward" / "flows" / "__init__.pyi").read_text()
     start = "(features: 'int', context: 'int' = 0, *, transforms: 'int' = 5, bins: 'int' = 8, bound: 'float' = 5.0"
     assert got["signature"].startswith(start)
-    assert got["public"] == [True] * 4
+    assert got["public"] == [True] * 5
+    assert got["loaded"] == "Coupling(Affine(), net=ConvNet(channels=(4,)))"
     assert Path(got["module"]).is_relative_to(followed.folder)
     assert got["fitted"][0] == 0
     assert "Coupling(CubicSpline(bins=4)), Linear(), Standardize()" in got["fitted"][1]

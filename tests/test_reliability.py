@@ -87,6 +87,7 @@ def test_evaluation_is_the_same_in_every_call():
 # Switches of the process
 
 
+@pytest.mark.compiler
 def test_optimised_python_and_a_compiler_change_no_answer():
     """`python -O` drops assertions, and torch.compile switches torch's validation off for everybody: neither may move a support."""
     code = """

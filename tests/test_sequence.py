@@ -423,6 +423,7 @@ def test_transforms_go_through_the_steps(kernel, kind):
     assert torch.allclose(torch.linalg.slogdet(slopes)[1], wanted[1], atol=1e-9)
 
 
+@pytest.mark.compiler
 @both_kinds
 def test_the_compiler_takes_the_steps_whole(kind):
     torch.compiler.reset()

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import copy
-import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-import textwrap
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from page_nets import FILE, PAGE, Attention, ConvNet
+from page_nets import Attention, ConvNet
 from torch import nn
 
 import pushforward as pf
@@ -32,7 +25,6 @@ from pushforward.nets.trial import MOST
 from pushforward.testing import LAWS, check_bijector, randomize
 from tests.test_export import check
 
-ROOT = Path(__file__).parents[1]
 CONV, ATTENTION = ConvNet((4,)), Attention(4)
 AFFINE = bij.Affine()
 LAYERS = {
@@ -225,6 +217,7 @@ def test_what_cannot_start_anew_says_so():
         parameters.start_at(torch.ones(4))
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize("name", ["coupling, convolutions, given context", "inverse autoregressive, attention"])
 def test_layers_are_exported_for_any_number_of_rows(name):
     plan, event, context = LAYERS[name]
@@ -492,59 +485,3 @@ def test_convolutions_learn_from_images_what_a_flat_net_of_as_many_parameters_do
             distance.append(float((exact(test) - flow.log_prob(test)).mean()))
     assert counts[0] < counts[1]
     assert 0 < distance[0] < distance[1] / 3
-
-
-# The page
-
-AFTER = """
-import json
-from pathlib import Path
-import pushforward, pushforward.bijectors as bij
-from pushforward.testing import check_bijector
-from cases import CASES
-from every_plan import EVERY, build
-plan, event, context = CASES["Coupling affine, convolutions"]
-figures = check_bijector(plan, event, context, only=["round trip, float64, in units of 1e-11", "copies", "meta device"])
-flow = pushforward.Flow(pushforward.distributions.StandardNormal(), plan, event, context)
-flow.save("flow")
-print(json.dumps({
-    "module": pushforward.__file__,
-    "all": "ConvNet" in bij.__all__,
-    "laws": len(figures),
-    "every": type(build(*EVERY["ConvNet"])).__name__,
-    "loaded": repr(pushforward.load("flow").plan),
-}))
-"""
-
-
-def test_the_page_is_followed_to_the_letter(tmp_path):
-    """The two places that it names are written in a copy of the package, and everything that follows from them is there."""
-    for folder in ("pushforward", "scripts", "docs", "tests/cases", "examples", "benchmarks"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "images", "*.gz"))
-    for file in ("tests/base_cases.py", "tests/every_plan.py", "tests/page_nets.py"):
-        shutil.copy(ROOT / file, tmp_path / file)
-    (row,) = re.findall(r"^```text\n(    \".*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    assert "two places are written by hand" in PAGE.read_text().lower()
-    (tmp_path / "pushforward/nets/convolution.py").write_text(FILE)
-    cases = tmp_path / "tests/cases/core.py"
-    text = cases.read_text()
-    assert text.count('    "Exp": ') == 1
-    cases.write_text(text.replace('    "Exp": ', row + '    "Exp": '))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(tmp_path / "tests")])}
-
-    def run(*words):
-        return subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
-
-    # The files of flows, and figures that are measured, are the same whatever a new row is of; other pages are followed with them.
-    run("-m", "scripts.generated", *(word for part in ("recorded", "golden", "numerics") for word in ("--without", part)))
-    got = json.loads(run("-c", textwrap.dedent(AFTER)).splitlines()[-1])
-    assert Path(got["module"]).is_relative_to(tmp_path)
-    assert got["all"]
-    assert got["laws"] == 3
-    assert got["every"] == "Convolutions"
-    assert got["loaded"] == "Coupling(Affine(), net=ConvNet(channels=(4,)))"
-    config = ["--config", str(ROOT / "pyproject.toml"), "--no-cache"]
-    run("-m", "ruff", "check", *config, "pushforward/nets/convolution.py", "pushforward/bijectors.py")
-    run("-m", "ruff", "format", "--check", *config, "pushforward/nets/convolution.py")
-    assert "convolution.py" in (tmp_path / "docs/design.md").read_text()
-    assert "| `ConvNet` | Convolutions of 3 by 3 that keep height and width | Density" in (tmp_path / "docs/catalogue.md").read_text()

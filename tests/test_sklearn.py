@@ -103,6 +103,7 @@ def test_scores_are_those_of_the_flow_in_float64(density):
 CONTINUOUS = partial(CNF, widths=(8,), tolerance=1e-3)
 
 
+@pytest.mark.fits
 def test_flow_matching_fits_densities_and_says_them_in_nats():
     x = table()
     model = FlowDensity(CONTINUOUS, objective="flow_matching", epochs=20, random_state=0).fit(x)
@@ -218,6 +219,7 @@ def test_a_normal_y_is_known_exactly():
     np.testing.assert_allclose(model.log_prob(x, y), stats.norm.logpdf(y, mean, deviation), rtol=1e-8)
 
 
+@pytest.mark.fits
 def test_the_wave_is_learned(spline):
     x, y, scale = wave(6000)
     best = stats.norm.entropy(scale=scale).mean()

@@ -75,6 +75,7 @@ def test_a_fit_draws_from_its_seed_alone(name, monkeypatch):
     assert FITS[name]() == pytest.approx(first, rel=1e-6)
 
 
+@pytest.mark.fits
 def test_fits_side_by_side_are_those_alone():
     alone = {name: fit() for name, fit in FITS.items()}
     state, found, seen, running = torch.get_rng_state(), {}, [], [True]

@@ -82,6 +82,7 @@ def test_a_stream_is_not_read_for_a_trial():
     assert NormalScores() in flow.plan.bijectors
 
 
+@pytest.mark.fits
 def test_a_trial_takes_few_steps_and_a_flow_that_was_measured_is_not_tried(monkeypatch):
     steps, run = [], trials.Training.run
 

@@ -145,6 +145,7 @@ def test_the_gradients_of_a_continuous_flow_are_those_of_its_evidence_lower_boun
         torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-5 * float(plain.abs().max()))
 
 
+@pytest.mark.fits
 @pytest.mark.parametrize("context", [0, 1])
 def test_a_continuous_flow_learns_a_density(context):
     """A normal of scale 1/2 about 1, or about the context: its log-evidence is that of the normal."""
@@ -172,6 +173,7 @@ def test_the_path_gradient_has_no_noise_where_the_flow_is_the_target(name, alpha
     assert other.abs().max() > 1e-2
 
 
+@pytest.mark.fits
 def test_the_path_gradient_lands_on_a_gaussian():
     """Rounding is all that is left of an affine flow's distance to a Gaussian; with the plain gradient the noise of the draws is."""
     mean, scale = torch.tensor([1.0, -2.0], dtype=torch.float64), torch.tensor([0.5, 2.0], dtype=torch.float64)
@@ -382,6 +384,7 @@ def test_a_base_that_only_samples_will_do():
 # Fitting
 
 
+@pytest.mark.fits
 def test_reverse_kl_loses_modes_that_the_others_find():
     def two(x):
         return torch.logaddexp(normal(x - 4), normal(x + 4))

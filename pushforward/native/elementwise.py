@@ -228,10 +228,7 @@ def _slope(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, code: Code, inve
 
 # Gradients
 
-Arguments = tuple[Tensor, Tensor, int, int, float, int, float, bool]
-
-
-def _keep(ctx: Any, inputs: Arguments, output: tuple[Tensor, Tensor]) -> None:
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     x, theta, *numbers, ctx.inverse = inputs
     ctx.code = Code(*numbers)
     ctx.save_for_backward(output[0] if ctx.inverse else x, theta)  # the base side, and nothing that grows with the bins
@@ -240,7 +237,8 @@ def _keep(ctx: Any, inputs: Arguments, output: tuple[Tensor, Tensor]) -> None:
 def _gradients(ctx: Any, gy: Tensor, gladj: Tensor) -> tuple[Tensor, Tensor]:
     if mode.transformed() or torch.is_grad_enabled():
         return _Slope.apply(*ctx.saved_tensors, gy, gladj, *ctx.code, ctx.inverse)  # type: ignore[no-any-return,no-untyped-call]
-    return _slope(*ctx.saved_tensors, gy, gladj, ctx.code, ctx.inverse)
+    x, theta = ctx.saved_tensors
+    return _slope(x, theta, gy, gladj, ctx.code, ctx.inverse)
 
 
 def _gradient(ctx: Any, gy: Tensor, gladj: Tensor) -> Any:

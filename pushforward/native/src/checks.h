@@ -373,7 +373,7 @@ static int check_follow(const Follow *f, Int bytes) {
     const FieldLayer *layer = &f->layer[l];
     c.layer = (int)l + 1;
     /* The first takes the place, and it alone. */
-    if (!check_wiring(&c, layer->source, l < f->layers ? layer->skip : -1, l ? 0 : -1, l)) break;
+    if (!check_wiring(&c, layer->source, layer->skip, l ? 0 : -1, l)) break;
     expect(&c, l < f->layers || layer->skip < 0, WIRING, OF_skip);
     expect(&c, within(layer->outputs, 1, MOST_WIDTH) && (l < f->layers || layer->outputs == f->inputs), WIDTH, OF_width);
     if (layer->skip >= 0) expect(&c, f->layer[layer->skip].outputs == layer->outputs, WIDTH, OF_skip);
