@@ -36,7 +36,7 @@ def test_the_averages_are_those_of_the_formula():
 
 
 def test_the_better_of_both_is_kept_and_the_course_of_the_fit_is_the_same():
-    plain, without = fitted()
+    plain, without = fitted(averaging=None)
     flow, history = fitted(averaging=0.95)
     assert history.train == without.train
     assert history.validation == without.validation
@@ -63,6 +63,15 @@ def test_patience_is_that_of_the_weights():
     ended = [fitted(averaging=averaging, patience=3, epochs=60)[1] for averaging in (None, 0.95)]
     assert len(ended[0].train) == len(ended[1].train)
     assert ended[0].stopped == ended[1].stopped
+
+
+def test_the_learning_curve_draws_them():
+    history = fitted()[1]
+    lines = pf.plots.learning_curve(history).axes[0].lines
+    drawn = {line.get_label(): list(line.get_ydata()) for line in lines}
+    assert drawn["averaged weights"] == history.averaged
+    plain = pf.plots.learning_curve(fitted(averaging=None)[1]).axes[0].lines
+    assert "averaged weights" not in {line.get_label() for line in plain}
 
 
 def test_without_held_out_rows_nothing_is_averaged():

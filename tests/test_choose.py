@@ -63,8 +63,9 @@ def test_the_best_on_the_held_out_rows_is_returned_with_what_became_of_all():
     assert history.best_loss == first.loss == pytest.approx(nats(flow, held), abs=1e-5)
     assert first.plan == f"{flow.base.plan!r}, {flow.plan!r}"
     assert first.epochs == len(history.train) == len(history.validation) == len(history.seconds)
-    assert history.best_loss == min(history.start, *history.validation, history.start)
-    assert history.best_epoch == 0 or history.validation[history.best_epoch - 1] == history.best_loss
+    assert history.best_loss == min(history.start, *history.validation, *history.averaged)
+    after = history.best_epoch - 1
+    assert history.best_epoch == 0 or history.best_loss == min(history.validation[after], history.averaged[after])
     assert history.to_dict()["candidates"][0]["name"] == first.name
     assert repr(history).startswith(f"ChoiceHistory({first.name!r} of 6, epochs=")
 

@@ -325,7 +325,7 @@ def test_interrupt_keeps_the_best_weights():
     assert history.interrupted
     assert history.stopped == "interrupted"
     assert len(history.train) == len(history.validation) == len(history.learning_rate) == len(history.seconds) == 6
-    assert history.best_loss == min([history.start, *history.validation])
+    assert history.best_loss == min([history.start, *history.validation, *history.averaged])
     if history.best_epoch:
         assert same(seen[history.best_epoch], flow.state_dict())
         assert history.validation[history.best_epoch - 1] == history.best_loss

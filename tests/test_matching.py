@@ -216,7 +216,7 @@ def test_fit_notes_losses_and_nats(name):
     assert torch.equal(state, torch.get_rng_state())
     assert history.objective == "flow_matching"
     assert set(history.nats) == {0, 2, 4, history.best_epoch}
-    assert history.best_loss == min([history.start, *history.validation])
+    assert history.best_loss == min([history.start, *history.validation, *history.averaged])
     with torch.no_grad():
         assert history.nats[history.best_epoch] == pytest.approx(-flow.log_prob(x[:50]).mean().item(), rel=1e-5)
     # Before the first step the flow is a normal of the columns' means and scales.

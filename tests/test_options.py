@@ -82,7 +82,7 @@ def observe(data=X, context=None, flow=None, **options):
 
     # The step of an optimiser of one's own is the same: AdamW, that notes what it is given.
     with mock.patch.object(flow, "log_prob", log_prob), mock.patch.object(loop, "AdamW", noted(AdamW, seen)):
-        seen.history = pf.fit(flow, data, context, **{"epochs": 2, "batch_size": 20, "progress": False, **options})
+        seen.history = pf.fit(flow, data, context, **{"epochs": 2, "batch_size": 20, "averaging": None, "progress": False, **options})
     seen.state = state_of(flow)
     return seen
 
@@ -189,7 +189,8 @@ def of_seconds():
 
 
 def of_averaging():
-    assert observe().history.averaged == []
+    assert len(pf.fit(made(), X, epochs=3, progress=False).averaged) == 3
+    assert observe(averaging=None).history.averaged == []
     assert len(observe(averaging=0.9).history.averaged) == 2
     assert observe(averaging=0.9).history.averaged != observe(averaging=0.5).history.averaged
 

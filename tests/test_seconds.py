@@ -52,7 +52,7 @@ def test_a_fit_ends_at_the_step_that_takes_the_last_second(clock):
     assert (history.stopped, len(clock.rates)) == ("seconds", 25)
     assert [len(each) for each in (history.train, history.validation, history.learning_rate, history.seconds)] == [3] * 4
     # What there was time for in the last epoch counts.
-    assert history.best_loss == min(history.start, *history.validation)
+    assert history.best_loss == min(history.start, *history.validation, *history.averaged)
     assert history.best_epoch == 3
     held = flow.state_dict()
     whole, longer = fitted(clock, seconds=1e6, epochs=2)

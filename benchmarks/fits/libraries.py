@@ -61,11 +61,25 @@ def of_zuko(rows: Tensor) -> Made:
     return standardised(rows, flow, lambda x: flow().log_prob(x))
 
 
+def of_normflows(rows: Tensor) -> Made:
+    """Return normflows', as its examples have it: residual nets and linear layers."""
+    import normflows
+
+    features = rows.shape[1]
+    layers: list[Any] = []
+    for _ in range(LAYERS):
+        layers.append(normflows.flows.CoupledRationalQuadraticSpline(features, 2, WIDTH, num_bins=BINS, tail_bound=BOUND))
+        layers.append(normflows.flows.LULinearPermute(features))
+    flow = normflows.NormalizingFlow(normflows.distributions.DiagGaussian(features, trainable=False), layers)
+    return standardised(rows, flow, flow.log_prob)
+
+
 LIBRARIES: dict[str, Callable[[Tensor], Made]] = {
     "pushforward": ours,
     "pushforward, starts=False": lambda rows: ours(rows, starts=False),
     "nflows": of_nflows,
     "zuko": of_zuko,
+    "normflows": of_normflows,
 }
 
 

@@ -77,7 +77,7 @@ def measured(job: str, name: str, whiten: bool, seed: int, seconds: float, sched
     averages = Averages(flow, held)
     history = pf.fit(
         flow, train, validation=held, standardize=False, seconds=seconds, schedule=schedule, optimizer=averages.optimizer,
-        callback=averages.score, seed=seed, progress=False,
+        averaging=None, callback=averages.score, seed=seed, progress=False,
     )  # fmt: skip
     raw = nats(flow, unseen)
     if averages.best >= history.best_loss:

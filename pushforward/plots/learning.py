@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def learning_curve(history: Any) -> Figure:
-    """Draw the loss of each epoch on the training rows and on the held-out rows, the best epoch, and the learning rate below.
+    """Draw the loss of each epoch on the training rows and on the held-out rows, that of averaged weights, the best epoch, and the learning rate below.
 
     The first epochs may be cut off at the top, so that the end can be read. A missing value (NaN) leaves a gap.
 
     Args:
-        history: What `pushforward.fit` returned, or a dict or any object with a list ``train`` and, optionally, lists ``validation`` and
-            ``learning_rate``, numbers ``best_epoch`` (from 1; 0 is before the first) and ``best_loss``, and ``objective``, a word: the loss
+        history: What `pushforward.fit` returned, or a dict or any object with a list ``train`` and, optionally, lists ``validation``,
+            ``averaged`` and ``learning_rate``, numbers ``best_epoch`` (from 1; 0 is before the first) and ``best_loss``, and ``objective``, a word: the loss
             of ``"flow_matching"`` is not in nats.
 
     Returns:
@@ -40,11 +40,11 @@ def learning_curve(history: Any) -> Figure:
     train = _series(history, "train")
     if train is None:
         raise ValueError(f"learning_curve: expected a history with at least one loss in 'train', got {_brief(history)}")
-    others = {name: _series(history, name) for name in ("validation", "learning_rate")}
+    others = {name: _series(history, name) for name in ("validation", "averaged", "learning_rate")}
     for name, values in others.items():
         if values is not None and len(values) != len(train):
             raise ValueError(f"learning_curve: expected {name!r} to have as many values as 'train', {len(train)}, got {len(values)}")
-    validation, rate = others["validation"], others["learning_rate"]
+    validation, averaged, rate = others.values()
     figure = style.new_figure(6.4, 4.0 if rate is not None else 3.4)
     places = style.new_grid(figure, [4, 1] if rate is not None else [1], [1], space=0.04)
     axes = style.add_axes(figure, places[0, 0])
@@ -53,6 +53,8 @@ def learning_curve(history: Any) -> Figure:
     handles = axes.plot(epochs, train, color=style.DATA, linewidth=1.2, label="train", **look)
     if validation is not None:
         handles += axes.plot(epochs, validation, color=style.SAMPLES, linewidth=1.6, label="validation", **look)
+    if averaged is not None:
+        handles += axes.plot(epochs, averaged, color=style.SAMPLES, linewidth=1.0, linestyle="--", label="averaged weights", **look)
     _limit(axes, train, validation)
     axes.set_xlim(0, 1.02 * len(train))
     axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]

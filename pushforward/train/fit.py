@@ -52,7 +52,7 @@ def fit(
     seconds: float | None = None,
     clip: float | None = 5.0,
     weight_decay: float = 0.0,
-    averaging: float | None = None,
+    averaging: float | None = 0.99,
     standardize: bool | None = None,
     whiten: bool | None = False,
     columns: Sequence[str] | None = None,
@@ -95,7 +95,7 @@ def fit(
             under way ends there and is scored like any other. How far a fit comes in so many seconds, no seed repeats.
         clip: Largest norm of a step's gradient (None: no limit).
         weight_decay: Weight decay of AdamW.
-        averaging: Decay, such as 0.99, of moving averages of the weights from step to step: they are scored beside the weights after each
+        averaging: Decay of moving averages of the weights from step to step: they are scored beside the weights after each
             epoch, and the best of all is kept (None: none are made). Without held-out rows nothing is averaged.
         standardize: Measure location and scale from the training rows; None: only if the flow has not met data before.
         whiten: When it measures, whether to measure the columns' covariance as well, with which the flow then begins (`Whiten`); None:
