@@ -1,4 +1,4 @@
-"""How well fits go: eight exact densities and sixteen real tables, here and in other libraries, at equal CPU time; writes docs/fit-quality.md.
+"""How well fits go, here and in other libraries, at equal CPU time: eight exact densities and sixteen real tables; docs/fit-quality.md.
 
 ``python benchmarks/fits/quality.py`` runs what docs/fit-quality.json does not have yet, writes each job and seed there as soon as it is
 measured, and the page at the end; so it may be stopped and started again. The page begins with the protocol, which was written before
@@ -94,11 +94,9 @@ def classical(data: Tensor, held: Tensor, counts: tuple[int, ...], seconds: floa
     """Return the log-density of the mixture of normals that is best on the rows held out; none is begun once the time is over."""
     mean, deviation = data.mean(0), data.std(0)
     scaled = [(part - mean) / deviation for part in (data, held)]
-    made: list[GaussianMixture] = []
     began = time.process_time()
-    for count in counts:
-        if count < len(data) // 10 and time.process_time() - began < seconds:
-            made.append(GaussianMixture(count, random_state=0).fit(scaled[0]))
+    fitting = (count < len(data) // 10 and time.process_time() - began < seconds for count in counts)
+    made = [GaussianMixture(count, random_state=0).fit(scaled[0]) for count, begun in zip(counts, fitting, strict=True) if begun]
     best = max(made, key=lambda one: one.score(scaled[1]))
     return lambda x: torch.as_tensor(best.score_samples((x - mean) / deviation)) - deviation.log().sum()
 
@@ -162,10 +160,17 @@ def error(difference: Tensor) -> list[float]:
     return [round(difference.mean().item(), 5), round((difference.std() / len(difference) ** 0.5).item(), 5)]
 
 
+def save(data: dict[str, Any], path: Path) -> None:
+    """Write the figures, which are safe as soon as they are measured."""
+    path.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
 def setting() -> dict[str, Any]:
     """Tell what the figures were measured with."""
     packages = ("torch", "numpy", "scikit-learn", "nflows", "zuko", "normflows")
-    found = {name: importlib.metadata.version(name) for name in packages if importlib.util.find_spec(name.replace("scikit-learn", "sklearn"))}
+    found = {
+        name: importlib.metadata.version(name) for name in packages if importlib.util.find_spec(name.replace("scikit-learn", "sklearn"))
+    }
     return {"python": platform.python_version(), **found}
 
 
@@ -173,7 +178,9 @@ def main() -> None:
     """Measure what is not measured yet, and write the page."""
     jobs = [*TABLES, *densities.DENSITIES]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", choices=jobs, default=jobs, metavar="JOB", help="jobs to measure (default: all; none: the page alone)")
+    parser.add_argument(
+        "--only", nargs="*", choices=jobs, default=jobs, metavar="JOB", help="jobs to measure (default: all; none: the page alone)"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="starts (default: 0 1 2)")
     parser.add_argument("--peers", nargs="+", choices=("nflows", "zuko", "normflows"), default=PEERS, help="the first sets the time")
     parser.add_argument("--again", action="store_true", help="measure anew what is there")
@@ -184,15 +191,16 @@ def main() -> None:
     limit.clock = time.process_time  # whatever else the machine does
     path = given.out / "fit-quality.json"
     data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    data = {"setting": setting(), "steps": STEPS, "choosing": [*CHOOSING, *CHOOSING_DENSITIES], "jobs": data.get("jobs", {})}
+    data = {"setting": setting(), "steps": STEPS, "all": jobs, "choosing": [*CHOOSING, *CHOOSING_DENSITIES], "jobs": data.get("jobs", {})}
     pf.fit(pf.MAF(2), torch.randn(100, 2), epochs=1, progress=False)  # torch imports its compiler with its first optimiser
     for seed in given.seeds:
         for job in given.only:
             cells = data["jobs"].setdefault(job, {})
             if given.again or str(seed) not in cells:
                 cells[str(seed)] = measured(job, seed, tuple(given.peers))
-                path.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+                save(data, path)
                 print(f"{job}, seed {seed}: {cells[str(seed)]['unit']:.1f} s", flush=True)
+    save(data, path)
     (given.out / "fit-quality.md").write_text(page(data), encoding="utf-8")
 
 

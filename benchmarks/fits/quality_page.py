@@ -13,46 +13,21 @@ Figures = dict[str, Any]
 LOOPS = ("0.001", "0.003")
 CLASSICAL = ("normal", "mixture")
 OURS = ("pushforward, 0.001", "pushforward, 0.003", "pushforward, fit")
-TRIED = Path(__file__).with_name("tried.md")
-
-PROTOCOL = """# How well fits go
-
-Written by `python benchmarks/fits/quality.py`; not by hand. Nats are mean negative log-densities of rows that no fit has seen, in the units of the
-data: lower is better.
-
-## Protocol
-
-It was written before the results.
-
-- **Jobs.** Eight densities with a formula and exact draws (`benchmarks/fits/densities.py`; 20,000 rows to fit, 10,000 to score), and sixteen real
-  tables that packages ship (`benchmarks/fits/real_tables.py`; 20,000 rows at most, four fifths to fit). Six tables and four densities are there to
-  choose settings by; on the other ten and four nothing is chosen. Columns on a grid are spread evenly over its steps.
-- **Flows.** Coupling splines of five layers with 8 bins on [-5, 5] and nets of two hidden layers of 64. Ours is `NSF(features)` with its defaults after
-  `standardize(x)`; nflows' as its examples have it, with residual nets and linear layers, on standardised rows; Zuko's `NSF` with random
-  permutations, on standardised rows.
-- **Loops.** Adam at 1e-3 and at 3e-3, batches of 256, no schedule, no clipping. A tenth of the rows (1,000 at most) is held out and scored ten times
-  in the course of a loop; the best weights count. That is the same for all.
-- **Time.** All have the CPU time of one thread that nflows takes for {steps} steps at 1e-3 on that job and seed: {unit} seconds. Scoring what is
-  held out is not counted for loops. `fit` has it for all that it does, but for the last scoring of its held-out rows. All take
-  turns at each job and seed, in one process, so what disturbs the machine disturbs all alike. That is short: fits that last
-  longer come closer to one another. It is what three seeds of 24 jobs allow on two cores.
-- **Classical.** One normal distribution with all covariances, and the mixture of 1, 2, 4, ... 32 of them (scikit-learn) that scores the held-out rows
-  best; no further one is begun once the time is over.
-- **Figures.** Medians over {seeds}; in brackets the least and the largest. Another seed is another start, other draws, and another choice of a table's
-  rows. A difference is given with its standard error over the scored rows, of the seed with the median difference. *The best peer* is the better of
-  nflows and Zuko, each at the better of its two rates by the rows that are scored, which favours them.
-"""
+SEEDS = 3
+"""Of each job."""
+PROTOCOL, TRIED = (Path(__file__).with_name(name) for name in ("protocol.md", "tried.md"))
 
 
 def page(data: dict[str, Any]) -> str:
     """Return the page."""
-    jobs = {name: list(cells.values()) for name, cells in data["jobs"].items() if cells}
+    jobs = {name: list(data["jobs"][name].values()) for name in data["all"] if data["jobs"].get(name)}
     densities = {name: cells for name, cells in jobs.items() if cells[0]["best"] is not None}
     tables = {name: cells for name, cells in jobs.items() if cells[0]["best"] is None}
     units = [one["unit"] for cells in jobs.values() for one in cells]
-    counts = sorted({len(cells) for cells in jobs.values()})
-    seeds = f"{counts[-1]} seed{'s' * (counts[-1] > 1)}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds, as each row tells"
-    parts = [PROTOCOL.format(steps=data["steps"], unit=f"{min(units):.1f} to {max(units):.1f}", seeds=seeds)]
+    protocol, tried = (path.read_text(encoding="utf-8") for path in (PROTOCOL, TRIED))
+    for word, value in {"STEPS": str(data["steps"]), "LEAST": f"{min(units):.1f}", "MOST": f"{max(units):.1f}"}.items():
+        protocol, tried = protocol.replace(word, value), tried.replace(word, value)
+    parts = [protocol, missing(data)]
     parts += ["## What it shows\n", *summary(densities, tables, data["choosing"])]
     if densities:
         parts += ["## Exact densities: nats above the entropy\n", grid(densities, data["choosing"], excess=True)]
@@ -60,14 +35,28 @@ def page(data: dict[str, Any]) -> str:
         parts += ["## Real tables: nats\n", sizes(tables, data["choosing"]), grid(tables, data["choosing"], excess=False)]
     parts += ["## Ours less the best peer, and less the better of normal and mixture\n", BEHIND, behind(jobs)]
     parts += ["## Time to reach what the best peer reaches\n", REACH, reached(jobs)]
-    return "\n".join([*parts, TRIED.read_text(encoding="utf-8")]).rstrip("\n") + "\n"
+    return "\n".join([*parts, tried]).rstrip("\n") + "\n"
 
 
 BEHIND = """Below zero ours is ahead. Behind by more than one standard error is in bold.
 """
-REACH = """The share of the time after which held-out rows are scored at least as well as the best peer scores them in the end, looked at after each tenth;
-"-" is never. Both are our flow in the plain loop.
+REACH = """The share of the time after which held-out rows are scored at least as well as the best peer scores them in the end, looked at
+after each tenth; "-" is never. Both are our flow in the plain loop.
 """
+
+
+def missing(data: dict[str, Any]) -> str:
+    """Return what the protocol asks for and the figures do not have."""
+    absent = {name: SEEDS - len(data["jobs"].get(name, {})) for name in data["all"]}
+    none, some = (", ".join(name for name, count in absent.items() if test(count)) for test in (SEEDS.__eq__, range(1, SEEDS).__contains__))
+    told = [f"no figures yet of {none}" if none else "", f"fewer than {SEEDS} seeds of {some}" if some else ""]
+    versions = ", ".join(f"{name} {version}" for name, version in data["setting"].items())
+    lacking = "; ".join(text for text in told if text)
+    return (
+        f"Measured with {versions}."
+        + (f"\n\n**Not measured yet:** {lacking}. The command goes on where it ended." if lacking else "")
+        + "\n"
+    )
 
 
 def nats(cells: Iterable[Figures], method: str) -> list[float]:
@@ -91,9 +80,14 @@ def best(one: Figures, methods: Iterable[str]) -> str:
 
 def gap(cells: Sequence[Figures], ours: str, others: str) -> tuple[float, float]:
     """Return how far ours is behind the best of ``others`` (``peers`` or ``classical``), by the median, with its standard error."""
-    pairs = [one["behind"][ours][best(one, peers(one) if others == "peers" else CLASSICAL)] for one in cells]
-    pairs.sort()
-    return tuple(pairs[(len(pairs) - 1) // 2])
+    return middle(one["behind"][ours][best(one, peers(one) if others == "peers" else CLASSICAL)] for one in cells)
+
+
+def middle(pairs: Iterable[Sequence[float]]) -> tuple[float, float]:
+    """Return the difference in the middle, the smaller of two, with its error."""
+    ordered = sorted(pairs)
+    mean, error = ordered[(len(ordered) - 1) // 2]
+    return mean, error
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -175,29 +169,34 @@ def summary(densities: dict[str, list[Figures]], tables: dict[str, list[Figures]
         means = {name: statistics.mean(median(cells, name) for cells in densities.values()) for name in methods}
         told = ", ".join(f"{name} {value:.3f}" for name, value in sorted(means.items(), key=lambda pair: pair[1]))
         lines.append(f"- **Densities**, mean nats above the entropy: {told}.")
-        off = [abs(one["found"]["pushforward, fit"]["integral"] - 1) for c in densities.values() for one in c if "integral" in one["found"]["pushforward, fit"]]
+        off = [
+            abs(one["found"]["pushforward, fit"]["integral"] - 1)
+            for c in densities.values()
+            for one in c
+            if "integral" in one["found"]["pushforward, fit"]
+        ]
         lines.append(f"- Densities of two features that `fit` made integrate to 1 within {max(off):.1g} on a grid, {len(off)} of them.")
-    groups = {"all": {**tables}, "for confirming only": {name: cells for name, cells in tables.items() if name not in choosing}}
-    for words, jobs in groups.items() if tables else ():
-        for name in OURS:
+    parts = ["\n".join(lines) + "\n"] if lines else []
+    groups = {"all tables": tables, "for confirming": {name: cells for name, cells in tables.items() if name not in choosing}}
+    rows = []
+    for words, jobs in groups.items():
+        for name in OURS if jobs else ():
             rate = name.partition(", ")[2]
             rivals = [f"{library}, {rate}" for library in ("nflows", "zuko")] if rate in LOOPS else None
-            won, near, classical = wins(jobs, name, rivals)
+            won, lost, classical = wins(jobs, name, rivals)
             whom = f"nflows and Zuko at {rate}" if rivals else "the best peer"
-            lines.append(
-                f"- **Tables, {words}**, `{rate}`: ahead of {whom} on {won} of {len(jobs)}, more than one standard error behind on {near}; "
-                f"ahead of, or within one standard error of, normal and mixture on {classical}."
-            )
-    return ["\n".join(lines) + "\n"]
+            rows.append([words, rate, whom, f"{len(won)} of {len(jobs)}", ", ".join(lost) or "none", ", ".join(classical) or "none"])
+    head = ["tables", "ours", "beside", "ahead on", "behind by more than one standard error on", "so behind normal or mixture on"]
+    return [*parts, table(head, rows)]
 
 
-def wins(jobs: dict[str, list[Figures]], ours: str, rivals: Sequence[str] | None) -> tuple[int, int, int]:
-    """Return on how many tables ours is ahead by the median, more than a standard error behind, and no more than that behind the classical."""
-    won = near = classical = 0
-    for cells in jobs.values():
-        pairs = sorted(one["behind"][ours][best(one, rivals or peers(one))] for one in cells)
-        mean, error = pairs[(len(pairs) - 1) // 2]
-        won, near = won + (mean < 0), near + (mean > error)
+def wins(jobs: dict[str, list[Figures]], ours: str, rivals: Sequence[str] | None) -> tuple[list[str], list[str], list[str]]:
+    """Return the jobs on which ours is ahead by the median, behind by more than a standard error, and so behind the classical."""
+    won, lost, classical = [], [], []
+    for job, cells in jobs.items():
+        mean, error = middle(one["behind"][ours][best(one, rivals or peers(one))] for one in cells)
+        won += [job] * (mean < 0)
+        lost += [job] * (mean > error)
         mean, error = gap(cells, ours, "classical")
-        classical += mean <= error
-    return won, near, classical
+        classical += [job] * (mean > error)
+    return won, lost, classical

@@ -85,7 +85,16 @@ def houses() -> np.ndarray:
 
 def midwest() -> np.ndarray:
     """Return schooling and poverty in counties."""
-    names = ["perchsd", "percollege", "percprof", "percchildbelowpovert", "percadultpoverty", "percelderlypoverty", "percwhite", "popdensity"]
+    names = [
+        "perchsd",
+        "percollege",
+        "percprof",
+        "percchildbelowpovert",
+        "percadultpoverty",
+        "percelderlypoverty",
+        "percwhite",
+        "popdensity",
+    ]
     return columns(pd.read_csv(shipped("plotnine", "data", "midwest.csv")), names)
 
 

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 
 def learning_curve(history: Any) -> Figure:
-    """Draw the loss of each epoch on the training rows and on the held-out rows, that of averaged weights, the best epoch, and the learning rate below.
+    """Draw the loss of each epoch on the training rows and on the held-out rows, the best epoch, and the learning rate below.
+
+    The loss of averaged weights on the held-out rows is drawn as well, where there is one.
 
     The first epochs may be cut off at the top, so that the end can be read. A missing value (NaN) leaves a gap.
 
     Args:
         history: What `pushforward.fit` returned, or a dict or any object with a list ``train`` and, optionally, lists ``validation``,
-            ``averaged`` and ``learning_rate``, numbers ``best_epoch`` (from 1; 0 is before the first) and ``best_loss``, and ``objective``, a word: the loss
-            of ``"flow_matching"`` is not in nats.
+            ``averaged`` and ``learning_rate``, numbers ``best_epoch`` (from 1; 0 is before the first) and ``best_loss``, and ``objective``,
+            a word: the loss of ``"flow_matching"`` is not in nats.
 
     Returns:
         The figure; its axes are the loss and, if it is known, the learning rate.
