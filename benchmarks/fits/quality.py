@@ -142,7 +142,7 @@ def measured(job: str, seed: int, peers: tuple[str, ...]) -> dict[str, Any]:
     assert unit is not None
     torch.manual_seed(seed)
     flow, told = by_itself(data, unit, seed)
-    if data.shape[1] == 2 and best is not None:
+    if data.shape[1] == 2 and best is not None and job != "funnel":  # no grid resolves its neck and its mouth
         told["integral"] = round(integral(flow, unseen), 5)
     put("pushforward, fit", flow.log_prob, told)
     for name, counts in (("normal", (1,)), ("mixture", COMPONENTS)):

@@ -169,13 +169,10 @@ def summary(densities: dict[str, list[Figures]], tables: dict[str, list[Figures]
         means = {name: statistics.mean(median(cells, name) for cells in densities.values()) for name in methods}
         told = ", ".join(f"{name} {value:.3f}" for name, value in sorted(means.items(), key=lambda pair: pair[1]))
         lines.append(f"- **Densities**, mean nats above the entropy: {told}.")
-        off = [
-            abs(one["found"]["pushforward, fit"]["integral"] - 1)
-            for c in densities.values()
-            for one in c
-            if "integral" in one["found"]["pushforward, fit"]
-        ]
-        lines.append(f"- Densities of two features that `fit` made integrate to 1 within {max(off):.1g} on a grid, {len(off)} of them.")
+        flat = [one["found"]["pushforward, fit"] for name, cells in densities.items() if name != "funnel" for one in cells]
+        off = [abs(fit["integral"] - 1) for fit in flat if "integral" in fit]
+        if off:
+            lines.append(f"- Densities of two features that `fit` made integrate to 1 within {max(off):.1g} on a grid, {len(off)} of them.")
     parts = ["\n".join(lines) + "\n"] if lines else []
     groups = {"all tables": tables, "for confirming": {name: cells for name, cells in tables.items() if name not in choosing}}
     rows = []
