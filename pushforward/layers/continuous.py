@@ -137,6 +137,9 @@ class ContinuousModule(Layer):
         made = self.field.velocity(t.expand(batch), flat.expand(*batch, -1), context)
         return (made if self.rank == 1 else made.unflatten(-1, self.event_shape)).to(x.dtype)
 
+    def begin(self) -> None:
+        self.field.spread()
+
     def refine(self) -> None:
         self.tolerance, self.steps = max(FINER * self.tolerance, FINEST / SHARE), MORE * self.steps
 

@@ -19,7 +19,7 @@ from pushforward.native.program import Program, counted
 from pushforward.nets.conditioner import Parameters, flat_context
 from pushforward.nets.divergence import Estimate, by_tangents, coefficients, has_slopes, hutch_plus_plus, hutchinson, of_perceptron
 from pushforward.nets.net import NetLike
-from pushforward.nets.parts import tensors
+from pushforward.nets.parts import products, tensors
 from pushforward.nets.perceptron import Perceptron
 from pushforward.solvers.steps import Rates
 
@@ -27,6 +27,8 @@ FREQUENCIES = 3
 """Half turns of time that the net is shown."""
 TIMES = 2 * FREQUENCIES
 """Numbers that time is to the net."""
+PLACE, TIME, HIDDEN = 3.0, 1.0, 2.0
+"""How widely a perceptron's units are spread once it meets data: by place and context, by time, and by the units of the layer before."""
 
 
 def of_time(t: Tensor) -> Tensor:
@@ -77,6 +79,27 @@ class Field(nn.Module):
             seen = torch.cat([seen.expand(*batch, -1), context.expand(*batch, -1)], -1)
         return self.parameters_of.flat(x, seen)
 
+    @torch.no_grad()
+    def spread(self) -> None:
+        """Scale the hidden weights of a perceptron that has learnt nothing so that its units bend within standardised data.
+
+        As they are drawn they hardly do, and a field learns what is narrow in the data slowly, be it by matching or by likelihood.
+        Source: Delving Deep into Rectifiers (He et al., 2015), for variances that count what a unit is given; the gains are measured.
+        """
+        net: Any = self.parameters_of.net
+        if self._perceptron() is None or not all(parameter.requires_grad for parameter in self.parameters()):
+            return
+        first, *hidden, last = net.layers
+        if bool(last.weight.any()):
+            return
+        _spread(first.x.weight, PLACE)
+        _spread(first.c.weight[:, :TIMES], TIME)
+        _spread(first.c.weight[:, TIMES:], PLACE)
+        _spread(first.x.bias[:, None], 1.0)
+        for part in (part for layer in hidden for part in products(layer)):
+            _spread(part.weight, HIDDEN)
+            _spread(part.bias[:, None], 1.0)
+
     def velocity(self, t: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
         """Return the velocity, in the precision of the net."""
         made: Tensor = self(t, x, flat_context(context, self.context_shape))
@@ -119,16 +142,14 @@ class Field(nn.Module):
         return None if found is None else (net.program, found)
 
     def _share(self, program: Program, parts: list[Tensor | None]) -> Tensor:
-        r"""Return what the velocity is multiplied by, :math:`(1 + (L / b)^4)^{-1/4}`, L a bound of its slope by Frobenius norms.
+        r"""Return what the velocity is multiplied by, :math:`(1 + (L / b)^4)^{-1/4}`, L a bound of its slope by Schatten norms.
 
         So the slope stays below b. Where L is far below b, as it is in nets that have learnt something, it is 1 to many digits.
         """
         steep = ACTIVATIONS[program.activation].steepest
         bounds: list[Any] = []
         for layer, (source, skip) in enumerate(zip(program.sources, program.skips, strict=True)):
-            weight = counted(program, parts, layer)
-            weight = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
-            bound = torch.linalg.vector_norm(weight) * (1.0 if source < 0 else steep * bounds[source])
+            bound = _size(counted(program, parts, layer)) * (1.0 if source < 0 else steep * bounds[source])
             bounds.append(bound if skip < 0 else bound + bounds[skip])
         return torch.exp(-0.25 * torch.nn.functional.softplus(4 * (torch.log(bounds[-1] + 1e-30) - math.log(self.steepest))))
 
@@ -168,6 +189,24 @@ class PerceptronField:
     def _parts(self, used: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Tensor, Sequence[Tensor]]:
         count = len(self.program.sources)
         return used[:count], used[count : 2 * count], used[2 * count], used[2 * count + 1 :]
+
+
+def _size(weight: Tensor) -> Tensor:
+    """Return a bound of how much a matrix stretches, the fourth root of the sum of the fourth powers of its singular values."""
+    weight = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
+    length = torch.linalg.vector_norm(weight) + 1e-30
+    unit = weight / length
+    square = unit @ unit.mT if len(unit) <= unit.shape[1] else unit.mT @ unit
+    # At zero, where fields begin, the root of a norm would have no gradient.
+    made: Tensor = length * torch.sqrt(torch.linalg.vector_norm(square) + 1e-30)
+    return made
+
+
+def _spread(weight: Tensor, gain: float) -> None:
+    """Scale weights ``(outputs, inputs)`` so that what they make of inputs of variance 1 has a deviation of ``gain``."""
+    size = torch.sqrt(torch.mean(weight.square()) * weight.shape[1])
+    if bool(size > 0):
+        weight.mul_(gain / size)
 
 
 def _estimate(signs: Sequence[Tensor]) -> Estimate | None:

@@ -46,7 +46,7 @@ class FlowMatching:
         coupling: ``"independent"``, or ``"optimal_transport"``, which pairs the draws and rows of a batch so that the sum of their squared
             distances is least: straighter fields, for a step that takes about twice as long (scipy, in the extra ``transport``).
             A conditional flow pairs among rows of equal contexts, and rows with weights are drawn by these first.
-        times: ``"uniform"``, or ``"late"``, of density :math:`2t`: more times near the data, where the field of narrow data is harder.
+        times: ``"late"``, of density :math:`2t`: more times near the data, where the field of narrow data is harder; or ``"uniform"``.
             Times are stratified over a batch.
         nats_every: Epochs after which the held-out rows' density is taken, in nats (None: at the start and the end alone).
 
@@ -60,7 +60,7 @@ class FlowMatching:
     path: str | Path = "linear"
     sigma: float | None = None
     coupling: str = "independent"
-    times: str = "uniform"
+    times: str = "late"
     nats_every: int | None = None
 
     def __post_init__(self) -> None:
