@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from pushforward.core import numerics
 from pushforward.core.layer import Shape
 from pushforward.native.activations import ACTIVATIONS
 from pushforward.native.follow import Velocity
-from pushforward.native.program import Program, counted
+from pushforward.native.program import Program, counted, interpret, of_tensors
 from pushforward.nets.conditioner import Parameters, flat_context
 from pushforward.nets.divergence import Estimate, by_tangents, coefficients, has_slopes, hutch_plus_plus, hutchinson, of_perceptron
 from pushforward.nets.net import NetLike
@@ -106,7 +105,7 @@ class Field(nn.Module):
         perceptron = self._perceptron()
         return made if perceptron is None else made * self._share(*perceptron).to(made.dtype)
 
-    def rates(self) -> tuple[Any, list[Tensor]]:
+    def rates(self) -> tuple[PerceptronField | NetField, list[Tensor]]:
         """Return how the field is evaluated, and the tensors that this takes, in the precision of solvers.
 
         What depends on weights alone is computed here, once for all evaluations, and differentiates to them.
@@ -117,7 +116,7 @@ class Field(nn.Module):
         if found is None:
             buffers = ((name, b) for name, b in self.named_buffers() if b.is_floating_point() and name not in ("probes", "sketch"))
             named = [*self.named_parameters(), *buffers]
-            return functools.partial(_by_tangents, self, tuple(name for name, _ in named)), [*(numerics.finer(t) for _, t in named), *signs]
+            return NetField(self, tuple(name for name, _ in named)), [*(numerics.finer(t) for _, t in named), *signs]
         program, parts = found
         layers = range(len(program.sources))
         given = [None if t is None else numerics.finer(t) for t in parts]
@@ -168,18 +167,31 @@ class PerceptronField:
 
     def __call__(self, used: Sequence[Tensor]) -> Rates:
         """Return the rates by torch's operators."""
-        weights, biases, beside, rest = self._parts(used)
+        rest, layout = self._parts(used)[-1], self._layout(used)
         form, estimate = (None, _estimate(rest)) if self.estimated else (rest[0] if rest else None, None)
-        layout: list[Tensor | None] = []
-        for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-            layout += [weight, None, None if layer else beside, bias]
 
         def rates(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
-            seen = of_time(t) if context is None else torch.cat([of_time(t), context], -1)
-            v, trace = of_perceptron(self.program, layout, z[..., :-1], seen, form, estimate)
+            v, trace = of_perceptron(self.program, layout, z[..., :-1], _seen(t, context), form, estimate)
             return torch.cat([v, trace.unsqueeze(-1)], -1)
 
         return rates
+
+    def velocity(self, used: Sequence[Tensor]) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+        """Return the velocity alone."""
+        layout = self._layout(used)
+        return lambda t, x, context: interpret(self.program, x, of_tensors(self.program, layout, _seen(t, context)))
+
+    def probes(self, used: Sequence[Tensor]) -> Tensor | None:
+        """Return the signs that estimate the trace, or None: it is exact."""
+        return self._parts(used)[-1][0] if self.estimated else None
+
+    def _layout(self, used: Sequence[Tensor]) -> list[Tensor | None]:
+        """Return the tensors as `of_tensors` takes them."""
+        weights, biases, beside, _ = self._parts(used)
+        layout: list[Tensor | None] = []
+        for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            layout += [weight, None, None if layer else beside, bias]
+        return layout
 
     def compiled(self, used: Sequence[Tensor]) -> Velocity:
         """Return what the compiled code is told of it, which knows exact traces alone."""
@@ -216,16 +228,42 @@ def _estimate(signs: Sequence[Tensor]) -> Estimate | None:
     return hutchinson(signs[0]) if len(signs) == 1 else hutch_plus_plus(signs[1], signs[0])
 
 
-def _by_tangents(field: Field, names: tuple[str, ...], used: list[Tensor]) -> Rates:
-    own = dict(zip(names, used, strict=False))
-    estimate = _estimate(used[len(names) :])
+def _seen(t: Tensor, context: Tensor | None) -> Tensor:
+    return of_time(t) if context is None else torch.cat([of_time(t), context], -1)
 
-    def rates(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
-        def velocity(x: Tensor) -> Tensor:
-            made: Tensor = torch.func.functional_call(field, own, (t, x, context))
+
+@dataclass(frozen=True)
+class NetField:
+    """The rates of any net, of its own tensors and the signs by which the trace is estimated.
+
+    Args:
+        field: The field.
+        names: Names of its tensors.
+    """
+
+    field: Field
+    names: tuple[str, ...]
+
+    def __call__(self, used: Sequence[Tensor]) -> Rates:
+        """Return the rates by torch's operators."""
+        estimate, velocity = _estimate(used[len(self.names) :]), self.velocity(used)
+
+        def rates(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
+            v, trace = by_tangents(lambda x: velocity(t, x, context), z[..., :-1], estimate)
+            return torch.cat([v, trace.unsqueeze(-1)], -1)
+
+        return rates
+
+    def velocity(self, used: Sequence[Tensor]) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+        """Return the velocity alone."""
+        own = dict(zip(self.names, used, strict=False))
+
+        def velocity(t: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
+            made: Tensor = torch.func.functional_call(self.field, own, (t, x, context))
             return made
 
-        v, trace = by_tangents(velocity, z[..., :-1], estimate)
-        return torch.cat([v, trace.unsqueeze(-1)], -1)
+        return velocity
 
-    return rates
+    def probes(self, used: Sequence[Tensor]) -> Tensor | None:
+        """Return the signs that estimate the trace, or None: it is exact."""
+        return used[len(self.names)] if len(used) > len(self.names) else None
