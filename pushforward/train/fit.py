@@ -200,11 +200,16 @@ def fit(
             masters = stack.enter_context(Masters(flow))
             made = make_optimizer("fit", flow, optimizer, learning_rate, weight_decay)
             given = (flow, _resident(train, flow), held and _resident(held, flow), made, random, options, masters)
-            training = Training(*given)
-            if plan is not None:
-                training = MatchingTraining(plan, *given) if isinstance(plan, FlowMatching) else RegularisedTraining(plan, *given)
+            training = _training(plan, *given)
             training.history.tried = losses
         return training.run(callback)
+
+
+def _training(plan: FlowMatching | Likelihood | None, *given: Any) -> Training:
+    """Return the loop of an objective."""
+    if isinstance(plan, FlowMatching):
+        return MatchingTraining(plan, *given)
+    return Training(*given) if plan is None else RegularisedTraining(plan, *given)
 
 
 def _short(value: Any) -> str:
