@@ -71,10 +71,11 @@ JOBS = {
 }
 
 
-def fitted(make: Callable[[int], pf.Flow], rows: Tensor, steps: int, rate: float, seed: int, **options: Any) -> Score:
-    """Return the log-density of a flow that `fit` has trained."""
+def fitted(make: Callable[[int], pf.Flow], rows: Tensor, steps: int, rate: float, seed: int, starts: bool = True, **options: Any) -> Score:
+    """Return the log-density of a flow that `fit` has trained; ``starts`` as in `Flow.standardize`."""
     torch.manual_seed(seed)
     flow = make(rows.shape[1])
+    flow.standardize(rows, starts=starts)
     epochs = max(1, round(steps * BATCH / (len(rows) * (1 - SHARE))))
     pf.fit(flow, rows, epochs=epochs, learning_rate=rate, schedule="cosine", patience=None, seed=seed, progress=False, **options)
     return flow.log_prob
@@ -186,6 +187,7 @@ class Way(NamedTuple):
 WAYS = {
     "NSF": Way(partial(fitted, pf.NSF)),
     "CNF, matching": Way(partial(fitted, cnf, objective="flow_matching"), rate=MATCHED),
+    "CNF, matching, as drawn": Way(partial(fitted, cnf, starts=False, objective=pf.FlowMatching(times="uniform")), rate=MATCHED),
     "CNF, likelihood": Way(partial(fitted, cnf), solves=True),
     "Zuko, matching": Way(partial(zuko, matching=True), rate=MATCHED, needs=("zuko",)),
     "Zuko, likelihood": Way(partial(zuko, matching=False), solves=True, needs=("zuko",)),
