@@ -28,7 +28,7 @@ from pushforward.tables import TableFlow
 from pushforward.train.choose import ChoiceHistory, Chosen, choose
 from pushforward.train.fit import fit
 from pushforward.train.history import History
-from pushforward.train.objective import FlowMatching
+from pushforward.train.objective import FlowMatching, Likelihood
 
 __version__ = "0.1.0"
 
@@ -37,9 +37,10 @@ TransformModule = Layer
 
 __all__ = [
     "CNF", "IAF", "MAF", "NICE", "NSF", "Base", "Bijector", "ChoiceHistory", "Chosen", "ConditionedFlow", "Description",
-    "DistillHistory", "Flow", "FlowMatching", "History", "ImportanceSample", "Kernel", "Layer", "Net", "PlanError", "RealNVP",
-    "Signature", "Spec", "TableFlow", "TargetHistory", "TransformModule", "bijectors", "choose", "data", "distill", "distributions",
-    "fit", "fit_target", "flows", "importance", "load", "plots", "show_config", "targets", "testing", "train", "transforms",
+    "DistillHistory", "Flow", "FlowMatching", "History", "ImportanceSample", "Kernel", "Layer", "Likelihood", "Net", "PlanError",
+    "RealNVP", "Signature", "Spec", "TableFlow", "TargetHistory", "TransformModule", "bijectors", "choose", "data", "distill",
+    "distributions", "fit", "fit_target", "flows", "importance", "load", "plots", "show_config", "targets", "testing", "train",
+    "transforms",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

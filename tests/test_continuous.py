@@ -517,3 +517,49 @@ def test_what_are_no_probes_is_refused(option, words):
 @pytest.mark.parametrize("trace", ["hutchinson", "hutch++"])
 def test_laws_hold_of_an_estimate(trace):
     check_bijector(bij.Continuous(bij.MLP((4,), "tanh"), tolerance=3e-3, steps=2, steepest=2.0, trace=trace, probes=4), 2)
+
+
+# Where it begins to learn
+
+
+def spreads(layer):
+    """Return the deviations that inputs of variance 1 give to what the units of the first and the second layer are given."""
+    first, second, last = layer.field.parameters_of.net.layers
+    sums = [w.detach().square().sum(1).mean().sqrt() for w in (first.x.weight, first.c.weight[:, :6], first.c.weight[:, 6:], second.weight)]
+    return [float(t) for t in sums], bool(last.weight.any())
+
+
+def test_a_field_that_meets_data_bends_within_it_and_stays_the_identity():
+    flow = pf.CNF(3, 2, tolerance=1e-4)
+    x, context = points(50, 3, dtype=torch.float32), points(50, 2, seed=2, dtype=torch.float32)
+    assert spreads(flow.transform.layers[0])[0][0] < 1  # as it is drawn
+    for _ in range(2):  # to begin twice is to begin once
+        flow.standardize(x, context)
+        found, moves = spreads(flow.transform.layers[0])
+        assert found == pytest.approx([3, 1, 3, 2], rel=1e-5)
+        assert not moves
+    mean, scale = x.mean(0), x.std(0, correction=0)
+    torch.testing.assert_close(flow.log_prob(x, context), torch.distributions.Normal(mean, scale).log_prob(x).sum(-1))
+
+
+@pytest.mark.parametrize("how", ["learnt", "frozen", "a module", "starts=False"])
+def test_what_has_learnt_or_is_not_a_perceptron_of_ours_begins_as_it_is(how):
+    torch.manual_seed(0)
+    flow = pf.CNF(3, tolerance=1e-3, net=nn.Linear(9, 3) if how == "a module" else None)
+    with torch.no_grad():
+        if how == "learnt":
+            flow.transform.layers[0].field.parameters_of.net.layers[-1].weight[0, 0] = 0.1
+    if how == "frozen":
+        next(flow.transform.layers[0].parameters()).requires_grad_(False)
+    before = {name: value.clone() for name, value in flow.transform.layers[0].state_dict().items()}
+    flow.standardize(points(50, 3, dtype=torch.float32), starts=how != "starts=False")
+    assert all(torch.equal(value, before[name]) for name, value in flow.transform.layers[0].state_dict().items())
+
+
+def test_a_wide_and_deep_perceptron_that_begins_is_far_from_its_bound():
+    layer = bij.Continuous(bij.MLP((256, 256, 256), "silu")).build(2)
+    layer.begin()
+    net = layer.field.parameters_of.net
+    with torch.no_grad():
+        net.layers[-1].weight.normal_(0, 0.1)
+        assert float(layer.field._share(net.program, layer.field._perceptron()[1])) > 0.99

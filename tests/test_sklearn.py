@@ -123,7 +123,7 @@ def test_flow_matching_fits_densities_and_says_them_in_nats():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"objective": "matching"}, "expected objective to be 'likelihood', 'flow_matching', or a FlowMatching, got 'matching'"),
+        ({"objective": "matching"}, "expected objective to be 'likelihood', 'flow_matching', or a FlowMatching or a Likelihood"),
         ({"objective": "flow_matching"}, "expected a flow with one Continuous layer in its list of layers for objective='flow_matching'"),
     ],
 )

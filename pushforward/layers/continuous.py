@@ -18,6 +18,7 @@ from pushforward.core.facts import Facts
 from pushforward.core.fields import Count, OneOf, Positive, Within
 from pushforward.core.layer import Layer, Shape
 from pushforward.core.promise import Accuracy, Effort
+from pushforward.layers.costs import COSTS, Costly
 from pushforward.layers.field import Field
 from pushforward.layers.ways import WAYS
 from pushforward.nets.conditioner import flat_context
@@ -137,6 +138,9 @@ class ContinuousModule(Layer):
         made = self.field.velocity(t.expand(batch), flat.expand(*batch, -1), context)
         return (made if self.rank == 1 else made.unflatten(-1, self.event_shape)).to(x.dtype)
 
+    def begin(self) -> None:
+        self.field.spread()
+
     def refine(self) -> None:
         self.tolerance, self.steps = max(FINER * self.tolerance, FINEST / SHARE), MORE * self.steps
 
@@ -148,21 +152,29 @@ class ContinuousModule(Layer):
         self.field.taken = slice(part, None, parts)
 
     def push(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._follow(x, context, 0.0, 1.0)
+        return self._follow(x, context, 0.0, 1.0)[:2]
 
     def pull(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._follow(y, context, 1.0, 0.0)
+        return self._follow(y, context, 1.0, 0.0)[:2]
 
-    def _follow(self, x: Tensor, context: Tensor | None, start: float, end: float) -> tuple[Tensor, Tensor]:
-        of, used = self.field.rates()
+    def pull_with_costs(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what `pull` does, and the `Costly` integrals of the way, ``(*batch, 2)``, kinetic energy and squared Jacobian."""
+        x, ladj, costs = self._follow(y, context, 1.0, 0.0, costly=True)
+        return x, ladj, -costs  # time runs backwards
+
+    def _follow(self, x: Tensor, context: Tensor | None, start: float, end: float, costly: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        plain, used = self.field.rates()
+        of = Costly(plain) if costly else plain
         z, given, batch = self._rows(x, context)
+        z = torch.nn.functional.pad(z, (0, COSTS)) if costly else z
         fixed = mode.compiling() or mode.tracing() or not self.tableau.adaptive
         # Where there are no values one step has the shapes, and the memory, of all.
         steps = 1 if x.is_meta else self.steps if fixed else None
         path = Path(self.tableau, of, start, end, SHARE * self.tolerance, steps, WAYS)
         z = path.follow(z, given, used)
-        value, ladj = z[:, :-1].reshape(*batch, *self.event_shape), z[:, -1].reshape(batch)
-        return value.to(x.dtype), ladj.to(numerics.working(x).dtype)
+        size, kept = self.elements, numerics.working(x).dtype
+        value, ladj, costs = z[:, :size].reshape(*batch, *self.event_shape), z[:, size].reshape(batch), z[:, size + 1 :]
+        return value.to(x.dtype), ladj.to(kept), costs.reshape(*batch, costs.shape[-1]).to(kept)
 
     def _rows(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | None, torch.Size]:
         """Return rows with a zero behind each, contexts ``(rows, C)``, and the batch that they are."""

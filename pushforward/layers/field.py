@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +14,11 @@ from pushforward.core import numerics
 from pushforward.core.layer import Shape
 from pushforward.native.activations import ACTIVATIONS
 from pushforward.native.follow import Velocity
-from pushforward.native.program import Program, counted
+from pushforward.native.program import Program, counted, interpret, of_tensors
 from pushforward.nets.conditioner import Parameters, flat_context
 from pushforward.nets.divergence import Estimate, by_tangents, coefficients, has_slopes, hutch_plus_plus, hutchinson, of_perceptron
 from pushforward.nets.net import NetLike
-from pushforward.nets.parts import tensors
+from pushforward.nets.parts import products, tensors
 from pushforward.nets.perceptron import Perceptron
 from pushforward.solvers.steps import Rates
 
@@ -27,6 +26,8 @@ FREQUENCIES = 3
 """Half turns of time that the net is shown."""
 TIMES = 2 * FREQUENCIES
 """Numbers that time is to the net."""
+PLACE, TIME, HIDDEN = 3.0, 1.0, 2.0
+"""How widely a perceptron's units are spread once it meets data: by place and context, by time, and by the units of the layer before."""
 
 
 def of_time(t: Tensor) -> Tensor:
@@ -77,13 +78,34 @@ class Field(nn.Module):
             seen = torch.cat([seen.expand(*batch, -1), context.expand(*batch, -1)], -1)
         return self.parameters_of.flat(x, seen)
 
+    @torch.no_grad()
+    def spread(self) -> None:
+        """Scale the hidden weights of a perceptron that has learnt nothing so that its units bend within standardised data.
+
+        As they are drawn they hardly do, and a field learns what is narrow in the data slowly, be it by matching or by likelihood.
+        Source: Delving Deep into Rectifiers (He et al., 2015), for variances that count what a unit is given; the gains are measured.
+        """
+        net: Any = self.parameters_of.net
+        if self._perceptron() is None or not all(parameter.requires_grad for parameter in self.parameters()):
+            return
+        first, *hidden, last = net.layers
+        if bool(last.weight.any()):
+            return
+        _spread(first.x.weight, PLACE)
+        _spread(first.c.weight[:, :TIMES], TIME)
+        _spread(first.c.weight[:, TIMES:], PLACE)
+        _spread(first.x.bias[:, None], 1.0)
+        for part in (part for layer in hidden for part in products(layer)):
+            _spread(part.weight, HIDDEN)
+            _spread(part.bias[:, None], 1.0)
+
     def velocity(self, t: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
         """Return the velocity, in the precision of the net."""
         made: Tensor = self(t, x, flat_context(context, self.context_shape))
         perceptron = self._perceptron()
         return made if perceptron is None else made * self._share(*perceptron).to(made.dtype)
 
-    def rates(self) -> tuple[Any, list[Tensor]]:
+    def rates(self) -> tuple[PerceptronField | NetField, list[Tensor]]:
         """Return how the field is evaluated, and the tensors that this takes, in the precision of solvers.
 
         What depends on weights alone is computed here, once for all evaluations, and differentiates to them.
@@ -94,7 +116,7 @@ class Field(nn.Module):
         if found is None:
             buffers = ((name, b) for name, b in self.named_buffers() if b.is_floating_point() and name not in ("probes", "sketch"))
             named = [*self.named_parameters(), *buffers]
-            return functools.partial(_by_tangents, self, tuple(name for name, _ in named)), [*(numerics.finer(t) for _, t in named), *signs]
+            return NetField(self, tuple(name for name, _ in named)), [*(numerics.finer(t) for _, t in named), *signs]
         program, parts = found
         layers = range(len(program.sources))
         given = [None if t is None else numerics.finer(t) for t in parts]
@@ -119,16 +141,14 @@ class Field(nn.Module):
         return None if found is None else (net.program, found)
 
     def _share(self, program: Program, parts: list[Tensor | None]) -> Tensor:
-        r"""Return what the velocity is multiplied by, :math:`(1 + (L / b)^4)^{-1/4}`, L a bound of its slope by Frobenius norms.
+        r"""Return what the velocity is multiplied by, :math:`(1 + (L / b)^4)^{-1/4}`, L a bound of its slope by Schatten norms.
 
         So the slope stays below b. Where L is far below b, as it is in nets that have learnt something, it is 1 to many digits.
         """
         steep = ACTIVATIONS[program.activation].steepest
         bounds: list[Any] = []
         for layer, (source, skip) in enumerate(zip(program.sources, program.skips, strict=True)):
-            weight = counted(program, parts, layer)
-            weight = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
-            bound = torch.linalg.vector_norm(weight) * (1.0 if source < 0 else steep * bounds[source])
+            bound = _size(counted(program, parts, layer)) * (1.0 if source < 0 else steep * bounds[source])
             bounds.append(bound if skip < 0 else bound + bounds[skip])
         return torch.exp(-0.25 * torch.nn.functional.softplus(4 * (torch.log(bounds[-1] + 1e-30) - math.log(self.steepest))))
 
@@ -147,18 +167,31 @@ class PerceptronField:
 
     def __call__(self, used: Sequence[Tensor]) -> Rates:
         """Return the rates by torch's operators."""
-        weights, biases, beside, rest = self._parts(used)
+        rest, layout = self._parts(used)[-1], self._layout(used)
         form, estimate = (None, _estimate(rest)) if self.estimated else (rest[0] if rest else None, None)
-        layout: list[Tensor | None] = []
-        for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-            layout += [weight, None, None if layer else beside, bias]
 
         def rates(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
-            seen = of_time(t) if context is None else torch.cat([of_time(t), context], -1)
-            v, trace = of_perceptron(self.program, layout, z[..., :-1], seen, form, estimate)
+            v, trace = of_perceptron(self.program, layout, z[..., :-1], _seen(t, context), form, estimate)
             return torch.cat([v, trace.unsqueeze(-1)], -1)
 
         return rates
+
+    def velocity(self, used: Sequence[Tensor]) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+        """Return the velocity alone."""
+        layout = self._layout(used)
+        return lambda t, x, context: interpret(self.program, x, of_tensors(self.program, layout, _seen(t, context)))
+
+    def probes(self, used: Sequence[Tensor]) -> Tensor | None:
+        """Return the signs that estimate the trace, or None: it is exact."""
+        return self._parts(used)[-1][0] if self.estimated else None
+
+    def _layout(self, used: Sequence[Tensor]) -> list[Tensor | None]:
+        """Return the tensors as `of_tensors` takes them."""
+        weights, biases, beside, _ = self._parts(used)
+        layout: list[Tensor | None] = []
+        for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            layout += [weight, None, None if layer else beside, bias]
+        return layout
 
     def compiled(self, used: Sequence[Tensor]) -> Velocity:
         """Return what the compiled code is told of it, which knows exact traces alone."""
@@ -170,6 +203,24 @@ class PerceptronField:
         return used[:count], used[count : 2 * count], used[2 * count], used[2 * count + 1 :]
 
 
+def _size(weight: Tensor) -> Tensor:
+    """Return a bound of how much a matrix stretches, the fourth root of the sum of the fourth powers of its singular values."""
+    weight = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
+    length = torch.linalg.vector_norm(weight) + 1e-30
+    unit = weight / length
+    square = unit @ unit.mT if len(unit) <= unit.shape[1] else unit.mT @ unit
+    # At zero, where fields begin, the root of a norm would have no gradient.
+    made: Tensor = length * torch.sqrt(torch.linalg.vector_norm(square) + 1e-30)
+    return made
+
+
+def _spread(weight: Tensor, gain: float) -> None:
+    """Scale weights ``(outputs, inputs)`` so that what they make of inputs of variance 1 has a deviation of ``gain``."""
+    size = torch.sqrt(torch.mean(weight.square()) * weight.shape[1])
+    if bool(size > 0):
+        weight.mul_(gain / size)
+
+
 def _estimate(signs: Sequence[Tensor]) -> Estimate | None:
     """Return the estimate of a trace by probes, and a sketch where there is one; without any, none."""
     if not signs:
@@ -177,16 +228,42 @@ def _estimate(signs: Sequence[Tensor]) -> Estimate | None:
     return hutchinson(signs[0]) if len(signs) == 1 else hutch_plus_plus(signs[1], signs[0])
 
 
-def _by_tangents(field: Field, names: tuple[str, ...], used: list[Tensor]) -> Rates:
-    own = dict(zip(names, used, strict=False))
-    estimate = _estimate(used[len(names) :])
+def _seen(t: Tensor, context: Tensor | None) -> Tensor:
+    return of_time(t) if context is None else torch.cat([of_time(t), context], -1)
 
-    def rates(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
-        def velocity(x: Tensor) -> Tensor:
-            made: Tensor = torch.func.functional_call(field, own, (t, x, context))
+
+@dataclass(frozen=True)
+class NetField:
+    """The rates of any net, of its own tensors and the signs by which the trace is estimated.
+
+    Args:
+        field: The field.
+        names: Names of its tensors.
+    """
+
+    field: Field
+    names: tuple[str, ...]
+
+    def __call__(self, used: Sequence[Tensor]) -> Rates:
+        """Return the rates by torch's operators."""
+        estimate, velocity = _estimate(used[len(self.names) :]), self.velocity(used)
+
+        def rates(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
+            v, trace = by_tangents(lambda x: velocity(t, x, context), z[..., :-1], estimate)
+            return torch.cat([v, trace.unsqueeze(-1)], -1)
+
+        return rates
+
+    def velocity(self, used: Sequence[Tensor]) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+        """Return the velocity alone."""
+        own = dict(zip(self.names, used, strict=False))
+
+        def velocity(t: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
+            made: Tensor = torch.func.functional_call(self.field, own, (t, x, context))
             return made
 
-        v, trace = by_tangents(velocity, z[..., :-1], estimate)
-        return torch.cat([v, trace.unsqueeze(-1)], -1)
+        return velocity
 
-    return rates
+    def probes(self, used: Sequence[Tensor]) -> Tensor | None:
+        """Return the signs that estimate the trace, or None: it is exact."""
+        return used[len(self.names)] if len(used) > len(self.names) else None

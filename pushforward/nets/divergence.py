@@ -66,23 +66,30 @@ def by_tangents(function: Callable[[Tensor], Tensor], x: Tensor, estimate: Estim
     (tensor([[1., 4.]]), tensor([6.]))
     """
     if estimate is not None:
-
-        def times(vectors: Tensor) -> Tensor:
-            def of(vector: Tensor) -> Tensor:
-                moved: Tensor = torch.func.jvp(function, (x,), (vector.expand_as(x),))[1]
-                return moved
-
-            made: Tensor = torch.func.vmap(of, in_dims=vectors.dim() - 2, out_dims=1, chunk_size=CHUNK)(vectors)
-            return made
-
-        return function(x), estimate(times)
+        return function(x), estimate(lambda vectors: along(function, x, vectors))
     axes = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
 
-    def along(axis: Tensor) -> Tensor:
+    def own(axis: Tensor) -> Tensor:
         moved: Tensor = torch.func.jvp(function, (x,), (axis.expand_as(x),))[1]
         return (moved * axis).sum(-1)
 
-    return function(x), torch.func.vmap(along, chunk_size=CHUNK)(axes).sum(0)
+    return function(x), torch.func.vmap(own, chunk_size=CHUNK)(axes).sum(0)
+
+
+def along(function: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor) -> Tensor:
+    """Return the Jacobians of a function of rows ``x (n, D)``, each mapped alone, times vectors, as `Times` says.
+
+    >>> along(lambda x: x**2, torch.tensor([[1.0, 2.0]]), torch.eye(2))
+    tensor([[[2., 0.],
+             [0., 4.]]])
+    """
+
+    def of(vector: Tensor) -> Tensor:
+        moved: Tensor = torch.func.jvp(function, (x,), (vector.expand_as(x),))[1]
+        return moved
+
+    made: Tensor = torch.func.vmap(of, in_dims=vectors.dim() - 2, out_dims=1, chunk_size=CHUNK)(vectors)
+    return made
 
 
 def has_slopes(program: Program) -> bool:

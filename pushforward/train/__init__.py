@@ -3,7 +3,8 @@
 from pushforward.train.candidates import CANDIDATES, Candidate
 from pushforward.train.losses import NegativeLogLikelihood
 from pushforward.train.matching import FlowMatchingLoss
-from pushforward.train.objective import FlowMatching
+from pushforward.train.objective import FlowMatching, Likelihood
 from pushforward.train.paths import Path
+from pushforward.train.regularised import RegularisedLoss
 
-__all__ = ["CANDIDATES", "Candidate", "FlowMatching", "FlowMatchingLoss", "NegativeLogLikelihood", "Path"]
+__all__ = ["CANDIDATES", "Candidate", "FlowMatching", "FlowMatchingLoss", "Likelihood", "NegativeLogLikelihood", "Path", "RegularisedLoss"]

@@ -25,9 +25,10 @@ from pushforward.train.likelihood import Training, data_precision
 from pushforward.train.limit import Limit
 from pushforward.train.loop import Options, as_it_was, check_trainable, make_optimizer
 from pushforward.train.matching import MatchingTraining, check_contexts
-from pushforward.train.objective import FlowMatching, check_objective, make_objective
+from pushforward.train.objective import FlowMatching, Likelihood, check_objective, make_objective
 from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
+from pushforward.train.regularised import RegularisedTraining
 from pushforward.train.tables import fit_table
 from pushforward.train.trials import tried
 
@@ -42,7 +43,7 @@ def fit(
     data: Any,
     context: Any = None,
     *,
-    objective: str | FlowMatching = "likelihood",
+    objective: str | FlowMatching | Likelihood = "likelihood",
     validation: Any = 0.1,
     epochs: int = 200,
     batch_size: int = 512,
@@ -82,7 +83,8 @@ def fit(
         context: Rows ``(n, *context)`` for a conditional flow.
         objective: ``"likelihood"``; or ``"flow_matching"`` for a flow with a `Continuous` layer, whose steps then solve no differential
             equation; or a `FlowMatching` with options of it. Losses are then squared errors of a velocity, those of held-out rows always
-            on the same draws, and ``history.nats`` has the held-out densities. Base and other layers stay as they are.
+            on the same draws, and ``history.nats`` has the held-out densities. Base and other layers stay as they are. A `Likelihood`
+            with ``kinetic`` or ``jacobian`` keeps ways of a continuous flow straight; training losses then have these, held-out ones not.
         validation: Share of the rows to hold out at random; or rows, or (rows, context), or a DataLoader; or None: the training loss then
             chooses the weights. A share cannot be held out of a DataLoader, so it is None there.
         epochs: Passes over the rows, at most; where a pass is fewer than 10 steps, as many as make 10 count as one.
@@ -168,8 +170,9 @@ def fit(
         )
         return fit_table(flow, data, validation, options, standardize, weights, optimizer, seed, callback)
     check_trainable("fit", flow)
-    matching = make_objective("fit", objective)
-    check_objective("fit", flow, matching)
+    plan = make_objective("fit", objective)
+    check_objective("fit", flow, plan, compile)
+    matching = plan if isinstance(plan, FlowMatching) else None
     random = Randomness(flow, seed)
     train, held = _split(flow, data, context, validation, columns, context_columns, schema, weights, random)
     typical = train.typical(random.rows)
@@ -197,9 +200,16 @@ def fit(
             masters = stack.enter_context(Masters(flow))
             made = make_optimizer("fit", flow, optimizer, learning_rate, weight_decay)
             given = (flow, _resident(train, flow), held and _resident(held, flow), made, random, options, masters)
-            training = Training(*given) if matching is None else MatchingTraining(matching, *given)
+            training = _training(plan, *given)
             training.history.tried = losses
         return training.run(callback)
+
+
+def _training(plan: FlowMatching | Likelihood | None, *given: Any) -> Training:
+    """Return the loop of an objective."""
+    if isinstance(plan, FlowMatching):
+        return MatchingTraining(plan, *given)
+    return Training(*given) if plan is None else RegularisedTraining(plan, *given)
 
 
 def _short(value: Any) -> str:

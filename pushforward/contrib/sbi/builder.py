@@ -21,7 +21,7 @@ from pushforward.flow.standardising import begin
 from pushforward.layers.domains import Domain
 from pushforward.layers.standardize import Standardize, StandardizeModule
 from pushforward.recipes.choice import Choice, look_up, make_flow
-from pushforward.train.objective import FlowMatching, check_objective, make_objective
+from pushforward.train.objective import FlowMatching, Likelihood, check_objective, make_objective
 
 SCORES = ("independent", "structured", "none")
 ROWS = 4096
@@ -81,6 +81,10 @@ def density_estimator(
     if scores[0] == "structured":
         raise ValueError(f"density_estimator: expected 'structured' z-scores for conditions alone, got them for the density of the {of}")
     plan = make_objective("density_estimator", objective)
+    if isinstance(plan, Likelihood):
+        raise ValueError(
+            f"density_estimator: expected an objective without kinetic and jacobian, which sbi's loop does not add, got {plan!r}"
+        )
     if plan is not None and plan.coupling != "independent":
         raise ValueError(
             f"density_estimator: expected an objective with coupling='independent', got {plan.coupling!r}, which pairs draws among rows of "

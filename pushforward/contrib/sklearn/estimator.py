@@ -21,7 +21,7 @@ from pushforward.flow.flow import Flow
 from pushforward.recipes.choice import look_up, make_flow
 from pushforward.train import options as check
 from pushforward.train.fit import fit
-from pushforward.train.objective import FlowMatching, check_objective, make_objective
+from pushforward.train.objective import FlowMatching, Likelihood, check_objective, make_objective
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -33,7 +33,7 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
         self,
         flow: str | Bijector | Sequence[Bijector] | Callable[..., Flow] = "nsf",
         *,
-        objective: str | FlowMatching = "likelihood",
+        objective: str | FlowMatching | Likelihood = "likelihood",
         epochs: int = 100,
         batch_size: int = 512,
         learning_rate: float = 5e-3,
