@@ -40,10 +40,11 @@ class SphereUniform(Base):
 
 @dataclass(frozen=True, repr=False)
 class VonMisesFisher(Base):
-    r"""The von Mises-Fisher distribution of unit vectors of three, :math:`p(x) = \kappa e^{\kappa \mu^\top x} / 4 \pi \sinh \kappa`.
+    r"""The von Mises-Fisher distribution on the sphere, :math:`p(x) = \kappa e^{\kappa \mu^\top x} / 4 \pi \sinh \kappa`.
 
-    A density with respect to the area of the sphere. The mean direction, that of a vector of three numbers, and the concentration are
-    learned: free, or a function of the context. Samples carry gradients to both. What is no unit vector has the density 0.
+    Events are unit vectors of three numbers, and the density is with respect to the area of the sphere; what is no unit vector has the
+    density 0. The mean direction, that of a vector, and the concentration are learned: free, or a function of the context. Samples carry
+    gradients to both.
     Sources: Dispersion on a Sphere (Fisher, 1953); Numerically Stable Sampling of the von Mises Fisher Distribution on S2 (Jakob, 2012).
 
     Args:
@@ -130,7 +131,7 @@ class VonMisesFisherModule(SphereModule):
         below = -torch.log1p(u * torch.expm1(-2 * kappa)) / kappa
         normal = self.normal(shape, generator)
         across = _unit(normal - direction * (normal * direction).sum(-1, keepdim=True))
-        # Twice the root, as what is drawn from far out has a gradient everywhere but at the ends.
+        # Never zero, where a root has no slope.
         side = torch.sqrt((below * (2 - below)).clamp(min=torch.finfo(below.dtype).tiny))
         return _unit((1 - below).unsqueeze(-1) * direction + side.unsqueeze(-1) * across)
 
