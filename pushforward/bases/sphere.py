@@ -96,7 +96,8 @@ class SphereUniformModule(SphereModule):
         self.log_area = math.log(2) + half * math.log(math.pi) - math.lgamma(half)
 
     def density_inside(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
-        return torch.where(torch.isnan(x).any(-1), math.nan, -self.log_area)
+        level = torch.full_like(x[..., 0], -self.log_area)
+        return torch.where(torch.isnan(x).any(-1), math.nan, level)
 
     def draw_elements(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
         return _unit(self.normal(shape, generator))

@@ -65,6 +65,6 @@ def _numbers(owner: str, name: str, given: Any) -> Tensor:
             raise TypeError(f"{owner}: expected {name} to be real numbers, got a tensor of {given.dtype}")
         return given.to(torch.float64)
     try:
-        return torch.as_tensor(np.asarray(given, dtype=np.float64))
+        return torch.from_numpy(np.array(given, dtype=np.float64))
     except (TypeError, ValueError) as error:
         raise TypeError(f"{owner}: expected {name} to be numbers, got a {type(given).__name__}") from error

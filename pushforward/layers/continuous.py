@@ -104,6 +104,9 @@ class Continuous(Bijector):
         if len(self.on) != (1 if self.sizes is None else len(self.sizes)):
             raise PlanError(f"Continuous: expected a size for each of on={self.on!r}, got sizes={self.sizes!r}")
 
+    def words(self) -> str:
+        return f"{self.formula}; on spheres along them, in densities of surface area" if "sphere" in self.on else self.formula
+
     def spaces(self, event_shape: Shape) -> Spaces | None:
         """Return what events of a shape are points of; None where all their numbers are real."""
         if set(self.on) == {"real"}:
