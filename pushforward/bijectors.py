@@ -37,6 +37,7 @@ from pushforward.kernels.rotation import Rotation
 from pushforward.kernels.simplex import Ordered, SimplexToOrdered, Softmax, StickBreaking
 from pushforward.kernels.spline import Spline
 from pushforward.kernels.squared import NonlinearSquared
+from pushforward.kernels.stereographic import Stereographic
 from pushforward.kernels.sylvester import Sylvester
 from pushforward.kernels.tails import LogTanh, PositivePower, SignedPower, SinhArcsinh
 from pushforward.kernels.triangular import LowerCholeskyAffine, Triangular
@@ -69,8 +70,8 @@ __all__ = [
     "NonlinearSquared", "NormalScores", "Normalize", "OnAxis", "Ordered", "Periodic", "Permute", "Planar", "PositiveDefinite",
     "PositivePower", "Power", "QuadraticSpline", "Radial", "Reshape", "Residual", "ResidualMLP", "Reverse", "Rotation", "Shuffle",
     "Sigmoid", "SignedPower", "SimplexToOrdered", "Sin", "SinhArcsinh", "Softclip", "Softmax", "Softplus", "SoftplusLowerCholesky",
-    "Spline", "SplineAutoregressive", "SplineCoupling", "Stack", "Standardize", "StickBreaking", "SumOfSquares", "Sylvester", "Tanh",
-    "Triangular", "UnitLowerCholesky", "Unwrap", "Whiten", "to_support",
+    "Spline", "SplineAutoregressive", "SplineCoupling", "Stack", "Standardize", "Stereographic", "StickBreaking", "SumOfSquares",
+    "Sylvester", "Tanh", "Triangular", "UnitLowerCholesky", "Unwrap", "Whiten", "to_support",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:

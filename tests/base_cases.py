@@ -35,5 +35,14 @@ BASES: dict[str, tuple[Base, Bijector | list[Bijector], Shape, Shape | None]] = 
     "OrderStatistics": (bases.OrderStatistics(bases.DiagNormal()), bij.Ordered().inv, (3,), None),
     "OrderStatistics, top of more": (bases.OrderStatistics(bases.DiagNormal(net=SMALL), 5, descending=True), [], (2,), (3,)),
     "OrderStatistics, minimum": (bases.OrderStatistics(bases.Truncated(bases.StandardNormal(), -1.0), 4), [], (1,), None),
+    "SphereUniform": (bases.SphereUniform(), [], (3,), None),
+    "SphereUniform, flow of two layers": (
+        bases.SphereUniform(),
+        [bij.Continuous(SMALL, 1e-2, "rk4", steps=3, steepest=2.0, on=["sphere"]), bij.Stereographic().inv, bij.Affine()],
+        (4,),
+        None,
+    ),
+    "VonMisesFisher": (bases.VonMisesFisher((0.0, -2.0, 1.0), 3.0), bij.Stereographic().inv, (3,), None),
+    "VonMisesFisher given context": (bases.VonMisesFisher(net=SMALL), [], (3,), (2,)),
     "Product of supports": (bases.Product([bases.VonMises(), bases.DiagNormal(net=SMALL)], [1, 2]), [], (3,), (2,)),
 }

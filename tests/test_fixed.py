@@ -30,6 +30,7 @@ from pushforward.kernels.kernel import Kernel
 from pushforward.kernels.projections import Abs, Normalize
 from pushforward.kernels.simplex import Ordered, SimplexToOrdered, Softmax, StickBreaking
 from pushforward.kernels.spline import Spline
+from pushforward.kernels.stereographic import Stereographic
 from pushforward.kernels.tails import CORE, SKEWNESS_BOUND, LogTanh, PositivePower, SignedPower, SinhArcsinh
 from pushforward.kernels.triangular import LowerCholeskyAffine
 from pushforward.kernels.wavelet import DiscreteCosine, Haar
@@ -67,6 +68,8 @@ def test_positive_definite_matrices():
         (PositiveDefinite(), [[1.0, 2.0], [2.0, 1.0]]),
         (PositiveDefinite(), [[1.0, 0.5], [0.4, 1.0]]),
         (CorrelationMatrix(), [[1.0, 0.5], [0.5, 1.1]]),
+        (Stereographic(), [0.6, 0.7, 0.1]),
+        (Stereographic(), [0.0, 0.0, 1.0]),
     ],
 )
 def test_values_outside_the_set_have_no_density_and_finite_gradients(plan, value):
@@ -148,6 +151,11 @@ FORMULAS = {
         StickBreaking(),
         [-1.3, 0.4],
         lambda x: torch.stack([a := torch.sigmoid(x[0] - math.log(2)), b := torch.sigmoid(x[1]) * (1 - a), 1 - a - b]),
+    ),
+    "Stereographic": (
+        Stereographic(),
+        [-1.3, 0.4],
+        lambda x: torch.cat([2 * x / (1 + x @ x), ((x @ x - 1) / (x @ x + 1)).reshape(1)]),
     ),
     "Softmax": (Softmax(), [-1.3, 0.4], lambda x: torch.softmax(torch.cat([x, 0 * x[:1]]), 0)),
     "SimplexToOrdered": (SimplexToOrdered(0.3), [0.1, 0.25, 0.65], lambda x: 0.3 + torch.logit(x.cumsum(0)[:-1])),
@@ -304,6 +312,7 @@ def test_parts_are_the_parts():
     ("plan", "shape"),
     [
         (StickBreaking(), 4),
+        (Stereographic(), 3),
         (CorrCholesky(), 6),
         (PositiveDefinite(), 6),
         (Ordered(), 3),

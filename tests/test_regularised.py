@@ -141,6 +141,11 @@ def test_costs_make_ways_that_take_fewer_evaluations():
             ValueError,
             "fit: expected compile=False for a Likelihood with kinetic or jacobian, got True",
         ),
+        (
+            lambda: RegularisedLoss(pf.CNF(3, support=["sphere"] * 3), Likelihood(0.1)),
+            ValueError,
+            "RegularisedLoss: expected fields on lines and circles for a Likelihood with kinetic or jacobian, got one on a sphere",
+        ),
     ],
 )
 def test_what_it_is_given_is_checked(call, error, message):

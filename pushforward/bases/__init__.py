@@ -7,6 +7,7 @@ from pushforward.bases.normal import DiagNormal, FullNormal, StandardNormal
 from pushforward.bases.order_statistics import OrderStatistics
 from pushforward.bases.product import Product
 from pushforward.bases.resampled import Resampled
+from pushforward.bases.sphere import SphereUniform, VonMisesFisher
 from pushforward.bases.student import GeneralizedNormal, StudentT
 from pushforward.bases.truncated import Truncated
 from pushforward.bases.uniform import BoxUniform, CircleUniform
@@ -15,5 +16,6 @@ from pushforward.bases.wrapped import Wrapped, wrap
 
 __all__ = [
     "BoxUniform", "CircleUniform", "DiagNormal", "FullNormal", "GeneralizedNormal", "Mixture", "MixtureOfNormals", "OrderStatistics",
-    "Product", "Pushforward", "Resampled", "StandardNormal", "StudentT", "Truncated", "VonMises", "Wrapped", "wrap",
+    "Product", "Pushforward", "Resampled", "SphereUniform", "StandardNormal", "StudentT", "Truncated", "VonMises", "VonMisesFisher",
+    "Wrapped", "wrap",
 ]  # fmt: skip

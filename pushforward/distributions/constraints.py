@@ -8,7 +8,6 @@ from torch.distributions.constraints import *
 from torch.distributions.constraints import Constraint, corr_cholesky, lower_cholesky, positive
 from torch.distributions.constraints import __all__ as _torch_names
 
-from pushforward.contrib.pyro.face.fixed import SPHERE
 from pushforward.core import sets
 
 
@@ -28,7 +27,7 @@ ordered_vector = sets.ORDERED
 positive_ordered_vector = sets.POSITIVE_ORDERED
 softplus_lower_cholesky = lower_cholesky
 softplus_positive = positive
-sphere = SPHERE
+sphere = sets.SPHERE
 unit_lower_cholesky = sets.UNIT_LOWER_CHOLESKY
 
 __all__ = [

@@ -105,7 +105,7 @@ def CNF(
     probes: int = 16,
     support: Support = None,
 ) -> Flow:
-    """Continuous normalizing flow: one velocity field, a network of place, time and context, which carries all features at once.
+    r"""Continuous normalizing flow: one velocity field, a network of place, time and context, which carries all features at once.
 
     Scored and sampled by a solver, whose steps follow the error of each row. `Flow.log_prob_and_error` states how far a log-density
     may be off.
@@ -123,6 +123,8 @@ def CNF(
         trace: How its trace is found: ``"exact"``, or by random probes, ``"hutchinson"`` or ``"hutch++"``.
         probes: How many random probes, which an exact trace does not need; of each layer others.
         support: The set in which the values of each feature lie: names or constraints, as in `Domain` (None: all real values).
+            Features may be ``"circular"``, angles in :math:`(-\pi, \pi)`, and three in a row ``"sphere"``, a unit vector, whose
+            density is with respect to the area of the surface; the base is uniform there, and the field has no seam.
 
     >>> CNF(3).log_prob(torch.zeros(2, 3)).shape
     torch.Size([2])

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
-from pushforward.core import mode, numerics
+from pushforward.core import mode, numerics, sets
 from pushforward.core.bijector import Bijector
 from pushforward.core.budget import reserve
 from pushforward.core.checks import check_batch, check_tensor
 from pushforward.core.facts import Facts
-from pushforward.core.fields import Count, OneOf, Positive, Within
+from pushforward.core.fields import Count, Length, OneOf, Positive, Within
 from pushforward.core.layer import Layer, Shape
 from pushforward.core.promise import Accuracy, Effort
+from pushforward.core.spec import PlanError
 from pushforward.layers.costs import COSTS, Costly
 from pushforward.layers.field import Field
+from pushforward.layers.spaces import SPACES, Spaces
 from pushforward.layers.ways import WAYS
 from pushforward.nets.conditioner import flat_context
 from pushforward.nets.mlp import MLP
@@ -46,11 +50,18 @@ class Continuous(Bijector):
     exact: by a formula for perceptrons, by a tangent for each dimension for any other net. Every row has steps of its own, of which
     value and log-determinant are both within the tolerance, whatever stands beside it; one that is not there after some thousand steps
     ends as NaN. Values are computed in float64 and rounded once. The gradient is that of the steps that were made, and keeps where they
-    began alone; to differentiate it again keeps everything. The layer starts as the identity; all real values to all real values.
-    Source: Neural Ordinary Differential Equations (Chen et al., 2018); FFJORD (Grathwohl et al., 2019).
+    began alone; to differentiate it again keeps everything. The layer starts as the identity; all real values to all real values, or all
+    points of the spaces that ``on`` names to all of them.
+
+    On a sphere an event is a unit vector, the velocity is the part of the net's output that is tangent to the sphere,
+    :math:`(1 - x x^\top) v`, and its divergence there takes the place of the trace: densities are with respect to the area of the surface.
+    On a circle, a number is an angle of which whole turns do not matter.
+    Sources: Neural Ordinary Differential Equations (Chen et al., 2018); FFJORD (Grathwohl et al., 2019); Riemannian Continuous Normalizing
+    Flows (Mathieu, Nickel, 2020); Neural Ordinary Differential Equations on Manifolds (Falorsi, Forré, 2020).
 
     Args:
-        net: The velocity field: a plan, best with a smooth activation, or a module of yours that takes ``(rows, inputs + 6 + context)``.
+        net: The velocity field: a plan, best with a smooth activation, or a module of yours that takes ``(rows, inputs + 6 + context)``;
+            of a circle it is shown cosines and sines, after one another.
         tolerance: What value and log-determinant are within, as ``tolerance (1 + |number|)``. ``rk4`` and ``heun`` do not look at it: it
             says what they are held to.
         method: ``"tsit5"`` and ``"dopri5"`` follow the error; ``"rk4"`` and ``"heun"`` take equal steps.
@@ -63,7 +74,11 @@ class Continuous(Bijector):
         probes: How many such e, of which each costs a tangent. They are the same for all rows, so that a row is alone, both ways undo each
             other, and the solver follows a smooth field.
         seed: Sets them.
-        steepest: Bound of how fast a perceptron's velocity changes with x, so that no weights make it too stiff for steps.
+        steepest: Bound of how fast a perceptron's velocity changes with x, so that no weights make it too stiff for steps; and on spheres
+            of any velocity.
+        on: On what: ``"real"`` numbers, ``"circle"`` or ``"sphere"``, one for all of an event or several that it has one after the other:
+            ``on=["real", "sphere"], sizes=[1, 3]`` is a number beside a unit vector.
+        sizes: How many numbers each takes (None: there is one, that takes all): a sphere at least 2, a line or a circle one for each.
 
     >>> layer = Continuous(MLP((16,), "silu")).build(3, context_shape=2)
     >>> layer(torch.zeros(5, 3), torch.zeros(5, 2))[1].shape
@@ -78,11 +93,32 @@ class Continuous(Bijector):
     trace: Annotated[str, OneOf("exact", "hutchinson", "hutch++")] = "exact"
     probes: Annotated[int, Within(least=LEAST_PROBES, most=MOST_PROBES)] = 16
     seed: int = 0
+    on: Annotated[Sequence[Annotated[str, OneOf(*SPACES)]], Length(1)] = ("real",)
+    sizes: Sequence[Count] | None = None
 
     event_dim = 1
     inverse_method = "the way back through the field, by the same solver"
     formula = "y = x(1),  dx/dt = v(t, x),  x(0) = x"
     log_det = "integral of the trace of the Jacobian of v"
+
+    def check(self) -> None:
+        if len(self.on) != (1 if self.sizes is None else len(self.sizes)):
+            raise PlanError(f"Continuous: expected a size for each of on={self.on!r}, got sizes={self.sizes!r}")
+
+    def words(self) -> str:
+        return f"{self.formula}; on spheres along them, in densities of surface area" if "sphere" in self.on else self.formula
+
+    def spaces(self, event_shape: Shape) -> Spaces | None:
+        """Return what events of a shape are points of; None where all their numbers are real."""
+        if set(self.on) == {"real"}:
+            return None
+        sizes = event_shape if self.sizes is None else self.sizes
+        if len(event_shape) != 1 or sum(sizes) != event_shape[0]:
+            wanted = "vectors" if self.sizes is None else f"vectors of {sum(sizes)} numbers"
+            raise PlanError(f"{self!r}: expected {wanted}, got event_shape {event_shape}")
+        if any(kind == "sphere" and size < 2 for kind, size in zip(self.on, sizes, strict=True)):
+            raise PlanError(f"{self!r}: expected at least 2 numbers for a sphere, got sizes {tuple(sizes)}")
+        return Spaces(self.on, tuple(sizes), self.steepest)
 
     def make(self, event_shape: Shape, context_shape: Shape | None) -> Layer:
         return ContinuousModule(self, event_shape, context_shape)
@@ -91,13 +127,16 @@ class Continuous(Bijector):
 class ContinuousModule(Layer):
     """A built continuous layer."""
 
+    anchor: Tensor
+
     def __init__(self, plan: Continuous, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
         probes = sketch = None
         if plan.trace != "exact":
             both = _signs((1 + (plan.trace == "hutch++")) * plan.probes, math.prod(event_shape), plan.seed)
             probes, sketch = both[: plan.probes], both[plan.probes :] if plan.trace == "hutch++" else None
-        self.field = Field(plan.net, event_shape, context_shape, plan.steepest, probes, sketch)
+        self.spaces = plan.spaces(event_shape)
+        self.field = Field(plan.net, event_shape, context_shape, plan.steepest, probes, sketch, self.spaces)
         self.tableau, self.tolerance, self.steps = METHODS[plan.method], plan.tolerance, plan.steps
         self.rank, self.elements = len(event_shape), math.prod(event_shape)
         # The gradient is that of the steps, which themselves move with what they follow, within the tolerance.
@@ -107,7 +146,13 @@ class ContinuousModule(Layer):
         evaluations = MOST * self.tableau.evaluations + 2 if self.tableau.adaptive else plan.steps * self.tableau.evaluations
         effort = Effort(evaluations, evaluations, adaptive=self.tableau.adaptive)
         seen = "all inputs and time" if context_shape is None else "all inputs, time and the context"
-        self.facts = Facts(depends_on=seen, uses_context=context_shape is not None, accuracy=(accuracy, accuracy), effort=(effort, effort))
+        points = constraints.real if self.spaces is None else self.spaces.support
+        self.facts = Facts(
+            points, points, depends_on=seen, uses_context=context_shape is not None, accuracy=(accuracy, accuracy), effort=(effort, effort)
+        )
+        self.limits = sets.limits(points)
+        # Says how precise the values are that come in: between layers half formats are float32.
+        self.register_buffer("anchor", torch.zeros(()), persistent=False)
 
     def velocity(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the velocity ``(*batch, *event)`` of the field.
@@ -165,7 +210,9 @@ class ContinuousModule(Layer):
     def _follow(self, x: Tensor, context: Tensor | None, start: float, end: float, costly: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         plain, used = self.field.rates()
         of = Costly(plain) if costly else plain
-        z, given, batch = self._rows(x, context)
+        coarse = max((x.dtype, self.anchor.dtype), key=sets.tolerance)
+        inside, outside = sets.enter_events(x, self.limits, self.rank, coarse)
+        z, given, batch = self._rows(inside, context)
         z = torch.nn.functional.pad(z, (0, COSTS)) if costly else z
         fixed = mode.compiling() or mode.tracing() or not self.tableau.adaptive
         # Where there are no values one step has the shapes, and the memory, of all.
@@ -173,7 +220,9 @@ class ContinuousModule(Layer):
         path = Path(self.tableau, of, start, end, SHARE * self.tolerance, steps, WAYS)
         z = path.follow(z, given, used)
         size, kept = self.elements, numerics.working(x).dtype
-        value, ladj, costs = z[:, :size].reshape(*batch, *self.event_shape), z[:, size].reshape(batch), z[:, size + 1 :]
+        value, ladj, costs = z[:, :size], z[:, size].reshape(batch), z[:, size + 1 :]
+        value = (value if self.spaces is None else self.spaces.onto(value)).reshape(*batch, *self.event_shape)
+        ladj = ladj if outside is None else torch.where(outside, -math.inf, ladj)
         return value.to(x.dtype), ladj.to(kept), costs.reshape(*batch, costs.shape[-1]).to(kept)
 
     def _rows(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | None, torch.Size]:
@@ -184,6 +233,7 @@ class ContinuousModule(Layer):
             batch = torch.broadcast_shapes(batch, given.shape[:-1])
             given = numerics.finer(given).expand(*batch, -1).reshape(math.prod(batch), given.shape[-1])
         flat = numerics.finer(x).expand(*batch, *self.event_shape).reshape(math.prod(batch), self.elements)
+        flat = flat if self.spaces is None else self.spaces.onto(flat)
         return torch.nn.functional.pad(flat, (0, 1)), given, torch.Size(batch)
 
 

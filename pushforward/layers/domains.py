@@ -16,6 +16,7 @@ from pushforward.core.spec import PlanError
 from pushforward.kernels.cholesky import Cholesky, CorrCholesky, LowerCholesky
 from pushforward.kernels.fixed import AffineFixed, Exp, Sigmoid, Softplus
 from pushforward.kernels.simplex import Ordered, StickBreaking
+from pushforward.kernels.stereographic import Stereographic
 from pushforward.layers.parts import Concatenate, Stack
 
 BY_NAME: dict[str, Constraint] = {
@@ -39,12 +40,13 @@ def to_support(support: Constraint | str) -> Bijector:
 
     It knows the intervals of `torch.distributions.constraints` (closed ones are taken as open: a density has no mass on their ends),
     simplex, ordered vectors, Cholesky factors, positive definite and correlation matrices, cat and stack of such, and those that Pyro adds.
+    Of a sphere it is `Stereographic`, which leaves out one point and is rough there; `Continuous` on a sphere has no such point.
 
     Args:
         support: A constraint, or its name, such as ``"positive"``.
 
     Raises:
-        PlanError: No bijection onto the support is known; of a sphere there is none, since it has no chart that is all real values.
+        PlanError: No bijection onto the support is known.
 
     >>> to_support(constraints.interval(0.0, 2.0))
     Compose((Sigmoid(), AffineFixed(scale=2.0)))
@@ -96,6 +98,7 @@ _PLANS: dict[sets.Structured, Bijector] = {
     sets.LowerCholesky("rows"): CorrCholesky(),
     sets.PositiveDefinite(): Compose([LowerCholesky(), Cholesky().inv]),
     sets.CORRELATION: Compose([CorrCholesky(), Cholesky(correlation=True).inv]),
+    sets.SPHERE: Stereographic(),
 }
 
 

@@ -12,11 +12,21 @@ from torch import Tensor, nn
 
 from pushforward.core import numerics
 from pushforward.core.layer import Shape
+from pushforward.layers.spaces import Spaces, trace
 from pushforward.native.activations import ACTIVATIONS
 from pushforward.native.follow import Velocity
 from pushforward.native.program import Program, counted, interpret, of_tensors
 from pushforward.nets.conditioner import Parameters, flat_context
-from pushforward.nets.divergence import Estimate, by_tangents, coefficients, has_slopes, hutch_plus_plus, hutchinson, of_perceptron
+from pushforward.nets.divergence import (
+    Estimate,
+    by_tangents,
+    coefficients,
+    has_slopes,
+    hutch_plus_plus,
+    hutchinson,
+    of_perceptron,
+    with_products,
+)
 from pushforward.nets.net import NetLike
 from pushforward.nets.parts import products, tensors
 from pushforward.nets.perceptron import Perceptron
@@ -46,6 +56,7 @@ class Field(nn.Module):
         steepest: The bound, of a perceptron alone.
         probes: Signs ``(k, size)`` by which the trace is estimated, or None: it is exact.
         sketch: Signs ``(s, size)`` by which it is sought where the Jacobian is large, or None: it is not.
+        spaces: On what the values are points (None: all are real numbers).
     """
 
     probes: Tensor | None
@@ -59,24 +70,28 @@ class Field(nn.Module):
         steepest: float,
         probes: Tensor | None = None,
         sketch: Tensor | None = None,
+        spaces: Spaces | None = None,
     ) -> None:
         super().__init__()
         given = 0 if context_shape is None else math.prod(context_shape)
         zero = {"velocity": torch.zeros(event_shape)}
-        self.parameters_of = Parameters(zero, net, event_shape, (TIMES + given,), None, event_shape)
-        self.context_shape, self.steepest = context_shape, steepest
+        seen = event_shape if spaces is None else (spaces.width,)
+        self.parameters_of = Parameters(zero, net, seen, (TIMES + given,), None, event_shape)
+        self.context_shape, self.steepest, self.spaces = context_shape, steepest, spaces
         # They follow from the plan.
         self.register_buffer("probes", probes, persistent=False)
         self.register_buffer("sketch", sketch, persistent=False)
         self.taken = slice(None)
 
-    def forward(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the velocity ``(*batch, size)`` at times ``(*batch)`` and flat places, as the net has it, without the bound."""
-        seen = of_time(t)
+    def forward(self, t: Tensor, x: Tensor, context: Tensor | None = None, share: Tensor | None = None) -> Tensor:
+        """Return the velocity ``(*batch, size)`` at times ``(*batch)`` and flat places, of the net's outputs or of a share of them."""
+        beside = of_time(t)
         if context is not None:
-            batch = torch.broadcast_shapes(seen.shape[:-1], context.shape[:-1])
-            seen = torch.cat([seen.expand(*batch, -1), context.expand(*batch, -1)], -1)
-        return self.parameters_of.flat(x, seen)
+            batch = torch.broadcast_shapes(beside.shape[:-1], context.shape[:-1])
+            beside = torch.cat([beside.expand(*batch, -1), context.expand(*batch, -1)], -1)
+        made = self.parameters_of.flat(x if self.spaces is None else self.spaces.seen(x), beside)
+        made = made if share is None else made * share.to(made.dtype)
+        return made if self.spaces is None else self.spaces.tangent(x, made)
 
     @torch.no_grad()
     def spread(self) -> None:
@@ -101,9 +116,10 @@ class Field(nn.Module):
 
     def velocity(self, t: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
         """Return the velocity, in the precision of the net."""
-        made: Tensor = self(t, x, flat_context(context, self.context_shape))
         perceptron = self._perceptron()
-        return made if perceptron is None else made * self._share(*perceptron).to(made.dtype)
+        share = None if perceptron is None else self._share(*perceptron)
+        made: Tensor = self(t, x, flat_context(context, self.context_shape), share)
+        return made
 
     def rates(self) -> tuple[PerceptronField | NetField, list[Tensor]]:
         """Return how the field is evaluated, and the tensors that this takes, in the precision of solvers.
@@ -127,10 +143,10 @@ class Field(nn.Module):
         assert bias is not None
         beside, biases = given[2], [given[4 * layer + 3] for layer in layers[:-1]]
         assert beside is not None
-        form = None if signs else coefficients(program, weights)
+        form = None if signs or self.spaces else coefficients(program, weights)
         used = [*weights, *(b for b in biases if b is not None), bias * share, beside, *([] if form is None else [form]), *signs]
         plain = Program(program.activation, program.sources, program.skips, (1.0,) * len(layers), (False,) * len(layers))
-        return PerceptronField(plain, bool(signs)), used
+        return PerceptronField(plain, bool(signs), self.spaces), used
 
     def _perceptron(self) -> tuple[Program, list[Tensor | None]] | None:
         """Return the program and the tensors of a perceptron that is evaluated by formulas, or None where the net has to be called."""
@@ -160,10 +176,17 @@ class PerceptronField:
     Args:
         program: What its layers are.
         estimated: Whether the trace is estimated, by the signs that are the last of the tensors.
+        spaces: On what the values are points (None: all are real numbers).
     """
 
     program: Program
     estimated: bool = False
+    spaces: Spaces | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the perceptron itself, on real numbers and with an exact trace."""
+        return self.spaces is None and not self.estimated
 
     def __call__(self, used: Sequence[Tensor]) -> Rates:
         """Return the rates by torch's operators."""
@@ -171,15 +194,29 @@ class PerceptronField:
         form, estimate = (None, _estimate(rest)) if self.estimated else (rest[0] if rest else None, None)
 
         def rates(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
-            v, trace = of_perceptron(self.program, layout, z[..., :-1], _seen(t, context), form, estimate)
-            return torch.cat([v, trace.unsqueeze(-1)], -1)
+            v, divergence = of_perceptron(self.program, layout, z[..., :-1], _seen(t, context), form, estimate)
+            return torch.cat([v, divergence.unsqueeze(-1)], -1)
 
-        return rates
+        def on_spaces(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
+            assert self.spaces is not None
+            x = z[..., :-1]
+            made, _, products = with_products(self.program, layout, self.spaces.seen(x), _seen(t, context))
+            slopes = self.spaces.slopes(x, made, products.along)
+            divergence = trace(slopes, x) if estimate is None else estimate(slopes)
+            return torch.cat([self.spaces.tangent(x, made), divergence.unsqueeze(-1)], -1)
+
+        return rates if self.spaces is None else on_spaces
 
     def velocity(self, used: Sequence[Tensor]) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
         """Return the velocity alone."""
-        layout = self._layout(used)
-        return lambda t, x, context: interpret(self.program, x, of_tensors(self.program, layout, _seen(t, context)))
+        layout, spaces = self._layout(used), self.spaces
+
+        def made(t: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
+            seen = x if spaces is None else spaces.seen(x)
+            found = interpret(self.program, seen, of_tensors(self.program, layout, _seen(t, context)))
+            return found if spaces is None else spaces.tangent(x, found)
+
+        return made
 
     def probes(self, used: Sequence[Tensor]) -> Tensor | None:
         """Return the signs that estimate the trace, or None: it is exact."""
@@ -249,8 +286,8 @@ class NetField:
         estimate, velocity = _estimate(used[len(self.names) :]), self.velocity(used)
 
         def rates(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
-            v, trace = by_tangents(lambda x: velocity(t, x, context), z[..., :-1], estimate)
-            return torch.cat([v, trace.unsqueeze(-1)], -1)
+            v, divergence = by_tangents(lambda x: velocity(t, x, context), z[..., :-1], estimate)
+            return torch.cat([v, divergence.unsqueeze(-1)], -1)
 
         return rates
 

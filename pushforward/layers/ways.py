@@ -17,7 +17,7 @@ from pushforward.solvers.path import BY_TORCH, Path, Way
 
 
 def _takes_compiled(path: Path, z: Tensor, context: Tensor | None, used: Sequence[Tensor]) -> bool:
-    if not isinstance(path.of, PerceptronField) or path.of.estimated or not mode.eager():
+    if not isinstance(path.of, PerceptronField) or not path.of.plain or not mode.eager():
         return False
     return takes(path.of.compiled(used), _method(path), z, context, path.start, path.end)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -130,19 +131,48 @@ def of_perceptron(
         form: The `coefficients` of its weights.
         estimate: What there is in place of the trace, and of a form.
     """
+    y, slopes, times = with_products(program, tensors, x, context)
+    if form is not None:
+        part = slopes[0] * form if form.dim() == 1 else torch.matmul(slopes[0], form.mT) * slopes[1]
+        return y, part.sum(-1)
+    if estimate is not None:
+        return y, estimate(times.along)
+    return y, times.trace()
+
+
+class Products(NamedTuple):
+    """Jacobians of a perceptron at some rows, as products.
+
+    Args:
+        moved_by: How what the last layer takes moves along vectors, or (None) with each number of x.
+        last: The weights of the last layer.
+    """
+
+    moved_by: Callable[[Tensor | None], Tensor]
+    last: Tensor
+
+    def along(self, vectors: Tensor) -> Tensor:
+        """Return the Jacobians times vectors."""
+        return torch.matmul(self.moved_by(vectors), self.last.mT)
+
+    def trace(self) -> Tensor:
+        """Return the traces."""
+        return (self.moved_by(None) * self.last).sum((-2, -1))
+
+
+def with_products(
+    program: Program, tensors: Sequence[Tensor | None], x: Tensor, context: Tensor | None
+) -> tuple[Tensor, list[Tensor], Products]:
+    """Return what a perceptron without masks gives at ``x (n, D)``, the slopes of its hidden layers there, and its Jacobians."""
     slope = ACTIVATIONS[program.activation].slope
     assert slope is not None
     z: list[Tensor] = []
     h: list[Tensor] = []
     y = interpret(program, x, of_tensors(program, tensors, context), (z, h))
     slopes = [slope(before, after) for before, after in zip(z, h[1:], strict=True)]
-    if form is not None:
-        part = slopes[0] * form if form.dim() == 1 else torch.matmul(slopes[0], form.mT) * slopes[1]
-        return y, part.sum(-1)
     weights = [weight for weight in tensors[::4] if weight is not None]
 
     def moved_by(vectors: Tensor | None) -> Tensor:
-        """Return how what the last layer takes moves along vectors, or (None) with each number of x."""
         tangents: list[Tensor] = []
         moved: list[Tensor] = []
         for layer, (source, skip) in enumerate(zip(program.sources[:-1], program.skips[:-1], strict=True)):
@@ -153,6 +183,4 @@ def of_perceptron(
             moved.append(out * slopes[layer].unsqueeze(-2))
         return moved[program.sources[-1]]
 
-    if estimate is not None:
-        return y, estimate(lambda vectors: torch.matmul(moved_by(vectors), weights[-1].mT))
-    return y, (moved_by(None) * weights[-1]).sum((-2, -1))
+    return y, slopes, Products(moved_by, weights[-1])

@@ -25,6 +25,7 @@ from pushforward.nets.mlp import MLP
 from pushforward.nets.net import NetLike
 from pushforward.nets.periodic import Periodic
 from pushforward.recipes.angles import Mixed
+from pushforward.recipes.manifold import CURVED, Places
 from pushforward.recipes.stack import Parts, has_angles
 
 
@@ -101,7 +102,17 @@ def gaussianization(o: SimpleNamespace) -> Parts:
 def continuous(o: SimpleNamespace) -> Parts:
     """Return continuous layers; where probes estimate the trace, each has its own, whose errors are then not all alike."""
     estimated = o.trace != "exact"
-    return Parts(lambda i: Continuous(net(o), o.tolerance, o.method, trace=o.trace, probes=o.probes, seed=i if estimated else 0))
+
+    def layer(i: int) -> Continuous:
+        return Continuous(net(o), o.tolerance, o.method, trace=o.trace, probes=o.probes, seed=i if estimated else 0)
+
+    if not has_angles(o.support, CURVED):
+        return Parts(layer)
+    places = Places("CNF", o.support)
+    sizes = places.sizes if len(places.on) > 1 else None
+    return Parts(
+        lambda i: layer(i).replace(on=places.on, sizes=sizes), places.base(), places.first(), places.last(), mixed=False, placed=True
+    )
 
 
 def posterior(o: SimpleNamespace, kernel: Kernel, between: Sequence[Bijector] = ()) -> Parts:

@@ -52,9 +52,9 @@ def mixing(kind: str | None, index: int) -> list[Bijector]:
     return [Shuffle(index)] if kind == "shuffle" else []
 
 
-def has_angles(support: Support) -> bool:
-    """Tell whether some feature is an angle."""
-    return any(isinstance(each, str) and each == "circular" for each in support or ())
+def has_angles(support: Support, names: Collection[str] = ("circular",)) -> bool:
+    """Tell whether some feature is an angle, or has another of the names."""
+    return any(isinstance(each, str) and each in names for each in support or ())
 
 
 def check_support(name: str, support: Support, features: int) -> None:
@@ -81,7 +81,8 @@ def stack(name: str, parts: Parts, features: int, context: int, transforms: int,
     if support is not None and not parts.placed:
         if has_angles(support):
             raise PlanError(
-                f"{name}: expected no circular features, since its layers have a seam where a turn ends; use NSF, or NCSF for angles alone"
+                f"{name}: expected no circular features, since its layers have a seam where a turn ends; use NSF or CNF, "
+                "or NCSF for angles alone"
             )
         plan.append(Domain(support))
     return Flow(parts.base, plan, features, context or None)

@@ -243,7 +243,13 @@ RECIPES = (
             Option("method", "tsit5", 'The solver: ``"tsit5"``, ``"dopri5"``, ``"rk4"`` or ``"heun"``, as in `Continuous`.'),
             Option("trace", "exact", 'How its trace is found: ``"exact"``, or by random probes, ``"hutchinson"`` or ``"hutch++"``.'),
             Option("probes", 16, "How many random probes, which an exact trace does not need; of each layer others."),
-            SUPPORT,
+            Option(
+                "support",
+                None,
+                rf'{SETS} Features may be ``"circular"``, angles in :math:`(-\pi, \pi)`, and three in a row ``"sphere"``, a unit vector, '
+                "whose density is with respect to the area of the surface; the base is uniform there, and the field has no seam.",
+                SUPPORT.type,
+            ),
         ),
         continuous,
         score=SOLVER,

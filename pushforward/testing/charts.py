@@ -12,6 +12,7 @@ from torch.distributions.constraints import Constraint
 
 from pushforward.core import sets
 from pushforward.core.layer import Layer, Shape
+from pushforward.kernels.stereographic import Stereographic
 
 Function = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
@@ -29,6 +30,8 @@ def free(value: Tensor, support: Constraint, rank: int) -> Tensor:
         return torch.cat(parts, -1)
     if isinstance(kind, sets.Simplex):
         value = value[..., :-1]
+    elif isinstance(kind, sets.Sphere):
+        value = Stereographic().inverse(value, value.shape[-1:])[0]
     elif isinstance(kind, sets.LowerCholesky | sets.PositiveDefinite):
         row, column = _triangle(kind, value.shape[-1])
         value, rank = value[..., row, column], rank - 1
@@ -50,6 +53,8 @@ def complete(coordinates: Tensor, support: Constraint, shape: Shape) -> Any:
     if isinstance(kind, sets.Simplex):
         known = coordinates.reshape((*batch, *shape[:-1], shape[-1] - 1))
         return torch.cat([known, 1 - known.sum(-1, keepdim=True)], -1)
+    if isinstance(kind, sets.Sphere):
+        return Stereographic().forward(coordinates.reshape((*batch, *shape[:-1], shape[-1] - 1)), shape[-1:])[0]
     if not isinstance(kind, sets.LowerCholesky | sets.PositiveDefinite):
         return coordinates.reshape((*batch, *shape))
     side = shape[-1]
@@ -69,11 +74,27 @@ def count(support: Constraint, shape: Shape) -> int:
     kind = sets.structured(support)
     if isinstance(kind, sets.Parts):
         return sum(count(c, s) for c, s in zip(kind.cseq, _shapes(kind, shape), strict=True))
-    if isinstance(kind, sets.Simplex):
+    if isinstance(kind, sets.Simplex | sets.Sphere):
         return math.prod(shape[:-1]) * (shape[-1] - 1)
     if isinstance(kind, sets.LowerCholesky | sets.PositiveDefinite):
         return math.prod(shape[:-2]) * len(_triangle(kind, shape[-1])[0])
     return math.prod(shape)
+
+
+def log_volume(value: Tensor, support: Constraint, rank: int) -> Tensor | float:
+    """Return the log ``(*batch)`` of what the volume of free coordinates is worth at members of a set: of a sphere, surface area.
+
+    >>> log_volume(torch.tensor([0.0, 0.0, -1.0]), sets.SPHERE, 1)
+    tensor(1.3863)
+    """
+    kind = sets.structured(support)
+    if isinstance(kind, sets.Parts):
+        inner = rank - (kind.lengths is None)
+        return sum(log_volume(part, c, inner) for c, part in zip(kind.cseq, kind.split(value), strict=True))
+    if isinstance(kind, sets.Sphere):
+        ladj = -Stereographic().inverse(value, value.shape[-1:])[1]
+        return ladj.flatten(1 - rank).sum(-1) if rank > 1 else ladj
+    return 0.0
 
 
 def directions(module: Layer, x: Tensor, y: Tensor) -> tuple[tuple[Function, Tensor, int], tuple[Function, Tensor, int]]:
@@ -87,7 +108,9 @@ def directions(module: Layer, x: Tensor, y: Tensor) -> tuple[tuple[Function, Ten
 
     def charted(function: Function, source: tuple[Constraint, Shape], target: tuple[Constraint, Shape]) -> Function:
         def run(coordinates: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-            value, ladj = function(complete(coordinates, *source), context)
+            start = complete(coordinates, *source)
+            value, ladj = function(start, context)
+            ladj = ladj + log_volume(start, source[0], len(source[1])) - log_volume(value, target[0], len(target[1]))
             return free(value, target[0], len(target[1])), ladj
 
         return run

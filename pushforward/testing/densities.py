@@ -15,7 +15,7 @@ from pushforward.core.layer import Layer
 from pushforward.core.spec import PlanError
 from pushforward.flow.flow import Flow
 from pushforward.testing.case import FlowCase, jacobian
-from pushforward.testing.charts import directions
+from pushforward.testing.charts import directions, log_volume
 from pushforward.testing.invariance import invariance
 from pushforward.testing.promise import inner, ladj_tolerated, mass_tolerated, shift_tolerated
 from pushforward.testing.sets import chart
@@ -100,6 +100,9 @@ def determinant(case: FlowCase) -> float:
     # What autograd's own determinant loses to rounding is no error of ours.
     lost = torch.linalg.cond(matrix) * torch.finfo(torch.float64).eps / 1e-9
     expected = flow.base.log_prob(x, given).reshape(-1) + torch.linalg.slogdet(matrix)[1]
+    sides = (wide, flow.base.support), (flat, flow.support)
+    before, after = (log_volume(value, support, value.dim() - 1) for value, support in sides)
+    expected = expected + before - after
     free = ladj_tolerated(flow.transform, flat, inner(flow, each), inverse=True) / 1e-9
     off = (flow.log_prob(y, given).reshape(-1) - expected).abs() / (1 + expected.abs() + lost + free)
     return float(torch.nan_to_num(off.detach(), nan=math.inf).max())

@@ -60,6 +60,8 @@ def members(support: Constraint, z: Tensor) -> Tensor:
     if isinstance(kind, sets.PositiveDefinite):
         factor = _factors("rows" if kind.correlation else "positive", z)
         return factor @ factor.mT
+    if isinstance(kind, sets.Sphere):
+        return kind.settle(z)
     if kind is not None:
         return kind.member(z)
     ends = sets.elements(inner, z.shape[1:])
@@ -127,6 +129,8 @@ def _beyond_set(kind: sets.Structured, value: Tensor) -> list[Tensor]:
         swapped = value.clone()
         swapped[..., 0], swapped[..., -1] = -value[..., 0], value[..., -1] + 2 * value[..., 0]  # the sum is still 1
         return [1.5 * value, 0.5 * value, swapped]
+    if isinstance(kind, sets.Sphere):
+        return [1.5 * value, 0.5 * value]
     if isinstance(kind, sets.Ordered):
         found = [value.flip(-1), value[..., :1].expand_as(value).clone()] if value.shape[-1] > 1 else []
         return [*found, value - value[..., -1:] - 1] if kind.positive else found

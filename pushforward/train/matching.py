@@ -87,7 +87,8 @@ class FlowMatchingLoss(nn.Module):
             if self.plan.coupling == "optimal_transport":
                 x0 = x0[transported(x0, x1, inner)]
             t = self._times(x1, generator)
-            place, slope = self.path.mean(t, x0, x1)
+            spaces = about.field.spaces
+            place, slope = self.path.mean(t, x0, x1) if spaces is None else spaces.between(t, x0, x1)
         errors = self._errors(about.field, t, place, slope, inner, generator)
         return errors.reshape(len(errors), -1).mean(1), weights, scale
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from torch.distributions import constraints
 
 from pushforward.core import sets
 from pushforward.core.extras import require
@@ -37,9 +36,11 @@ class FlowMatching:
     Simulation-Based Inference (Wildberger et al., 2023).
 
     Args:
-        path: ``"linear"``, :math:`t x_1 + (1 - t) x_0`; ``"variance_preserving"``, :math:`\sin(\pi t / 2) x_1 + \cos(\pi t / 2) x_0`, whose
-            spread stays that of a standardised base and data; ``"schroedinger_bridge"``, the linear path with the noise of a Brownian
-            bridge, :math:`\sigma \sqrt{t (1 - t)} z`, a stochastic interpolant; or a `Path` of your own. Of a noise's velocity the part
+        path: ``"linear"``, :math:`t x_1 + (1 - t) x_0`, and on circles and spheres the shortest way there, where there is no other (Flow
+            Matching on General Geometries, Chen, Lipman, 2024); ``"variance_preserving"``, :math:`\sin(\pi t / 2) x_1 +
+            \cos(\pi t / 2) x_0`, whose spread stays that of a standardised base and data; ``"schroedinger_bridge"``, the linear path with
+            the noise of a Brownian bridge, :math:`\sigma \sqrt{t (1 - t)} z`, a stochastic interpolant; or a `Path` of your own. Of a
+            noise's velocity the part
             that no field can learn is taken off the loss, which then may fall below 0, and draws come in pairs z, -z: without that the
             loss of a bridge has no finite variance.
         sigma: Scale of the bridge's noise, 0.1 where it is None; for that path alone.
@@ -138,7 +139,7 @@ class Around:
 
 
 def around(owner: str, flow: Flow) -> Around:
-    """Return the one continuous layer of a flow and what is around it; raise ValueError where there is not one, or not on all numbers."""
+    """Return the one continuous layer of a flow and what is around it; raise ValueError where there is not one."""
     layers = list(flow.transform.leaves())
     places = [i for i, layer in enumerate(layers) if isinstance(layer, ContinuousModule)]
     wanted = f"{owner}: expected a flow with one Continuous layer in its list of layers for objective='flow_matching'"
@@ -152,11 +153,6 @@ def around(owner: str, flow: Flow) -> Around:
     (place,) = places
     field = layers[place]
     assert isinstance(field, ContinuousModule)
-    if not sets.same(field.domain, constraints.real):
-        raise ValueError(
-            f"{wanted} whose values are all real numbers, between which paths are straight, got one on {sets.name(field.domain)}; take "
-            "objective='likelihood'"
-        )
     return Around(layers[:place], field, layers[place + 1 :])
 
 
@@ -183,13 +179,19 @@ def check_objective(owner: str, flow: Flow, given: Objective | None, compile: bo
             f"{owner}: expected a Continuous layer with parameters that require a gradient for objective='flow_matching', which trains no "
             "others, got none"
         )
+    if field.spaces is not None and given.path != "linear":
+        raise ValueError(
+            f"{owner}: expected path='linear' for a flow on {' and '.join(field.spaces.kinds)}, whose paths are the shortest ways there, "
+            f"got {given.path!r}"
+        )
     if given.coupling == "optimal_transport":
         require("scipy.optimize", "transport")
 
 
 def _check_costs(owner: str, flow: Flow, compiled: bool | str) -> None:
     """Raise ValueError unless all continuous layers, of which there is one, are in the list of layers, and nothing is compiled."""
-    seen = sum(isinstance(layer, ContinuousModule) for layer in flow.transform.leaves())
+    fields = [layer for layer in flow.transform.leaves() if isinstance(layer, ContinuousModule)]
+    seen = len(fields)
     held = sum(isinstance(part, ContinuousModule) for part in flow.transform.modules())
     if not seen or seen != held:
         got = f"{held - seen} inside other layers" if held else "none"
@@ -197,6 +199,13 @@ def _check_costs(owner: str, flow: Flow, compiled: bool | str) -> None:
             f"{owner}: expected a flow with its Continuous layers in its list of layers for a Likelihood with kinetic or jacobian, got "
             f"{got}: {flow.plan!r}"
         )
+    for field in fields:
+        # The Jacobian in space counts what keeps a point on the sphere as well.
+        if field.spaces is not None and "sphere" in field.spaces.kinds:
+            raise ValueError(
+                f"{owner}: expected fields on lines and circles for a Likelihood with kinetic or jacobian, got one on a sphere: "
+                f"{field.plan!r}; train it by plain likelihood or by flow matching"
+            )
     if compiled:
         raise ValueError(f"{owner}: expected compile=False for a Likelihood with kinetic or jacobian, got {compiled!r}")
 

@@ -19,7 +19,27 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
         (2,),
         (2,),
     ),
+    "Continuous, on a sphere": (
+        Continuous(MLP((4,), "tanh"), tolerance=1e-2, method="rk4", steps=6, steepest=2.0, on=["sphere"]),
+        (3,),
+        None,
+    ),
+    "Continuous, on a sphere of four numbers, given context": (
+        Continuous(MLP((4,), "silu"), tolerance=3e-3, steps=2, steepest=2.0, on=["sphere"]),
+        (4,),
+        (2,),
+    ),
+    "Continuous, line, circle and sphere": (
+        Continuous(MLP((4,), "tanh"), tolerance=3e-3, steps=2, steepest=2.0, on=["real", "circle", "sphere"], sizes=[1, 1, 3]),
+        (5,),
+        None,
+    ),
     "Continuous, heun": (Continuous(MLP((4,), "silu"), tolerance=3e-2, method="heun", steps=6, steepest=2.0), (1,), None),
 }
 # Of these the laws take long, and the others have their code.
-HEAVY = {"Continuous, dopri5, matrix", "Continuous, heun"}
+HEAVY = {
+    "Continuous, dopri5, matrix",
+    "Continuous, heun",
+    "Continuous, on a sphere of four numbers, given context",
+    "Continuous, line, circle and sphere",
+}

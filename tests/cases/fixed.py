@@ -15,6 +15,7 @@ from pushforward.kernels.kernel import Elementwise
 from pushforward.kernels.linear import Linear
 from pushforward.kernels.simplex import Ordered, SimplexToOrdered, Softmax, StickBreaking
 from pushforward.kernels.spline import Spline
+from pushforward.kernels.stereographic import Stereographic
 from pushforward.kernels.tails import LogTanh, PositivePower, SignedPower, SinhArcsinh
 from pushforward.layers.autoregressive import Autoregressive
 from pushforward.layers.coupling import Coupling
@@ -43,6 +44,8 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
     "Autoregressive sinh-arcsinh": (Autoregressive(SinhArcsinh(), net=SMALL), (3,), None),
     "StickBreaking": (StickBreaking(), (3,), None),
     "StickBreaking, inverse": (StickBreaking().inv, (4,), None),
+    "Stereographic": (Stereographic(), (2,), None),
+    "Stereographic, inverse, two rows": (Stereographic().inv, (2, 4), None),
     "StickBreaking, chain": (Compose([StickBreaking(), SimplexToOrdered(0.3)]), (3,), None),
     "StickBreaking, two rows": (Compose([StickBreaking(), Softmax().inv, Exp()]), (2, 3), None),
     "Softmax": (Softmax(), (4,), None),

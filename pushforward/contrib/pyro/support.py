@@ -16,6 +16,7 @@ SETS = {
     sets.LowerCholesky("rows"): constraints.corr_cholesky,
     sets.PositiveDefinite(): constraints.positive_definite,
     sets.CORRELATION: constraints.corr_matrix,
+    sets.SPHERE: constraints.sphere,
 }
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pushforward.core.sets.interval import REAL, bounds, independent, inner_point
+from pushforward.core.sets.interval import REAL, bounds, independent, inner_point, inside
 from pushforward.core.sets.structured import Structured, leave, limits, name
 
 
@@ -46,7 +46,7 @@ class Parts(Structured):
 
     def matches(self, value: Tensor, tolerance: float) -> Tensor:
         rank = self.rank - (self.lengths is None)
-        masks = [independent(c, rank).check(part) for c, part in zip(self.cseq, self.split(value), strict=True)]
+        masks = [inside(independent(c, rank), part) for c, part in zip(self.cseq, self.split(value), strict=True)]
         return torch.stack(masks, -1).all(-1)
 
     def member(self, z: Tensor) -> Tensor:

@@ -155,10 +155,35 @@ class PositiveDefinite(Structured):
         return torch.where(singular[..., None, None] & ~on, (1 - move) * value, value)
 
 
+@dataclass(frozen=True)
+class Sphere(Structured):
+    r"""Vectors of length 1. A density on them is one of surface area, for which there is no choice of free coordinates to make."""
+
+    event_dim = 1
+
+    def __str__(self) -> str:
+        return "unit sphere"
+
+    def matches(self, value: Tensor, tolerance: float) -> Tensor:
+        # As far off as numbers that are written with six digits.
+        return torch.abs(torch.linalg.vector_norm(value, dim=-1) - 1) <= 10 * tolerance
+
+    def member(self, z: Tensor) -> Tensor:
+        # By stereographic projection of all numbers but the last, which has no pole.
+        u = torch.tanh(z[..., :-1])
+        square = (u * u).sum(-1, keepdim=True)
+        return torch.cat([2 * u, square - 1], -1) / (square + 1)
+
+    def settle(self, value: Tensor) -> Tensor:
+        length: Tensor = torch.linalg.vector_norm(value, dim=-1, keepdim=True)
+        return value / torch.where(length == 0, 1.0, length)
+
+
 # One of each that torch has no name for: sets are told by identity in code that was written for torch's.
 ORDERED, POSITIVE_ORDERED = Ordered(), Ordered(positive=True)
 UNIT_LOWER_CHOLESKY = LowerCholesky("unit")
 CORRELATION = PositiveDefinite(correlation=True)
+SPHERE = Sphere()
 
 # The names of torch's own sets, and of Pyro's, which is not imported for that.
 NAMED = {
@@ -171,6 +196,7 @@ NAMED = {
     "_CorrCholesky": LowerCholesky("rows"),
     "_PositiveDefinite": PositiveDefinite(),
     "_CorrMatrix": CORRELATION,
+    "_Sphere": SPHERE,
 }
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import warnings
 
-import torch
 from torch import Tensor
-from torch.distributions import constraints
 from torch.distributions.transforms import CorrCholeskyTransform
 
 from pushforward.contrib.pyro.face.layout import Lazy, OnDim
 from pushforward.contrib.pyro.face.planned import PlannedMap
 from pushforward.contrib.pyro.face.sizes import negative
+from pushforward.core import sets
 from pushforward.core.bijector import Bijector
 from pushforward.core.compose import Compose
 from pushforward.core.spec import PlanError
@@ -122,18 +121,6 @@ class HaarTransform(Fixed):
         super().__init__(Compose([Reverse(), plan]) if flip else plan, -negative(self.label(), dim), dim)
 
 
-class Sphere(constraints.Constraint):
-    """Vectors of length 1."""
-
-    event_dim = 1
-
-    def check(self, value: Tensor) -> Tensor:
-        return torch.isclose(torch.linalg.vector_norm(value, dim=-1), value.new_ones(()), atol=1e-5)
-
-
-SPHERE = Sphere()
-
-
 class OrderedTransform(Fixed):
     """Real vectors to increasing ones; `pushforward.bijectors.Ordered`."""
 
@@ -174,7 +161,7 @@ class Normalize(Fixed):
     def __init__(self, p: float = 2, cache_size: int = 0) -> None:
         super().__init__(projections.Normalize(p), 1)
 
-    codomain = SPHERE
+    codomain = sets.SPHERE
 
     def _inverse(self, y: Tensor) -> Tensor:
         self._admit("y", y)

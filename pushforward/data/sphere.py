@@ -1,0 +1,70 @@
+"""Places on the Earth as unit vectors, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def to_sphere(latitude: Any, longitude: Any) -> Tensor:
+    r"""Return the unit vectors ``(*batch, 3)``, in float64, of latitudes and longitudes in degrees.
+
+    :math:`(\cos b \cos l, \cos b \sin l, \sin b)` of the latitude b and the longitude l: the last number is 1 at the north pole. A density
+    of such vectors is one of surface area: in place of the Earth's square kilometres, of a sphere of radius 1, which has
+    :math:`4 \pi`. Missing numbers (NaN) give NaN.
+
+    Args:
+        latitude: ``(*batch)`` in [-90, 90]: a tensor, an array, a column of a frame, or a list.
+        longitude: ``(*batch)``, of which whole turns do not matter.
+
+    Raises:
+        TypeError: What is no numbers.
+        ValueError: Other shapes, or a latitude beyond the poles.
+
+    >>> to_sphere([90.0, 0.0], [0.0, -90.0]).round().abs()
+    tensor([[0., 0., 1.],
+            [0., 1., 0.]], dtype=torch.float64)
+    """
+    north, east = (_numbers("to_sphere", name, given) for name, given in (("latitude", latitude), ("longitude", longitude)))
+    if north.shape != east.shape:
+        raise ValueError(f"to_sphere: expected as many longitudes as latitudes, got shapes {tuple(north.shape)} and {tuple(east.shape)}")
+    if bool((beyond := north.abs() > 90).any()):
+        raise ValueError(f"to_sphere: expected latitudes in [-90, 90] degrees, got {north[beyond].flatten()[0].item():g}")
+    b, a = torch.deg2rad(north), torch.deg2rad(torch.remainder(east, 360))
+    return torch.stack([torch.cos(b) * torch.cos(a), torch.cos(b) * torch.sin(a), torch.sin(b)], -1)
+
+
+def from_sphere(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return latitudes in [-90, 90] and longitudes in [-180, 180] in degrees, each ``(*batch)``, of vectors ``(*batch, 3)``.
+
+    The length of a vector does not matter. At the poles every longitude is right, and 0 is taken.
+
+    Raises:
+        TypeError: No tensor of floating-point numbers.
+        ValueError: Vectors of another length than three numbers.
+
+    >>> latitude, longitude = from_sphere(to_sphere([51.5], [-0.25]))
+    >>> latitude, longitude
+    (tensor([51.5000], dtype=torch.float64), tensor([-0.2500], dtype=torch.float64))
+    """
+    if not isinstance(points, Tensor) or not points.is_floating_point():
+        raise TypeError(f"from_sphere: expected points to be a tensor of floating-point numbers, got {type(points).__name__}")
+    if not points.dim() or points.shape[-1] != 3:
+        raise ValueError(f"from_sphere: expected points of shape (*batch, 3), got {tuple(points.shape)}")
+    x, y, z = points.unbind(-1)
+    return torch.rad2deg(torch.atan2(z, torch.hypot(x, y))), torch.rad2deg(torch.atan2(y, x))
+
+
+def _numbers(owner: str, name: str, given: Any) -> Tensor:
+    """Return numbers as a tensor in float64; raise TypeError where they are none."""
+    if isinstance(given, Tensor):
+        if given.is_complex():
+            raise TypeError(f"{owner}: expected {name} to be real numbers, got a tensor of {given.dtype}")
+        return given.to(torch.float64)
+    try:
+        return torch.from_numpy(np.array(given, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{owner}: expected {name} to be numbers, got a {type(given).__name__}") from error
