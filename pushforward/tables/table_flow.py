@@ -59,7 +59,8 @@ class TableFlow(nn.Module):
     .. math:: \log p(x) = \sum_j \log p(x_j \mid x_1, \dots, x_{j-1}),
 
     a probability for categories, counts, atoms and missing values, a density in the units of the table for other numbers (for those on a
-    grid, the probability of the cell by its width). A new model that has met data is the product of the columns' marginals.
+    grid, the probability of the cell by its width). A new model that has met data joins the columns' marginals by the correlations
+    of their numbers, a Gaussian copula.
     Source: A Deep and Tractable Density Estimator (Uria et al., 2014); Autoregressive Diffusion Models (Hoogeboom et al., 2022); Neural
     Spline Flows (Durkan et al., 2019).
 
@@ -116,7 +117,7 @@ class TableFlow(nn.Module):
         return "TableFlow"
 
     def measure(self, data: Any, weights: Any = None) -> TableFlow:
-        """Measure the marginals of the columns, which is where a fit begins, and return the model.
+        """Measure the marginals of the columns and their correlations, which is where a fit begins, and return the model.
 
         Args:
             data: A table with the columns of the schema.

@@ -96,7 +96,7 @@ def fit(
         clip: Largest norm of a step's gradient (None: no limit).
         weight_decay: Weight decay of AdamW.
         averaging: Decay, such as 0.99, of moving averages of the weights from step to step: they are scored beside the weights after each
-            epoch, and the best of all is kept (None: none are made). Without held-out rows nothing is averaged.
+            epoch, and the best of all is kept (None: none are made; of a TableFlow 0.98). Without held-out rows nothing is averaged.
         standardize: Measure location and scale from the training rows; None: only if the flow has not met data before.
         whiten: When it measures, whether to measure the columns' covariance as well, with which the flow then begins (`Whiten`); None:
             as short fits say, by the held-out rows.

@@ -25,6 +25,8 @@ from pushforward.train.randomness import Randomness
 
 IN_ORDER = 0.25
 """Share of a batch's rows whose order is that of the schema, in which rows are scored."""
+AVERAGING = 0.98
+"""Decay of the weights' averages where no other is told: steps are of random orders, and averages of them less so."""
 HELD = 4096
 """Held-out rows that are scored after each epoch, at most: each takes a pass of the network for every column."""
 
@@ -44,9 +46,8 @@ class TableLoss(nn.Module):
         """Return the loss of packed rows ``(n, width)`` of which ``known (n, columns)`` is given, each counted ``count (n)`` times."""
         model = self.model.model
         events = unpacked(rows, len(model.variables), len(model.numbers), model.dtype)
-        h = model.network.trunk(model.network.sums(events, known))
-        scores = all_scores(model.network, model.grids, h, events)
-        loss = count * -torch.where(known, 0.0, scores).sum(1)
+        h = model.network.trunk(model.network.state(events, known))
+        loss = count * -all_scores(model.network, model.grids, h, events, ~known).sum(1)
         return torch.mean(loss if weights is None else weights * loss)
 
 
@@ -102,6 +103,7 @@ def fit_table(
         raise ValueError(f"fit: expected a TableFlow in float32 or float64, got {model.dtype}; use .float()")
     if standardize is False and not model.measured:
         raise ValueError("fit: expected standardize to be True or None, since the columns' marginals are still to be measured, got False")
+    options.averaging = AVERAGING if options.averaging is None else options.averaging
     random = Randomness(model, seed)
     fresh = bool(standardize) or not model.measured
     coded = model.encode(data, fitted=not fresh)
