@@ -214,7 +214,7 @@ class TableFlow(nn.Module):
         return TableConditional(self, coded, places)
 
     @torch.no_grad()
-    def impute(self, data: Any, n: int = 1, *, generator: torch.Generator | None = None) -> list[Any]:
+    def impute(self, data: Any, n: int = 1, *, generator: torch.Generator | None = None, library: str | None = None) -> list[Any]:
         """Return tables in which each missing cell is drawn from what it can be, given the cells of its row that are not missing.
 
         That a cell is missing is not taken for a sign of what it would be, and cells may be missing of columns that were whole in the fit.
@@ -222,19 +222,22 @@ class TableFlow(nn.Module):
         Source: Multiple Imputation for Nonresponse in Surveys (Rubin, 1987).
 
         Args:
-            data: A table with the columns of the schema, which is what is returned, in the same library.
+            data: A table with the columns of the schema, which is what is returned.
             n: How many tables.
             generator: Of the random numbers; None for torch's global ones.
+            library: As of `sample`; None for that of the data.
         """
         self._expect_measured("impute")
         coded = self.encode(data, missing=True)
         known = ~torch.isnan(coded)
-        library = library_of(data)
+        own = library_of(data)
+        wanted = library or own
+        types = types_of(data) if wanted == own else None
         tables = []
         for _ in range(self.count("n", n, 1)):
             filled = draw_chain(self.model, coded, known, range(len(self.schema)), generator, missing=False)
-            table = decode(self.schema, filled.cpu().numpy(), library, types_of(data))
-            if library == "pandas":
+            table = decode(self.schema, filled.cpu().numpy(), wanted, types)
+            if wanted == own == "pandas":
                 table.index = data.index
             tables.append(table)
         return tables
