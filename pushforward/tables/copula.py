@@ -165,7 +165,8 @@ class Copula(nn.Module):
         both = heavy.T @ there
         products = (weights.unsqueeze(1) * x).T @ x
         own = torch.sqrt((products.diagonal() / total).clamp(min=1e-9))
-        r = products / both.clamp(min=1.0) / (own.unsqueeze(1) * own)
+        # One row without correlations is added: of columns that nearly repeat one another, little is known of how nearly.
+        r = products / (both + 1) / (own.unsqueeze(1) * own)
         r = r * (1 - (SHOWN / (both * r.square()).clamp(min=SHOWN)).square())
         r.fill_diagonal_(1.0)
         self._decompose(r)
