@@ -228,6 +228,7 @@ def _slope(x: Tensor, theta: Tensor, gy: Tensor, gladj: Tensor, code: Code, inve
 
 # Gradients
 
+
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     x, theta, *numbers, ctx.inverse = inputs
     ctx.code = Code(*numbers)
