@@ -81,6 +81,6 @@ def model_of(frame, noise=0.5, seed=0, narrow=False, **options):
         if narrow:
             return model
         # Not narrower than sums over twenty thousand points can see.
-        model.model.network.spline_weight[:, -1] *= 0.1
-        model.model.network.spline_bias[:, -1] *= 0.1
+        model.model.network.spline_weight[:, -2] *= 0.1
+        model.model.network.spline_bias[:, -2] *= 0.1
     return model

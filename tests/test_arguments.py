@@ -325,6 +325,7 @@ OPTIONS = {
         "--context-table": ["none.csv", "", "t.csv"],
     },
     "score": {"--output": ["", "no/such/folder/t.csv", "t.xls"], "--by": ["row", "", "column"]},
+    "impute": {"-n": NUMBERS, "--output": ["", "no/such/folder/t.csv", "t.xls"], "--seed": ["-1", "2.5", "a", "", str(2**70)]},
     "describe": {"--batch": NUMBERS},
     "plot": {
         "--output": ["no/such/folder/t.png", "t.bmp", "t.csv"],
@@ -346,7 +347,7 @@ OPTIONS["schema"] = {
     "--exclude": ["zz", "", "a,a"],
 }
 OPTIONS["fit"]["--exclude"] = ["zz", "", "a,a"]
-for _command in ("fit", "sample", "score", "schema", "plot"):
+for _command in ("fit", "sample", "score", "impute", "schema", "plot"):
     OPTIONS[_command].update(WRITTEN)
 FLAGS = {"--dequantize", "--drop-missing", "--quiet", "--json", "--float64", "--header", "--support", "--outside"}
 ASKED = [(command, option, value) for command, options in OPTIONS.items() for option, values in options.items() for value in values]
@@ -363,6 +364,8 @@ def folder(tmp_path_factory):
     model = pf.MAF(2, transforms=1, widths=(8,))
     model.columns = ("a", "b")
     model.save(made / "m")
+    table = {"a": X[:, 0], "b": X[:, 1]}
+    pf.TableFlow(table, (8,)).measure(table).save(made / "all")
     return made
 
 
@@ -370,6 +373,7 @@ USUAL = {
     "fit": ["t.csv", "--output", "new", "--epochs", "1", "--transforms", "1", "--widths", "8", "-q"],
     "sample": ["m", "-n", "3", "--output", "new.csv"],
     "score": ["m", "t.csv", "--output", "new.csv"],
+    "impute": ["all", "t.csv", "--output", "new.csv"],
     "describe": ["m"],
     "schema": ["t.csv"],
     "plot": ["m", "t.csv", "--output", "new.png"],

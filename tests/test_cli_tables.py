@@ -234,3 +234,45 @@ def test_prices_of_stocks_with_dates_and_missing_values(folder, capsys):
     assert np.isfinite(np.load(folder / "s.npy")).all()
     assert main(["sample", str(target), "-n", "200", "-o", str(folder / "s.csv")]) == 0
     assert found.schema.problems(open_table(folder / "s.csv")) == []
+
+
+def test_missing_cells_are_filled_and_others_stay(model, table, folder, capsys):
+    target = folder / "whole.csv"
+    assert main(["impute", str(model), str(table), "-o", str(target), "--seed", "1"]) == 0
+    before, after = people(), pd.read_csv(target)
+    missing = int(before["score"].isna().sum())
+    said = capsys.readouterr().err
+    assert f"filled {missing} missing cells of 400 rows" in said
+    assert "left out: name" in said
+    assert tuple(after.columns) == COLUMNS
+    assert not after.isna().any().any()
+    there = before["score"].notna()
+    assert np.allclose(after["score"][there], before["score"][there])
+    assert list(after["city"]) == list(before["city"])
+
+
+def test_several_imputations_differ_where_cells_were_missing(model, table, folder):
+    target = folder / "several.csv"
+    assert main(["impute", str(model), str(table), "-o", str(target), "-n", "3", "--seed", "1"]) == 0
+    made = pd.read_csv(target)
+    assert made["imputation"].value_counts().to_dict() == {1: 400, 2: 400, 3: 400}
+    first, second = (made[made["imputation"] == at].reset_index(drop=True) for at in (1, 2))
+    missing = people()["score"].isna()
+    assert first["age"].equals(second["age"])
+    assert not first["score"][missing].equals(second["score"][missing])
+    assert np.allclose(first["score"][~missing], second["score"][~missing])
+
+
+def test_a_flow_of_whole_rows_does_not_impute(table, folder, capsys):
+    numbers = folder / "numbers.safetensors"
+    assert main(["fit", str(table), "-o", str(numbers), "--flow", "MAF", "--columns", "age,humidity", "--dequantize", *QUICK]) == 0
+    assert main(["impute", str(numbers), str(table)]) == 2
+    assert "expected a TableFlow" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["score=50", "city=Bonn", "seen=2024-03-01", "smoker=yes", "income=0", "score="])
+def test_any_column_is_given_in_samples(model, folder, given):
+    target = folder / "given.csv"
+    assert main(["sample", str(model), "-n", "4", "-o", str(target), "--given", given]) == 0
+    name, value = given.split("=")
+    assert {str(one) for one in pd.read_csv(target, dtype=str)[name]} <= {value or "nan", f"{value}.0"}

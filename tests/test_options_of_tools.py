@@ -65,6 +65,7 @@ def folder(tmp_path_factory):
     whole = pf.TableFlow(Schema.find({"a": X[:, 0], "b": X[:, 1]}), (8,))
     whole.measure({"a": X[:, 0], "b": X[:, 1]})
     whole.save(made / "all")
+    (made / "gaps.csv").write_text("a,b\n" + "".join(f"{a!r},\n" for a in X[:9, 0].tolist()))
     with write_table(made / "contexts.csv", ["d", "c"]) as append:
         append(np.arange(40.0).reshape(20, 2) / 10)
     return made
@@ -186,6 +187,12 @@ COMMAND = {
         "--outside": (["score", "bounded", "t.csv", "--outside"], lambda seen: "-inf" in seen.out),
         **of_table("score", "m", "t.csv"),
     },
+    "impute": {
+        "-n": (["impute", "all", "t.csv", "-n", "2"], lambda seen: seen.out.startswith("imputation,a,b\n")),
+        "--output": (["impute", "all", "t.csv", "--output", "o.csv"], lambda seen: seen.out == "" and set(seen.new) == {"o.csv"}),
+        "--seed": (["impute", "all", "gaps.csv", "--seed", "5"], lambda seen: filled_with(5, seen.out)),
+        **of_table("impute", "all", "gaps.csv"),
+    },
     "schema": {
         "--kind": ([*SCHEMA, "--kind", "a=interval:-90:90"], lambda seen: "interval -90 to 90" in seen.out),
         "--columns": ([*SCHEMA, "--columns", "b"], lambda seen: [row.split()[0] for row in seen.out.splitlines()[1:]] == ["b"]),
@@ -222,6 +229,12 @@ def drawn_with(seed, text):
     return np.allclose([[float(value) for value in row.split(",")] for row in text.splitlines()[1:]], draws(seed, 3), rtol=1e-5)
 
 
+def filled_with(seed, text):
+    table = {"a": X[:9, 0], "b": np.full(9, np.nan)}
+    (whole,) = pf.TableFlow.load("all").impute(table, generator=torch.Generator().manual_seed(seed))
+    return np.allclose([float(row.split(",")[1]) for row in text.splitlines()[1:]], whole["b"])
+
+
 @pytest.mark.parametrize(("command", "option"), [(command, option) for command, options in COMMAND.items() for option in options])
 def test_an_option_of_the_command_takes_effect(tried, command, option):
     argv, told = COMMAND[command][option]
@@ -247,6 +260,7 @@ USUAL = {
     "schema": SCHEMA,
     "sample": ["sample", "m", "-n", "3"],
     "score": ["score", "m", "t.csv"],
+    "impute": ["impute", "all", "gaps.csv"],
     "describe": ["describe", "m"],
     "plot": PLOT,
 }

@@ -301,7 +301,7 @@ def test_many_categories_and_columns_take_moderately_many_parameters():
     assert sum(p.numel() for p in city.parameters()) < 1_000_000
     rows = {f"x{i}": np.random.default_rng(i).normal(size=12) for i in range(500)}
     wide = pf.TableFlow(Schema.find(rows)).measure(rows)
-    assert sum(p.numel() for p in wide.parameters()) < 8_000_000
+    assert sum(p.numel() for p in wide.parameters()) < 9_000_000
     assert torch.isfinite(wide.log_prob({name: values[:2] for name, values in rows.items()})).all()
 
 

@@ -273,7 +273,7 @@ def test_each_column_takes_a_pass_and_no_more(monkeypatch):
     frame = people()
     model, rows = measured(frame), []
     trunk = Network.trunk
-    monkeypatch.setattr(Network, "trunk", lambda self, sums: rows.append(len(sums)) or trunk(self, sums))
+    monkeypatch.setattr(Network, "trunk", lambda self, state: rows.append(len(state.sums)) or trunk(self, state))
     calls = [
         (lambda: model.log_prob(frame.iloc[:7]), [7] * 4),
         (lambda: model.log_prob(frame.iloc[:7], ["age", "w"]), [7] * 2),

@@ -339,6 +339,44 @@ def _score_table(running: typer.Context, model: TableFlow, source: Table, output
 
 
 @app.command()
+def impute(
+    running: typer.Context,
+    model: ModelFile,
+    table: TableFile,
+    output: Output = None,
+    n: Annotated[
+        int, typer.Option("-n", min=1, help="Tables to write, one after the other; of several the first column has the number.")
+    ] = 1,
+    seed: Seed = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    missing: Missing = None,
+) -> None:
+    """Fill the missing cells of a table with draws from what they can be, given the others of their row. Takes a TableFlow."""
+    check_output(output, [model, table])
+    flow, source = tables.loaded(model), opened(table, delimiter, decimal, encoding, header, missing)
+    if not isinstance(flow, TableFlow):
+        raise typer.BadParameter(
+            f"{model}: expected a TableFlow, which has a density of any cells given any others; this one takes whole rows"
+        )
+    if others := [name for name in source.columns if name not in flow.columns]:
+        say(f"left out: {', '.join(others)} (the model does not have them)")
+    random, rows, filled = generator_of(seed), 0, 0
+    with write_frames(output) as add, tqdm(unit=" rows", disable=output is None or None) as bar:
+        for at in range(1, n + 1):
+            for part in tables.parts_of(source, flow.schema):
+                running.obj.check()
+                (whole,) = flow.impute(part, generator=random, library="pyarrow")
+                add(tables.numbered(whole, flow.columns, at) if n > 1 else whole)
+                bar.update(len(whole))
+                if at == 1:
+                    rows, filled = rows + len(whole), filled + int(torch.isnan(flow.encode(part, missing=True)).sum())
+    say(f"filled {filled} missing cells of {rows} rows" + (f", {n} times" if n > 1 else ""))
+
+
+@app.command()
 def describe(
     model: ModelFile,
     batch: Annotated[int, typer.Option(min=1, help="Rows of a training step, for its memory.")] = 1000,

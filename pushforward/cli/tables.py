@@ -168,6 +168,14 @@ def pictured(model: TableFlow, table: Table, columns: Sequence[str], most: int, 
     return whole[chosen], samples[~np.isnan(samples).any(1)]
 
 
+def numbered(table: Any, columns: Sequence[str], number: int) -> Any:
+    """Return an Arrow table after a column with a number, whose name none of the others has."""
+    name = "imputation"
+    while name in columns:
+        name += "_"
+    return table.add_column(0, name, [np.full(len(table), number)])
+
+
 def written(schema: Schema, columns: Sequence[str]) -> dict[str, Any]:
     """Return how pictures write the numbers of columns that stand for something else."""
     named = {name: [str(one) for one in schema[name].categories] for name in columns if schema[name].categories}

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pushforward.tables.events import Events
 from pushforward.tables.heads import case_logs, column_knots, column_score
-from pushforward.tables.spline import inverse
+from pushforward.tables.network import Hidden
+from pushforward.tables.spline import drawn
 from pushforward.tables.variable import Variable
 
 if TYPE_CHECKING:
@@ -36,14 +37,13 @@ def _score(model: Model, events: Events, order: Sequence[int], given: Sequence[i
     network = model.network
     known = torch.zeros(events.cases.shape, dtype=torch.bool, device=events.cases.device)
     known[:, list(given)] = True
-    # Where nothing is known there is nothing to multiply.
-    sums = network.sums(events, known) if given else network.bias.expand(len(known), -1)
+    state = network.state(events, known)
     found = []
     for at, index in enumerate(order):
         variable = model.variables[index]
-        found.append(column_score(network, variable, model.grid_of(variable), network.trunk(sums), events))
+        found.append(column_score(network, variable, model.grid_of(variable), network.trunk(state), events))
         if at + 1 < len(order):
-            sums = sums + network.term(variable, events.cases[:, index], events.seen(variable))
+            state = network.added(state, variable, events)
     return torch.stack(found, 1)
 
 
@@ -77,19 +77,24 @@ def draw_chain(
 def _draw(model: Model, coded: Tensor, known: Tensor, order: Sequence[int], generator: torch.Generator | None, missing: bool) -> Tensor:
     network = model.network
     events = model.events(torch.where(known, coded, torch.nan))
-    sums = network.sums(events, known)
+    state = network.state(events, known)
     for index in order:
         variable = model.variables[index]
         wanted = ~known[:, index]
         if not bool(wanted.any()):
             continue
-        values = draw_column(model, variable, network.trunk(sums[wanted]), generator, missing)
-        coded[wanted, index] = values
-        sums[wanted] = sums[wanted] + network.term(variable, *model.seen(variable, values))
+        coded[wanted, index] = draw_column(model, variable, network.trunk(state.take(wanted)), generator, missing)
+        case, seen = model.seen(variable, coded[:, index])
+        events.cases[:, index] = case
+        if seen is not None:
+            events.features[:, variable.number] = seen
+        more = network.added(state, variable, events)
+        # What was known before has been told.
+        state = more if bool(wanted.all()) else state.where(wanted, more)
     return coded
 
 
-def draw_column(model: Model, variable: Variable, h: Tensor, generator: torch.Generator | None, missing: bool = True) -> Tensor:
+def draw_column(model: Model, variable: Variable, h: Hidden, generator: torch.Generator | None, missing: bool = True) -> Tensor:
     """Return a coded draw of a column for each row of the last hidden layer."""
     logs = case_logs(model.network, variable, h)
     if not missing and variable.may_be_missing:
@@ -101,8 +106,9 @@ def draw_column(model: Model, variable: Variable, h: Tensor, generator: torch.Ge
         return torch.where(none, torch.nan, case.double())
     chart, grid = model.chart_of(variable), model.grid_of(variable)
     assert grid is not None
-    share = _uniform(len(h), h.device, generator)
-    x = chart.inverse(*inverse(column_knots(model.network, variable, h), share, 1 - share))
+    share = _uniform(len(h.units), h.units.device, generator)
+    choice = _uniform(len(share), share.device, generator)
+    x = chart.inverse(*drawn(column_knots(model.network, variable, h), share, 1 - share, choice))
     settled = torch.from_numpy(grid.settle(x.cpu().numpy())).to(x.device)
     for at, atom in enumerate(variable.atoms, 1):
         settled = torch.where(case == at, atom, settled)

@@ -152,7 +152,7 @@ class TableConditional:
         model = self.parent.model
         known = torch.zeros(self.coded.shape, dtype=torch.bool, device=self.coded.device)
         known[:, self.given] = True
-        h = model.network.trunk(model.network.sums(model.events(self.coded), known))
+        h = model.network.trunk(model.network.state(model.events(self.coded), known))
         return Univariate(model, model.variables[at], h)
 
     def _plain(self, found: Univariate, value: float) -> Plain:

@@ -40,6 +40,11 @@ class Events(NamedTuple):
         """Return some of the rows."""
         return Events(*(part[index] for part in self))
 
+    @property
+    def met(self) -> tuple[Tensor, Tensor]:
+        """What a network meets of them: cases and features."""
+        return self.cases, self.features
+
     def seen(self, variable: Variable) -> Tensor | None:
         """Return the features of a number, None for what has none."""
         return None if variable.number is None else self.features[:, variable.number]

@@ -8,23 +8,24 @@ from torch import Tensor
 from pushforward.core.numerics import finer
 from pushforward.data.schema.grid import Grid
 from pushforward.tables.events import Events
-from pushforward.tables.network import Network
-from pushforward.tables.spline import Knots, knots_of, log_mean_slope
+from pushforward.tables.network import Hidden, Network
+from pushforward.tables.spline import Knots, knots_of, log_mean_slope, shares
 from pushforward.tables.variable import VALUE, Variable
 
 
-def case_logs(network: Network, variable: Variable, h: Tensor) -> Tensor:
+def case_logs(network: Network, variable: Variable, h: Hidden) -> Tensor:
     """Return the log-probabilities of a column's cases ``(n, cases)`` in float64."""
-    return torch.log_softmax(finer(network.logits(variable, h)), -1)
+    return torch.log_softmax(finer(network.logits(variable, h.units)), -1)
 
 
-def column_knots(network: Network, variable: Variable, h: Tensor) -> Knots:
+def column_knots(network: Network, variable: Variable, h: Hidden) -> Knots:
     """Return the knots of a number's conditional, ``(n, bins)``."""
-    circular = torch.tensor(variable.column.kind == "circular", device=h.device)
-    return knots_of(network.spline(variable, h), network.bins, circular)
+    circular = torch.tensor(variable.column.kind == "circular", device=h.units.device)
+    mean, spread = network.copula.place(h.common, variable)
+    return knots_of(network.spline(variable, h.units), network.bins, circular, mean, spread)
 
 
-def column_score(network: Network, variable: Variable, grid: Grid | None, h: Tensor, events: Events) -> Tensor:
+def column_score(network: Network, variable: Variable, grid: Grid | None, h: Hidden, events: Events) -> Tensor:
     """Return the log of a column's conditional at its events ``(n)``, -inf where it is outside."""
     case = events.cases[:, variable.index]
     logs = case_logs(network, variable, h)
@@ -32,16 +33,16 @@ def column_score(network: Network, variable: Variable, grid: Grid | None, h: Ten
     if variable.number is not None:
         assert grid is not None
         place = events.places[:, variable.number]
-        value = _value(column_knots(network, variable, h), place)
+        value = _value(column_knots(network, variable, h), place, grid.step > 0)
         own = _joined(variable, grid, case, own, logs[:, VALUE], value)
     return torch.where(case < 0, -torch.inf, own)
 
 
-def all_scores(network: Network, grids: list[Grid], h: Tensor, events: Events) -> Tensor:
-    """Return the logs of all columns' conditionals given the same, ``(n, columns)``."""
+def all_scores(network: Network, grids: list[Grid], h: Hidden, events: Events, wanted: Tensor) -> Tensor:
+    """Return the logs of all columns' conditionals given the same, ``(n, columns)``, where they are wanted; 0 elsewhere."""
     own: dict[int, Tensor] = {}
     of_value: dict[int, Tensor] = {}
-    for group, logits in network.all_logits(h):
+    for group, logits in network.all_logits(h.units):
         logs = torch.log_softmax(finer(logits), -1)
         index = [variable.index for variable in group]
         chosen = logs.gather(-1, events.cases[:, index].clamp(min=0).unsqueeze(-1)).squeeze(-1)
@@ -49,17 +50,40 @@ def all_scores(network: Network, grids: list[Grid], h: Tensor, events: Events) -
         of_value.update(zip(index, logs[:, :, VALUE].unbind(1), strict=True))
     numbers = [variable for variable in network.variables if variable.number is not None]
     if numbers:
-        circular = torch.tensor([variable.column.kind == "circular" for variable in numbers], device=h.device)
-        values = _value(knots_of(network.all_splines(h), network.bins, circular), events.places)
+        values = _all_values(network, grids, h, events, wanted, numbers)
         for variable, grid, value in zip(numbers, grids, values.unbind(1), strict=True):
             at = variable.index
             own[at] = _joined(variable, grid, events.cases[:, at], own[at], of_value[at], value)
     scores = torch.stack([own[variable.index] for variable in network.variables], 1)
-    return torch.where(events.cases < 0, -torch.inf, scores)
+    return torch.where(wanted, torch.where(events.cases < 0, -torch.inf, scores), 0.0)
 
 
-def _value(knots: Knots, place: Tensor) -> Tensor:
+def _all_values(network: Network, grids: list[Grid], h: Hidden, events: Events, wanted: Tensor, numbers: list[Variable]) -> Tensor:
+    """Return the logs of what numbers are among values, ``(n, numbers)``; only where they count, since splines cost the most."""
+    index = [variable.index for variable in numbers]
+    device = h.units.device
+    case = events.cases[:, index]
+    stepped = torch.tensor([grid.step > 0 for grid in grids], device=device)
+    last = torch.tensor([len(variable.atoms) if grid.step else VALUE for variable, grid in zip(numbers, grids, strict=True)], device=device)
+    needed = wanted[:, index] & (case >= VALUE) & (case <= last)
+    circular = torch.tensor([variable.column.kind == "circular" for variable in numbers], device=device)
+    parameters: Tensor = network.all_splines(h.units).flatten(0, 1)
+    places = network.copula.places(h.common, numbers)
+    found: Tensor = torch.zeros(case.numel(), dtype=events.places.dtype, device=device)
+    for cells in (True, False):
+        at = (needed & (stepped == cells)).flatten().nonzero().squeeze(-1)
+        mean, spread = (part.flatten()[at] for part in places)
+        knots = knots_of(parameters.index_select(0, at), network.bins, circular[at % len(numbers)], mean, spread)
+        found = found.index_copy(0, at, _value(knots, events.places.flatten(0, 1)[at], cells))
+    return found.reshape(case.shape)
+
+
+def _value(knots: Knots, place: Tensor, cells: bool) -> Tensor:
+    """Return the log of a number's measure among values, of points or of cells."""
     begin_below, begin_above, end_below, end_above, base = place.unbind(-1)
+    if not cells:
+        _, _, log_slope = shares(knots, begin_below, begin_above)
+        return base + log_slope
     return base + log_mean_slope(knots, (begin_below, begin_above), (end_below, end_above))
 
 

@@ -16,6 +16,8 @@ from pushforward.tables.measuring import measure_chart
 from pushforward.tables.network import Network
 from pushforward.tables.variable import VALUE, Variable, variables_of
 
+SEEN = 20_000
+"""Rows of which correlations are measured, about."""
 SMALLEST = 1e-140
 """How far the least and the largest value of a column are apart, at least; what is larger than the inverse is too large."""
 
@@ -96,6 +98,8 @@ class Model(nn.Module):
                     shares[at] = torch.clamp(shares[at] - value * cell, min=float(0.1 / (counts.sum() + 1)))
                 shares[VALUE] = value
             self.network.start_of(variable).copy_(torch.log(shares / shares.sum()))
+        some = slice(None, None, max(1, len(coded) // SEEN))
+        self.network.copula.measure(self.events(coded[some]), heavy[some])
         self.measured.fill_(True)
 
     def _measure_number(self, variable: Variable, values: Tensor, weights: Tensor) -> dict[int, float]:
@@ -117,9 +121,10 @@ class Model(nn.Module):
         return {at: float(cell) for at, cell in enumerate(mass, 1)}
 
     def broken(self) -> str | None:
-        """Return the name of a column whose chart is no distribution function, as that of a file may be."""
+        """Return the name of a column whose chart is no distribution function, as of a file may be; the first, if the copula is none."""
         bad = (v for v in self.numbers if bool(self.measured) and not self.chart_of(v).sound)
-        return next((variable.column.name for variable in bad), None)
+        name = next((variable.column.name for variable in bad), None)
+        return name if name is not None or self.network.copula.sound else self.variables[0].column.name
 
 
 def _expect_size(name: str, values: Tensor) -> None:

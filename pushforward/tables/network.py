@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from pushforward.native.activations import ACTIVATIONS
 from pushforward.nets.mlp import WIDE
+from pushforward.tables.copula import Copula, Evidence
+from pushforward.tables.copula import Factors as Common
 from pushforward.tables.events import FEATURES, Events
 from pushforward.tables.spline import size
 from pushforward.tables.variable import Variable
@@ -19,12 +22,37 @@ RANK = 32
 """Factors that the cases of a column of many share."""
 
 
+class State(NamedTuple):
+    """What is known of rows: the first layer's sums ``(n, first width)``, and what is known of the copula's factors."""
+
+    sums: Tensor
+    evidence: Evidence
+
+    def take(self, index: Tensor) -> State:
+        """Return that of some of the rows."""
+        return State(self.sums[index], self.evidence.take(index))
+
+    def where(self, chosen: Tensor, other: State) -> State:
+        """Return the other's for the rows that are chosen ``(n)``, and its own for those that are not."""
+        (p, b), (q, c) = self.evidence, other.evidence
+        at = chosen.unsqueeze(1)
+        evidence = Evidence(torch.where(at.unsqueeze(2), q, p), torch.where(at, c, b))
+        return State(torch.where(at, other.sums, self.sums), evidence)
+
+
+class Hidden(NamedTuple):
+    """What heads take: the last hidden layer ``(n, last width)``, and what is known of the copula's factors."""
+
+    units: Tensor
+    common: Common
+
+
 class Network(nn.Module):
     """A perceptron on a sum over what is known, so that a column more to be known is one more term, and heads of all columns.
 
     A known cell adds a vector of its case and, of a value, one linear in its features. Hidden layers of equal widths are residual. Heads
     are zero in a new network. Those of cases with few in number have weights of their own; of many, such as ten thousand cities, cases
-    share 32 factors, on both sides.
+    share 32 factors, on both sides. What the copula says of its factors joins the first sum, and the units that heads take.
 
     Args:
         variables: The columns.
@@ -51,8 +79,11 @@ class Network(nn.Module):
         self.cases = nn.Parameter(torch.randn(total, first) / math.sqrt(known))
         self.values = nn.Parameter(torch.randn(self.numbers * FEATURES, first) / math.sqrt(known))
         self.bias = nn.Parameter(torch.zeros(first))
+        self.copula = Copula(variables)
+        self.factors = nn.Parameter(torch.randn(self.copula.rank, first) / math.sqrt(max(self.copula.rank, 1)))
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
         self.gain = min(1.0, WIDE / last)
+        last += self.copula.rank
         self.case_weight, self.case_bias = nn.Parameter(torch.zeros(total, last)), nn.Parameter(torch.zeros(total))
         self.spline_weight = nn.Parameter(torch.zeros(self.numbers, size(bins), last))
         self.spline_bias = nn.Parameter(torch.zeros(self.numbers, size(bins)))
@@ -80,6 +111,17 @@ class Network(nn.Module):
             added = added + features @ self.values[at : at + FEATURES]
         return torch.where(inside, added, 0.0)
 
+    def state(self, events: Events, known: Tensor) -> State:
+        """Return what is known of rows where ``known (n, columns)`` is so."""
+        # Where nothing is known there is nothing to multiply.
+        sums = self.sums(events, known) if bool(known.any()) else self.bias.expand(len(known), -1)
+        return State(sums, self.copula.evidence(events, known))
+
+    def added(self, state: State, variable: Variable, events: Events) -> State:
+        """Return what is known when one more column of all rows is."""
+        term = self.term(variable, events.cases[:, variable.index], events.seen(variable))
+        return State(state.sums + term, self.copula.added(state.evidence, variable, events))
+
     def sums(self, events: Events, known: Tensor) -> Tensor:
         """Return the first layer's sums ``(n, first width)`` where ``known (n, columns)`` is so."""
         weight = (known & (events.cases >= 0)).to(self.bias.dtype)
@@ -97,13 +139,15 @@ class Network(nn.Module):
             total = total + (events.features * weight[:, of_numbers, None]).flatten(1) @ self.values
         return total
 
-    def trunk(self, sums: Tensor) -> Tensor:
-        """Return the last hidden layer ``(n, last width)``."""
-        h: Tensor = self.activate(sums)
+    def trunk(self, state: State) -> Hidden:
+        """Return the last hidden layer, and what is known of the factors."""
+        common = self.copula.factors(state.evidence)
+        factors = common.means.to(self.bias.dtype)
+        h: Tensor = self.activate(state.sums + factors @ self.factors)
         for layer in self.hidden:
             new = self.activate(layer(h))
             h = h + new if new.shape == h.shape else new
-        return self.gain * h
+        return Hidden(torch.cat([self.gain * h, factors], 1), common)
 
     def _factors(self, variable: Variable) -> Factors:
         found = self.large[str(variable.index)]
@@ -125,7 +169,10 @@ class Network(nn.Module):
         count += RANK * (width + variable.cases) if variable.large else width * variable.cases
         if not last:
             count += RANK * first * variable.large
+        rank, told = self.copula.rank, self.copula.columns.count(variable.index)
+        count += rank * first + (0 if last else told * rank * (rank + 1))
         if variable.number is not None:
+            count += rank * (rank + 1)
             count += width * size(self.bins) + (0 if last else FEATURES * first)
         return count
 
@@ -141,12 +188,12 @@ class Network(nn.Module):
         return found
 
     def spline(self, variable: Variable, h: Tensor) -> Tensor:
-        """Return the parameters of a number's spline ``(n, 3 bins + 3)``."""
+        """Return the parameters of a number's spline ``(n, 3 bins + 4)``."""
         assert variable.number is not None
         return F.linear(h, self.spline_weight[variable.number], self.spline_bias[variable.number])
 
     def all_splines(self, h: Tensor) -> Tensor:
-        """Return the parameters of all splines ``(n, numbers, 3 bins + 3)``."""
+        """Return the parameters of all splines ``(n, numbers, 3 bins + 4)``."""
         made = F.linear(h, self.spline_weight.flatten(0, 1), self.spline_bias.flatten())
         return made.reshape(len(h), self.numbers, size(self.bins))
 

@@ -17,6 +17,12 @@ MARGIN = 1e-4
 END = math.log((1 - MARGIN) / MARGIN)
 CENTER, SCALE = 8.0, 5.0
 """Of the center, which stays between the ends, and of the log of the scale."""
+LOGIT = 1.702
+"""How many times as large as a normal score the logit of a share is, near enough."""
+WIDE = -5.0
+"""Log-odds in a new network of the marginal itself, beside what is moved and bent: no value is as good as impossible."""
+FAR, HALVINGS = 700.0, 70
+"""Between which logits a share is looked for, and in how many steps."""
 BOUND = 4.0
 """Of the logits of widths, heights and slopes: wider than a kernel's, since both shares are kept and nothing cancels."""
 
@@ -24,7 +30,8 @@ BOUND = 4.0
 class Knots(NamedTuple):
     """Bins ``(..., K)``: widths and heights, slopes ``(..., K + 1)``, and the sums of both to the left and to the right of each bin.
 
-    Before them the center and the scale of what shares are moved and narrowed by, ``(..., 1)``.
+    Before them the center and the scale of what shares are moved and narrowed by, and beside all of it the log-odds of the marginal itself,
+    each ``(..., 1)``.
     """
 
     widths: Tensor
@@ -36,29 +43,40 @@ class Knots(NamedTuple):
     high: Tensor
     center: Tensor
     scale: Tensor
+    wide: Tensor
 
 
 def size(bins: int) -> int:
     """Return how many parameters a spline has."""
-    return 3 * bins + 3
+    return 3 * bins + 4
 
 
-def knots_of(parameters: Tensor, bins: int, circular: Tensor | None = None) -> Knots:
-    """Return the knots of splines with parameters ``(..., 3 K + 3)``; zero is the identity, the marginal itself.
+def knots_of(
+    parameters: Tensor, bins: int, circular: Tensor | None = None, mean: Tensor | None = None, spread: Tensor | None = None
+) -> Knots:
+    """Return the knots of splines with parameters ``(..., 3 K + 4)``; zero is the identity, the marginal itself.
 
     Args:
-        parameters: Of widths, heights and slopes, then center and scale.
+        parameters: Of widths, heights and slopes, then center, scale and the marginal's log-odds.
         bins: K.
         circular: Where a spline is periodic, broadcast to ``(...)``: it has one slope at both ends, and is not moved.
+        mean: Of the marginal's normal score, where it is moved by itself, ``(...)``; None for 0.
+        spread: Its standard deviation, in whose units the parameters move it further; None for 1.
     """
-    widths, heights, slopes, center, scale = parameters.split([bins, bins, bins + 1, 1, 1], -1)
+    widths, heights, slopes, center, scale, wide = parameters.split([bins, bins, bins + 1, 1, 1, 1], -1)
     across, up = (finer(torch.softmax(logits(part, BOUND), -1)) for part in (widths, heights))
     d = torch.exp(finer(logits(slopes, BOUND)))
-    center, scale = finer(soft_clamp(center, CENTER)), finer(soft_clamp(scale, SCALE))
+    scale = torch.exp(finer(soft_clamp(scale, SCALE)))
+    if mean is None or spread is None:
+        center = finer(soft_clamp(center, CENTER))
+    else:
+        spread, mean = spread.unsqueeze(-1), mean.unsqueeze(-1)
+        center = (LOGIT * mean + soft_clamp(spread * finer(center), CENTER)).clamp(-END, END)
+        scale = spread * scale
     if circular is not None:
-        center, scale = (torch.where(circular.unsqueeze(-1), 0.0, part) for part in (center, scale))
+        center, scale = (torch.where(circular.unsqueeze(-1), at, part) for at, part in ((0.0, center), (1.0, scale)))
         d = torch.cat([d[..., :-1], torch.where(circular.unsqueeze(-1), d[..., :1], d[..., -1:])], -1)
-    return Knots(across, up, d, *_sums(across), *_sums(up), center, torch.exp(scale))
+    return Knots(across, up, d, *_sums(across), *_sums(up), center, scale, finer(wide) + WIDE)
 
 
 def _sums(parts: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,6 +94,14 @@ def shares(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, 
         below: The marginal's share below, ``(...)``.
         above: The share above.
     """
+    near, on_left, log_slope = _bent(knots, below, above)
+    log_wide, log_rest = F.logsigmoid(knots.wide.squeeze(-1)), F.logsigmoid(-knots.wide.squeeze(-1))
+    mixed = torch.exp(log_rest) * near + torch.exp(log_wide) * torch.where(on_left, below, above)
+    return mixed, on_left, torch.logaddexp(log_rest + log_slope, log_wide)
+
+
+def _bent(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what `shares` does of what is moved and bent alone."""
     below, above, log_move = _moved(knots, below, above)
     on_left, w, h, x0, x1, y0, y1, near, far = _bin_at(knots, below, above, knots.left, knots.right)
     theta = (torch.where(on_left, below - x0, above - x1) / w).clamp(0, 1)
@@ -91,22 +117,52 @@ def log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tens
         a: The marginal's shares below and above where cells begin, each ``(...)``.
         b: Those where they end; the same for a point, of which this is the log-slope.
     """
-    near_a, left_a, _ = shares(knots, *a)
-    near_b, left_b, _ = shares(knots, *b)
+    # Of a mixture with the marginal it is a mixture with 1.
+    wide = knots.wide.squeeze(-1)
+    return torch.logaddexp(F.logsigmoid(-wide) + _log_mean_slope(knots, a, b), F.logsigmoid(wide))
+
+
+def _log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
+    near_a, left_a, _ = _bent(knots, *a)
+    near_b, left_b, _ = _bent(knots, *b)
     low_a, low_b = a[0] <= 0.5, b[0] <= 0.5
     own = torch.where(low_b, b[0] - a[0], torch.where(low_a, 1 - a[0] - b[1], a[1] - b[1]))
     of = torch.where(left_b, near_b - near_a, torch.where(left_a, 1 - near_a - near_b, near_a - near_b))
     size_of = torch.where(low_b, b[0], torch.where(low_a, torch.full_like(b[0], 0.5), a[1]))
     narrow = own <= 1e-7 * size_of + 1e-290
+    if not bool((narrow | (of <= 0)).any()):
+        return torch.log(of / own)
     middle = torch.where(low_b, (a[0] + b[0]) / 2, 1 - (a[1] + b[1]) / 2), torch.where(low_b, 1 - (a[0] + b[0]) / 2, (a[1] + b[1]) / 2)
-    _, _, log_slope = shares(knots, *middle)
+    _, _, log_slope = _bent(knots, *middle)
     quotient = torch.where(narrow, 1.0, of) / torch.where(narrow, 1.0, own)
     # Of a cell that is rounded away the slope is all there is.
     return torch.where(narrow | (quotient <= 0), log_slope, torch.log(torch.where(quotient > 0, quotient, 1.0)))
 
 
 def inverse(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the marginal's shares below and above where the conditional's are these."""
+    """Return the marginal's shares below and above where the conditional's are these, by bisection of their logit."""
+    wanted = torch.where(below <= 0.5, below, above)
+    low, high = (torch.full_like(wanted, side * FAR) for side in (-1, 1))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        near, left, _ = shares(knots, torch.sigmoid(middle), torch.sigmoid(-middle))
+        # Each compared with what is kept of it without a difference.
+        less = torch.where(left == (below <= 0.5), (near < wanted) == left, left)
+        less = torch.where((left != (below <= 0.5)), torch.where(left, near < 1 - wanted, near > 1 - wanted), less)
+        low, high = torch.where(less, middle, low), torch.where(less, high, middle)
+    middle = (low + high) / 2
+    return torch.sigmoid(middle), torch.sigmoid(-middle)
+
+
+def drawn(knots: Knots, below: Tensor, above: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the marginal's shares of draws: uniform ones, which a second uniform ``choice`` leaves as the marginal's, or bends."""
+    plain = choice < torch.sigmoid(knots.wide.squeeze(-1))
+    bent = _bent_back(knots, below, above)
+    return torch.where(plain, below, bent[0]), torch.where(plain, above, bent[1])
+
+
+def _bent_back(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the marginal's shares below and above where those of what is moved and bent are these."""
     nearer, w, h, x0, x1, y0, y1, near, far = _bin_at(knots, below, above, knots.low, knots.high)
     part = (torch.where(nearer, below - y0, above - y1) / h).clamp(0, 1)
     theta, _ = quadratic_inverse(part, h / w, near, far)

@@ -59,7 +59,8 @@ class TableFlow(nn.Module):
     .. math:: \log p(x) = \sum_j \log p(x_j \mid x_1, \dots, x_{j-1}),
 
     a probability for categories, counts, atoms and missing values, a density in the units of the table for other numbers (for those on a
-    grid, the probability of the cell by its width). A new model that has met data is the product of the columns' marginals.
+    grid, the probability of the cell by its width). A new model that has met data joins the columns' marginals by the correlations
+    of their numbers, a Gaussian copula.
     Source: A Deep and Tractable Density Estimator (Uria et al., 2014); Autoregressive Diffusion Models (Hoogeboom et al., 2022); Neural
     Spline Flows (Durkan et al., 2019).
 
@@ -116,7 +117,7 @@ class TableFlow(nn.Module):
         return "TableFlow"
 
     def measure(self, data: Any, weights: Any = None) -> TableFlow:
-        """Measure the marginals of the columns, which is where a fit begins, and return the model.
+        """Measure the marginals of the columns and their correlations, which is where a fit begins, and return the model.
 
         Args:
             data: A table with the columns of the schema.
@@ -213,7 +214,7 @@ class TableFlow(nn.Module):
         return TableConditional(self, coded, places)
 
     @torch.no_grad()
-    def impute(self, data: Any, n: int = 1, *, generator: torch.Generator | None = None) -> list[Any]:
+    def impute(self, data: Any, n: int = 1, *, generator: torch.Generator | None = None, library: str | None = None) -> list[Any]:
         """Return tables in which each missing cell is drawn from what it can be, given the cells of its row that are not missing.
 
         That a cell is missing is not taken for a sign of what it would be, and cells may be missing of columns that were whole in the fit.
@@ -221,19 +222,22 @@ class TableFlow(nn.Module):
         Source: Multiple Imputation for Nonresponse in Surveys (Rubin, 1987).
 
         Args:
-            data: A table with the columns of the schema, which is what is returned, in the same library.
+            data: A table with the columns of the schema, which is what is returned.
             n: How many tables.
             generator: Of the random numbers; None for torch's global ones.
+            library: As of `sample`; None for that of the data.
         """
         self._expect_measured("impute")
         coded = self.encode(data, missing=True)
         known = ~torch.isnan(coded)
-        library = library_of(data)
+        own = library_of(data)
+        wanted = library or own
+        types = types_of(data) if wanted == own else None
         tables = []
         for _ in range(self.count("n", n, 1)):
             filled = draw_chain(self.model, coded, known, range(len(self.schema)), generator, missing=False)
-            table = decode(self.schema, filled.cpu().numpy(), library, types_of(data))
-            if library == "pandas":
+            table = decode(self.schema, filled.cpu().numpy(), wanted, types)
+            if wanted == own == "pandas":
                 table.index = data.index
             tables.append(table)
         return tables

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pushforward.tables.heads import case_logs, column_knots
 from pushforward.tables.model import Model
+from pushforward.tables.network import Hidden
 from pushforward.tables.spline import Knots, inverse, shares
 from pushforward.tables.variable import VALUE, Variable
 
@@ -29,7 +30,7 @@ class Univariate:
         h: ``(1, width)``, the last hidden layer.
     """
 
-    def __init__(self, model: Model, variable: Variable, h: Tensor) -> None:
+    def __init__(self, model: Model, variable: Variable, h: Hidden) -> None:
         self.variable, self.column = variable, variable.column
         self.masses: list[float] = torch.exp(case_logs(model.network, variable, h))[0].tolist()
         self.number = variable.number is not None
@@ -38,7 +39,7 @@ class Univariate:
             assert grid is not None
             self.grid = grid
             self.knots = column_knots(model.network, variable, h)
-            self.device = h.device
+            self.device = h.units.device
 
     @property
     def missing(self) -> float:

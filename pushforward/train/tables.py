@@ -44,9 +44,8 @@ class TableLoss(nn.Module):
         """Return the loss of packed rows ``(n, width)`` of which ``known (n, columns)`` is given, each counted ``count (n)`` times."""
         model = self.model.model
         events = unpacked(rows, len(model.variables), len(model.numbers), model.dtype)
-        h = model.network.trunk(model.network.sums(events, known))
-        scores = all_scores(model.network, model.grids, h, events)
-        loss = count * -torch.where(known, 0.0, scores).sum(1)
+        h = model.network.trunk(model.network.state(events, known))
+        loss = count * -all_scores(model.network, model.grids, h, events, ~known).sum(1)
         return torch.mean(loss if weights is None else weights * loss)
 
 

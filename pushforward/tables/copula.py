@@ -1,0 +1,193 @@
+"""Copula: normal scores and indicators of cases with common factors, so that any cells of a row say where the others are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.tables.events import FEATURES, Events
+from pushforward.tables.variable import VALUE, Variable
+
+RANK = 32
+"""Common factors, at most."""
+ROUNDS = 30
+"""Steps of expectation maximisation."""
+LEAST = 1e-4
+"""The least variance of a coordinate of its own."""
+SHOWN = 4.0
+"""How many times the variance of chance a squared correlation has to be, so that what is independent stays so."""
+
+
+class Evidence(NamedTuple):
+    """What is known of the factors of each row: their precision ``(n, r, r)``, and that times their mean ``(n, r)``, in float64."""
+
+    precision: Tensor
+    linear: Tensor
+
+    def take(self, index: Tensor) -> Evidence:
+        """Return that of some of the rows, as a mask says."""
+        return Evidence(self.precision[index], self.linear[index])
+
+
+class Factors(NamedTuple):
+    """What the evidence says of the factors: their means ``(n, r)`` and covariances ``(n, r, r)``."""
+
+    means: Tensor
+    spread: Tensor
+
+
+class Copula(nn.Module):
+    r"""Coordinates with common factors, :math:`x = \Lambda f + \epsilon` with :math:`f \sim N(0, I), \epsilon_i \sim N(0, \psi_i)`.
+
+    A number has its normal score for a coordinate, an angle sine and cosine, and each of a few cases whether it is so. What is known of the
+    factors is a sum over known coordinates, so that any of them may be known, and what they say of a number is the same in whatever order
+    they were learnt. It is measured, in float64, and not trained.
+    Source: Bayesian Gaussian Copula Factor Models for Mixed Data (Murray, Dunson, Carin, Lucas, 2013).
+
+    Args:
+        variables: The columns.
+    """
+
+    loadings: Tensor
+    noise: Tensor
+    centers: Tensor
+    spreads: Tensor
+
+    def __init__(self, variables: Sequence[Variable]) -> None:
+        super().__init__()
+        # Of each coordinate its column, and either its place among the features or the case that it tells of.
+        numbers = [
+            (variable.index, FEATURES * variable.number + at)
+            for variable in variables
+            if variable.number is not None
+            for at in range(2 if variable.column.kind == "circular" else 1)
+        ]
+        indicators = [(variable.index, case) for variable in variables if not variable.large for case in range(1, variable.cases)]
+        self.numeric = len(numbers)
+        self.columns = [column for column, _ in numbers + indicators]
+        self.features, self.cases = [place for _, place in numbers], [case for _, case in indicators]
+        # Of each number the coordinate that is its score; an angle has none.
+        straight = [v for v in variables if v.number is not None and v.column.kind != "circular"]
+        self.scores = {variable.index: self.columns.index(variable.index) for variable in straight}
+        self.rank = min(len(self.columns), RANK)
+        for name, value in (("loadings", torch.zeros(len(self.columns), self.rank)), ("noise", torch.ones(len(self.columns)))):
+            self.register_buffer(name, value.double())
+        for name, number in (("centers", 0.0), ("spreads", 1.0)):
+            self.register_buffer(name, torch.full((len(self.columns),), number, dtype=torch.float64))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Copula:
+        # As of charts: what is moved to another precision is the network.
+        super()._apply(lambda t: t.to(fn(t).device), recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    @property
+    def sound(self) -> bool:
+        """Whether it is a distribution: what a file says may be anything."""
+        finite = all(bool(torch.isfinite(part).all()) for part in self.buffers())
+        size = self.loadings.square().sum(1) + self.noise
+        return finite and bool((self.noise > 0).all() and (self.spreads > 0).all() and ((size - 1).abs() < 1e-6).all())
+
+    def coordinates(self, cases: Tensor, features: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the coordinates ``(n, count)`` of rows, 0 where a cell is not known or is no value, and where they are."""
+        numbers, others = self.columns[: self.numeric], self.columns[self.numeric :]
+        there = torch.cat([(cases == VALUE)[:, numbers], (cases >= 0)[:, others]], 1) & known[:, self.columns]
+        which = torch.tensor(self.cases, dtype=torch.long, device=cases.device)
+        x = torch.cat([features.flatten(1)[:, self.features].double(), (cases[:, others] == which).double()], 1)
+        return torch.where(there, (x - self.centers) / self.spreads, 0.0), there.double()
+
+    def evidence(self, events: Events, known: Tensor) -> Evidence:
+        """Return what rows tell of the factors where ``known (n, columns)`` is so."""
+        n = len(known)
+        one = torch.eye(self.rank, dtype=torch.float64, device=known.device)
+        start = Evidence(one.expand(n, -1, -1), one.new_zeros(n, self.rank))
+        # Where nothing is known there is nothing to multiply.
+        return self._told(start, *self.coordinates(*events.met, known), slice(None)) if bool(known.any()) else start
+
+    def added(self, evidence: Evidence, variable: Variable, events: Events) -> Evidence:
+        """Return what is known when one more column is."""
+        places = [at for at, column in enumerate(self.columns) if column == variable.index]
+        if not places:
+            return evidence
+        known = torch.zeros(events.cases.shape, dtype=torch.bool, device=events.cases.device)
+        known[:, variable.index] = True
+        x, there = self.coordinates(*events.met, known)
+        return self._told(evidence, x[:, places], there[:, places], places)
+
+    def _told(self, evidence: Evidence, x: Tensor, there: Tensor, places: Any) -> Evidence:
+        load, noise = self.loadings[places], self.noise[places]
+        outer = (load.unsqueeze(2) * load.unsqueeze(1) / noise[:, None, None]).flatten(1)
+        more = (there @ outer).unflatten(1, (self.rank, self.rank))
+        return Evidence(evidence.precision + more, evidence.linear + (x / noise) @ load)
+
+    def factors(self, evidence: Evidence) -> Factors:
+        """Return what the evidence says of the factors."""
+        spread = torch.cholesky_inverse(torch.linalg.cholesky(evidence.precision))
+        return Factors((spread * evidence.linear.unsqueeze(1)).sum(-1), spread)
+
+    def place(self, factors: Factors, variable: Variable) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of the score of a number, ``(n)`` each."""
+        means, spreads = self._places(factors, [variable.index])
+        return means[:, 0], spreads[:, 0]
+
+    def places(self, factors: Factors, variables: Sequence[Variable]) -> tuple[Tensor, Tensor]:
+        """Return those of several numbers, ``(n, numbers)`` each; 0 and 1 of angles."""
+        return self._places(factors, [variable.index for variable in variables])
+
+    def _places(self, factors: Factors, columns: Sequence[int]) -> tuple[Tensor, Tensor]:
+        none = [column not in self.scores for column in columns]
+        at = [self.scores.get(column, 0) for column in columns]
+        load, noise = self.loadings[at], self.noise[at]
+        means = factors.means @ load.T
+        spreads = torch.sqrt(((load @ factors.spread) * load).sum(-1) + noise)
+        without = torch.tensor(none, device=means.device)
+        return torch.where(without, 0.0, means), torch.where(without, 1.0, spreads)
+
+    @torch.no_grad()
+    def measure(self, events: Events, weights: Tensor) -> None:
+        """Measure the correlations of coordinates from rows with weights ``(n)``, pair by pair where both are, and their factors."""
+        if not self.columns:
+            return
+        self.centers.zero_()
+        self.spreads.fill_(1.0)
+        known = torch.ones(events.cases.shape, dtype=torch.bool, device=events.cases.device)
+        x, there = self.coordinates(*events.met, known)
+        heavy = weights.unsqueeze(1) * there
+        total = heavy.sum(0).clamp(min=1e-9)
+        means = (heavy * x).sum(0) / total
+        spreads = torch.sqrt((heavy * (x - means) ** 2).sum(0) / total).clamp(min=1e-3)
+        # Scores are standard whatever the sample; of indicators the shares say what is.
+        self.centers[self.numeric :] = means[self.numeric :]
+        self.spreads[self.numeric :] = spreads[self.numeric :]
+        x, there = self.coordinates(*events.met, known)
+        both = heavy.T @ there
+        products = (weights.unsqueeze(1) * x).T @ x
+        own = torch.sqrt((products.diagonal() / total).clamp(min=1e-9))
+        # One row without correlations is added: of columns that nearly repeat one another, little is known of how nearly.
+        r = products / (both + 1) / (own.unsqueeze(1) * own)
+        r = r * (1 - (SHOWN / (both * r.square()).clamp(min=SHOWN)).square())
+        r.fill_diagonal_(1.0)
+        self._decompose(r)
+
+    def _decompose(self, correlations: Tensor) -> None:
+        """Find loadings and variances by expectation maximisation, from principal components."""
+        # Pairs that were measured on different rows may be together what no correlations are.
+        values, vectors = torch.linalg.eigh(correlations)
+        s = vectors * values.clamp(min=LEAST) @ vectors.T
+        size = s.diagonal().sqrt()
+        s = s / (size.unsqueeze(1) * size)
+        values, vectors = torch.linalg.eigh(s)
+        rest = values[: len(values) - self.rank]
+        floor = max(float(rest.mean() if len(rest) else values[0]), LEAST)
+        load = vectors[:, -self.rank :] * torch.sqrt((values[-self.rank :] - floor).clamp(min=0))
+        noise = (1 - load.square().sum(1)).clamp(min=LEAST)
+        one = torch.eye(self.rank, dtype=s.dtype, device=s.device)
+        for _ in range(ROUNDS if len(rest) else 0):
+            means = torch.linalg.solve(load @ load.T + torch.diag(noise), load).T
+            load = torch.linalg.solve(one - means @ load + means @ s @ means.T, means @ s).T
+            noise = (1 - (load @ means @ s).diagonal()).clamp(min=LEAST)
+        size = load.square().sum(1) + noise
+        self.loadings.copy_(load / size.sqrt().unsqueeze(1))
+        self.noise.copy_(noise / size)
