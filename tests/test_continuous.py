@@ -196,6 +196,31 @@ def test_a_row_is_alone_whatever_stands_beside_it():
         assert torch.isnan(flow.log_prob(batch)[1])
 
 
+def test_a_layer_counts_how_often_a_row_calls_the_net():
+    layer, calls = bij.Continuous(Turning(), tolerance=1e-4).build(2).double(), []
+    y = torch.cat([points(3, 2), 50 * points(1, 2)])
+    counts = layer.evaluations(y)
+    assert counts.shape == (4,)
+    assert counts.max() > counts.min()
+    (net,) = (part for part in layer.modules() if isinstance(part, Turning))
+    net.register_forward_hook(lambda *_: calls.append(1))
+    for row, count in zip(y, counts.tolist(), strict=True):
+        calls.clear()
+        layer.pull(row)
+        tangents, own = len(calls), layer.evaluations(row).item()
+        assert tangents == 2 * count  # one for each dimension
+        assert own == count
+
+
+def test_counts_of_evaluations_broadcast_with_contexts_and_have_no_gradient():
+    layer = built(context=2)
+    counts = layer.evaluations(points(5, 1, 2), points(3, 2))
+    assert counts.shape == (5, 3)
+    assert not counts.requires_grad
+    with pytest.raises(ValueError, match="expected a context"):
+        layer.evaluations(points(5, 2))
+
+
 def test_a_layer_says_what_it_takes_at_most():
     layer = built()
     assert layer.facts.adaptive == (True, True)
