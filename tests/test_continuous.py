@@ -219,6 +219,8 @@ def test_counts_of_evaluations_broadcast_with_contexts_and_have_no_gradient():
     assert not counts.requires_grad
     with pytest.raises(ValueError, match="expected a context"):
         layer.evaluations(points(5, 2))
+    sphere = bij.Continuous(FIELD, method="rk4", steps=5, on=["sphere"]).build(3)
+    assert sphere.evaluations(torch.nn.functional.normalize(points(4, 3, dtype=torch.float32), dim=-1)).tolist() == [20] * 4
 
 
 def test_a_layer_says_what_it_takes_at_most():

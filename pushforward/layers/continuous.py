@@ -199,7 +199,8 @@ class ContinuousModule(Layer):
         """
         context = self.admit("y", y, self.event_shape, context)
         of, used = self.field.rates()
-        z, given, batch = self._rows(y, context)
+        inside = sets.enter_events(y, self.limits, self.rank, max((y.dtype, self.anchor.dtype), key=sets.tolerance))[0]
+        z, given, batch = self._rows(inside, context)
         path = Path(self.tableau, of, 1.0, 0.0, SHARE * self.tolerance, None if self.tableau.adaptive else self.steps, WAYS)
         with torch.no_grad():
             return path.solution(z, given, used, keep=False).evaluations.reshape(batch)
