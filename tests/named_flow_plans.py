@@ -46,6 +46,7 @@ VALUES = {
     "method": ("'rk4'", "method='rk4'"),
     "trace": ("'hutchinson'", "trace='hutchinson'"),
     "probes": ("5", "probes=5"),
+    "seed": ("7", "seed=7"),
 }
 # For some flows an option means something else.
 OTHER = {

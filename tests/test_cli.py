@@ -410,6 +410,7 @@ def test_advice_is_in_options_and_comes_from_the_library():
 # What goes wrong
 
 F = ["fit", "t.csv", "-o", "new"]
+MATCHED = [*F, "--flow", "cnf", "--objective", "flow_matching"]
 WRONG = [
     ([], 2, "command"),
     (["bend"], 2, "bend"),
@@ -477,6 +478,17 @@ WRONG = [
         2,
         "--transforms: expected 1 with --objective flow_matching, which trains one field, got 2",
     ),
+    ([*F, "--flow", "cnf", "--path", "linear"], 2, "--path: only --objective flow_matching has it, got likelihood"),
+    (
+        [*F, "--flow", "cnf", "--objective", "likelihood", "--coupling", "independent"],
+        2,
+        "--coupling: only --objective flow_matching has it",
+    ),
+    ([*MATCHED, "--path", "curved"], 2, "--path: expected linear, variance_preserving or schroedinger_bridge, got 'curved'"),
+    ([*MATCHED, "--coupling", "best"], 2, "--coupling: expected independent or optimal_transport, got 'best'"),
+    ([*MATCHED, "--kinetic", "0.1"], 2, "--kinetic: only --objective likelihood has it, got flow_matching"),
+    ([*F, "--flow", "cnf", "--jacobian", "-1"], 2, "--jacobian: expected a finite number of at least 0, got -1.0"),
+    ([*F, "--flow", "maf", "--kinetic", "0.1"], 2, "--kinetic: only CNF and Continuous have a velocity field, got --flow MAF"),
     ([*F, "--epochs", "0"], 2, "--epochs"),
     ([*F, "--batch-size", "many"], 2, "--batch-size"),
     ([*F, "--learning-rate", "0"], 2, "--learning-rate: expected a finite number above 0, got 0.0"),

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import pushforward as pf
 from pushforward.bases import StandardNormal
 from pushforward.bijectors import MLP, Affine, AffineFixed, Continuous, Exp, Standardize
+from pushforward.testing import randomize
 from pushforward.train import FlowMatching, FlowMatchingLoss, Path, matching, trials
 
 FIELD, UNITS = Continuous(MLP((16,), "silu")), Standardize()
@@ -38,6 +39,11 @@ def stirred(flow, size=0.3):
         for parameter in flow.parameters():
             parameter += size * torch.randn(parameter.shape, generator=g, dtype=parameter.dtype)
     return flow
+
+
+def normals(size):
+    """Return a flow from a base with parameters of its own."""
+    return stirred(pf.Flow(pf.bases.DiagNormal(), FIELD, 2), size)
 
 
 def rows(n=200, d=2, seed=0):
@@ -145,6 +151,89 @@ def test_transport_pairs_by_what_the_field_sees():
     assert losses[1] < 0.9 * losses[0]
 
 
+@pytest.fixture(scope="module")
+def teacher():
+    """A flow that is known, so that its draws have it as their perfect teacher."""
+    torch.manual_seed(0)
+    return randomize(pf.MAF(2, transforms=2, widths=(8,)), 1.0, 3)
+
+
+def given_teacher():
+    """A teacher whose map depends on the context."""
+    torch.manual_seed(0)
+    return randomize(pf.MAF(2, 1, transforms=1, widths=(8,)), 0.5, 3)
+
+
+def test_a_teacher_pairs_each_row_with_its_own_point_of_the_base():
+    """The loss is the error of the velocity of these pairs, in the units of the field, for each row's context, times its weight."""
+    known, x, c, w = given_teacher(), rows(40), torch.linspace(-1, 1, 40)[:, None], torch.rand(40, generator=seeded(2))
+    flow = stirred(made([FIELD, AffineFixed([1.0, -3.0], [2.0, 0.5])], context=1))
+    loss = FlowMatchingLoss(flow, FlowMatching(coupling=known, times="uniform"))
+    seen = []
+    loss.velocity = lambda field, t, place, context: seen.append((t, place, context)) or matching.velocity(field, t, place, context)
+    found = loss(x, c, w, generator=seeded())
+    with torch.no_grad():
+        x0, x1 = known.to_base(x, c)[0], (x - torch.tensor([1.0, -3.0])) / torch.tensor([2.0, 0.5])
+    ((t, place, context),) = seen
+    torch.testing.assert_close(place, t[:, None] * x1 + (1 - t[:, None]) * x0)
+    assert torch.equal(context, c)
+    errors = (flow.transform.layers[0].velocity(t, place, c) - (x1 - x0)).square().mean(1)
+    torch.testing.assert_close(found, (w * errors).mean())
+    assert loss.of_rows(x.reshape(4, 10, 2), c.reshape(4, 10, 1), generator=seeded()).shape == (4, 10)
+
+
+def test_a_teacher_is_left_as_it_is_and_its_pairs_as_well(teacher):
+    flow, before = stirred(made()), weights_of(teacher)
+    loss, x = FlowMatchingLoss(flow, FlowMatching(coupling=teacher)), rows()
+    loss(x, generator=seeded()).backward()
+    assert {name for name, p in loss.named_parameters() if p.requires_grad} == {f"flow.{name}" for name, _ in flow.named_parameters()}
+    assert all(p.requires_grad and p.grad is None for p in teacher.parameters())
+    assert same(before, weights_of(teacher))
+    # A flow may be its own teacher: its pairs are those of where it stood.
+    own = FlowMatchingLoss(flow, FlowMatching(coupling=flow))
+    stood = flow.to_base(x)[0]
+    stirred(flow)
+    torch.testing.assert_close(own.teacher.to_base(x)[0], stood)
+    assert not torch.allclose(flow.to_base(x)[0], stood)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_teacher_may_be_of_another_precision(teacher, dtype):
+    flow, taught = made().to(dtype), copy.deepcopy(teacher).double()
+    history = pf.fit(flow, rows(), **{**QUICK, "objective": FlowMatching(coupling=taught)})
+    assert math.isfinite(history.nats[history.best_epoch])
+
+
+def kinetic(flow, x):
+    """Return the mean kinetic energy of the ways of rows, and that of straight ones between the same ends."""
+    field, units = flow.transform.layers
+    with torch.no_grad():
+        ends = units.pull(x)[0]
+        starts, _, costs = field.pull_with_costs(ends)
+    return costs[:, 0].mean().item(), (ends - starts).square().mean().item()
+
+
+def test_a_perfect_teacher_makes_straight_ways_and_the_right_density(teacher):
+    with torch.no_grad():
+        x, fresh = (teacher.sample((count,), generator=seeded(count)) for count in (3000, 1000))
+        truth = -teacher.log_prob(fresh).mean().item()
+    energies, nats = {}, {}
+    for name, coupling in (("independent", "independent"), ("teacher", teacher)):
+        torch.manual_seed(1)
+        flow = pf.CNF(2, widths=(32,), tolerance=1e-3)
+        options = {"learning_rate": 2e-2, "schedule": "cosine", "epochs": 15, "batch_size": 256, "progress": False}
+        pf.fit(flow, x, objective=FlowMatching(coupling=coupling), **options)
+        energies[name] = kinetic(flow, fresh)
+        with torch.no_grad():
+            nats[name] = -flow.log_prob(fresh).mean().item() - truth
+            back = flow.to_base(fresh)[0]
+    assert energies["teacher"][0] < 0.7 * energies["independent"][0]
+    assert energies["teacher"][0] < 1.1 * energies["teacher"][1]  # of ways that are straight it is the square of their length
+    assert -0.05 < nats["teacher"] < max(0.2, nats["independent"])
+    assert back.mean(0).abs().max() < 0.15
+    assert (back.std(0) - 1).abs().max() < 0.1
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_losses_of_rows_have_the_mean_of_all(name):
     loss, x, c = FlowMatchingLoss(stirred(made(context=1)), FlowMatching(name)), rows(20).reshape(4, 5, 2), rows(5, 1)
@@ -197,6 +286,28 @@ def test_batches_of_any_shape_and_contexts_that_broadcast():
         (lambda: FlowMatchingLoss(made())(rows(), None, torch.ones(3)), ValueError, r"one weight a row, of shape \(200,\), got \(3,\)"),
         (lambda: FlowMatchingLoss(made())(rows(d=1)), ValueError, "expected value of shape"),
         (lambda: FlowMatchingLoss(made())(rows(), rows()), ValueError, "expected no context"),
+        (
+            lambda: FlowMatching(coupling=pf.Flow),
+            ValueError,
+            "expected coupling to be 'independent', 'optimal_transport', or a Flow, got Flow; write its brackets",
+        ),
+        (
+            lambda: pf.fit(made(), rows(), objective=FlowMatching(coupling=pf.MAF(3))),
+            ValueError,
+            r"fit: expected coupling to be a flow with event_shape \(2,\), as the flow that is trained, got \(3,\)",
+        ),
+        (lambda: pf.fit(made(), rows(), objective=FlowMatching(coupling=pf.MAF(2, 1))), ValueError, r"context_shape None, .*got \(1,\)"),
+        (lambda: FlowMatchingLoss(made(), FlowMatching(coupling=made([Exp()]))), ValueError, "the support of the flow that is trained"),
+        (
+            lambda: FlowMatchingLoss(made(), FlowMatching(coupling=pf.Flow(pf.bases.StudentT(), Affine(), 2))),
+            ValueError,
+            r"the base of the flow that is trained, StandardNormal\(\) with the same parameters, got StudentT",
+        ),
+        (
+            lambda: FlowMatchingLoss(normals(0.0), FlowMatching(coupling=normals(0.1))),
+            ValueError,
+            "with the same parameters, got others",
+        ),
     ],
 )
 def test_what_the_loss_is_given_is_checked(call, error, message):

@@ -222,6 +222,8 @@ def test_each_layer_of_a_continuous_flow_has_probes_of_its_own(trace):
     layers = [layer for layer in flows.CNF(20, transforms=3, trace=trace, probes=5).transform.leaves() if layer.probes]
     assert [layer.probes for layer in layers] == [5, 5, 5]
     assert len({tuple(layer.field.probes.flatten().tolist()) for layer in layers}) == 3
+    others = [layer for layer in flows.CNF(20, transforms=3, trace=trace, probes=5, seed=1).transform.leaves() if layer.probes]
+    assert len({tuple(layer.field.probes.flatten().tolist()) for layer in (*layers, *others)}) == 6
     exact = [layer for layer in flows.CNF(20, transforms=3, probes=5).transform.leaves() if hasattr(layer, "field")]
     assert [layer.probes for layer in exact] == [0, 0, 0]
 

@@ -148,6 +148,22 @@ COMMAND = {
             [*FIT, "--flow", "cnf", "--objective", "flow_matching"],
             lambda seen: seen.options.get("objective") == "flow_matching",
         ),
+        "--path": (
+            [*FIT, "--flow", "cnf", "--objective", "flow_matching", "--path", "variance_preserving"],
+            lambda seen: seen.options.get("objective") == pf.FlowMatching(path="variance_preserving"),
+        ),
+        "--coupling": (
+            [*FIT, "--flow", "cnf", "--objective", "flow_matching", "--coupling", "optimal_transport"],
+            lambda seen: seen.options.get("objective") == pf.FlowMatching(coupling="optimal_transport"),
+        ),
+        "--kinetic": (
+            [*FIT, "--flow", "cnf", "--kinetic", "0.2"],
+            lambda seen: seen.options.get("objective") == pf.Likelihood(kinetic=0.2),
+        ),
+        "--jacobian": (
+            [*FIT, "--flow", "cnf", "--jacobian", "0.2"],
+            lambda seen: seen.options.get("objective") == pf.Likelihood(jacobian=0.2),
+        ),
         "--epochs": ([*FIT, "--epochs", "7"], lambda seen: seen.options.get("epochs") == 7),
         "--batch-size": ([*FIT, "--batch-size", "9"], lambda seen: seen.options.get("batch_size") == 9),
         "--learning-rate": ([*FIT, "--learning-rate", "0.02"], lambda seen: seen.options.get("learning_rate") == 0.02),
@@ -245,6 +261,10 @@ def test_an_option_of_the_command_takes_effect(tried, command, option):
 WITHOUT = {
     "--columns": {"fit": FIT[:4]},
     "--objective": {"fit": [*FIT, "--flow", "cnf"]},
+    "--path": {"fit": [*FIT, "--flow", "cnf", "--objective", "flow_matching"]},
+    "--coupling": {"fit": [*FIT, "--flow", "cnf", "--objective", "flow_matching"]},
+    "--kinetic": {"fit": [*FIT, "--flow", "cnf"]},
+    "--jacobian": {"fit": [*FIT, "--flow", "cnf"]},
     "--exclude": {"fit": FIT[:4]},
     "--dequantize": {"fit": ["fit", "grid.csv", "-o", "new"]},
     "--drop-missing": {"fit": None},

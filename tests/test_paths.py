@@ -104,7 +104,7 @@ def test_noise_needs_draws():
         ({"path": torch.ones(3)}, "or a Path, got tensor"),
         ({"sigma": 0.1}, "sigma with path='schroedinger_bridge' alone, got 0.1 with 'linear'"),
         ({"sigma": 0.0, "path": "schroedinger_bridge"}, "sigma to be a finite number above 0 or None, got 0.0"),
-        ({"coupling": "sinkhorn"}, "coupling to be 'independent' or 'optimal_transport', got 'sinkhorn'"),
+        ({"coupling": "sinkhorn"}, "coupling to be 'independent', 'optimal_transport', or a Flow, got 'sinkhorn'"),
         ({"times": 3}, "times to be .*got 3"),
         ({"nats_every": 0}, "nats_every to be a whole number of at least 1 or None, got 0"),
     ],

@@ -14,9 +14,9 @@ from pushforward.testing.case import Case
 from pushforward.train import Likelihood, RegularisedLoss
 
 NETS = {
-    "perceptron": bij.MLP((9, 8), "silu"),
-    "residual": bij.ResidualMLP(8, 1, "tanh"),
-    "a net that is called": bij.Periodic(bij.MLP((7,), "sigmoid"), circular=(0,)),
+    "perceptron": bij.MLP((5, 4), "silu"),
+    "residual": bij.ResidualMLP(5, 1, "tanh"),
+    "a net that is called": bij.Periodic(bij.MLP((4,), "sigmoid"), circular=(0,)),
 }
 
 
@@ -24,7 +24,7 @@ def points(*shape, seed=1):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def quadrature(layer, y, context, count=20):
+def quadrature(layer, y, context, count=12):
     """Return the costs of the way from y, by Gauss' rule of Legendre's polynomials over places that the solver reaches at its times."""
     nodes, weights = np.polynomial.legendre.leggauss(count)
     times = 0.5 * (1 - torch.from_numpy(nodes))
@@ -32,7 +32,7 @@ def quadrature(layer, y, context, count=20):
     z, given, _ = layer._rows(y, context)
     total, last = torch.zeros(len(y), 2, dtype=torch.float64), 1.0
     for t, w in sorted(zip(times.tolist(), weights.tolist(), strict=True), reverse=True):
-        z = Path(layer.tableau, of, last, t, 1e-9).follow(z, given, used)
+        z = Path(layer.tableau, of, last, t, 1.0, 1).follow(z, given, used)
         x, last = z[:, : y.shape[-1]], t
         at = torch.full((len(y),), t, dtype=torch.float64)
         jacobian = torch.autograd.functional.jacobian(lambda x, at=at: layer.velocity(at, x, context).sum(0), x).permute(1, 0, 2)
@@ -45,26 +45,27 @@ def quadrature(layer, y, context, count=20):
 
 @pytest.mark.parametrize(("name", "trace"), [*((name, "exact") for name in NETS), ("perceptron", "hutchinson"), ("residual", "hutch++")])
 def test_costs_are_the_integrals_along_the_way(name, trace):
-    layer = Case(bij.Continuous(NETS[name], 1e-7, trace=trace), (2,), (3,)).build(torch.float64, 1.0, 0)
-    y, context = points(4, 2), points(4, 3, seed=2)
+    layer = Case(bij.Continuous(NETS[name], 1e-5, trace=trace, probes=4), (2,), (3,)).build(torch.float64, 0.7, 0)
+    y, context = points(2, 2), points(2, 3, seed=2)
     x, ladj, costs = layer.pull_with_costs(y, context)
     plain = layer.pull(y, context)
-    torch.testing.assert_close(x, plain[0], rtol=0, atol=1e-6)
-    torch.testing.assert_close(ladj, plain[1], rtol=0, atol=1e-6)
+    torch.testing.assert_close(x, plain[0], rtol=0, atol=3e-5)
+    torch.testing.assert_close(ladj, plain[1], rtol=0, atol=3e-5)
     assert (costs > 0).all()
-    torch.testing.assert_close(costs.detach(), quadrature(layer, y, context), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(costs.detach(), quadrature(layer, y, context), rtol=0, atol=5e-5)
 
 
 def stirred(layers, size=2, context=None, seed=0):
     torch.manual_seed(seed)
-    return randomize(pf.Flow(pf.bases.StandardNormal(), layers, size, context), 1.0, seed).double()
+    return randomize(pf.Flow(pf.bases.StandardNormal(), layers, size, context), 0.7, seed).double()
 
 
-FIELD = bij.Continuous(bij.MLP((8,), "silu"), 1e-6)
+FIELD = bij.Continuous(bij.MLP((4,), "silu"), 1e-4)
+EQUAL = bij.Continuous(bij.MLP((4,), "silu"), 1e-3, "rk4", 3)
 
 
 def test_the_loss_adds_costs_of_all_layers_to_the_density_and_has_its_gradient():
-    flow, x, c, w = stirred([FIELD, bij.Affine(), FIELD], 2, 1), points(3, 2), points(3, 1), torch.rand(3, dtype=torch.float64)
+    flow, x, c, w = stirred([EQUAL, bij.Affine(), FIELD], 2, 1), points(3, 2), points(3, 1), torch.rand(3, dtype=torch.float64)
     loss = RegularisedLoss(flow, Likelihood(kinetic=0.3, jacobian=0.2))
     log_prob, costs = loss.of_rows(x, c)
     torch.testing.assert_close(log_prob, flow.log_prob(x, c), rtol=0, atol=1e-4)
@@ -89,22 +90,19 @@ def test_the_loss_adds_costs_of_all_layers_to_the_density_and_has_its_gradient()
 
 
 def evaluations(flow, x):
-    layer = flow.transform.layers[0]
-    of, used = layer.field.rates()
-    inner = flow.transform.layers[1].pull(x)[0].detach()
-    z, _, _ = layer._rows(inner, None)
-    return float(Path(layer.tableau, of, 1.0, 0.0, 1e-6).solution(z, None, used, False).evaluations.double().mean())
+    layer, scale = flow.transform.layers
+    return float(layer.evaluations(scale.pull(x)[0]).double().mean())
 
 
 def test_a_fit_with_costs_has_plain_nats_held_out_and_the_seed_repeats_it():
-    x = points(300, 2).float()
+    x = points(60, 2).float()
     found = []
     for _ in range(2):
         torch.manual_seed(0)
-        flow = pf.CNF(2, widths=(8,), tolerance=1e-2)
-        history = pf.fit(flow, x, objective=Likelihood(kinetic=5.0), validation=x[:40], epochs=1, progress=False)
+        flow = pf.CNF(2, widths=(4,), tolerance=1e-1)
+        history = pf.fit(flow, x, objective=Likelihood(kinetic=5.0), validation=x[:20], epochs=1, batch_size=40, progress=False)
         with torch.no_grad():
-            nats = [-flow.log_prob(x[:40]).mean().item()]
+            nats = [-flow.log_prob(x[:20]).mean().item()]
         found.append((history.train, history.validation))
     assert found[0] == found[1]
     assert history.best_loss == pytest.approx(nats[0], rel=1e-5)

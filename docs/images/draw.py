@@ -16,6 +16,7 @@ PICTURES = {
     "all-of-it.md": ["spline"],
     "tutorials/two-circles.md": ["compare", "density", "grid"],
     "tutorials/conditional-density.md": ["conditional"],
+    "tutorials/a-density-you-can-trust.md": ["trust-paths", "trust-error"],
     "variational-inference.md": ["variational-lost", "variational-annealed"],
 }
 

@@ -28,7 +28,11 @@ from pushforward.data.writing import check_target
 from pushforward.flow.flow import Flow
 from pushforward.layers.continuous import ContinuousModule
 from pushforward.recipes.choice import NAMED, known_name
-from pushforward.train.objective import OBJECTIVES
+from pushforward.train.objective import COUPLINGS, OBJECTIVES, FlowMatching, Likelihood
+from pushforward.train.paths import PATHS
+
+WORDS = {"path": tuple(PATHS), "coupling": COUPLINGS}
+"""Options of flow matching, and the words that they take."""
 
 
 def split(names: str | None, option: str) -> tuple[str, ...]:
@@ -119,21 +123,39 @@ def plan_options(flow: str, transforms: int | None, widths: str | None, bins: in
     return options
 
 
-def check_objective(objective: str | None, flow: str, transforms: int | None) -> None:
-    """Refuse what is no objective, and flow matching of a flow that does not have one velocity field."""
-    if objective is None:
-        return
-    if objective not in OBJECTIVES:
+def objective_of(
+    objective: str | None, options: Mapping[str, Any], flow: str, transforms: int | None
+) -> str | FlowMatching | Likelihood | None:
+    """Return what a fit is told of its objective; refuse what is no objective, has no such options, or asks for one velocity field.
+
+    Args:
+        objective: Its name (None: likelihood).
+        options: Of ``path`` and ``coupling``, which flow matching has, and ``kinetic`` and ``jacobian``, which likelihood has; None where
+            not told.
+        flow: The kind of flow.
+        transforms: How many layers it is told to have.
+    """
+    if objective is not None and objective not in OBJECTIVES:
         raise typer.BadParameter(f"--objective: expected {' or '.join(OBJECTIVES)}, got {objective!r}")
-    if objective == "likelihood":
-        return
-    if not _fields(flow):
+    told = {name: value for name, value in options.items() if value is not None}
+    made: type[FlowMatching | Likelihood] = FlowMatching if objective == "flow_matching" else Likelihood
+    for name, value in told.items():
+        if name not in signature(made).parameters:
+            other = "likelihood" if made is FlowMatching else "flow_matching"
+            raise typer.BadParameter(f"--{name}: only --objective {other} has it, got {objective or 'likelihood'}")
+        if name in WORDS and value not in WORDS[name]:
+            *words, last = WORDS[name]
+            raise typer.BadParameter(f"--{name}: expected {', '.join(words)} or {last}, got {value!r}")
+        if name not in WORDS and not 0 <= value < math.inf:
+            raise typer.BadParameter(f"--{name}: expected a finite number of at least 0, got {value}")
+    asked = next((f"--{name}" for name in told), None) if made is Likelihood else f"--objective {objective}"
+    if asked and not _fields(flow):
         *others, last = filter(_fields, NAMED)
-        raise typer.BadParameter(
-            f"--objective {objective}: only {', '.join(others)} and {last} have the velocity field that it trains, got --flow {flow}"
-        )
-    if _fields(flow, transforms) > 1:
+        have = "the velocity field that it trains" if made is FlowMatching else "a velocity field"
+        raise typer.BadParameter(f"{asked}: only {', '.join(others)} and {last} have {have}, got --flow {flow}")
+    if made is FlowMatching and _fields(flow, transforms) > 1:
         raise typer.BadParameter(f"--transforms: expected 1 with --objective {objective}, which trains one field, got {transforms}")
+    return made(**told) if told else objective
 
 
 def _fields(flow: str, transforms: int | None = None) -> int:

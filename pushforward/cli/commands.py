@@ -19,8 +19,8 @@ import pushforward
 from pushforward import plots
 from pushforward.cli import tables
 from pushforward.cli.arguments import (
+    WORDS,
     check_above,
-    check_objective,
     check_output,
     check_rows,
     check_share,
@@ -31,6 +31,7 @@ from pushforward.cli.arguments import (
     given_row,
     kinds_of,
     named_flow,
+    objective_of,
     opened,
     plan_options,
     read_numbers,
@@ -112,6 +113,12 @@ def fit(
     objective: Annotated[
         str | None, typer.Option(metavar="NAME", help="What is learned by: likelihood, or flow_matching, which --flow CNF has.")
     ] = None,
+    path: Annotated[str | None, typer.Option(metavar="NAME", help=f"Of flow matching: {', '.join(WORDS['path'])}.")] = None,
+    coupling: Annotated[
+        str | None, typer.Option(metavar="NAME", help=f"How flow matching pairs draws and rows: {', '.join(WORDS['coupling'])}.")
+    ] = None,
+    kinetic: Annotated[float | None, typer.Option(help="Of likelihood: what the kinetic energy of a continuous flow costs.")] = None,
+    jacobian: Annotated[float | None, typer.Option(help="Of likelihood: what the Jacobian of a continuous flow costs.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="The most passes over the rows.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows of one step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Step size at the start.")] = None,
@@ -138,7 +145,8 @@ def fit(
     of_numbers = flow, context, transforms, widths, bins, dequantize or None, support or None, drop_missing or None
     flow = flow or "NSF"
     plan = plan_options(flow, transforms, widths, bins)
-    check_objective(objective, flow, transforms)
+    of_objective = {"path": path, "coupling": coupling, "kinetic": kinetic, "jacobian": jacobian}
+    trained_by = objective_of(objective, of_objective, flow, transforms)
     source = opened(table, delimiter, decimal, encoding, header, missing, quiet)
     given, left_out = source.known(split(context, "--context")), source.known(split(exclude, "--exclude"))
     names = source.known(split(columns, "--columns")) or tuple(name for name in source.numeric if name not in given + left_out)
@@ -149,7 +157,7 @@ def fit(
     if (given or left_out) and not names:
         raise typer.BadParameter(f"no column is left to fit beside those of {'--context' if given else '--exclude'}")
     chosen = {
-        "objective": objective, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation,
+        "objective": trained_by, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation,
         "patience": patience, "seconds": seconds,
     }  # fmt: skip
     options: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}

@@ -103,6 +103,7 @@ def CNF(
     method: str = "tsit5",
     trace: str = "exact",
     probes: int = 16,
+    seed: int = 0,
     support: Support = None,
 ) -> Flow:
     r"""Continuous normalizing flow: one velocity field, a network of place, time and context, which carries all features at once.
@@ -122,6 +123,7 @@ def CNF(
         method: The solver: ``"tsit5"``, ``"dopri5"``, ``"rk4"`` or ``"heun"``, as in `Continuous`.
         trace: How its trace is found: ``"exact"``, or by random probes, ``"hutchinson"`` or ``"hutch++"``.
         probes: How many random probes, which an exact trace does not need; of each layer others.
+        seed: Sets the probes, as in `Continuous`; of other seeds no layer has the same.
         support: The set in which the values of each feature lie: names or constraints, as in `Domain` (None: all real values).
             Features may be ``"circular"``, angles in :math:`(-\pi, \pi)`, and three in a row ``"sphere"``, a unit vector, whose
             density is with respect to the area of the surface; the base is uniform there, and the field has no seam.

@@ -183,6 +183,28 @@ class ContinuousModule(Layer):
         made = self.field.velocity(t.expand(batch), flat.expand(*batch, -1), context)
         return (made if self.rank == 1 else made.unflatten(-1, self.event_shape)).to(x.dtype)
 
+    def evaluations(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return how often the field is evaluated on the way of each row back to the base, ``(*batch)``: what it takes to score it.
+
+        Args:
+            y: ``(*batch, *event)``.
+            context: ``(*batch, *context)``; None where the layer was built without.
+
+        Raises:
+            ValueError: Another shape or place; a context that is missing or not expected.
+            TypeError: No tensor, or of another precision.
+
+        >>> Continuous(MLP((8,), "silu"), method="rk4", steps=7).build(2).evaluations(torch.randn(3, 2))
+        tensor([28, 28, 28])
+        """
+        context = self.admit("y", y, self.event_shape, context)
+        of, used = self.field.rates()
+        inside = sets.enter_events(y, self.limits, self.rank, max((y.dtype, self.anchor.dtype), key=sets.tolerance))[0]
+        z, given, batch = self._rows(inside, context)
+        path = Path(self.tableau, of, 1.0, 0.0, SHARE * self.tolerance, None if self.tableau.adaptive else self.steps, WAYS)
+        with torch.no_grad():
+            return path.solution(z, given, used, keep=False).evaluations.reshape(batch)
+
     def begin(self) -> None:
         self.field.spread()
 

@@ -13,8 +13,9 @@ from pushforward.native.program import Program, interpret, of_tensors
 
 CHUNK = 64
 """Tangents that are carried at once."""
-RIDGE, TINY = 1e-10, 1e-30
-"""What keeps the rank of a sketch full: beside the sum of its squares, and where that is zero."""
+RIDGE, TINY = 1e-6, 1e-30
+"""What keeps the rank of a sketch full: beside the sum of its squares, and where that is zero. Second derivatives lose as many digits
+as it has where J has a lower rank, and what falls below its root is left to the probes."""
 
 
 Times = Callable[[Tensor], Tensor]

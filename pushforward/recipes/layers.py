@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 from pushforward.bases import BoxUniform, DiagNormal
@@ -101,10 +102,11 @@ def gaussianization(o: SimpleNamespace) -> Parts:
 
 def continuous(o: SimpleNamespace) -> Parts:
     """Return continuous layers; where probes estimate the trace, each has its own, whose errors are then not all alike."""
-    estimated = o.trace != "exact"
+    plan = Continuous(net(o), o.tolerance, o.method, trace=o.trace, probes=o.probes, seed=o.seed)
 
     def layer(i: int) -> Continuous:
-        return Continuous(net(o), o.tolerance, o.method, trace=o.trace, probes=o.probes, seed=i if estimated else 0)
+        # Of flows with as many layers, none has probes that one of another seed has.
+        return plan if o.trace == "exact" else replace(plan, seed=o.transforms * o.seed + i)
 
     if not has_angles(o.support, CURVED):
         return Parts(layer)

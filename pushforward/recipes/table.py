@@ -243,6 +243,7 @@ RECIPES = (
             Option("method", "tsit5", 'The solver: ``"tsit5"``, ``"dopri5"``, ``"rk4"`` or ``"heun"``, as in `Continuous`.'),
             Option("trace", "exact", 'How its trace is found: ``"exact"``, or by random probes, ``"hutchinson"`` or ``"hutch++"``.'),
             Option("probes", 16, "How many random probes, which an exact trace does not need; of each layer others."),
+            Option("seed", 0, "Sets the probes, as in `Continuous`; of other seeds no layer has the same."),
             Option(
                 "support",
                 None,

@@ -1,11 +1,13 @@
-"""Couplings of flow matching: which draw of the base goes with which row of data."""
+"""Couplings of flow matching: which point of the base goes with which row of data."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from pushforward.core import sets
 from pushforward.core.extras import require
+from pushforward.flow.flow import Flow
 
 
 def transported(x0: Tensor, x1: Tensor, context: Tensor | None = None) -> Tensor:
@@ -39,6 +41,29 @@ def transported(x0: Tensor, x1: Tensor, context: Tensor | None = None) -> Tensor
         of_context = torch.unique(context.reshape(n, -1), dim=0, return_inverse=True)[1]
         cost = cost.masked_fill(of_context[:, None] != of_context, torch.inf)
     return torch.as_tensor(solve(cost.cpu().numpy())[1], device=x0.device)
+
+
+def check_teacher(owner: str, flow: Flow, teacher: Flow) -> None:
+    """Raise ValueError unless a teacher maps the base of a flow, for the same contexts, to where the flow's data is."""
+    wanted = f"{owner}: expected coupling to be a flow with"
+    for name in ("event_shape", "context_shape"):
+        shape, got = (None if shape is None else tuple(shape) for shape in (getattr(flow, name), getattr(teacher, name)))
+        if shape != got:
+            raise ValueError(f"{wanted} {name} {shape}, as the flow that is trained, got {got}")
+    if not sets.same(flow.support, teacher.support):
+        raise ValueError(f"{wanted} the support of the flow that is trained, {sets.name(flow.support)}, got {sets.name(teacher.support)}")
+    if flow.device != teacher.device:
+        raise ValueError(f"{wanted} its parameters on {flow.device}, where the flow that is trained is, got {teacher.device}")
+    one, other = flow.base, teacher.base
+    if one.plan != other.plan or not _equal(one, other):
+        but = f"{other.plan!r}" if one.plan != other.plan else "others"
+        raise ValueError(f"{wanted} the base of the flow that is trained, {one.plan!r} with the same parameters, got {but}")
+
+
+def _equal(one: nn.Module, other: nn.Module) -> bool:
+    """Tell whether two modules of one plan have the same numbers."""
+    pairs = zip([*one.parameters(), *one.buffers()], [*other.parameters(), *other.buffers()], strict=True)
+    return all(a.shape == b.shape and torch.equal(a.double(), b.double()) for a, b in pairs)
 
 
 def share_of_pairs(context: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from pushforward.flow.flow import Flow
 from pushforward.layers.continuous import ContinuousModule
 from pushforward.train.couplings import share_of_pairs, transported
 from pushforward.train.history import History
-from pushforward.train.likelihood import EVALUATE, Training
+from pushforward.train.likelihood import EVALUATE, Training, data_precision
 from pushforward.train.losses import NegativeLogLikelihood
 from pushforward.train.objective import FlowMatching, around, check_objective
 from pushforward.train.paths import EDGE
@@ -57,6 +58,9 @@ class FlowMatchingLoss(nn.Module):
         check_objective("FlowMatchingLoss", flow, plan)
         self.flow, self.plan, self.path = flow, plan, plan.made_path()
         self.velocity: Callable[..., Tensor] = velocity
+        # A copy, so that what is trained or moved meanwhile does not move its pairs.
+        fixed = copy.deepcopy(plan.coupling) if isinstance(plan.coupling, Flow) else None
+        self.teacher = None if fixed is None else fixed.requires_grad_(False).eval()
 
     def forward(
         self, value: Tensor, context: Tensor | None = None, weights: Tensor | None = None, *, generator: torch.Generator | None = None
@@ -78,12 +82,14 @@ class FlowMatchingLoss(nn.Module):
         batch = value.shape[: value.dim() - len(self.flow.event_shape)]
         if weights is not None and weights.shape != batch:
             raise ValueError(f"FlowMatchingLoss: expected one weight a row, of shape {tuple(batch)}, got {tuple(weights.shape)}")
+        begun = self._begun(value, context)
         # A network that makes contexts learns as well.
         value, inner, weights, scale = self._rows(value, inner, weights, batch, generator)
         with torch.no_grad():
             about = around("FlowMatchingLoss", self.flow)
             x1 = about.from_data(numerics.working(value), inner)
-            x0 = about.from_base(self.flow.base.draw(torch.Size((len(value),)), inner, generator), inner)
+            drawn = self.flow.base.draw(torch.Size((len(value),)), inner, generator) if begun is None else begun
+            x0 = about.from_base(drawn, inner)
             if self.plan.coupling == "optimal_transport":
                 x0 = x0[transported(x0, x1, inner)]
             t = self._times(x1, generator)
@@ -91,6 +97,15 @@ class FlowMatchingLoss(nn.Module):
             place, slope = self.path.mean(t, x0, x1) if spaces is None else spaces.between(t, x0, x1)
         errors = self._errors(about.field, t, place, slope, inner, generator)
         return errors.reshape(len(errors), -1).mean(1), weights, scale
+
+    @torch.no_grad()
+    def _begun(self, value: Tensor, context: Tensor | None) -> Tensor | None:
+        """Return the points of the base that the teacher maps to rows, on one axis; None without a teacher."""
+        if self.teacher is None:
+            return None
+        to = data_precision(self.teacher)
+        z = self.teacher.to_base(value.to(to), None if context is None else context.to(to))[0]
+        return z.reshape(-1, *self.flow.base.event_shape).to(numerics.working(value).dtype)
 
     def _errors(
         self, field: ContinuousModule, t: Tensor, place: Tensor, slope: Tensor, context: Tensor | None, generator: torch.Generator | None
@@ -115,7 +130,7 @@ class FlowMatchingLoss(nn.Module):
         if weights is None:
             return value, context, None, 1.0
         weights = weights.reshape(-1)
-        if self.plan.coupling == "independent" or not bool((weights > 0).any()):
+        if self.plan.coupling != "optimal_transport" or not bool((weights > 0).any()):
             return value, context, weights, 1.0
         # Draws that are paired with heavy rows would weigh more than others, and would no longer be draws of the base.
         index = torch.multinomial(weights.double(), len(value), replacement=True, generator=generator)

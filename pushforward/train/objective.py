@@ -14,6 +14,7 @@ from pushforward.core.layer import Layer
 from pushforward.flow.flow import Flow
 from pushforward.layers.continuous import ContinuousModule
 from pushforward.train import options as check
+from pushforward.train.couplings import check_teacher
 from pushforward.train.paths import NOISY, PATHS, Path
 
 OBJECTIVES = ("likelihood", "flow_matching")
@@ -32,7 +33,8 @@ class FlowMatching:
     whatever path, coupling and times are; they decide how straight that field is, and how noisy the steps are.
     Sources: Flow Matching for Generative Modeling (Lipman et al., 2023); Flow Straight and Fast (Liu, Gong, Liu, 2023); Building
     Normalizing Flows with Stochastic Interpolants (Albergo, Vanden-Eijnden, 2023); Improving and Generalizing Flow-Based Generative Models
-    with Minibatch Optimal Transport (Tong et al., 2024); the late times: Flow Matching for Scalable
+    with Minibatch Optimal Transport (Tong et al., 2024); a flow's coupling: The Coupling Within: Flow Matching via Distilled Normalizing
+    Flows (Berthelot et al., 2026); the late times: Flow Matching for Scalable
     Simulation-Based Inference (Wildberger et al., 2023).
 
     Args:
@@ -46,7 +48,9 @@ class FlowMatching:
         sigma: Scale of the bridge's noise, 0.1 where it is None; for that path alone.
         coupling: ``"independent"``, or ``"optimal_transport"``, which pairs the draws and rows of a batch so that the sum of their squared
             distances is least: straighter fields, for a step that takes about twice as long (scipy, in the extra ``transport``).
-            A conditional flow pairs among rows of equal contexts, and rows with weights are drawn by these first.
+            A conditional flow pairs among rows of equal contexts, and rows with weights are drawn by these first. Or a fitted flow of the
+            same shapes, support and base, whose own coupling is taken: each row goes with the point of the base that this flow maps to
+            it. Nothing is left to chance then, paths hardly cross, and the field is as right as that flow is.
         times: ``"late"``, of density :math:`2t`: more times near the data, where the field of narrow data is harder; or ``"uniform"``.
             Times are stratified over a batch.
         nats_every: Epochs after which the held-out rows' density is taken, in nats (None: at the start and the end alone).
@@ -60,7 +64,7 @@ class FlowMatching:
 
     path: str | Path = "linear"
     sigma: float | None = None
-    coupling: str = "independent"
+    coupling: str | Flow = "independent"
     times: str = "late"
     nats_every: int | None = None
 
@@ -70,7 +74,8 @@ class FlowMatching:
         check.real("FlowMatching", "sigma", self.sigma, optional=True)
         if self.sigma is not None and self.path not in NOISY:
             raise ValueError(f"FlowMatching: expected sigma with path='schroedinger_bridge' alone, got {self.sigma!r} with {self.path!r}")
-        check.choice("FlowMatching", "coupling", self.coupling, COUPLINGS)
+        if not isinstance(self.coupling, Flow):
+            _expect_word("FlowMatching", "coupling", self.coupling, COUPLINGS, "a Flow")
         check.choice("FlowMatching", "times", self.times, TIMES)
         object.__setattr__(self, "nats_every", check.whole("FlowMatching", "nats_every", self.nats_every, 1, optional=True))
 
@@ -184,7 +189,9 @@ def check_objective(owner: str, flow: Flow, given: Objective | None, compile: bo
             f"{owner}: expected path='linear' for a flow on {' and '.join(field.spaces.kinds)}, whose paths are the shortest ways there, "
             f"got {given.path!r}"
         )
-    if given.coupling == "optimal_transport":
+    if isinstance(given.coupling, Flow):
+        check_teacher(owner, flow, given.coupling)
+    elif given.coupling == "optimal_transport":
         require("scipy.optimize", "transport")
 
 

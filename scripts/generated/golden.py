@@ -80,6 +80,8 @@ MORE: dict[str, Callable[[], Flow]] = {
     "SylvesterFlow, orthogonal": lambda: flows.SylvesterFlow(D, variant="orthogonal", **W),
     "MAF, one feature": lambda: flows.MAF(1, C, **W),
     "MAF, wide": lambda: flows.MAF(D, transforms=1, widths=(48,)),
+    "CNF, Hutchinson": lambda: flows.CNF(D, C, trace="hutchinson", probes=4, seed=3, tolerance=1e-3, **W),
+    "CNF, Hutch++": lambda: flows.CNF(D, trace="hutch++", probes=4, tolerance=1e-3, **W),
     "values are checked": lambda: Flow(S, [bij.Exp()], D, validate_args=True),
     "base of torch": lambda: Flow(td.Independent(td.Normal(torch.zeros(D), torch.ones(D)), 1), [bij.Affine()]),
     "matrix events": lambda: Flow(S, [bij.OnAxis(bij.Linear(), 0), bij.Autoregressive(bij.Affine(), net=SMALL)], (D, 2)),

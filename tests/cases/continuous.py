@@ -34,6 +34,17 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
         (5,),
         None,
     ),
+    "Continuous, Hutchinson": (
+        Continuous(MLP((4,), "tanh"), tolerance=3e-2, steps=2, steepest=2.0, trace="hutchinson", probes=4, seed=1),
+        (2,),
+        None,
+    ),
+    # Its field has a Jacobian of a lower rank than the sketch.
+    "Continuous, Hutch++": (
+        Continuous(ResidualMLP(3, 1, "silu"), tolerance=3e-2, method="heun", steps=2, steepest=2.0, trace="hutch++", probes=4),
+        (5,),
+        None,
+    ),
     "Continuous, heun": (Continuous(MLP((4,), "silu"), tolerance=3e-2, method="heun", steps=6, steepest=2.0), (1,), None),
 }
 # Of these the laws take long, and the others have their code.

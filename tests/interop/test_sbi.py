@@ -191,6 +191,11 @@ def test_flow_matching_is_the_loss_of_each_row_and_trains_the_embedding():
     [
         ("matching", "CNF", "density_estimator: expected objective to be 'likelihood', 'flow_matching', or a FlowMatching or a Likelihood"),
         (pf.Likelihood(kinetic=0.1), "CNF", "density_estimator: expected an objective without kinetic and jacobian"),
+        (
+            pf.FlowMatching(coupling=pf.MAF(2)),
+            "CNF",
+            "density_estimator: expected an objective with coupling='independent', got a flow",
+        ),
         (pf.FlowMatching(coupling="optimal_transport"), "CNF", "density_estimator: expected an objective with coupling='independent', got"),
         ("flow_matching", "MAF", "density_estimator: expected a flow with one Continuous layer in its list of layers for objective="),
     ],

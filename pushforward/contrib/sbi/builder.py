@@ -85,6 +85,11 @@ def density_estimator(
         raise ValueError(
             f"density_estimator: expected an objective without kinetic and jacobian, which sbi's loop does not add, got {plan!r}"
         )
+    if plan is not None and isinstance(plan.coupling, Flow):
+        raise ValueError(
+            "density_estimator: expected an objective with coupling='independent', got a flow, which knows nothing of the units in which "
+            "sbi's net takes parameters and conditions"
+        )
     if plan is not None and plan.coupling != "independent":
         raise ValueError(
             f"density_estimator: expected an objective with coupling='independent', got {plan.coupling!r}, which pairs draws among rows of "
