@@ -25,10 +25,11 @@ from pushforward.nets.net import Net
 from pushforward.nets.signature import Signature
 from pushforward.report.versions import show_config
 from pushforward.tables import TableFlow
-from pushforward.train.choose import ChoiceHistory, Chosen, choose
+from pushforward.train.choose import choose
 from pushforward.train.fit import fit
 from pushforward.train.history import History
 from pushforward.train.objective import FlowMatching, Likelihood
+from pushforward.train.search import ChoiceHistory, Chosen
 
 __version__ = "0.1.0"
 
