@@ -124,11 +124,13 @@ class Search:
 
     def run(self) -> None:
         """Fit candidates until the time is over, all are done, or the user ends it."""
+        # Without flows, all of the time is theirs.
+        most = CLASSICAL if any(not run.candidate.closed for run in self.runs) else 1.0
         for kind in (Candidate, TableCandidate):
             before = math.inf
             for run in (run for run in self.runs if run.candidate.closed and isinstance(run.candidate, kind)):
                 # They are in the order of their sizes: when one more component does not help, many more do not.
-                if self.begun and (self.over() or self.limit.gone > CLASSICAL):
+                if self.begun and (self.over() or self.limit.gone > most):
                     break
                 self.train(run, MOMENT)
                 if run.outcome.loss > before:

@@ -48,9 +48,9 @@ class Tabled:
         """Whether they have a density in the units of the table as well, so that flows of numbers score what a `TableFlow` does."""
         return self.numbers and not bool(self.steps.any())
 
-    def rows_of(self, data: Any) -> Tensor:
-        """Return another table with these columns as coded rows."""
-        return torch.from_numpy(encode(self.schema, data))
+    def rows_of(self, owner: str, data: Any) -> Tensor:
+        """Return another table with these columns as coded rows, or raise ValueError."""
+        return torch.from_numpy(_encoded(owner, self.schema, data))
 
 
 def has_names(data: Any) -> bool:
@@ -85,10 +85,7 @@ def tabled(owner: str, data: Any, columns: Sequence[str] | None = None, schema: 
             f"{owner}: expected columns with a density or a probability, got {told}; leave them out with columns=[...], or say what they "
             "are with schema={...}"
         )
-    try:
-        coded = encode(found, data)
-    except ValueError as error:
-        raise ValueError(f"{owner}: {str(error).removeprefix('encode: ')}") from error
+    coded = _encoded(owner, found, data)
     if not len(coded):
         raise ValueError(f"{owner}: expected rows of data, got none")
     beyond = {column.name: ", ".join(parts) for column in found if (parts := _beyond(column))}
@@ -97,6 +94,13 @@ def tabled(owner: str, data: Any, columns: Sequence[str] | None = None, schema: 
         for column, values in zip(found, coded.T, strict=True)
     ]
     return Tabled(data, found, torch.from_numpy(coded), torch.tensor(steps, dtype=torch.float64), beyond)
+
+
+def _encoded(owner: str, schema: Schema, data: Any) -> Any:
+    try:
+        return encode(schema, data)
+    except ValueError as error:
+        raise ValueError(f"{owner}: {str(error).removeprefix('encode: ')}") from error
 
 
 def _beyond(column: Any) -> list[str]:
