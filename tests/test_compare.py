@@ -69,7 +69,9 @@ def test_a_table_of_all_kinds_has_no_flow_of_numbers():
     found = compared(people())
     assert {row.name for row in found.rows} == TYPED
     assert found.held == 80
-    assert found.left_out == dict.fromkeys(("one normal", "mixture of normals", "NSF"), "city: categorical")
+    assert found.left_out == dict.fromkeys(
+        ("one normal", "mixture of normals", "NSF"), "city: categorical; income: values with a probability of their own and 2 more"
+    )
     assert found["normal copula"].nats < found["independent columns"].nats - 0.05
 
 
@@ -88,6 +90,30 @@ def test_flows_of_numbers_are_scored_by_the_cells_of_a_grid():
     tenth = compared(frame / 10, held=held / 10, schema={"a": "real"})
     for name in ("one normal", "independent columns"):
         assert tenth[name].nats == pytest.approx(found[name].nats - math.log(10), abs=0.01)
+
+
+def test_rows_that_are_held_out_are_fitted_by_none(monkeypatch):
+    fitted, numbers_of = [], []
+    whole, choose = bench.fit, bench.choose
+
+    def fit(model, data, weights, **options):
+        (fitted if isinstance(model, pf.TableFlow) else numbers_of).append((data, weights))
+        return whole(model, data, weights=weights, **options)
+
+    def chosen(data, **options):
+        numbers_of.append((data, None))
+        return choose(data, **options)
+
+    monkeypatch.setattr(bench, "fit", fit)
+    monkeypatch.setattr(bench, "choose", chosen)
+    frame = numbers()
+    compared(frame, seconds=9)
+    ((data, weights),) = fitted
+    assert data is frame
+    assert (int((weights == 1).sum()), int((weights == 0).sum())) == (320, 80)
+    seen = torch.tensor(frame.to_numpy())[weights > 0]
+    assert len(numbers_of) == 3
+    assert all(torch.equal(rows, seen) for rows, _ in numbers_of)
 
 
 def test_weights_count_in_fits_and_in_what_is_held_out():

@@ -73,8 +73,8 @@ class Bench:
         """Fit a model and score it."""
         typed = name in ("independent columns", "normal copula", "TableFlow")
         if not typed and not self.table.numbers:
-            column, why = next(iter(self.table.beyond.items()))
-            self.left_out[name] = f"{column}: {why}"
+            told = [f"{column}: {why}" for column, why in self.table.beyond.items()]
+            self.left_out[name] = "; ".join(told[:2]) + (f" and {len(told) - 2} more" if len(told) > 2 else "")
             return
         limit = Limit(self.seconds, clock)
         try:
