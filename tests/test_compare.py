@@ -77,14 +77,16 @@ def test_a_table_of_all_kinds_has_no_flow_of_numbers():
 
 def test_flows_of_numbers_are_scored_by_the_cells_of_a_grid():
     # Coarse cells, of which the probability is known: a normal distribution of rounded values.
-    frame, held = numbers(2000).round(0)[["a"]], numbers(2000, 1).round(0)[["a"]]
+    frame, held = (0.4 * numbers(2000)).round(0)[["a"]], (0.4 * numbers(2000, 1)).round(0)[["a"]]
+    # Far out, where a cell has another mean than its middle.
+    held = held[held["a"].abs() >= 2]
     found = compared(frame, held=held, schema={"a": "real"})
     assert found.spread == ("a",)
     scale = math.sqrt(float(frame["a"].var(ddof=0)) + 1 / 12)
     normal = torch.distributions.Normal(float(frame["a"].mean()), scale)
     x = torch.tensor(held["a"].to_numpy())
     cells = torch.log(normal.cdf(x + 0.5) - normal.cdf(x - 0.5))
-    assert found["one normal"].nats == pytest.approx(-float(cells.mean()), abs=0.01)
+    assert found["one normal"].nats == pytest.approx(-float(cells.mean()), abs=0.06)
     assert "averaged over the cells of a" in str(found)
     # In another unit all have as many nats more.
     tenth = compared(frame / 10, held=held / 10, schema={"a": "real"})
