@@ -84,6 +84,7 @@ def test_independent_columns_are_just_that(clock):
     assert (history.candidates[0].name, history.best_epoch, history.start) == ("independent columns", 0, history.best_loss)
 
 
+@pytest.mark.fits
 def test_numbers_with_a_density_are_scored_alike_by_flows_and_table_flows(clock):
     frame, held = numbers(), numbers(300, 1)
     flow, history = pf.choose(frame, validation=held, candidates=SMALL, seconds=400, progress=False)

@@ -27,10 +27,11 @@ def clock(monkeypatch):
     monkeypatch.setattr(bench, "clock", itertools.count().__next__)
 
 
-def compared(data, seconds=30, **options):
+def compared(data, seconds=9, **options):
     return pf.compare(data, **{"seconds": seconds, "progress": False, **options})
 
 
+@pytest.mark.fits
 def test_numbers_are_compared_with_flows_and_classical_densities():
     held = numbers(500, 1)
     found = compared(numbers(), held=held, seconds=60)
@@ -118,6 +119,7 @@ def test_rows_that_are_held_out_are_fitted_by_none(monkeypatch):
     assert all(torch.equal(rows, seen) for rows, _ in numbers_of)
 
 
+@pytest.mark.fits
 def test_weights_count_in_fits_and_in_what_is_held_out():
     frame = people()
     heavy = (frame["city"] == "Köln").to_numpy().astype(float)
@@ -131,6 +133,7 @@ def test_weights_count_in_fits_and_in_what_is_held_out():
         assert light[name].nats == pytest.approx(plain[name].nats, abs=0.1)
 
 
+@pytest.mark.fits
 def test_the_same_seed_gives_the_same_and_nothing_else_is_touched(monkeypatch):
     before = torch.get_rng_state()
     found = []
