@@ -25,10 +25,13 @@ from pushforward.nets.net import Net
 from pushforward.nets.signature import Signature
 from pushforward.report.versions import show_config
 from pushforward.tables import TableFlow
-from pushforward.train.choose import ChoiceHistory, Chosen, choose
+from pushforward.train.choose import choose
+from pushforward.train.compare import compare
+from pushforward.train.comparison import Comparison
 from pushforward.train.fit import fit
 from pushforward.train.history import History
 from pushforward.train.objective import FlowMatching, Likelihood
+from pushforward.train.search import ChoiceHistory, Chosen
 
 __version__ = "0.1.0"
 
@@ -36,10 +39,10 @@ TransformModule = Layer
 """The name that `Layer` had at first."""
 
 __all__ = [
-    "CNF", "IAF", "MAF", "NICE", "NSF", "Base", "Bijector", "ChoiceHistory", "Chosen", "ConditionedFlow", "Description",
-    "DistillHistory", "Flow", "FlowMatching", "History", "ImportanceSample", "Kernel", "Layer", "Likelihood", "Net", "PlanError",
-    "RealNVP", "Signature", "Spec", "TableFlow", "TargetHistory", "TransformModule", "bijectors", "choose", "data", "distill",
-    "distributions", "fit", "fit_target", "flows", "importance", "load", "plots", "show_config", "targets", "testing", "train",
+    "CNF", "IAF", "MAF", "NICE", "NSF", "Base", "Bijector", "ChoiceHistory", "Chosen", "Comparison", "ConditionedFlow",
+    "Description", "DistillHistory", "Flow", "FlowMatching", "History", "ImportanceSample", "Kernel", "Layer", "Likelihood", "Net",
+    "PlanError", "RealNVP", "Signature", "Spec", "TableFlow", "TargetHistory", "TransformModule", "bijectors", "choose", "compare", "data",
+    "distill", "distributions", "fit", "fit_target", "flows", "importance", "load", "plots", "show_config", "targets", "testing", "train",
     "transforms",
 ]  # fmt: skip
 

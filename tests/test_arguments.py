@@ -351,7 +351,15 @@ OPTIONS["schema"] = {
     "--exclude": ["zz", "", "a,a"],
 }
 OPTIONS["fit"]["--exclude"] = ["zz", "", "a,a"]
-for _command in ("fit", "sample", "score", "impute", "schema", "plot"):
+OPTIONS["compare"] = {
+    "--output": ["", "no/such/folder/p.png", "p.bmp"],
+    "--columns": ["zz", "", "a,a"],
+    "--exclude": ["zz", "", "a,a"],
+    "--kind": ["x", "=count", "a=zz", "zz=count", ""],
+    "--seconds": ["0", "-1", "nan", "inf", "x", ""],
+    "--seed": ["-1", "2.5", "a", "", str(2**70)],
+}
+for _command in ("fit", "sample", "score", "impute", "schema", "plot", "compare"):
     OPTIONS[_command].update(WRITTEN)
 FLAGS = {"--dequantize", "--drop-missing", "--quiet", "--json", "--float64", "--header", "--support", "--outside"}
 ASKED = [(command, option, value) for command, options in OPTIONS.items() for option, values in options.items() for value in values]
@@ -381,6 +389,7 @@ USUAL = {
     "describe": ["m"],
     "schema": ["t.csv"],
     "plot": ["m", "t.csv", "--output", "new.png"],
+    "compare": ["t.csv", "--output", "new.png", "-q"],
 }
 
 

@@ -8,8 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import pushforward as pf
-from pushforward.train import CANDIDATES, Candidate, limit
-from pushforward.train import choose as choosing
+from pushforward.train import CANDIDATES, Candidate, limit, search
 
 pytestmark = pytest.mark.fits
 
@@ -95,7 +94,7 @@ def test_the_time_goes_to_those_that_are_ahead(monkeypatch):
         stopped = "patience" if name == "coupling" and seconds > 100 else "seconds"
         return pf.History(train=[1.0], validation=[losses[name]], start=9.0, best_epoch=1, best_loss=losses[name], stopped=stopped)
 
-    monkeypatch.setattr(choosing, "fit", fit)
+    monkeypatch.setattr(search, "fit", fit)
     history = chosen(normal(), seconds=1600.0).history
     assert given[0][0] == "normal"
     flows = [(name, round(seconds)) for name, seconds in given if seconds > 1]
@@ -206,7 +205,8 @@ def test_the_user_may_end_it():
         ((normal(5),), {"candidates": FEW[:1]}, ValueError, "choose: expected a candidate for 4 features, 0 of context and 5 rows"),
         ((normal().reshape(2, 2, -1),), {}, ValueError, r"choose: expected data of shape \(n, columns\)"),
         ((None,), {}, TypeError, "choose: expected rows of data"),
-        (("text",), {}, TypeError, "choose: expected data to be numbers"),
+        (("text",), {}, ValueError, "text: expected a file name that ends in"),
+        (("none.csv",), {}, FileNotFoundError, "no file none.csv"),
         ((DataLoader(normal()),), {}, TypeError, "choose: expected rows in memory"),
         ((normal(),), {"columns": ["a"]}, ValueError, "choose: expected a DataFrame"),
         ((torch.full((50, 2), float("nan")),), {}, ValueError, "expected finite data"),

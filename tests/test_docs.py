@@ -108,14 +108,17 @@ def test_every_page_is_reached_from_the_index():
     assert pages <= linked
 
 
+SHORT = {"fit": ["--epochs", "1", "-q"], "compare": ["--seconds", "0.2", "-q"]}
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh")], ids=name_of)
 def test_shell_lines_work(page, folder, capsys):
-    """Commands of ours run, in order, with fits of one epoch; of make and pip, targets and extras exist."""
+    """Commands of ours run, in order, with fits of one epoch and comparisons of no time; of make and pip, targets and extras exist."""
     makefile, project = (ROOT / "Makefile").read_text(), (ROOT / "pyproject.toml").read_text()
     for line in "".join(blocks(page, "sh")).replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         if words[:1] == ["pushforward"]:
-            arguments = words[1:] + (["--epochs", "1", "-q"] if words[1] == "fit" else [])
+            arguments = words[1:] + SHORT.get(words[1], [])
             assert main(arguments) == 0, f"{line}\n{capsys.readouterr().err}"
         elif words[:1] == ["make"]:
             assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), line

@@ -21,6 +21,7 @@ from pushforward.data.dialect import Format
 from pushforward.data.reading import open_table
 from pushforward.data.schema import Schema
 from pushforward.data.writing import write_table
+from pushforward.train.comparison import Compared, Comparison
 
 X = np.random.default_rng(0).standard_normal((80, 2)).astype(np.float32) * [2.0, 5.0] + [1.0, -3.0]
 C = np.random.default_rng(1).standard_normal((80, 1)).astype(np.float32)
@@ -88,10 +89,15 @@ def run(folder, *argv):
         seen.form = form
         return open_table(path, form)
 
+    def compare(source, **options):
+        seen.options, seen.source = options, source
+        return Comparison((Compared("TableFlow", 7.0, 0.0, 1.0, 3),), 20, {})
+
     draw = commands.plots.pairs
     before = {path.name for path in folder.iterdir()}
     with (
         mock.patch.object(pf, "fit", fit),
+        mock.patch.object(pf, "compare", compare),
         mock.patch.object(commands.plots, "pairs", pairs),
         mock.patch.object(arguments, "open_table", read),
     ):
@@ -121,6 +127,7 @@ def tried(folder, monkeypatch, capsys):
 PLOT = ["plot", "m", "t.csv", "-o", "new.png"]
 FIT = ["fit", "t.csv", "-o", "new", "--columns", "a,b"]
 SCHEMA = ["schema", "t.csv"]
+COMPARE = ["compare", "t.csv"]
 
 
 def of_table(*argv):
@@ -227,6 +234,16 @@ COMMAND = {
         "--seed": ([*PLOT, "--seed", "5"], lambda seen: np.allclose(seen.samples, draws(5, 80), rtol=1e-6)),
         **of_table(*PLOT),
     },
+    "compare": {
+        "--output": ([*COMPARE, "--output", "p.png"], lambda seen: set(seen.new) == {"p.png"}),
+        "--columns": ([*COMPARE, "--columns", "b,a"], lambda seen: seen.options["schema"].names == ("b", "a")),
+        "--exclude": ([*COMPARE, "--exclude", "c"], lambda seen: seen.options["schema"].names == ("a", "b")),
+        "--kind": ([*COMPARE, "--kind", "a=interval:-90:90"], lambda seen: seen.options["schema"]["a"].high == 90),
+        "--seconds": ([*COMPARE, "--seconds", "2.5"], lambda seen: seen.options["seconds"] == 2.5),
+        "--seed": ([*COMPARE, "--seed", "5"], lambda seen: seen.options["seed"] == 5),
+        "--quiet": ([*COMPARE, "--quiet"], lambda seen: seen.options["progress"] is False),
+        **of_table(*COMPARE),
+    },
 }
 
 
@@ -283,6 +300,7 @@ USUAL = {
     "impute": ["impute", "all", "gaps.csv"],
     "describe": ["describe", "m"],
     "plot": PLOT,
+    "compare": COMPARE,
 }
 
 

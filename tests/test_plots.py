@@ -21,6 +21,7 @@ from pushforward import NSF, Flow, plots
 from pushforward.bases import StandardNormal
 from pushforward.bijectors import MLP, Affine, AffineFixed, Coupling, Elementwise, Exp, LeakyReLU, Linear, Power, Sigmoid, Spline, Tanh
 from pushforward.plots import regions, rows, style
+from pushforward.train.comparison import Compared, Comparison
 
 Normal = torch.distributions.Normal
 
@@ -643,6 +644,7 @@ def draw_all():
         plots.compare(normal(50, 2), normal(50, 2)),
         plots.pairs(normal(50, 3), normal(50, 3)),
         plots.learning_curve({"train": [2.0, 1.0]}),
+        plots.nats(Comparison((Compared("a", 1.0, 0.0, 1.0, 3), Compared("b", 2.0, 0.1, 1.0, 3)), 50, {})),
         plots.curve(Spline(), seed=0),
         plots.grid(flow, points=20),
         plots.density(flow, points=20),
@@ -695,6 +697,7 @@ def test_the_users_dark_style_does_not_break_the_light_look():
         lambda: plots.compare(normal(5, 1), normal(5, 1)),
         lambda: plots.pairs(normal(5, 2), normal(5, 2)),
         lambda: plots.learning_curve({"train": [1.0]}),
+        lambda: plots.nats(Comparison((Compared("a", 1.0, 0.0, 1.0, 3),), 50, {})),
         lambda: plots.curve(Exp()),
         lambda: plots.grid(NSF(2, transforms=1)),
         lambda: plots.density(NSF(2, transforms=1), points=5),

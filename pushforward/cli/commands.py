@@ -476,6 +476,51 @@ def plot(
     _draw_all(output, data, samples, drawn, {})
 
 
+@app.command()
+def compare(
+    running: typer.Context,
+    table: TableFile,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="A picture to write as well (.png, .pdf, .svg).")] = None,
+    columns: Annotated[str | None, typer.Option(metavar="A,B,...", help="Columns; all that have a density unless told.")] = None,
+    exclude: Exclude = None,
+    kind: Kind = None,
+    seconds: Annotated[float, typer.Option(help="Time of the processor for each model.")] = 30.0,
+    seed: FixedSeed = 0,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    missing: Missing = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Fit flows and classical densities to a table, in equal time each, and tell how they score rows that none has seen."""
+    if sys.stdout is None and output is None:
+        raise typer.BadParameter("standard output is closed, and nothing is drawn: expected a picture, -o")
+    check_above(seconds, "--seconds")
+    if output is not None:
+        check_output(output, [table], ending=False)
+        if output.suffix not in PICTURES:
+            raise typer.BadParameter(f"{output}: expected a name that ends in {', '.join(PICTURES)}")
+    source = opened(table, delimiter, decimal, encoding, header, missing, quiet)
+    left_out, asked = source.known(split(exclude, "--exclude")), source.known(split(columns, "--columns"))
+    if both := sorted(set(left_out) & set(asked)):
+        raise typer.BadParameter(f"a column is both in --columns and in --exclude: {', '.join(both)}")
+    found, odd = tables.schema_of(source, asked or source.columns, bool(asked), left_out, kinds_of(kind or ()))
+    if not len(found):
+        raise typer.BadParameter(f"no column is left to compare models of: {', '.join(odd) or 'all are excluded'}")
+    if odd:
+        say(f"left out: {', '.join(odd)}")
+
+    def stop(_: Any) -> None:
+        running.obj.check()
+
+    result = pushforward.compare(source, seconds=seconds, schema=found, seed=seed, progress=not quiet, callback=stop)
+    if output is not None:
+        _draw(output, plots.nats(result))
+    if sys.stdout is not None:
+        sys.stdout.write(f"{result}\n")
+
+
 def _draw_all(output: Path, data: Array, samples: Array, drawn: Sequence[str], written: dict[str, Any]) -> None:
     """Draw all pairs of columns, and into a folder each column as well."""
     if output.suffix:

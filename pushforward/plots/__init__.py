@@ -8,6 +8,7 @@ from pushforward.plots.curves import curve
 from pushforward.plots.densities import density
 from pushforward.plots.grids import grid
 from pushforward.plots.learning import learning_curve
+from pushforward.plots.nats import nats
 from pushforward.plots.samples import MOST_COLUMNS, compare, pairs
 
-__all__ = ["MOST_COLUMNS", "compare", "curve", "density", "grid", "learning_curve", "pairs"]
+__all__ = ["MOST_COLUMNS", "compare", "curve", "density", "grid", "learning_curve", "nats", "pairs"]

@@ -171,6 +171,12 @@ class Copula(nn.Module):
         r.fill_diagonal_(1.0)
         self._decompose(r)
 
+    @torch.no_grad()
+    def forget(self) -> None:
+        """Take all coordinates for independent."""
+        self.loadings.zero_()
+        self.noise.fill_(1.0)
+
     def _decompose(self, correlations: Tensor) -> None:
         """Find loadings and variances by expectation maximisation, from principal components."""
         # Pairs that were measured on different rows may be together what no correlations are.

@@ -8,9 +8,11 @@ from typing import Any
 
 from pushforward.bases import MixtureOfNormals
 from pushforward.core.draws import Drawing
+from pushforward.data.schema import Schema
 from pushforward.flow.flow import Flow
 from pushforward.layers.standardize import Standardize
 from pushforward.recipes.choice import make_flow
+from pushforward.tables.table_flow import TableFlow
 
 ROWS = 10
 """Rows for each component of a mixture, at least."""
@@ -67,3 +69,37 @@ CANDIDATES = (
     Candidate("NSF over a mixture of 8", "NSF", {"transforms": 3}, components=8, whiten=True),
 )
 """Classical densities first: they take next to no time, and everything else has to be better."""
+
+
+@dataclass(frozen=True)
+class TableCandidate:
+    """A `TableFlow` to try on a table.
+
+    Args:
+        name: What it is called in a history.
+        options: Options of the `TableFlow`.
+        closed: Whether it is measured and not trained: a classical density.
+        correlated: Whether it has the correlations of the columns; one that is closed and has none is that of independent columns.
+
+    >>> TableCandidate("small", {"widths": (16,)}).make(Schema.find({"a": [1.5, 2.5, 2.0]}), seed=0).columns
+    ('a',)
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    closed: bool = False
+    correlated: bool = True
+
+    def make(self, schema: Schema, seed: int = 0) -> TableFlow:
+        """Return a new model, its first weights drawn from the seed."""
+        with Drawing(seed):
+            return TableFlow(schema, **self.options)
+
+
+TABLES = (
+    TableCandidate("independent columns", {"widths": (8,)}, closed=True, correlated=False),
+    TableCandidate("normal copula", {"widths": (8,)}, closed=True),
+    TableCandidate("TableFlow, small", {"widths": (64, 64), "bins": 8}),
+    TableCandidate("TableFlow"),
+)
+"""The same for tables with columns of any kind; the first two are what a `TableFlow` starts from."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
@@ -29,6 +30,7 @@ from pushforward.train.objective import FlowMatching, Likelihood, check_objectiv
 from pushforward.train.precision import Masters
 from pushforward.train.randomness import Randomness
 from pushforward.train.regularised import RegularisedTraining
+from pushforward.train.tabled import has_names
 from pushforward.train.tables import fit_table
 from pushforward.train.trials import tried
 
@@ -40,7 +42,7 @@ RESIDENT = 2**30
 
 def fit(
     flow: Flow | TableFlow,
-    data: Any,
+    data: Any = None,
     context: Any = None,
     *,
     objective: str | FlowMatching | Likelihood = "likelihood",
@@ -50,7 +52,7 @@ def fit(
     learning_rate: float = 5e-3,
     schedule: str | None = "plateau",
     patience: int | None = 20,
-    seconds: float | None = None,
+    seconds: float | Limit | None = None,
     clip: float | None = 5.0,
     weight_decay: float = 0.0,
     averaging: float | None = 0.99,
@@ -93,8 +95,9 @@ def fit(
         schedule: ``"plateau"`` halves the rate after 8 epochs without improvement, ``"cosine"`` takes it to 0 over all epochs, or over
             ``seconds`` where these end first.
         patience: Epochs without improvement after which to stop (None: never).
-        seconds: Time that the fit may take, from the call on, by the clock (None: no limit). It is looked at after each step: the epoch
-            under way ends there and is scored like any other. How far a fit comes in so many seconds, no seed repeats.
+        seconds: Time that the fit may take, from the call on, by the clock (None: no limit); a `pushforward.train.Limit` counts by another
+            clock. It is looked at after each step: the epoch under way ends there and is scored like any other. How far a fit comes in so
+            many seconds, no seed repeats.
         clip: Largest norm of a step's gradient (None: no limit).
         weight_decay: Weight decay of AdamW.
         averaging: Decay of moving averages of the weights from step to step: they are scored beside the weights after each
@@ -132,8 +135,12 @@ def fit(
     >>> len(history.train), history.stopped
     (3, 'epochs')
     """
-    check.real("fit", "seconds", seconds, optional=True)
-    limit = Limit(seconds)
+    if data is None and (has_names(flow) or isinstance(flow, Tensor | np.ndarray | list)):
+        raise TypeError(
+            f"fit: expected a flow and then its data, got a {type(flow).__name__}; pf.choose(table, seconds=60) chooses a flow for it, "
+            "fits it, and returns it with its history"
+        )
+    limit = Limit.of("fit", seconds)
     options = Options(
         epochs,
         batch_size,

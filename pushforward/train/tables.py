@@ -103,6 +103,40 @@ def fit_table(
         raise ValueError("fit: expected standardize to be True or None, since the columns' marginals are still to be measured, got False")
     random = Randomness(model, seed)
     fresh = bool(standardize) or not model.measured
+    train, held = _parted(model, data, validation, weights, fresh, random)
+    with as_it_was(model):
+        if fresh:
+            model.model.measure(train.x, train.weights)
+        model.remember(data)
+        made = make_optimizer("fit", model, optimizer, options.learning_rate, options.weight_decay)
+        seen = _packed(model, train)
+        judged = None if held is None else _packed(model, held.part(slice(HELD)))
+    return TableTraining(model, seen, judged, made, random, options, Masters(model)).run(callback)
+
+
+def measure_table(model: TableFlow, data: Any, validation: Any, weights: Any, seed: int, *, correlated: bool) -> History:
+    """Measure a new model on the rows that a fit would train on, and score those that it would hold out; nothing is trained.
+
+    Args:
+        model: The model.
+        data: As for `fit`.
+        validation: As for `fit`.
+        weights: As for `fit`.
+        seed: As for `fit`.
+        correlated: Whether columns have the correlations of the data, or are independent.
+    """
+    train, held = _parted(model, data, validation, weights, True, Randomness(model, seed))
+    assert held is not None
+    model.model.measure(train.x, train.weights)
+    if not correlated:
+        model.model.network.copula.forget()
+    model.remember(data)
+    loss = held_out(model, _packed(model, held.part(slice(HELD))))
+    return History(start=loss, best_loss=loss, monitored="validation")
+
+
+def _parted(model: TableFlow, data: Any, validation: Any, weights: Any, fresh: bool, random: Randomness) -> tuple[Rows, Rows | None]:
+    """Return coded rows to train on and rows held out."""
     coded = model.encode(data, fitted=not fresh)
     heavy = None if weights is None else of_rows("fit", weights, len(coded))
     share = float(validation) if isinstance(validation, numbers.Real) and not isinstance(validation, bool) else None
@@ -116,14 +150,7 @@ def fit_table(
         train, held = apart("fit", train, share, random.rows)
     if not len(train) or (held is not None and not len(held)):
         raise ValueError("fit: expected rows, got none")
-    with as_it_was(model):
-        if fresh:
-            model.model.measure(train.x, train.weights)
-        model.remember(data)
-        made = make_optimizer("fit", model, optimizer, options.learning_rate, options.weight_decay)
-        seen = _packed(model, train)
-        judged = None if held is None else _packed(model, held.part(slice(HELD)))
-    return TableTraining(model, seen, judged, made, random, options, Masters(model)).run(callback)
+    return train, held
 
 
 def _packed(model: TableFlow, rows: Rows) -> Rows:
