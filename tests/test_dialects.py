@@ -60,6 +60,11 @@ FOUND = {
     "lines that end with returns": ("a,b\r\n1,2\r\n\r\n3,4\r\n", ("a", "b"), [[1, 2], [3, 4]], None),
     "a line end in a cell": ('a,"b\nc"\n1,2\n"3",4\n', ("a", "b\nc"), [[1, 2], [3, 4]], None),
     "a mark of the byte order": ("\ufeffa,b\n1,2\n3,4\n", ("a", "b"), [[1, 2], [3, 4]], None),
+    "a blank in each text": ("city,income,note\nBonn,1.5,text 17\nUlm,2.5,text 3\n", ("income",), [[1.5], [2.5]], None),
+    "a blank in each text and in its name": ("size,the note\n1.5,x 17\n2.5,y 3\n", ("size",), [[1.5], [2.5]], None),
+    "a blank in each row, of many": ("a,the note\n" + 300 * "1.5,x 17\n", ("a",), 300 * [[1.5]], None),
+    "a semicolon in each text": ("size,codes\n" + 300 * "5,x;7\n", ("size",), 300 * [[5]], None),
+    "a semicolon in each text of digits": ("size,codes\n" + 300 * "5,1;7\n", ("size",), 300 * [[5]], None),
     "a column of one name": ("a\n1\n2\n", ("a",), [[1], [2]], None),
 }
 

@@ -221,8 +221,12 @@ def _head(lines: Sequence[str], delimiter: str) -> list[list[str]] | None:
 
 
 def _delimiter(lines: Sequence[str], preferred: str) -> str:
-    """Return the delimiter that makes the most even rows, and of several such the most numbers."""
-    best, found = (0.0, 0.0), preferred
+    """Return the delimiter that makes the most even rows, and of several such the most numbers.
+
+    Where the preferred one makes as many values of the header as of the other rows, another that does not, or that leaves it in texts
+    such as `a,b 1`, stands within a value.
+    """
+    best, found, fits = (0.0, 0.0), preferred, False
     for delimiter in dict.fromkeys((preferred, *DELIMITERS.values())):
         rows = _head(lines, delimiter)
         if not rows:
@@ -232,7 +236,14 @@ def _delimiter(lines: Sequence[str], preferred: str) -> str:
         even = (short_header + sum(len(row) == width or not any(row[width:]) for row in rows if len(row) >= width)) / len(rows)
         body = [cell for row in rows[1 : SAMPLED // (10 * width) + 2] or rows for cell in row]
         known = [cell for cell in body if not cells.is_missing(cell)]
-        share = sum(map(cells.is_number, known)) / max(1, len(known))
+        numbers = [cells.is_number(cell) for cell in known]
+        share = sum(numbers) / max(1, len(known))
+        if delimiter == preferred:
+            fits = width > 1 and len(rows[0]) == width and even >= 0.9
+        elif fits:
+            left = sum(preferred in cell and not number for cell, number in zip(known, numbers, strict=True))
+            if 2 * left > len(body) // width or len(rows[0]) not in (width, width - short_header):
+                continue
         if width < 2 or (delimiter != preferred and even < 0.9) or (delimiter == " " and share < 0.5):
             continue
         if (round(even, 2), round(share, 2)) > best:
