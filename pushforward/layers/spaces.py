@@ -184,7 +184,7 @@ class Spaces(NamedTuple):
         """
 
         def of(vectors: Tensor) -> Tensor:
-            vectors = vectors.expand(len(x), *vectors.shape[-2:])
+            vectors = vectors.expand(x.shape[0], *vectors.shape[-2:])
             moved = times(self._joined(lambda space, x, e: space.pushed(x, e), x, vectors))
             return self._joined(lambda space, x, v, e, je: space.slope(x, v, e, je, self.fastest), x, v, vectors, moved)
 

@@ -63,7 +63,7 @@ class Path:
 
     def _equal(self, z: Tensor) -> Tensor:
         assert self.steps is not None
-        return z.new_full((1, self.steps), (self.end - self.start) / self.steps).expand(len(z), -1)
+        return z.new_full((1, self.steps), (self.end - self.start) / self.steps).expand(z.shape[0], -1)
 
     def solution(self, z: Tensor, context: Tensor | None, used: Sequence[Tensor], keep: bool = True) -> Solution:
         """Return where ``z`` comes to, by the first way that takes the call."""
