@@ -208,7 +208,10 @@ def test_it_is_saved_described_and_takes_a_context(tmp_path):
     context = torch.randn(5, 2)
     x = flow.sample((), context)
     flow.save(tmp_path / "flow.safetensors")
-    assert torch.equal(pf.load(tmp_path / "flow.safetensors").log_prob(x, context), flow.log_prob(x, context))
+    loaded = pf.load(tmp_path / "flow.safetensors")
+    assert all(torch.equal(value, flow.state_dict()[name]) for name, value in loaded.state_dict().items())
+    # By torch's products, which may round by where tensors lie.
+    torch.testing.assert_close(loaded.log_prob(x, context), flow.log_prob(x, context))
     assert (flow.log_prob(x, context) != flow.log_prob(x, context + 1)).all()
     assert "surface area" in str(flow.describe())
     assert flow.plan == Compose([Continuous(MLP((8,), "silu"), 1e-3, on=["sphere"])])

@@ -17,7 +17,7 @@ from pushforward.train.couplings import share_of_pairs, transported
 from pushforward.train.history import History
 from pushforward.train.likelihood import EVALUATE, Training, data_precision
 from pushforward.train.losses import NegativeLogLikelihood
-from pushforward.train.objective import FlowMatching, around, check_objective
+from pushforward.train.objective import FlowMatching, around, check_loss
 from pushforward.train.paths import EDGE
 from pushforward.train.randomness import Randomness
 
@@ -40,7 +40,8 @@ class FlowMatchingLoss(nn.Module):
 
     Raises:
         TypeError: No flow, or no plan.
-        ValueError: The flow does not have one `Continuous` layer on real numbers; of values and contexts what `Flow.log_prob` raises.
+        ValueError: The flow does not have one `Continuous` layer, or that has no such paths; of values and contexts what
+            `Flow.log_prob` raises.
         ImportError: The coupling needs a package that is not installed.
 
     >>> from pushforward.flows import CNF
@@ -51,11 +52,7 @@ class FlowMatchingLoss(nn.Module):
 
     def __init__(self, flow: Flow, plan: FlowMatching = FlowMatching()) -> None:  # noqa: B008 (frozen)
         super().__init__()
-        if not isinstance(flow, Flow):
-            raise TypeError(f"FlowMatchingLoss: expected a Flow, got {type(flow).__name__}")
-        if not isinstance(plan, FlowMatching):
-            raise TypeError(f"FlowMatchingLoss: expected plan to be a FlowMatching, got {type(plan).__name__}")
-        check_objective("FlowMatchingLoss", flow, plan)
+        check_loss("FlowMatchingLoss", flow, plan, FlowMatching)
         self.flow, self.plan, self.path = flow, plan, plan.made_path()
         self.velocity: Callable[..., Tensor] = velocity
         # A copy, so that what is trained or moved meanwhile does not move its pairs.

@@ -171,6 +171,15 @@ def make_objective(owner: str, given: Any) -> Objective | None:
     return None if given == "likelihood" else FlowMatching()
 
 
+def check_loss(owner: str, flow: Any, plan: Any, kind: type[Objective]) -> None:
+    """Raise TypeError unless a loss is given a flow and options of its kind, and what `check_objective` raises."""
+    if not isinstance(flow, Flow):
+        raise TypeError(f"{owner}: expected a Flow, got {type(flow).__name__}")
+    if not isinstance(plan, kind):
+        raise TypeError(f"{owner}: expected plan to be a {kind.__name__}, got {type(plan).__name__}")
+    check_objective(owner, flow, plan)
+
+
 def check_objective(owner: str, flow: Flow, given: Objective | None, compile: bool | str = False) -> None:  # noqa: A002
     """Raise ValueError where a flow has no field for it, or none that learns, and ImportError where a package is missing."""
     if given is None:

@@ -13,7 +13,7 @@ from pushforward.flow.flow import Flow
 from pushforward.layers.continuous import ContinuousModule
 from pushforward.train.likelihood import Training
 from pushforward.train.losses import NegativeLogLikelihood
-from pushforward.train.objective import Likelihood, check_objective
+from pushforward.train.objective import Likelihood, check_loss
 
 
 class RegularisedLoss(nn.Module):
@@ -34,11 +34,7 @@ class RegularisedLoss(nn.Module):
 
     def __init__(self, flow: Flow, plan: Likelihood) -> None:
         super().__init__()
-        if not isinstance(flow, Flow):
-            raise TypeError(f"RegularisedLoss: expected a Flow, got {type(flow).__name__}")
-        if not isinstance(plan, Likelihood):
-            raise TypeError(f"RegularisedLoss: expected plan to be a Likelihood, got {type(plan).__name__}")
-        check_objective("RegularisedLoss", flow, plan)
+        check_loss("RegularisedLoss", flow, plan, Likelihood)
         self.flow, self.plan = flow, plan
 
     def forward(self, value: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
