@@ -16,7 +16,7 @@ import pushforward as pf
 from pushforward.__main__ import main
 from pushforward.bases import StandardNormal
 from pushforward.bijectors import Affine
-from pushforward.cli.commands import app
+from pushforward.cli.app import app
 from pushforward.contrib.sklearn import FlowDensity, FlowRegressor
 from pushforward.core.facts import BaseFacts
 from pushforward.data.writing import write_table

@@ -13,7 +13,8 @@ import torch
 
 import pushforward as pf
 from pushforward.__main__ import main
-from pushforward.cli import commands
+from pushforward.cli.commands import fit as fitting
+from pushforward.cli.commands import sample as sampling
 from pushforward.data.reading import open_table
 from pushforward.data.writing import write_table
 from pushforward.recipes.choice import NAMED
@@ -154,7 +155,7 @@ def test_flow_matching_says_what_density_it_reached(files, tmp_path, capsys):
 def test_what_a_fit_reached_is_in_nats_where_densities_were_taken(ended):
     history = pf.History(train=[2.0], best_epoch=1, best_loss=1.5, monitored="validation", objective="flow_matching", nats={0: 4.0})
     history.nats |= {} if ended else {1: 3.25}
-    assert commands._reached(history) == ("held-out loss 1.5000 of flow_matching" if ended else "held-out log-density -3.2500 nats a row")
+    assert fitting._reached(history) == ("held-out loss 1.5000 of flow_matching" if ended else "held-out log-density -3.2500 nats a row")
 
 
 @pytest.mark.parametrize("kind", NAMED)
@@ -223,7 +224,7 @@ def test_scores_in_chunks_are_those_at_once(files, tmp_path, monkeypatch):
 
 
 def test_samples_in_chunks_have_the_number_asked_for(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(commands, "ROWS", 7)
+    monkeypatch.setattr(sampling, "ROWS", 7)
     assert main(["sample", str(files / "m"), "-n", "20", "-o", str(tmp_path / "s.npy")]) == 0
     assert np.load(tmp_path / "s.npy").shape == (20, 3)
 
@@ -233,7 +234,7 @@ def test_samples_in_chunks_have_the_number_asked_for(files, tmp_path, monkeypatc
 def test_samples_in_chunks_have_their_contexts_and_numbers_of_their_own(files, tmp_path, monkeypatch, context, chunk):
     from pushforward.data import reading
 
-    monkeypatch.setattr(commands, "ROWS", chunk)
+    monkeypatch.setattr(sampling, "ROWS", chunk)
     monkeypatch.setattr(reading.Table.chunks, "__defaults__", (None, 3))
     contexts = np.arange(8.0)[:, None]
     argv = ["given", "-n", "5", "--context-table", str(table(tmp_path / "c.csv", contexts, ("c",)))] if context else ["m", "-n", "40"]
@@ -585,7 +586,7 @@ def test_a_library_warning_is_one_line(files, monkeypatch, capsys):
         warnings.warn("two\nlines", UserWarning, stacklevel=1)
         return torch.Generator()
 
-    monkeypatch.setattr(commands, "generator_of", warn)
+    monkeypatch.setattr(sampling, "generator_of", warn)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert main(["sample", str(files / "m"), "-n", "1"]) == 0

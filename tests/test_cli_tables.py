@@ -99,7 +99,7 @@ def test_kinds_and_columns_may_be_told(table, folder, capsys):
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv.gz", ".parquet"])
 def test_samples_come_as_the_table_came(model, folder, ending, monkeypatch):
-    monkeypatch.setattr("pushforward.cli.commands.ROWS", 300)
+    monkeypatch.setattr("pushforward.cli.commands.sample.ROWS", 300)
     target = folder / f"samples{ending}"
     assert main(["sample", str(model), "-n", "1000", "--seed", "1", "-o", str(target)]) == 0
     drawn, schema = open_table(target), pf.TableFlow.load(model).schema

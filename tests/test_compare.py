@@ -11,7 +11,7 @@ import torch
 import pushforward as pf
 from pushforward import plots
 from pushforward.__main__ import main
-from pushforward.cli import commands
+from pushforward.cli.signals import Signals
 from pushforward.data import Schema
 from pushforward.train import bench
 from pushforward.train.comparison import Compared, Comparison
@@ -283,6 +283,6 @@ def test_a_signal_ends_the_command(tmp_path, monkeypatch):
     def check(self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands.Signals, "check", check)
+    monkeypatch.setattr(Signals, "check", check)
     monkeypatch.setattr(pf, "compare", signalled)
     assert main(["compare", str(tmp_path / "t.csv"), "-q"]) == 130

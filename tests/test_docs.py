@@ -130,7 +130,7 @@ def test_shell_lines_work(page, folder, capsys):
 
 
 def test_command_line_page_has_every_command_and_option(capsys):
-    from pushforward.cli.commands import app
+    from pushforward.cli.app import app
 
     text = (ROOT / "docs" / "command-line.md").read_text()
     for command in app.registered_commands:

@@ -13,8 +13,10 @@ import torch
 import typer
 
 import pushforward as pf
+from pushforward import plots
 from pushforward.__main__ import main
-from pushforward.cli import arguments, commands
+from pushforward.cli import form
+from pushforward.cli.app import app
 from pushforward.contrib.sklearn import FlowDensity, FlowRegressor, estimator
 from pushforward.core.draws import Drawing
 from pushforward.data.dialect import Format
@@ -93,13 +95,13 @@ def run(folder, *argv):
         seen.options, seen.source = options, source
         return Comparison((Compared("TableFlow", 7.0, 0.0, 1.0, 3),), 20, {})
 
-    draw = commands.plots.pairs
+    draw = plots.pairs
     before = {path.name for path in folder.iterdir()}
     with (
         mock.patch.object(pf, "fit", fit),
         mock.patch.object(pf, "compare", compare),
-        mock.patch.object(commands.plots, "pairs", pairs),
-        mock.patch.object(arguments, "open_table", read),
+        mock.patch.object(plots, "pairs", pairs),
+        mock.patch.object(form, "open_table", read),
     ):
         assert main(list(argv)) == 0
     seen.new = {path.name: path for path in folder.iterdir() if path.name not in before}
@@ -380,7 +382,7 @@ def test_the_seed_of_an_estimator_is_that_of_its_weights_its_split_and_its_fit()
 
 
 def test_every_option_has_something_that_it_changes():
-    there = typer.main.get_command(commands.app).commands
+    there = typer.main.get_command(app).commands
     assert set(COMMAND) == set(there)
     for name, options in COMMAND.items():
         found = {max(part.opts, key=len) for part in there[name].params if part.opts[0].startswith("-")}

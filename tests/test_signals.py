@@ -94,18 +94,18 @@ def test_a_signal_while_the_model_is_written_lets_it_be_written(folder, monkeypa
 
 @pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet", ".npy"])
 def test_a_signal_while_a_table_is_written_leaves_the_old_one(folder, monkeypatch, ending):
-    from pushforward.cli import commands
+    from pushforward.cli.commands import sample as sampling
 
     assert main(["sample", "old", "-n", "5", "-o", f"s{ending}"]) == 0
-    before, draw, calls = (folder / f"s{ending}").read_bytes(), commands._sample, iter(range(9))
+    before, draw, calls = (folder / f"s{ending}").read_bytes(), sampling.draws, iter(range(9))
 
     def signalled(*arguments):
         if next(calls) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
         return draw(*arguments)
 
-    monkeypatch.setattr(commands, "_sample", signalled)
-    monkeypatch.setattr(commands, "ROWS", 7)
+    monkeypatch.setattr(sampling, "draws", signalled)
+    monkeypatch.setattr(sampling, "ROWS", 7)
     assert main(["sample", "old", "-n", "50", "-o", f"s{ending}"]) == 143
     assert (folder / f"s{ending}").read_bytes() == before
     assert names(folder) == ["old", f"s{ending}", "t.csv"]

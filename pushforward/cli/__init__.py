@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import typer
 
+from pushforward.cli.app import app
 from pushforward.cli.arguments import say
-from pushforward.cli.commands import app
 from pushforward.cli.signals import Signals
 from pushforward.cli.streams import fill_closed, let_go, messages
 from pushforward.cli.words import in_options

@@ -18,7 +18,7 @@ import typer
 from torch.distributions import constraints
 
 from pushforward.data.frames import few
-from pushforward.data.reading import Array, Format, Table, TableError, open_table
+from pushforward.data.reading import Array, Table, TableError
 from pushforward.data.schema import Schema
 from pushforward.data.schema.checking import say as problems_of
 from pushforward.data.schema.finding import find_column
@@ -46,26 +46,6 @@ def split(names: str | None, option: str) -> tuple[str, ...]:
     if twice := [name for name in found if found.count(name) > 1 and option not in ("--widths", "--missing")]:
         raise typer.BadParameter(f"{option}: expected each column once, got {twice[0]!r} twice")
     return found
-
-
-def opened(
-    path: Path,
-    delimiter: str | None,
-    decimal: str | None,
-    encoding: str | None,
-    header: bool | None,
-    missing: str | None,
-    quiet: bool = False,
-) -> Table:
-    """Open a table as it is told to be written, and say what was found that could have been otherwise."""
-    try:
-        told = Format(delimiter, decimal, encoding, header, split(missing, "--missing"))
-    except ValueError as error:
-        raise typer.BadParameter(f"of the table: {error}") from error
-    table = open_table(path, told)
-    if table.notes and not quiet:
-        say(f"{path}: {'; '.join(table.notes)}")
-    return table
 
 
 def kinds_of(settings: Sequence[str]) -> dict[str, str]:
@@ -327,3 +307,8 @@ def say(message: str) -> None:
     """Write one line to standard error, of characters that a terminal shows."""
     shown = "".join(c if c.isprintable() else " " for c in message)
     sys.stderr.write(f"pushforward: {' '.join(shown.split())}\n")
+
+
+def titles(columns: tuple[str, ...], conditions: tuple[str, ...]) -> str:
+    """Return columns, and those that they are conditioned on, in words."""
+    return ", ".join(columns) + (f" given {', '.join(conditions)}" if conditions else "")

@@ -1,0 +1,1 @@
+"""The commands, a file each: each reads files, calls the library, and writes files."""
