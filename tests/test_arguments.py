@@ -111,6 +111,7 @@ FIT = {
     "averaging": NUMBER | {"one": 1.0},
     "standardize": FLAG,
     "whiten": FLAG,
+    "mixture": {"negative": -1, "half": 2.5, "true": True, "word": "x", "nan": math.nan, "more than rows": 61},
     "columns": NAMES,
     "context_columns": NAMES,
     "schema": {"number": 3, "word": "ab", "unknown column": {"zz": "count"}, "no kind": {"0": "zz"}, "list": ["count"]},

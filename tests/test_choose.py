@@ -110,6 +110,28 @@ def test_the_time_goes_to_those_that_are_ahead(monkeypatch):
     assert len(history.train) == 5
 
 
+OVER = Candidate("over", "NSF", {"transforms": 2, "widths": (8,)}, components=None)
+
+
+def test_a_flow_over_the_best_density_begins_as_that_density():
+    flow, history = chosen(humps(), seconds=300, candidates=[*FEW[:2], OVER])
+    losses = history.tried
+    assert history.candidates[0].name == "over"
+    assert losses["over"] < losses["mixture of 3"] < losses["normal"]
+    assert flow.base.plan.components == 3
+    # Its first loss, before any step, is that of the density.
+    assert history.start == pytest.approx(losses["mixture of 3"], abs=1e-4)
+    _, history = chosen(humps(), seconds=300, candidates=[FEW[0], OVER])
+    assert history.start == pytest.approx(history.tried["normal"], abs=1e-4)
+
+
+def test_a_flow_over_a_density_that_is_not_there_is_not_tried():
+    history = chosen(humps(), candidates=[FEW[2], OVER]).history
+    assert [(one.name, one.seconds > 0) for one in history.candidates] == [("coupling", True), ("over", False)]
+    with pytest.raises(ValueError, match="expected a candidate"):
+        chosen(humps(), torch.randn(300, 1), candidates=[OVER])
+
+
 def test_patience_hands_the_time_on():
     still = [Candidate("first", "MAF", SMALL), Candidate("second", "NSF", SMALL)]
     history = chosen(normal(60, 2), seconds=10**6, candidates=still).history

@@ -235,6 +235,13 @@ def of_whiten():
     assert observe(whiten=True, standardize=False).flow.plan == made().plan
 
 
+def of_mixture():
+    assert observe().flow.base.plan == pf.distributions.StandardNormal()
+    assert observe(mixture=2).flow.base.plan.components == 2
+    assert set(pf.fit(made(), X, mixture=None, epochs=1, progress=False).tried) == {"location and scale", "mixture"}
+    assert observe(mixture=2, standardize=False).flow.base.plan == pf.distributions.StandardNormal()
+
+
 def frame():
     return pd.DataFrame({"a": X[:, 0], "b": X[:, 1], "c": C[:, 0]})
 

@@ -158,6 +158,7 @@ WRONG = [
     ({"context": [[1.0]]}, "no context for a TableFlow"),
     ({"objective": "flow_matching"}, "no objective for a TableFlow"),
     ({"whiten": True}, "no whiten for a TableFlow"),
+    ({"mixture": 2}, "no mixture for a TableFlow"),
     ({"columns": ["real"]}, "no columns for a TableFlow"),
     ({"compile": True}, "no compile for a TableFlow"),
     ({"precision": "bfloat16"}, "no precision for a TableFlow"),

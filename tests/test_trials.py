@@ -8,10 +8,13 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import pushforward as pf
+from pushforward.bases.mixture_of_normals import StartedMixtureModule
 from pushforward.bijectors import NormalScores, Whiten
+from pushforward.distributions import StandardNormal, StudentT
+from pushforward.flow.standardising import mixture_of
 from pushforward.train import trials
 from pushforward.train.history import History
-from pushforward.train.trials import PLAIN, SCORES, WHITE
+from pushforward.train.trials import MIXTURE, PLAIN, SCORES, WHITE
 
 
 def seeded(seed):
@@ -53,6 +56,55 @@ def test_the_better_way_is_kept(scores, plain, kept, monkeypatch):
         flow, history = fitted(one_wild(300))
     assert history.tried == {SCORES: scores if isinstance(scores, float) else float("inf"), PLAIN: plain}
     assert (NormalScores() in flow.plan.bijectors) == kept
+
+
+def apart(count=600):
+    """Rows in four places."""
+    place = torch.randint(0, 2, (count, 2), generator=seeded(1)) * 8.0
+    return place + torch.randn(count, 2, generator=seeded(2))
+
+
+def test_a_mixture_is_tried_and_kept_where_rows_are_in_several_places():
+    flow, history = fitted(apart(), mixture=None)
+    assert history.tried[MIXTURE] < history.tried[PLAIN] - 0.3
+    assert flow.base.plan == mixture_of(4)
+    # Nothing of it is in a flow that is better without.
+    flow, history = fitted(torch.randn(300, 2, generator=seeded(0)), pf.NSF(2, transforms=1, widths=(8,)), mixture=None)
+    assert (flow.base.plan == StandardNormal()) == (history.tried[PLAIN] <= history.tried[MIXTURE])
+
+
+def test_components_are_tried_as_long_as_more_help(monkeypatch):
+    tried = []
+
+    def nats(flow, rows):
+        tried.append(flow.base.plan.components)
+        return {2: 3.0, 4: 1.0, 8: 2.0}[tried[-1]]
+
+    monkeypatch.setattr(trials, "_nats", nats)
+    flow, _ = fitted(apart(), mixture=None)
+    assert tried == [2, 4, 8]
+    assert flow.base.plan == mixture_of(4)
+    tried.clear()
+    fitted(apart(45), mixture=None)  # of 41 rows to fit, ten for each component
+    assert tried == [2, 4]
+
+
+def test_what_is_not_tried_is_measured_once(monkeypatch):
+    counted = []
+    measure = StartedMixtureModule.measure
+    monkeypatch.setattr(StartedMixtureModule, "measure", lambda self, *rows: (counted.append(1), measure(self, *rows))[1])
+    fitted(apart(), mixture=2)
+    assert len(counted) == 1
+
+
+def test_a_base_that_a_mixture_does_not_replace_is_left(monkeypatch):
+    torch.manual_seed(0)
+    flow = pf.Flow(StudentT(), pf.MAF(2, transforms=1, widths=(8,)).plan, 2)
+    assert fitted(apart(), flow, mixture=None)[1].tried == {}
+    flow = pf.Flow(StudentT(), pf.MAF(2, transforms=1, widths=(8,)).plan, 2)
+    with pytest.raises(ValueError, match="whose place a mixture takes"):
+        fitted(apart(), flow, mixture=3)
+    assert flow.plan == pf.MAF(2, transforms=1, widths=(8,)).plan
 
 
 def test_a_value_far_out_is_taken_by_its_quantile():

@@ -1,16 +1,21 @@
 """Whitening: a flow that begins as the normal distribution, or the mixture, fitted to its rows."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
+import torch.distributions as td
 from sklearn.mixture import GaussianMixture
 
 import pushforward as pf
+from pushforward.bases.em import maximised
 from pushforward.bijectors import Standardize, Whiten
 from pushforward.core.spec import PlanError
-from pushforward.distributions import MixtureOfNormals, StandardNormal
+from pushforward.distributions import DiagNormal, MixtureOfNormals, StandardNormal
+from pushforward.flow.standardising import mixture_of
+from pushforward.kernels.linear import ROW_BOUND
 
 
 def correlated(count=500, seed=0):
@@ -109,6 +114,70 @@ def test_tied_covariances_are_one():
     flow.standardize(rows, whiten=True)
     reached = -GaussianMixture(4, covariance_type="tied", random_state=0).fit(rows.numpy()).score(rows.numpy())
     assert nats(flow, rows) <= reached + 0.02
+
+
+def along_lines(count=4000):
+    """Rows near a flat line and near a steep one."""
+    draw = torch.Generator().manual_seed(3)
+    a, noise = torch.randn(2, count, generator=draw, dtype=torch.float64)
+    flat, steep = torch.stack([a, 0.01 * noise], 1), torch.stack([0.02 * a + 0.005 * noise, a], 1)
+    return torch.where(torch.arange(count)[:, None] % 2 == 0, flat, steep)
+
+
+@pytest.mark.parametrize("count", [3, 8])
+def test_no_bound_cuts_off_a_mixture_of_narrow_parts(count):
+    rows = along_lines()
+    flow = pf.Flow(mixture_of(count), [Standardize()], 2).double()
+    flow.standardize(rows, whiten=True, scores=False)
+    inner = flow.transform.inverse(rows)[0]
+    shares, means, covariances = maximised(inner, count, "full", False)
+    parts = td.MultivariateNormal(means, covariance_matrix=covariances)
+    whole = td.MixtureSameFamily(td.Categorical(probs=shares), parts)
+    # A millionth of the mean variance is added once more before factors are taken.
+    assert (flow.base.log_prob(inner) - whole.log_prob(inner)).abs().mean() < 0.03
+    # Rows of factors of these are longer than those of a layer may be.
+    factors = torch.linalg.cholesky(covariances)
+    assert (factors / factors.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)).tril(-1).norm(dim=-1).max() > 2 * ROW_BOUND
+    reached = -GaussianMixture(count, random_state=0).fit(rows.numpy()).score(rows.numpy())
+    assert nats(flow, rows) <= reached + 0.1
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal", "spherical"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_mixture_of_rows_that_come_again_is_finite(covariance, tied):
+    rows = torch.tensor([[0.0, 0.0], [1.0, 0.0], [5.0, 2.0]], dtype=torch.float64).repeat(7, 1)
+    shares, means, covariances = maximised(rows, 3, covariance, tied)
+    assert shares.sum().item() == pytest.approx(1)
+    assert torch.isfinite(means).all()
+    assert (torch.linalg.eigvalsh(covariances) > 0).all()
+    assert len(covariances) == (1 if tied else 3)
+
+
+def test_more_components_fit_the_rows_better():
+    rows = along_lines(2000)
+    reached = []
+    for count in (1, 2, 3, 4, 6, 8, 12):
+        flow = pf.Flow(mixture_of(count), [Standardize()], 2).double()
+        flow.standardize(rows, scores=False)
+        reached.append(nats(flow, rows))
+    assert all(after < before + 2e-3 for before, after in itertools.pairwise(reached))
+    assert reached[-1] < reached[0] - 2
+
+
+def test_a_mixture_takes_the_place_of_a_standard_normal():
+    rows = humps()
+    flow = pf.NSF(2, transforms=2).double()
+    flow.standardize(rows, whiten=True, mixture=4)
+    mixture = pf.Flow(mixture_of(4), [Standardize()], 2).double()
+    mixture.standardize(rows, whiten=True)
+    assert nats(flow, rows) == pytest.approx(nats(mixture, rows), abs=1e-6)
+    flow.standardize(rows, mixture=2)  # again, with another
+    assert flow.base.plan == mixture_of(2)
+    for base in (MixtureOfNormals(4), DiagNormal()):
+        other = pf.Flow(base, pf.NSF(2, transforms=1).plan, 2)
+        with pytest.raises(ValueError, match="expected a standard normal base, whose place a mixture takes"):
+            other.standardize(rows.float(), mixture=2)
+        assert other.base.plan == base
 
 
 def test_a_flow_over_the_mixture_begins_where_it_is():

@@ -28,11 +28,7 @@ def clusters(rows: Tensor, count: int, how: str, seed: int) -> Tensor:
     >>> clusters(torch.tensor([[0.0], [5.0], [0.1], [5.1]]), 2, "kmeans", seed=0).unique(return_counts=True)[1]
     tensor([2, 2])
     """
-    if not bool(torch.isfinite(rows).all()):
-        raise ValueError("MixtureOfNormals: expected finite values to start from, got others")
-    different = len(torch.unique(rows, dim=0)) if len(rows) else 0
-    if different < count:
-        raise ValueError(f"MixtureOfNormals: expected at least {count} different rows to start from, one a component, got {different}")
+    check_rows(rows, count)
     random = np.random.default_rng(seed)
     centres = _seeds(rows, count, random, far=how != "rows")
     found = _nearest(rows, centres)
@@ -43,6 +39,15 @@ def clusters(rows: Tensor, count: int, how: str, seed: int) -> Tensor:
             break
         found = moved
     return found
+
+
+def check_rows(rows: Tensor, count: int) -> None:
+    """Refuse rows of which no mixture of so many components can start."""
+    if not bool(torch.isfinite(rows).all()):
+        raise ValueError("MixtureOfNormals: expected finite values to start from, got others")
+    different = len(torch.unique(rows, dim=0)) if len(rows) else 0
+    if different < count:
+        raise ValueError(f"MixtureOfNormals: expected at least {count} different rows to start from, one a component, got {different}")
 
 
 def _seeds(rows: Tensor, count: int, random: np.random.Generator, far: bool) -> Tensor:

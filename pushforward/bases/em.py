@@ -1,4 +1,4 @@
-"""Expectation maximisation: the mixture of normals under which rows are most likely, from clusters on."""
+"""Expectation maximisation: the mixture of normals under which rows are most likely, from the better of two beginnings."""
 
 from __future__ import annotations
 
@@ -7,65 +7,119 @@ import math
 import torch
 from torch import Tensor
 
-STEPS = 100
-"""Steps, at most."""
+from pushforward.bases.clusters import clusters
+
+STEPS, FEW = 100, 10
+"""Steps with all components, at most; and before, between two splits and of each beginning."""
 GAIN = 1e-3
 """Nats a row that a step gains at least; one that gains less is the last."""
+FIRM = 10.0
+"""To each covariance the typical one is added: as if it were that of so many rows divided by the component's, and of one at most."""
+APART = 0.6
+"""How far the halves of a component are from its mean, in standard deviations along its longest axis."""
 ROWS, BLOCK = 2**15, 2**12
-"""Rows that are looked at, at most, of more some that are evenly spread; and together, since each has D numbers for each component."""
+"""Rows that are looked at, at most, of more some that are evenly spread; and together, since each has D numbers for each component.
+
+To begin with, a block is all.
+"""
 
 Moments = tuple[Tensor, Tensor, Tensor]
 """Shares ``(K)``, means ``(K, D)`` and covariances ``(K, D, D)``, or one covariance ``(1, D, D)`` for all."""
 
 
-def maximised(rows: Tensor, found: Tensor, count: int, covariance: str, tied: bool) -> Moments:
+def maximised(rows: Tensor, count: int, covariance: str, tied: bool, seed: int = 0) -> Moments:
     """Return the moments of a mixture's components after steps of expectation maximisation.
 
-    To each covariance that of a row of a typical component is added, so that none shrinks to a point.
+    There are two beginnings, of which some steps show the better one. Clusters by k-means are round, and see what lies apart. Or
+    there is one component to begin with; each is split along its longest axis, the heaviest where not all are, and some steps follow,
+    until there are as many as asked for: that finds long and narrow parts. To each covariance some of a typical component's is added, so that none
+    shrinks to a point.
 
     Args:
         rows: ``(rows, D)``, finite.
-        found: The cluster that each row begins in, ``(rows)``; none is empty.
-        count: How many there are, K.
+        count: How many components, K.
         covariance: ``"full"``, ``"diagonal"`` or ``"spherical"``.
         tied: Whether all have one covariance.
+        seed: Seed of the clusters.
 
-    Source: Maximum Likelihood from Incomplete Data via the EM Algorithm (Dempster, Laird, Rubin, 1977).
+    Source: Maximum Likelihood from Incomplete Data via the EM Algorithm (Dempster, Laird, Rubin, 1977); SMEM Algorithm for Mixture Models
+    (Ueda, Nakano, Ghahramani, Hinton, 2000) for splits.
 
     >>> x = torch.tensor([[0.0], [0.2], [5.0], [5.2]]).double()
-    >>> [round(mean, 2) for mean in maximised(x, torch.tensor([0, 0, 1, 1]), 2, "full", False)[1].flatten().tolist()]
+    >>> sorted(round(mean, 2) for mean in maximised(x, 2, "full", False)[1].flatten().tolist())
     [0.1, 5.1]
     """
-    every = -(-len(rows) // ROWS)
-    some, first = rows[::every], found[::every]
+    some = rows[:: -(-len(rows) // ROWS)]
     middle = some.mean(0)
     some = some - middle  # sums of squares about 0 lose nothing then
-    # A cluster may have none of its rows among them.
-    weights = torch.nn.functional.one_hot(first, count).to(some) + 1e-3 / count
-    moments = moments_of(_sums(some, weights / weights.sum(-1, keepdim=True)), covariance, tied)
+    few = some[:: -(-len(some) // BLOCK)]
+    begun = [_by_splits(few, count, covariance, tied)]
+    if 1 < count <= len(torch.unique(few, dim=0)):
+        found = torch.nn.functional.one_hot(clusters(few, count, "kmeans", seed), count).to(few)
+        begun.append(_improved(few, moments_of(_sums(few, found), covariance, tied), covariance, tied, FEW))
+    best = max(begun, key=lambda one: one[0])[1]
+    shares, means, covariances = _improved(some, best, covariance, tied, STEPS)[1]
+    return shares, means + middle, covariances
+
+
+def _by_splits(rows: Tensor, count: int, covariance: str, tied: bool) -> tuple[float, Moments]:
+    """Return a mixture that begins as one component, which is split, and the mean log-density of rows."""
+    sums = _sums(rows, torch.ones_like(rows[:, :1]))
+    found = -math.inf, moments_of(sums, covariance, tied)
+    while (there := len(sums[0])) < count:
+        begun = _split(moments_of(sums, "full", False), min(there, count - there), covariance, tied)
+        found = _improved(rows, begun, covariance, tied, FEW)
+        sums = _step(rows, *found[1])[1]
+    return found
+
+
+def _improved(rows: Tensor, moments: Moments, covariance: str, tied: bool, steps: int) -> tuple[float, Moments]:
+    """Return a mixture after so many steps, and the mean log-density of rows before the last; after `FEW` all have to gain something."""
     before = -math.inf
-    for _ in range(STEPS):
-        likelihood, sums = _step(some, *moments)
-        if not likelihood - before > GAIN:
+    for step in range(steps):
+        likelihood, sums = _step(rows, *moments)
+        if step >= FEW and not likelihood - before > GAIN:
             break
         before, moments = likelihood, moments_of(sums, covariance, tied)
-    shares, means, covariances = moments
-    return shares, means + middle, covariances
+    return before, moments
 
 
 def moments_of(sums: Moments, covariance: str, tied: bool) -> Moments:
     """Return the moments of components from the sums of weights, of weighted rows, and of their outer products."""
     counts, first, second = sums
+    counts = counts.clamp(min=1e-3)  # of a row: all may have left one
     means = first / counts[:, None]
     within = second - first.unsqueeze(-1) * means.unsqueeze(-2)
     pooled = within.sum(0) / counts.sum()
-    found = pooled[None] if tied else (within + pooled) / (counts[:, None, None] + 1)
+    shares = counts / counts.sum()
+    # Of the typical covariance few rows need some, lest they shrink to a point; many would no longer be as narrow as they are.
+    prior = (FIRM / counts).clamp(max=1.0)[:, None, None]
+    return shares, means, _shaped((within + prior * pooled) / (counts[:, None, None] + prior), shares, covariance, tied)
+
+
+def _shaped(covariances: Tensor, shares: Tensor, covariance: str, tied: bool) -> Tensor:
+    """Return covariances as a mixture has them: of one for all, or of fewer numbers each."""
+    found = (shares[:, None, None] * covariances).sum(0, keepdim=True) if tied else covariances
     variance = found.diagonal(dim1=-2, dim2=-1)
     if covariance == "spherical":
         variance = variance.mean(-1, keepdim=True).expand(variance.shape)
     # A column that others determine has no part of its own.
     least = torch.diag_embed(1e-6 * variance.mean(-1, keepdim=True).expand(variance.shape))
-    return counts / counts.sum(), means, (found if covariance == "full" else torch.diag_embed(variance)) + least
+    return (found if covariance == "full" else torch.diag_embed(variance)) + least
+
+
+def _split(moments: Moments, count: int, covariance: str, tied: bool) -> Moments:
+    """Return a mixture in which so many of the heaviest components are halved along their longest axes; each kept its mean and spread."""
+    shares, means, covariances = moments
+    chosen = shares.argsort(descending=True)[:count]
+    lengths, axes = torch.linalg.eigh(covariances[chosen])
+    step = APART * axes[..., -1] * lengths[:, -1:].clamp(min=0).sqrt()
+    halves = covariances[chosen] - step.unsqueeze(-1) * step.unsqueeze(-2)
+    shares = shares.index_put((chosen,), shares[chosen] / 2)
+    means, covariances = means.index_put((chosen,), means[chosen] + step), covariances.index_put((chosen,), halves)
+    shares = torch.cat([shares, shares[chosen]])
+    covariances = torch.cat([covariances, halves])
+    return shares, torch.cat([means, means[chosen] - 2 * step]), _shaped(covariances, shares, covariance, tied)
 
 
 def _step(rows: Tensor, shares: Tensor, means: Tensor, covariances: Tensor) -> tuple[float, Moments]:

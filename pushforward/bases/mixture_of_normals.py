@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
-from pushforward.bases.clusters import clusters, moments
+from pushforward.bases.clusters import check_rows, clusters, moments
 from pushforward.bases.elements import ElementsModule
 from pushforward.bases.em import maximised
 from pushforward.bases.moments import apart, together
@@ -24,7 +24,7 @@ from pushforward.core.layer import Shape
 from pushforward.core.numerics import clamp, soft_clamp, soft_clamp_inverse
 from pushforward.core.roots import root
 from pushforward.kernels.affine import Affine
-from pushforward.kernels.linear import ROW_BOUND, shortened, strictly_lower
+from pushforward.kernels.linear import shortened, strictly_lower
 from pushforward.kernels.triangular import Triangular
 from pushforward.nets.net import NetLike
 
@@ -49,7 +49,8 @@ class MixtureOfNormals(Base):
         tied: Whether all components share one covariance.
         start: Where it starts: ``"normal"``, see above, or from clusters of the rows that `Flow.calibrate` is given, which `fit` calls:
             ``"kmeans"``, ``"kmeans++"`` (only as k-means begins), ``"rows"`` (about rows at random) or ``"em"`` (expectation maximisation
-            from k-means on: the mixture fitted to the rows, as far as the bounds let it). A net then starts as a constant.
+            from clusters, or from one component on that is split: the mixture fitted to the rows, as far as the bounds let it). A net
+            then starts as a constant.
 
     >>> MixtureOfNormals(3).build((2,)).parameters_of.size
     15
@@ -79,7 +80,7 @@ class MixtureModule(ElementsModule):
         elements = math.prod(event_shape)
         size, shared = (plan.components, elements), 1 if plan.tied else plan.components
         self.kernel, self.full = Affine(plan.bound), plan.covariance == "full" and elements > 1
-        self.triangular = Triangular(bias=False, bound=plan.bound)
+        self.triangular = Triangular(bias=False, bound=plan.bound, row_bound=math.exp(plan.bound))
         triangle = elements * (elements - 1) // 2 if self.full else 0
         reserve(math.prod(size) + shared * triangle, 16)
         loc = np.random.default_rng(plan.seed).standard_normal(size) if plan.components > 1 else np.zeros(size)
@@ -179,7 +180,7 @@ class MixtureModule(ElementsModule):
     def _below(self, theta: dict[str, Tensor]) -> Tensor:
         """Return of each component how the noise of an element moves the later ones, ``(*batch, K, D, D)``, strictly lower triangular."""
         scale = torch.exp(soft_clamp(theta["log_scale"], self.plan.bound))
-        return shortened(strictly_lower(theta["entries"], self.elements)) * scale.unsqueeze(-2)
+        return shortened(strictly_lower(theta["entries"], self.elements), math.exp(self.plan.bound)) * scale.unsqueeze(-2)
 
     def _with_gradient(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
         """Return ``x`` itself with the gradients that keep each ``F_d(x_d | x_1 ... x_{d-1})`` constant.
@@ -218,16 +219,16 @@ class StartedMixtureModule(MixtureModule):
 
     def measure(self, value: Tensor, context: Tensor | None = None) -> None:
         rows = self.flat(value.detach().double()).reshape(-1, self.elements)
-        plan, refined = self.plan, self.plan.start == "em"
-        found = clusters(rows, plan.components, "kmeans" if refined else plan.start, plan.seed)
-        if refined:
-            share, loc, covariance = maximised(rows, found, plan.components, plan.covariance, plan.tied)
+        plan = self.plan
+        if plan.start == "em":
+            check_rows(rows, plan.components)
+            share, loc, covariance = maximised(rows, plan.components, plan.covariance, plan.tied, plan.seed)
         else:
-            share, loc, covariance = moments(rows, found, plan.components, plan.tied)
+            share, loc, covariance = moments(rows, clusters(rows, plan.components, plan.start, plan.seed), plan.components, plan.tied)
         if self.full:
             factor = _cholesky(covariance)
             diagonal = factor.diagonal(dim1=-2, dim2=-1)
-            log_scale, entries = diagonal.log(), below_of(factor / diagonal.unsqueeze(-2))
+            log_scale, entries = diagonal.log(), below_of(factor / diagonal.unsqueeze(-2), math.exp(plan.bound))
         else:
             variance = covariance.diagonal(dim1=-2, dim2=-1)
             variance = variance.mean(-1, keepdim=True) if self.plan.covariance == "spherical" else variance
@@ -249,11 +250,11 @@ def _cholesky(covariance: Tensor) -> Tensor:
     return factor
 
 
-def below_of(factor: Tensor) -> Tensor:
-    """Return the entries that `shortened` makes the rows below the diagonals of unit factors of, as far as its bound lets it."""
+def below_of(factor: Tensor, bound: float) -> Tensor:
+    """Return the entries that `shortened` makes the rows below the diagonals of unit factors of, as far as the bound lets it."""
     rows = factor.tril(-1)
     length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    rows = rows * clamp(LIMIT * ROW_BOUND / clamp(length, min=torch.finfo(rows.dtype).tiny), max=1.0)
-    rows = rows * torch.rsqrt(1 - (rows * rows).sum(-1, keepdim=True) / ROW_BOUND**2)
+    rows = rows * clamp(LIMIT * bound / clamp(length, min=torch.finfo(rows.dtype).tiny), max=1.0)
+    rows = rows * torch.rsqrt(1 - (rows * rows).sum(-1, keepdim=True) / bound**2)
     row, column = torch.tril_indices(rows.shape[-1], rows.shape[-1], -1, device=rows.device)
     return rows[..., row, column]

@@ -26,10 +26,7 @@ from pushforward.core.state import Planned, text_of
 from pushforward.flow.conditioned import ConditionedFlow, Sizes
 from pushforward.flow.error import MARGIN, ROUNDINGS, of_error, of_probes
 from pushforward.flow.parts import as_plan, build_base, tensors_of
-from pushforward.flow.standardising import CONTEXT_UNITS, any_far_out, begin, chain, inserted, real_end, white_end
-from pushforward.layers.normal_scores import NormalScores
-from pushforward.layers.standardize import Standardize
-from pushforward.layers.whiten import Whiten
+from pushforward.flow.standardising import CONTEXT_UNITS, any_far_out, arranged, begin, mixture_of, takes_mixture
 
 
 class Flow(EstimatedModule, Planned):
@@ -340,7 +337,13 @@ class Flow(EstimatedModule, Planned):
                 propagate("follow", value, self._inner(context), self.transform, self.base)
 
     def standardize(
-        self, value: Tensor, context: Tensor | None = None, scores: bool = True, whiten: bool = False, starts: bool = True
+        self,
+        value: Tensor,
+        context: Tensor | None = None,
+        scores: bool = True,
+        whiten: bool = False,
+        starts: bool = True,
+        mixture: int = 0,
     ) -> None:
         """Put layers that measure as near to the data as values are not bounded; then `calibrate`.
 
@@ -358,26 +361,31 @@ class Flow(EstimatedModule, Planned):
                 the rows' covariance: for vectors, where `Standardize` stands in the list of layers.
             starts: Whether layers that have learnt nothing yet, being the identity still, begin where they learn fastest from standardised
                 rows, as the same identity: knots of splines lie closer together near zero. What has learnt something, or is frozen, stays.
+            mixture: Components of a mixture of normals that takes the place of a standard normal base, fitted to the rows, as the layers
+                have them, by expectation maximisation; so the flow begins as that mixture. 0: the base stays.
 
         Raises:
-            ValueError: Scores, whiten or starts that are neither True nor False; values or contexts of another shape.
+            ValueError: Scores, whiten or starts that are neither True nor False; a mixture that is no number of components, or in place of
+                another base; fewer different rows than components; values or contexts of another shape.
         """
         self._check_value(value)
         for name, given in (("scores", scores), ("whiten", whiten), ("starts", starts)):
             if not isinstance(given, bool):
                 raise ValueError(f"Flow.standardize: expected {name} to be True or False, got {given!r}")
-        inside = [module.plan for module in self.transform.modules() if isinstance(module, Layer)]
-        place = real_end(chain(self.transform), self.base.support)
-        if place is not None and not any(part.wraps for part in inside):
-            if not any(isinstance(part, Standardize) for part in inside):
-                self._insert(place, Standardize())
-                place += 1
-            wanted = scores and not any(isinstance(part, NormalScores) for part in inside)
-            if wanted and self._far_out_at(place, value, context):
-                self._insert(place, NormalScores())
-            spot = white_end(chain(self.transform)) if whiten else None
-            if spot is not None and not any(isinstance(part, Whiten) for part in inside):
-                self._insert(spot, Whiten())
+        if isinstance(mixture, bool) or not isinstance(mixture, int) or mixture < 0:
+            raise ValueError(f"Flow.standardize: expected mixture to be a number of components, or 0, got {mixture!r}")
+        if mixture and not takes_mixture(self.base.plan):
+            raise ValueError(
+                f"Flow.standardize: expected a standard normal base, whose place a mixture takes, got {self.base.plan!r}; leave out mixture"
+            )
+        transform = self.arranged(value, context, scores, whiten)
+        if mixture:
+            base = mixture_of(mixture).build(self.base.in_shape, self.context_shape)
+            self.base = base.to(self.device, self.dtype)
+            self._check()
+        if transform is not self.transform:
+            self.transform, self.plan = transform, transform.plan
+            self._check()
         units = self.context_units
         if units is not None and context is not None and units.plan == CONTEXT_UNITS[False]:
             self._check_context(context)
@@ -386,20 +394,11 @@ class Flow(EstimatedModule, Planned):
         if starts:
             begin(self.transform)
 
-    def _insert(self, place: int, part: Bijector) -> None:
+    def arranged(self, value: Tensor, context: Tensor | None = None, scores: bool = True, whiten: bool = False) -> Layer:
+        """Return the transform with the layers that `standardize` puts in, not measured yet; without any, the transform itself."""
         like = torch.empty((), device=self.device, dtype=self.dtype)
-        self.transform = inserted(chain(self.transform), place, part, (self.base.event_shape, self.context_shape), like)
-        self.plan = self.transform.plan
-        self._check()
-
-    def _far_out_at(self, place: int, value: Tensor, context: Tensor | None) -> bool:
-        """Tell whether a few values, as they are after so many layers, decide the spread of an element."""
-        layers = chain(self.transform)
         with torch.no_grad():
-            inner = self._inner(context)
-            for layer in reversed(layers[place:]):
-                value = layer.pull(value, inner)[0]
-        return any_far_out(value, layers[place - 1].out_shape if place else self.base.event_shape)
+            return arranged(self.transform, self.base, value, self._inner(context), scores, whiten, like, self.context_shape)
 
     def measure_contexts_by(self, scored: bool) -> None:
         """Choose how contexts are measured, by location and scale alone, or with quantiles and tails before them."""

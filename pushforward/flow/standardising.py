@@ -11,21 +11,68 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
+from pushforward.bases.mixture_of_normals import MixtureOfNormals
+from pushforward.bases.normal import StandardNormal
 from pushforward.core import sets
+from pushforward.core.base import Base, BaseModule
 from pushforward.core.bijector import Bijector
 from pushforward.core.compose import Compose, ComposeModule
 from pushforward.core.layer import Layer, Shape
 from pushforward.layers.actnorm import ActNormModule
 from pushforward.layers.normal_scores import NormalScores, far_out
 from pushforward.layers.standardize import Standardize, StandardizeModule
+from pushforward.layers.whiten import Whiten
 
+COMPONENTS = (2, 4, 8, 16, 32)
+"""Components of mixtures to try, each twice as many as the one before."""
 CONTEXT_UNITS: dict[bool, Bijector] = {False: Standardize(), True: Compose([Standardize(), NormalScores()])}
 """How contexts are measured: by location and scale, and where a few are so far out that these say little, by quantiles and tails."""
+
+
+def mixture_of(components: int) -> MixtureOfNormals:
+    """Return a mixture of normals that is fitted to the rows when it measures, with all covariances and wide bounds."""
+    return MixtureOfNormals(components, covariance="full", bound=8.0, start="em")
+
+
+def takes_mixture(base: Base) -> bool:
+    """Tell whether a mixture may take the place of a base: of one that has learnt nothing, or of such a mixture."""
+    return base == StandardNormal() or (isinstance(base, MixtureOfNormals) and base == mixture_of(base.components))
 
 
 def chain(transform: Layer) -> list[Layer]:
     """Return the layers that a bijection is a list of: itself, where it is no list."""
     return [*transform.layers] if isinstance(transform, ComposeModule) else [transform]
+
+
+def arranged(
+    transform: Layer, base: BaseModule, value: Tensor, context: Tensor | None, scores: bool, whiten: bool, like: Tensor, given: Shape | None
+) -> Layer:
+    """Return a transform with `Standardize`, `NormalScores` and `Whiten` put in where they are wanted, which have not measured yet."""
+    inside = [module.plan for module in transform.modules() if isinstance(module, Layer)]
+    place = real_end(chain(transform), base.support)
+    if place is None or any(part.wraps for part in inside):
+        return transform
+
+    def with_part(place: int, part: Bijector) -> Layer:
+        return inserted(chain(transform), place, part, (base.event_shape, given), like)
+
+    if not any(isinstance(part, Standardize) for part in inside):
+        transform = with_part(place, Standardize())
+        place += 1
+    wanted = scores and not any(isinstance(part, NormalScores) for part in inside)
+    if wanted and _far_out_at(chain(transform), place, base.event_shape, value, context):
+        transform = with_part(place, NormalScores())
+    spot = white_end(chain(transform)) if whiten else None
+    if spot is not None and not any(isinstance(part, Whiten) for part in inside):
+        transform = with_part(spot, Whiten())
+    return transform
+
+
+def _far_out_at(layers: Sequence[Layer], place: int, shape: Shape, value: Tensor, context: Tensor | None) -> bool:
+    """Tell whether a few values, as they are after so many layers, decide the spread of an element."""
+    for layer in reversed(layers[place:]):
+        value = layer.pull(value, context)[0]
+    return any_far_out(value, layers[place - 1].out_shape if place else shape)
 
 
 def real_end(layers: Sequence[Layer], support: Constraint) -> int | None:

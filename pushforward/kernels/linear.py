@@ -18,9 +18,9 @@ from pushforward.native.linear import linear, linear_gradient, takes
 ROW_BOUND = 2.0
 
 
-def shortened(rows: Tensor) -> Tensor:
-    """Return rows whose lengths are smoothly kept below `ROW_BOUND`; short ones stay as they are."""
-    return rows * torch.rsqrt(1 + (rows * rows).sum(-1, keepdim=True) / ROW_BOUND**2)
+def shortened(rows: Tensor, bound: float = ROW_BOUND) -> Tensor:
+    """Return rows whose lengths are smoothly kept below a bound; short ones stay as they are."""
+    return rows * torch.rsqrt(1 + (rows * rows).sum(-1, keepdim=True) / bound**2)
 
 
 def strictly_lower(entries: Tensor, size: int) -> Tensor:

@@ -11,7 +11,7 @@ from pushforward.core.fields import Positive
 from pushforward.core.numerics import constant, finer, soft_clamp
 from pushforward.core.spec import PlanError
 from pushforward.kernels.kernel import Kernel
-from pushforward.kernels.linear import apply, shortened, solve, strictly_lower
+from pushforward.kernels.linear import ROW_BOUND, apply, shortened, solve, strictly_lower
 
 
 @dataclass(frozen=True, repr=False)
@@ -19,7 +19,7 @@ class Triangular(Kernel):
     r"""Affine map with a full triangular scale, :math:`y = T D x + b`, D diagonal and positive and T unit triangular.
 
     The diagonal is :math:`e^{s(\alpha)}`, bounded smoothly as in `Affine`, so :math:`\log|\det| = \sum s(\alpha)`. A row of T, beside
-    its one, is :math:`a / \sqrt{1 + |a|^2 / 4}` and has a length of less than 2. ``D (D + 3) / 2`` parameters (``D (D + 1) / 2``
+    its one, is :math:`a / \sqrt{1 + |a|^2 / r^2}` and has a length of less than r. ``D (D + 3) / 2`` parameters (``D (D + 1) / 2``
     without bias), all zero for the identity; acts on the last event axis; all real vectors to all real vectors.
     Source: Improved Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016), the linear case.
 
@@ -27,6 +27,7 @@ class Triangular(Kernel):
         upper: Whether T is upper triangular instead of lower.
         bias: Whether to add b.
         bound: The largest absolute log of a diagonal entry.
+        row_bound: r. A long row is a column that others nearly determine; the inverse of long rows loses digits.
 
     >>> Triangular().build(3)(torch.ones(3))[0].shape
     torch.Size([3])
@@ -35,6 +36,7 @@ class Triangular(Kernel):
     upper: bool = False
     bias: bool = True
     bound: Positive = 3.0
+    row_bound: Positive = ROW_BOUND
 
     event_dim = 1
     is_affine = True
@@ -61,7 +63,7 @@ class Triangular(Kernel):
     def _triangle(self, entries: Tensor, size: int) -> Tensor:
         """Return T without its ones, in float64, so that each direction rounds once, at the end."""
         lower = strictly_lower(finer(entries), size)
-        return shortened(lower.mT if self.upper else lower)
+        return shortened(lower.mT if self.upper else lower, self.row_bound)
 
 
 @dataclass(frozen=True, repr=False)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pushforward.bases import MixtureOfNormals
 from pushforward.core.draws import Drawing
 from pushforward.data.schema import Schema
 from pushforward.flow.flow import Flow
+from pushforward.flow.standardising import COMPONENTS, begin, chain, mixture_of
 from pushforward.layers.standardize import Standardize
 from pushforward.recipes.choice import make_flow
 from pushforward.tables.table_flow import TableFlow
@@ -26,7 +26,8 @@ class Candidate:
         name: What it is called in a history.
         flow: A named flow; None for no layers but those that measure, which is a classical density: the fit of its base is all.
         options: Options of the named flow.
-        components: Components of a base that is a mixture of normals, fitted by expectation maximisation; 0 for the flow's own base.
+        components: Components of a base that is a mixture of normals, fitted by expectation maximisation; 0 for the flow's own base; None
+            for the classical density that scored best, with its measures and as it is: the flow begins as that density.
         whiten: Whether the rows' covariance is measured, as in `fit`.
         features: Features that it needs at least.
 
@@ -37,7 +38,7 @@ class Candidate:
     name: str
     flow: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    components: int = 0
+    components: int | None = 0
     whiten: bool | None = False
     features: int = 1
 
@@ -48,25 +49,43 @@ class Candidate:
 
     def suits(self, features: int, context: int, rows: int) -> bool:
         """Tell whether it can be fitted to such a table."""
-        return features >= self.features and rows >= ROWS * self.components and not (context and self.components)
+        return features >= self.features and rows >= ROWS * (self.components or 0) and not (context and self.components != 0)
 
     def make(self, features: int, context: int = 0, seed: int = 0) -> Flow:
         """Return a new flow, its first weights drawn from the seed."""
         named = None if self.flow is None else make_flow("choose", self.flow, features, context, self.options, seed)
         if not self.components and named is not None:
             return named
-        base = MixtureOfNormals(max(1, self.components), covariance="full", bound=8.0, start="em")
+        base = mixture_of(max(1, self.components or 0))
         with Drawing(seed):
             return Flow(base, [Standardize()] if named is None else named.plan, features)
+
+    def over(self, start: Flow, seed: int = 0) -> Flow:
+        """Return a new flow whose layers stand between the base of a fitted flow and the layers of that: it begins as the fitted one is.
+
+        >>> start = Candidate("mixture", components=2).make(2)
+        >>> Candidate("over it", "NSF", components=None).over(start).base.plan == start.base.plan
+        True
+        """
+        features = start.event_shape[0]
+        named = make_flow("choose", self.flow or "NSF", features, 0, self.options, seed)
+        flow = Flow(start.base.plan, [named.plan, start.plan], features).to(start.device, start.dtype)
+        between, after = chain(flow.transform)
+        between.load_state_dict(named.transform.state_dict())
+        after.load_state_dict(start.transform.state_dict())
+        flow.base.load_state_dict(start.base.state_dict())
+        begin(flow.transform)
+        flow.columns, flow.schema = start.columns, start.schema
+        return flow
 
 
 CANDIDATES = (
     Candidate("normal", components=1, whiten=True),
-    *(Candidate(f"mixture of {count}", components=count, whiten=True) for count in (2, 4, 8, 16, 32)),
+    *(Candidate(f"mixture of {count}", components=count, whiten=True) for count in COMPONENTS),
     Candidate("NSF", "NSF"),
     Candidate("NSF, autoregressive", "NSF-AR", features=2),
     Candidate("MAF", "MAF", features=2),
-    Candidate("NSF over a mixture of 8", "NSF", {"transforms": 3}, components=8, whiten=True),
+    Candidate("NSF over the best of these", "NSF", {"transforms": 3}, components=None),
 )
 """Classical densities first: they take next to no time, and everything else has to be better."""
 

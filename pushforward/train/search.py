@@ -79,8 +79,17 @@ class Run:
     def __init__(self, candidate: Candidate | TableCandidate, flow: Flow | TableFlow, rows: dict[str, Any]) -> None:
         self.candidate, self.flow, self.rows = candidate, flow, rows
         self.outcome = Outcome(candidate.name, _plan(flow))
+        #: Whether it waits for a classical density to begin with.
+        self.waits = isinstance(candidate, Candidate) and candidate.components is None
         self.history: History | None = None
         self.done = False
+
+    def begin_over(self, start: Run) -> None:
+        """Make the flow anew, over a classical density."""
+        assert isinstance(self.candidate, Candidate)
+        assert isinstance(start.flow, Flow)
+        self.flow, self.waits = self.candidate.over(start.flow, self.rows["seed"]), False
+        self.outcome.plan = _plan(self.flow)
 
     def train(self, seconds: float | Limit, first: bool) -> None:
         """Go on for some seconds; the errors of the first of all are the data's, those of others are their own."""
@@ -136,14 +145,18 @@ class Search:
                 if run.outcome.loss > before:
                     break
                 before = run.outcome.loss
-        field = [run for run in self.runs if not run.candidate.closed]
+        classical = [run for run in self.runs if run.candidate.closed and isinstance(run.candidate, Candidate) and run.history is not None]
+        for run in self.runs:
+            if run.waits and classical:
+                run.begin_over(_ranked(classical)[0])
+        field = [run for run in self.runs if not run.candidate.closed and not run.waits]
         share = SHARE * self.left()
         for _ in range(RUNGS):
             for run in field:
                 if not run.done and not self.over():
                     self.train(run, share / len(field))
             field = _ranked(field)[: -(-len(field) // KEPT)]
-        trained = [run for run in self.runs if not run.candidate.closed]
+        trained = [run for run in self.runs if not run.candidate.closed and not run.waits]
         while not self.over() and (still := [run for run in _ranked(trained) if not run.done]):
             self.train(still[0], self.left())
 
