@@ -154,14 +154,16 @@ def test_a_mixture_of_rows_that_come_again_is_finite(covariance, tied):
 
 
 def test_more_components_fit_the_rows_better():
-    rows = along_lines(2000)
+    draw = torch.Generator().manual_seed(4)
+    a, noise = torch.randn(2, 2000, generator=draw, dtype=torch.float64)
+    rows = torch.stack([a, torch.sin(3 * a) + 0.05 * noise], 1)
     reached = []
     for count in (1, 2, 3, 4, 6, 8, 12):
         flow = pf.Flow(mixture_of(count), [Standardize()], 2).double()
         flow.standardize(rows, scores=False)
         reached.append(nats(flow, rows))
     assert all(after < before + 2e-3 for before, after in itertools.pairwise(reached))
-    assert reached[-1] < reached[0] - 2
+    assert reached[-1] < reached[0] - 1
 
 
 def test_a_mixture_takes_the_place_of_a_standard_normal():

@@ -32,8 +32,8 @@ def maximised(rows: Tensor, count: int, covariance: str, tied: bool, seed: int =
 
     There are two beginnings, of which some steps show the better one. Clusters by k-means are round, and see what lies apart. Or
     there is one component to begin with; each is split along its longest axis, the heaviest where not all are, and some steps follow,
-    until there are as many as asked for: that finds long and narrow parts. To each covariance some of a typical component's is added, so that none
-    shrinks to a point.
+    until there are as many as asked for: that finds long and narrow parts. To each covariance some of a typical component's is added,
+    so that none shrinks to a point.
 
     Args:
         rows: ``(rows, D)``, finite.
