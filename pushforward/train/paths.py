@@ -125,8 +125,16 @@ def _along(pair: tuple[Tensor, Tensor], like: Tensor) -> tuple[Tensor, Tensor]:
     return one, other
 
 
+class Line(Path):
+    """A path that is a line, of which everyone knows the slopes."""
+
+    def mean(self, t: Tensor, x0: Tensor, x1: Tensor) -> tuple[Tensor, Tensor]:
+        slope = x1 - x0
+        return torch.addcmul(x0, t.reshape(-1, *[1] * (x1.dim() - 1)), slope), slope
+
+
 def _linear(sigma: float) -> Path:
-    return Path(lambda t: t, lambda t: 1 - t)
+    return Line(lambda t: t, lambda t: 1 - t)
 
 
 def _variance_preserving(sigma: float) -> Path:
@@ -134,7 +142,7 @@ def _variance_preserving(sigma: float) -> Path:
 
 
 def _schroedinger_bridge(sigma: float) -> Path:
-    return Path(lambda t: t, lambda t: 1 - t, lambda t: sigma * torch.sqrt(t * (1 - t)))
+    return Line(lambda t: t, lambda t: 1 - t, lambda t: sigma * torch.sqrt(t * (1 - t)))
 
 
 PATHS: dict[str, Callable[[float], Path]] = {
