@@ -1,13 +1,14 @@
 """What flow matching and likelihood reach on densities whose entropy is known, here and in other libraries, with one field network.
 
-    python benchmarks/matching.py [--tables steps time pace] [--steps 1440] [--solved 180] [--seconds 5] [--seeds 1] [--jobs ...] [--ways ...]
+    python benchmarks/matching.py [--tables steps time pace] [--steps 1440] [--solved 180] [--seconds 5] [--seeds 1]
+                                  [--jobs ...] [--ways ...]
 
 It takes zuko, torchcfm with POT and torchdiffeq, and torchflows where they are installed; a way whose library is missing is left out. The
 ways are those of `matching_ways.py`. The first table gives each way the same steps of 512 of the same 20,000 rows: ``--steps`` without a
 differential equation in them, ``--solved`` with one. The second gives each the processor time ``--seconds``. A cell has the held-out nats
-above the exact entropy (medians of the seeds), in the first table what the density sums to, over a grid of two features, or with its
-standard error over draws of another density of six, and in brackets the steps and seconds. The third table has milliseconds a step of the ways
-without an equation, the least of several rounds, taken in turn. One thread.
+above the exact entropy (medians of the seeds); in the first table what the density sums to, over a grid of two features, or with its
+standard error over draws of another density of six; and in brackets the steps and seconds. The third table has milliseconds a step of the
+ways without an equation, the least of several rounds, taken in turn. One thread.
 """
 
 from __future__ import annotations
