@@ -573,14 +573,16 @@ def spreads(layer):
     return [float(t) for t in sums], bool(last.weight.any())
 
 
-def test_a_field_that_meets_data_bends_within_it_and_stays_the_identity():
-    flow = pf.CNF(3, 2, tolerance=1e-4)
-    x, context = points(50, 3, dtype=torch.float32), points(50, 2, seed=2, dtype=torch.float32)
+@pytest.mark.parametrize(("inputs", "share"), [(1, 1.0), (2, 1.0), (14, 0.5)])
+def test_a_field_that_meets_data_bends_within_it_and_stays_the_identity(inputs, share):
+    """Units are spread less widely where there are more than four numbers of place and context."""
+    flow = pf.CNF(2, inputs, tolerance=1e-4)
+    x, context = points(50, 2, dtype=torch.float32), points(50, inputs, seed=2, dtype=torch.float32)
     assert spreads(flow.transform.layers[0])[0][0] < 1  # as it is drawn
     for _ in range(2):  # to begin twice is to begin once
         flow.standardize(x, context)
         found, moves = spreads(flow.transform.layers[0])
-        assert found == pytest.approx([3, 1, 3, 2], rel=1e-5)
+        assert found == pytest.approx([3 * share, 1, 3 * share, 2 * share], rel=1e-5)
         assert not moves
     mean, scale = x.mean(0), x.std(0, correction=0)
     torch.testing.assert_close(flow.log_prob(x, context), torch.distributions.Normal(mean, scale).log_prob(x).sum(-1))

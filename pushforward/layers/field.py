@@ -39,6 +39,8 @@ TIMES = 2 * FREQUENCIES
 PLACE, TIME, HIDDEN = 3.0, 1.0, 2.0
 """How widely a perceptron's units are spread once it meets data: by place and context, by time, and by the units of the layer before."""
 
+FEW = 4
+"""Numbers of place and context up to which units are spread so widely; of more, each is to bend no unit more than one of so few does."""
 GENTLE = 4
 """Roundings that what bounds a perceptron's slope may be away from 1, and is left out of its velocity."""
 
@@ -109,12 +111,13 @@ class Field(nn.Module):
         first, *hidden, last = net.layers
         if bool(last.weight.any()):
             return
-        _spread(first.x.weight, PLACE)
+        share = min(1.0, math.sqrt(FEW / (first.x.weight.shape[1] + first.c.weight.shape[1] - TIMES)))
+        _spread(first.x.weight, share * PLACE)
         _spread(first.c.weight[:, :TIMES], TIME)
-        _spread(first.c.weight[:, TIMES:], PLACE)
+        _spread(first.c.weight[:, TIMES:], share * PLACE)
         _spread(first.x.bias[:, None], 1.0)
         for part in (part for layer in hidden for part in products(layer)):
-            _spread(part.weight, HIDDEN)
+            _spread(part.weight, share * HIDDEN)
             _spread(part.bias[:, None], 1.0)
 
     def velocity(self, t: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
