@@ -162,7 +162,7 @@ def learnt(way: Trainer, problem: Problem, theta: Tensor, x: Tensor, seconds: fl
     """Train by sbi until it stops by itself, or for so many seconds, by the pace of a few epochs."""
     settings = {}
     if seconds is not None:
-        quiet(lambda: way(problem, theta, x).append_simulations(theta, x).train(max_num_epochs=0))  # what is imported or built first
+        quiet(lambda: way(problem, theta, x).append_simulations(theta, x).train(max_num_epochs=1))  # what is imported or built first
         start = time.process_time()
         quiet(lambda: way(problem, theta, x).append_simulations(theta, x).train(max_num_epochs=4))
         settings = {"max_num_epochs": max(1, round(seconds / (time.process_time() - start) * 5) - 1), "stop_after_epochs": ENOUGH}

@@ -84,10 +84,10 @@ def nats(prior: Any, simulate: Callable[[Tensor], Tensor], seconds: float) -> tu
             net = trainer.append_simulations(theta, x).train(**settings)
         return net, trainer.summary["epochs_trained"][-1]
 
-    trained(max_num_epochs=0)  # what is imported or built first
+    trained(max_num_epochs=1)  # what is imported or built first
     start = time.process_time()
     trained(max_num_epochs=4)
-    epochs = max(1, round(5 * seconds / (time.process_time() - start)))
+    epochs = max(2, round(5 * seconds / (time.process_time() - start)))
     net, epochs = trained(max_num_epochs=epochs - 1)
     with torch.no_grad():
         return net.log_prob(unseen[None], seen).mean().item(), epochs
