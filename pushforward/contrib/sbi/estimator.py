@@ -67,7 +67,7 @@ class FlowEstimator(ConditionalDensityEstimator):  # type: ignore[misc]
         return torch.where(inside, sets.leave(value, sets.limits(self.net.support)), value)
 
     def loss(self, input: Tensor, condition: Tensor, **kwargs: Any) -> Tensor:  # noqa: A002
-        """Return the negative log-density ``(batch)``, or what flow matching makes small: of rows that are scored the mean over 16 draws."""
+        """Return the negative log-density ``(batch)``, or what flow matching makes small: over 16 draws of each row that is scored."""
         if self.matching is None:
             return -self.log_prob(input, condition)[0]
         self._check_input_shape(input)

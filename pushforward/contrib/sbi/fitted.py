@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from pushforward.contrib.sbi.estimator import Conditions, FlowEstimator
@@ -35,4 +36,4 @@ def as_estimator(flow: Flow) -> FlowEstimator:
     if len(flow.event_shape) != 1:
         raise ValueError(f"as_estimator: expected a flow of vectors, got event_shape {tuple(flow.event_shape)}")
     units = Standardize().build(tuple(flow.context_shape)).to(flow.device)
-    return FlowEstimator(flow, Conditions(units.to(flow.dtype), nn.Identity(), flow.context_shape))
+    return FlowEstimator(flow, Conditions(units.to(flow.dtype), nn.Identity(), torch.Size(flow.context_shape)))
