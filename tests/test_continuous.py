@@ -151,6 +151,28 @@ def test_no_weights_make_a_perceptron_steeper_than_its_bound(net, scale):
         torch.testing.assert_close(built(net, steepest=1e4).velocity(t, x), free.velocity(t, x), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("net", [bij.MLP((16, 16), "silu"), bij.ResidualMLP(8, 2, "gelu")], ids=repr)
+@pytest.mark.parametrize(("steepest", "gentle"), [(1e4, True), (3.0, False)])
+def test_a_bound_that_is_far_away_is_left_out_of_the_velocity_within_roundings(net, steepest, gentle):
+    """Value and gradients are those of the field in float64 with the bound counted."""
+    layer, fine = (built(net, dtype=dtype, steepest=steepest) for dtype in (torch.float32, torch.float64))
+    fine.load_state_dict({name: value.double() for name, value in layer.state_dict().items()})
+    assert layer.field._gentle(*layer.field._perceptron()) is gentle
+    x, t = points(64, 2, dtype=torch.float32), torch.linspace(0, 1, 64)
+    made, expected = layer.velocity(t, x), fine.field(t.double(), x.double(), None, fine.field._share(*fine.field._perceptron()))
+    torch.testing.assert_close(made.double(), expected, rtol=1e-4, atol=1e-5 * float(expected.detach().abs().max()))
+    for value in (made, expected):
+        value.square().mean().backward()
+    for one, other in zip(layer.parameters(), fine.parameters(), strict=True):
+        torch.testing.assert_close(one.grad.double(), other.grad, rtol=1e-3, atol=1e-4 * float(other.grad.abs().max()))
+
+
+def test_where_values_may_not_be_looked_at_the_bound_is_counted():
+    layer, x, t = built(dtype=torch.float32, scale=0.3), points(5, 2, dtype=torch.float32), torch.linspace(0, 1, 5)
+    each = torch.func.vmap(lambda t, x: layer.velocity(t, x))(t, x)
+    torch.testing.assert_close(each, layer.velocity(t, x), rtol=1e-5, atol=1e-5)
+
+
 # The way through it
 
 
@@ -551,14 +573,16 @@ def spreads(layer):
     return [float(t) for t in sums], bool(last.weight.any())
 
 
-def test_a_field_that_meets_data_bends_within_it_and_stays_the_identity():
-    flow = pf.CNF(3, 2, tolerance=1e-4)
-    x, context = points(50, 3, dtype=torch.float32), points(50, 2, seed=2, dtype=torch.float32)
+@pytest.mark.parametrize(("inputs", "share"), [(1, 1.0), (2, 1.0), (14, 0.5)])
+def test_a_field_that_meets_data_bends_within_it_and_stays_the_identity(inputs, share):
+    """Units are spread less widely where there are more than four numbers of place and context."""
+    flow = pf.CNF(2, inputs, tolerance=1e-4)
+    x, context = points(50, 2, dtype=torch.float32), points(50, inputs, seed=2, dtype=torch.float32)
     assert spreads(flow.transform.layers[0])[0][0] < 1  # as it is drawn
     for _ in range(2):  # to begin twice is to begin once
         flow.standardize(x, context)
         found, moves = spreads(flow.transform.layers[0])
-        assert found == pytest.approx([3, 1, 3, 2], rel=1e-5)
+        assert found == pytest.approx([3 * share, 1, 3 * share, 2 * share], rel=1e-5)
         assert not moves
     mean, scale = x.mean(0), x.std(0, correction=0)
     torch.testing.assert_close(flow.log_prob(x, context), torch.distributions.Normal(mean, scale).log_prob(x).sum(-1))

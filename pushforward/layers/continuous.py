@@ -178,9 +178,12 @@ class ContinuousModule(Layer):
     def drift(self, t: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Do the work of `velocity`, on what has been checked."""
         given = flat_context(context, self.context_shape)
-        batch = torch.broadcast_shapes(t.shape, x.shape[: x.dim() - self.rank], *([] if given is None else [given.shape[:-1]]))
+        batch, others = x.shape[: x.dim() - self.rank], [t.shape, *([] if given is None else [given.shape[:-1]])]
         flat = x if self.rank == 1 else x.flatten(x.dim() - self.rank)
-        made = self.field.velocity(t.expand(batch), flat.expand(*batch, -1), context)
+        if any(other != batch for other in others):
+            batch = torch.broadcast_shapes(batch, *others)
+            t, flat = t.expand(batch), flat.expand(*batch, -1)
+        made = self.field.velocity(t, flat, context)
         return (made if self.rank == 1 else made.unflatten(-1, self.event_shape)).to(x.dtype)
 
     def evaluations(self, y: Tensor, context: Tensor | None = None) -> Tensor:

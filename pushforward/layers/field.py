@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pushforward.core import numerics
+from pushforward.core import mode, numerics
 from pushforward.core.layer import Shape
 from pushforward.layers.spaces import Spaces, trace
 from pushforward.native.activations import ACTIVATIONS
@@ -38,6 +38,11 @@ TIMES = 2 * FREQUENCIES
 """Numbers that time is to the net."""
 PLACE, TIME, HIDDEN = 3.0, 1.0, 2.0
 """How widely a perceptron's units are spread once it meets data: by place and context, by time, and by the units of the layer before."""
+
+FEW = 4
+"""Numbers of place and context up to which units are spread so widely; of more, each is to bend no unit more than one of so few does."""
+GENTLE = 4
+"""Roundings that what bounds a perceptron's slope may be away from 1, and is left out of its velocity."""
 
 
 def of_time(t: Tensor) -> Tensor:
@@ -106,18 +111,19 @@ class Field(nn.Module):
         first, *hidden, last = net.layers
         if bool(last.weight.any()):
             return
-        _spread(first.x.weight, PLACE)
+        share = min(1.0, math.sqrt(FEW / (first.x.weight.shape[1] + first.c.weight.shape[1] - TIMES)))
+        _spread(first.x.weight, share * PLACE)
         _spread(first.c.weight[:, :TIMES], TIME)
-        _spread(first.c.weight[:, TIMES:], PLACE)
+        _spread(first.c.weight[:, TIMES:], share * PLACE)
         _spread(first.x.bias[:, None], 1.0)
         for part in (part for layer in hidden for part in products(layer)):
-            _spread(part.weight, HIDDEN)
+            _spread(part.weight, share * HIDDEN)
             _spread(part.bias[:, None], 1.0)
 
     def velocity(self, t: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
         """Return the velocity, in the precision of the net."""
         perceptron = self._perceptron()
-        share = None if perceptron is None else self._share(*perceptron)
+        share = None if perceptron is None or self._gentle(*perceptron) else self._share(*perceptron)
         made: Tensor = self(t, x, flat_context(context, self.context_shape), share)
         return made
 
@@ -162,11 +168,26 @@ class Field(nn.Module):
         So the slope stays below b. Where L is far below b, as it is in nets that have learnt something, it is 1 to many digits.
         """
         steep = ACTIVATIONS[program.activation].steepest
-        bounds: list[Any] = []
-        for layer, (source, skip) in enumerate(zip(program.sources, program.skips, strict=True)):
-            bound = _size(counted(program, parts, layer)) * (1.0 if source < 0 else steep * bounds[source])
-            bounds.append(bound if skip < 0 else bound + bounds[skip])
-        return torch.exp(-0.25 * torch.nn.functional.softplus(4 * (torch.log(bounds[-1] + 1e-30) - math.log(self.steepest))))
+        sizes = [_size(counted(program, parts, layer)) for layer in range(len(program.sources))]
+        bound = _bound(program, steep, sizes)
+        return torch.exp(-0.25 * torch.nn.functional.softplus(4 * (torch.log(bound + 1e-30) - math.log(self.steepest))))
+
+    def _gentle(self, program: Program, parts: list[Tensor | None]) -> bool:
+        """Tell whether the share is 1, and its gradient 0, within roundings: the rule in nets that learn, of which steps are made faster.
+
+        Where values may not be looked at, or only by waiting for a device, it says no.
+        """
+        first = parts[0]
+        assert first is not None
+        if first.device.type != "cpu" or not mode.eager():
+            return False
+        steep = ACTIVATIONS[program.activation].steepest
+        with torch.no_grad():
+            each = [counted(program, parts, layer) for layer in range(len(program.sources))]
+            fourths = [torch.linalg.vector_norm(w @ w.mT if len(w) <= w.shape[1] else w.mT @ w) for w in each]
+            sizes = torch.stack(fourths).sqrt().tolist()
+        bound = _bound(program, steep, sizes)
+        return bool(bound**4 <= 4 * GENTLE * torch.finfo(first.dtype).eps * self.steepest**4)
 
 
 @dataclass(frozen=True)
@@ -238,6 +259,15 @@ class PerceptronField:
     def _parts(self, used: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Tensor, Sequence[Tensor]]:
         count = len(self.program.sources)
         return used[:count], used[count : 2 * count], used[2 * count], used[2 * count + 1 :]
+
+
+def _bound(program: Program, steep: float, sizes: Sequence[Any]) -> Any:
+    """Return a bound of a perceptron's slope from those of its layers and of its activation."""
+    bounds: list[Any] = []
+    for size, source, skip in zip(sizes, program.sources, program.skips, strict=True):
+        bound = size * (1.0 if source < 0 else steep * bounds[source])
+        bounds.append(bound if skip < 0 else bound + bounds[skip])
+    return bounds[-1]
 
 
 def _size(weight: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import pushforward as pf
 from pushforward.contrib.flowtorch import bijectors as flowtorch_bijectors
 from pushforward.contrib.nessai import flow_class
 from pushforward.contrib.pyro import as_pyro
-from pushforward.contrib.sbi import density_estimator
+from pushforward.contrib.sbi import as_estimator, density_estimator
 from pushforward.contrib.zuko import to_zuko
 
 X, C = torch.randn(4, 3), torch.randn(4, 2)
@@ -49,6 +49,7 @@ CALLS = {
     "flowtorch, back": lambda x: flowtorch().inverse(x),
     "flowtorch, log-determinant": lambda x: flowtorch().log_abs_det_jacobian(x, x),
     "sbi, density": lambda x: estimator().log_prob(x, C),
+    "sbi, density of a fitted flow": lambda x: as_estimator(conditional()).log_prob(x, C),
 }
 WRONG = {
     "too narrow": X[:, :2],

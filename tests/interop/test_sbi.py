@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from sbi.inference import NLE, NPE
+from sbi.inference import NLE, NPE, DirectPosterior
 from sbi.neural_nets.embedding_nets import FCEmbedding
 from sbi.utils import BoxUniform, MultipleIndependent
 from sklearn.model_selection import cross_val_score
@@ -17,7 +17,7 @@ from torch.distributions import Gamma, MultivariateNormal, constraints
 
 import pushforward as pf
 from pushforward.bijectors import AffineCoupling, Linear
-from pushforward.contrib.sbi import density_estimator
+from pushforward.contrib.sbi import as_estimator, density_estimator
 from pushforward.contrib.sbi.priors import of_features
 from pushforward.core import sets
 
@@ -146,6 +146,41 @@ def test_npe_trains_a_continuous_flow(objective):
     assert bool(((samples.mean(0) - exact.mean[0]).abs() < 0.8 * exact.covariance_matrix[0].diagonal().sqrt()).all())
 
 
+def test_a_flow_that_fit_has_trained_makes_a_posterior():
+    theta, x = rows(gaussian, PRIOR, 3000, 0)
+    flow = pf.CNF(2, context=2, widths=(16,), tolerance=1e-2)
+    options = {"objective": "flow_matching", "learning_rate": 1e-2, "schedule": "cosine", "progress": False}
+    pf.fit(flow, theta, context=10 * x + 5, epochs=25, **options)
+    posterior = DirectPosterior(as_estimator(flow), PRIOR)
+    theta, x = rows(gaussian, PRIOR, 2000, 1)
+    with torch.no_grad():
+        learned = posterior.posterior_estimator.log_prob(theta, 10 * x + 5)[0]
+    torch.testing.assert_close(learned, flow.log_prob(theta, 10 * x + 5).detach(), rtol=0, atol=1e-5)
+    found, error = divergence(posterior_of(x).log_prob(theta), learned)
+    assert -3 * error - 0.02 < found < 0.08 + 3 * error
+    observed = torch.tensor([[0.8, -0.6]])
+    exact, samples = posterior_of(observed), posterior.sample((1000,), x=10 * observed + 5, **QUIET)
+    assert bool(((samples.mean(0) - exact.mean[0]).abs() < 0.8 * exact.covariance_matrix[0].diagonal().sqrt()).all())
+    assert posterior.log_prob(samples, x=10 * observed + 5).shape == (1000,)
+
+
+@pytest.mark.parametrize(
+    ("flow", "error", "message"),
+    [
+        (pf.NSF(2, transforms=1), ValueError, "as_estimator: expected a conditional flow, got one without context"),
+        (pf.NSF, TypeError, "as_estimator: expected a Flow, got function"),
+        (
+            pf.Flow(pf.distributions.StandardNormal(), AffineCoupling(), (2, 3), context_shape=1),
+            ValueError,
+            "as_estimator: expected a flow of vectors, got event_shape",
+        ),
+    ],
+)
+def test_what_is_no_conditional_flow_of_vectors_is_refused(flow, error, message):
+    with pytest.raises(error, match=message):
+        as_estimator(flow)
+
+
 def test_flow_matching_trains_later_rounds_and_likelihoods():
     """A later round of NPE takes sbi's own loss, of densities."""
     theta, x = rows(gaussian, PRIOR, 200, 0)
@@ -182,7 +217,17 @@ def test_flow_matching_is_the_loss_of_each_row_and_trains_the_embedding():
     again = estimator.loss(theta, x)
     assert not torch.equal(losses, again)
     estimator.eval()
-    assert torch.equal(estimator.loss(theta, x), estimator.loss(theta, x))
+    scored = estimator.loss(theta, x)
+    assert scored.shape == (50,)
+    assert torch.equal(scored, estimator.loss(theta, x))
+    # The mean over rows hardly depends on their order, by which they get other draws: 16 of each make it four times as quiet.
+    orders = [torch.randperm(50, generator=torch.Generator().manual_seed(seed)) for seed in range(40)]
+    with torch.no_grad():
+        found = torch.stack([estimator.loss(theta[order], x[order]).mean() for order in orders])
+        estimator.train()
+        single = torch.stack([estimator.loss(theta, x).mean() for _ in orders])
+        estimator.eval()
+    assert found.std() < 0.5 * single.std()
     assert estimator.log_prob(theta, x).shape == (1, 50)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pushforward.core import sets
 from pushforward.core.layer import Layer
 from pushforward.flow.flow import Flow
-from pushforward.train.matching import HELD, FlowMatchingLoss
+from pushforward.train.matching import HELD, TIMES, FlowMatchingLoss
 from pushforward.train.objective import FlowMatching
 
 
@@ -67,13 +67,18 @@ class FlowEstimator(ConditionalDensityEstimator):  # type: ignore[misc]
         return torch.where(inside, sets.leave(value, sets.limits(self.net.support)), value)
 
     def loss(self, input: Tensor, condition: Tensor, **kwargs: Any) -> Tensor:  # noqa: A002
-        """Return the negative log-density ``(batch)``, or what flow matching makes small: scored rows always by the same draws."""
+        """Return the negative log-density ``(batch)``, or what flow matching makes small: over 16 draws of each row that is scored."""
         if self.matching is None:
             return -self.log_prob(input, condition)[0]
         self._check_input_shape(input)
         self._check_condition_shape(condition)
-        generator = None if self.training else torch.Generator(input.device).manual_seed(HELD)
-        return FlowMatchingLoss(self.net, self.matching).of_rows(self._left(input), self.conditions(condition), generator=generator)
+        loss, value, seen = FlowMatchingLoss(self.net, self.matching), self._left(input), self.conditions(condition)
+        if self.training:
+            return loss.of_rows(value, seen)
+        # sbi shuffles the rows that it scores: one draw for each would make losses of epochs noisier than they differ.
+        generator = torch.Generator(input.device).manual_seed(HELD)
+        each = loss.of_rows(value.expand(TIMES, *value.shape), seen.expand(TIMES, *seen.shape), generator=generator)
+        return each.mean(0)
 
     def sample(self, sample_shape: torch.Size, condition: Tensor, **kwargs: Any) -> Tensor:
         """Draw ``(*sample_shape, batch, *event)``."""
