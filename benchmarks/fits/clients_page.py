@@ -32,7 +32,7 @@ def section(data: dict[str, Any]) -> str:
     protocol, after = (path.read_text(encoding="utf-8") for path in (PROTOCOL, AFTER))
     for word, value in data["setting"].items():
         if word.isupper():
-            protocol = protocol.replace(word, f"{value:g}")
+            protocol, after = (text.replace(word, f"{value:g}") for text in (protocol, after))
     versions = ", ".join(f"{name} {version}" for name, version in data["setting"]["versions"].items())
     parts = [protocol, f"Measured with {versions}.\n"]
     for client, title in TITLES.items():
