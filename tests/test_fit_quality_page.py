@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks" / "fits"))
 
+import clients_page  # noqa: E402
 import quality_page  # noqa: E402
 
 FIGURES, PAGE = ROOT / "docs" / "fit-quality.json", ROOT / "docs" / "fit-quality.md"
@@ -21,7 +22,27 @@ def data():
 
 
 def test_the_page_is_what_the_figures_say(data):
-    assert PAGE.read_text(encoding="utf-8") == quality_page.page(data)
+    assert PAGE.read_text(encoding="utf-8") == quality_page.page(data, clients_page.kept_section(ROOT / "docs"))
+
+
+def test_the_figures_of_other_tools_are_complete():
+    clients = json.loads((ROOT / "docs" / "fit-clients.json").read_text(encoding="utf-8"))["clients"]
+    assert set(clients) == {"sbi", "Pyro", "samplers"}
+    for jobs in clients.values():
+        for cells in jobs.values():
+            for one in cells.values():
+                assert any(name.startswith("pushforward") or "pushforward" in name for name in one)
+                assert all(math.isfinite(found["error"]) and found["deviation"] > 0 for found in one.values())
+
+
+def test_ours_have_half_of_the_time_of_sbi():
+    clients = json.loads((ROOT / "docs" / "fit-clients.json").read_text(encoding="utf-8"))["clients"]
+    for cells in clients["sbi"].values():
+        for one in cells.values():
+            for name, found in one.items():
+                if name.startswith("pushforward"):
+                    # The last epoch may end a little later.
+                    assert found["seconds"] < 0.6 * one["sbi"]["seconds"], name
 
 
 def test_each_fit_has_its_figures(data):

@@ -1,115 +1,125 @@
-"""How widely a field's units are to be spread where parameters are learnt from simulations, on problems that no table shows.
+"""Simulators whose posteriors are known: draws of the posterior given an observation, with their log-densities.
 
-    python benchmarks/fits/posteriors.py [--seconds 9] [--problems ...] [--spreads 3 2  1.5 1]
-
-It takes sbi. 10,000 simulations train a `CNF` by flow matching in sbi's own loop, at its own rate, for so many seconds of the processor;
-a line has the mean log-density of 1,500 pairs that were not trained on, higher is better. Spreads are pairs: of what units are given by
-place and context, and by the layer before (`pushforward.layers.field`), the same for all numbers of inputs. One thread.
+Two moons, SLCP and the linear Gaussian of Benchmarking Simulation-Based Inference (Lueckmann et al., 2021).
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import io
 import math
-import os
-import tempfile
-import time
-import warnings
 from collections.abc import Callable
-from typing import Any
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+from typing import NamedTuple
 
 import torch
-from sbi.inference import NPE
 from sbi.utils import BoxUniform
 from torch import Tensor
-from torch.distributions import MultivariateNormal
+from torch.distributions import Distribution, MultivariateNormal
 
-from pushforward.contrib.sbi import density_estimator
-from pushforward.layers import field
-
-ROWS, UNSEEN = 10_000, 1_500
-
-
-def mixture(theta: Tensor) -> Tensor:
-    return theta + torch.where(torch.rand(len(theta), 1) < 0.5, 1.0, 0.1) * torch.randn_like(theta)
+Posterior = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+CANDIDATES = 100_000
+"""Draws by which what the prior cuts off is measured."""
 
 
-def ring(theta: Tensor) -> Tensor:
-    return theta.norm(dim=1, keepdim=True) + 0.1 * torch.randn(len(theta), 1)
+class Task(NamedTuple):
+    """A prior, a simulator ``(n, D) -> (n, d)``, and a function from one observation and a number to exact draws and log-densities."""
+
+    prior: Distribution
+    simulate: Callable[[Tensor], Tensor]
+    posterior: Posterior
+
+
+def noise_of_moons(n: int) -> Tensor:
+    angle, radius = math.pi * (torch.rand(n) - 0.5), 0.1 + 0.01 * torch.randn(n)
+    return torch.stack([radius * angle.cos() + 0.25, radius * angle.sin()], 1)
+
+
+def two_moons(theta: Tensor) -> Tensor:
+    return noise_of_moons(len(theta)) + torch.stack([-theta.sum(1).abs(), theta[:, 1] - theta[:, 0]], 1) / math.sqrt(2)
+
+
+def moons_given(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Draw noise, and solve x = noise + shift(theta), which has two solutions and keeps volumes; the prior cuts some off."""
+    noise = noise_of_moons(CANDIDATES)
+    shift = x - noise
+    signs = 2.0 * torch.randint(2, (CANDIDATES,)) - 1
+    first, second = -signs * shift[:, 0], shift[:, 1]
+    theta = torch.stack([first - second, first + second], 1) / math.sqrt(2)
+    radius = (noise - torch.tensor([0.25, 0.0])).norm(dim=1)
+    log_density = torch.distributions.Normal(0.1, 0.01).log_prob(radius) - radius.log() - math.log(math.pi) - math.log(2)
+    inside = (theta.abs() < 1).all(1) & (shift[:, 0] < 0) & (radius > 0)
+    return theta[inside][:n], log_density[inside][:n] - inside.double().mean().log().float()
 
 
 def slcp(theta: Tensor) -> Tensor:
-    """Four draws of a normal of two numbers, whose mean, deviations and correlation are the parameters."""
-    a, b, correlation = theta[:, 2] ** 2, theta[:, 3] ** 2, torch.tanh(theta[:, 4])
-    z, w = torch.randn(2, len(theta), 4)
-    second = correlation[:, None] * z + (1 - correlation**2).sqrt()[:, None] * w
-    return torch.cat([theta[:, :1] + a[:, None] * z, theta[:, 1:2] + b[:, None] * second], 1)
+    """Four points of a normal in the plane: its mean, roots of its deviations, and the inverse tanh of its correlation."""
+    first, second, correlation = theta[:, 2] ** 2, theta[:, 3] ** 2, theta[:, 4].tanh()
+    a, b = torch.randn(2, len(theta), 4)
+    one = theta[:, :1] + first[:, None] * a
+    two = theta[:, 1:2] + second[:, None] * (correlation[:, None] * a + (1 - correlation**2).sqrt()[:, None] * b)
+    return torch.stack([one, two], 2).flatten(1)
 
 
-def bent(theta: Tensor) -> Tensor:
-    turn = torch.randn(8, 8, generator=torch.Generator().manual_seed(3)) / math.sqrt(8) * 1.5
-    return torch.tanh(theta @ turn.T) + 0.3 * torch.randn(len(theta), 8)
+def log_slcp(theta: Tensor, x: Tensor) -> Tensor:
+    """Return log p(x | theta) of one observation."""
+    first, second, correlation = theta[:, 2] ** 2, theta[:, 3] ** 2, theta[:, 4].tanh()
+    points = x.reshape(4, 2)
+    a = (points[:, 0] - theta[:, :1]) / first[:, None]
+    b = (points[:, 1] - theta[:, 1:2]) / second[:, None]
+    rest = 1 - correlation**2
+    form = (a**2 + b**2 - 2 * correlation[:, None] * a * b).sum(1) / rest
+    return -0.5 * form - 4 * math.log(2 * math.pi) - 4 * (first * second).log() - 2 * rest.log()
 
 
-def normal(size: int) -> Any:
-    return MultivariateNormal(torch.zeros(size), torch.eye(size))
+def slcp_given(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Draw by importance: scales from a grid, on which the mean has been integrated out, and the mean given them, a normal."""
+    cells = 96
+    line = (torch.arange(cells, dtype=torch.float64) + 0.5) / cells
+    grid = torch.cartesian_prod(3 * line, 3 * line, 6 * line - 3)
+    points = x.double().reshape(4, 2)
+    mean = points.mean(0)
+    scales = grid.new_zeros(len(grid), 5)
+    scales[:, :2], scales[:, 2:] = mean, grid
+    # At its own mean the likelihood is largest; over the mean it integrates to that times the volume of the normal.
+    volume = 2 * (grid[:, 0] * grid[:, 1]).log() + 0.5 * (1 - grid[:, 2].tanh() ** 2).log() + math.log(2 * math.pi / 4)
+    weights = torch.softmax(log_slcp(scales, points) + volume, 0)
+    drawn = torch.multinomial(weights, CANDIDATES, replacement=True)
+    scale = grid[drawn] + (torch.rand(CANDIDATES, 3).double() - 0.5) * torch.tensor([3.0, 3.0, 6.0]) / cells
+    log_cell = weights[drawn].log() - math.log(3 * 3 * 6 / cells**3)
+    first, second, correlation = scale[:, 0] ** 2, scale[:, 1] ** 2, scale[:, 2].tanh()
+    a, b = torch.randn(2, CANDIDATES).double()
+    centre = torch.stack([mean[0] + first * a / 2, mean[1] + second * (correlation * a + (1 - correlation**2).sqrt() * b) / 2], 1)
+    log_mean = -0.5 * (a**2 + b**2) - math.log(2 * math.pi / 4) - (first * second).log() - 0.5 * (1 - correlation**2).log()
+    theta = torch.cat([centre, scale], 1)
+    log_weight = log_slcp(theta, points) - log_cell - log_mean
+    log_weight[(theta.abs() >= 3).any(1)] = -math.inf
+    log_evidence = torch.logsumexp(log_weight, 0) - math.log(CANDIDATES)  # of positive scales, a quarter of all
+    kept = torch.multinomial(torch.softmax(log_weight, 0), n, replacement=True)
+    theta = theta[kept]
+    log_density = log_slcp(theta, points) - log_evidence - math.log(4)
+    theta[:, 2:4] *= 2.0 * torch.randint(2, (n, 2)) - 1
+    return theta.float(), log_density.float()
 
 
-def box(size: int, width: float) -> Any:
-    return BoxUniform(-width * torch.ones(size), width * torch.ones(size))
+VARIANCE = 0.1
+"""Of the linear Gaussian's prior, and of its noise."""
 
 
-PROBLEMS: dict[str, tuple[Any, Callable[[Tensor], Tensor]]] = {
-    "mixture": (box(2, 10.0), mixture),
-    "ring": (normal(2), ring),
-    "slcp": (box(5, 3.0), slcp),
-    "bent": (normal(8), bent),
+def linear(theta: Tensor) -> Tensor:
+    return theta + math.sqrt(VARIANCE) * torch.randn_like(theta)
+
+
+def linear_given(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Draw from a normal of half the observation and half the variance."""
+    exact = MultivariateNormal(x.reshape(-1) / 2, VARIANCE / 2 * torch.eye(x.numel()))
+    theta = exact.sample((n,))
+    return theta, exact.log_prob(theta)
+
+
+def box(side: float, features: int) -> BoxUniform:
+    return BoxUniform(-side * torch.ones(features), side * torch.ones(features))
+
+
+TASKS = {
+    "two moons": Task(box(1.0, 2), two_moons, moons_given),
+    "linear Gaussian": Task(MultivariateNormal(torch.zeros(10), VARIANCE * torch.eye(10)), linear, linear_given),
+    "SLCP": Task(box(3.0, 5), slcp, slcp_given),
 }
-
-
-def nats(prior: Any, simulate: Callable[[Tensor], Tensor], seconds: float) -> tuple[float, int]:
-    """Return the mean log-density of unseen pairs, and the epochs."""
-    torch.manual_seed(0)
-    theta, unseen = prior.sample((ROWS,)), prior.sample((UNSEEN,))
-    x, seen = simulate(theta), simulate(unseen)
-
-    def trained(**settings: Any) -> tuple[Any, int]:
-        torch.manual_seed(1)
-        trainer = NPE(prior, density_estimator=density_estimator("CNF", objective="flow_matching"), show_progress_bars=False)
-        with contextlib.redirect_stdout(io.StringIO()):
-            net = trainer.append_simulations(theta, x).train(**settings)
-        return net, trainer.summary["epochs_trained"][-1]
-
-    trained(max_num_epochs=1)  # what is imported or built first
-    start = time.process_time()
-    trained(max_num_epochs=4)
-    epochs = max(2, round(5 * seconds / (time.process_time() - start)))
-    net, epochs = trained(max_num_epochs=epochs - 1)
-    with torch.no_grad():
-        return net.log_prob(unseen[None], seen).mean().item(), epochs
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=9.0)
-    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=[*PROBLEMS])
-    parser.add_argument("--spreads", nargs="+", type=float, default=[3.0, 2.0, 1.5, 1.0])
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    field.FEW = 10**6  # type: ignore[misc]
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)  # sbi writes its logs where it runs
-        for name in given.problems:
-            for place, hidden in zip(given.spreads[::2], given.spreads[1::2], strict=True):
-                field.PLACE, field.HIDDEN = place, hidden  # type: ignore[misc]
-                value, epochs = nats(*PROBLEMS[name], given.seconds)
-                print(f"{name}: spread by {place:g} and {hidden:g}: {value:.3f} nats after {epochs} epochs", flush=True)
-
-
-if __name__ == "__main__":
-    main()

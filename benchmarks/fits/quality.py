@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import densities
 import torch
+from clients_page import kept_section
 from libraries import LIBRARIES, Made
 from quality_page import page
 from real_tables import CHOOSING, TABLES
@@ -205,7 +206,7 @@ def main() -> None:
                 save(data, path)
                 print(f"{job}, seed {seed}: {cells[str(seed)]['unit']:.1f} s", flush=True)
     save(data, path)
-    (given.out / "fit-quality.md").write_text(page(data), encoding="utf-8")
+    (given.out / "fit-quality.md").write_text(page(data, kept_section(given.out)), encoding="utf-8")
 
 
 if __name__ == "__main__":

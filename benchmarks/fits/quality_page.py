@@ -18,8 +18,8 @@ SEEDS = 3
 PROTOCOL, TRIED = (Path(__file__).with_name(name) for name in ("protocol.md", "tried.md"))
 
 
-def page(data: dict[str, Any]) -> str:
-    """Return the page."""
+def page(data: dict[str, Any], tools: str = "") -> str:
+    """Return the page, with the section on other people's tools."""
     jobs = {name: list(data["jobs"][name].values()) for name in data["all"] if data["jobs"].get(name)}
     densities = {name: cells for name, cells in jobs.items() if cells[0]["best"] is not None}
     tables = {name: cells for name, cells in jobs.items() if cells[0]["best"] is None}
@@ -35,7 +35,7 @@ def page(data: dict[str, Any]) -> str:
         parts += ["## Real tables: nats\n", sizes(tables, data["choosing"]), grid(tables, data["choosing"], excess=False)]
     parts += ["## Ours less the best peer, and less the better of normal and mixture\n", BEHIND, behind(jobs)]
     parts += ["## Time to reach what the best peer reaches\n", REACH, reached(jobs)]
-    return "\n".join([*parts, tried]).rstrip("\n") + "\n"
+    return "\n".join([*parts, *([tools] if tools else []), tried]).rstrip("\n") + "\n"
 
 
 BEHIND = """Below zero ours is ahead. Behind by more than one standard error is in bold.

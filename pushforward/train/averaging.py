@@ -40,6 +40,14 @@ class Averages:
         weight = 1 - min(self.decay, self.steps / (self.steps + START))
         torch._foreach_lerp_(self.means, [p.detach() for p in self.parameters], weight)
 
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Let the parameters and their averages change places."""
+        own = [p.detach().clone() for p in self.parameters]
+        for p, mean, value in zip(self.parameters, self.means, own, strict=True):
+            p.data.copy_(mean)
+            mean.copy_(value)
+
     @contextmanager
     def lent(self) -> Iterator[None]:
         """Let the parameters be their averages within a block."""

@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -266,7 +267,7 @@ def test_it_pickles_and_copies(npe):
     theta, x = torch.randn(5, 2), torch.randn(1, 2)
     for again in (pickle.loads(pickle.dumps(npe)), copy.deepcopy(npe)):
         assert torch.equal(again.log_prob(theta, x=x), npe.log_prob(theta, x=x))
-    builder = pickle.loads(pickle.dumps(density_estimator(pf.NSF, **SMALL)))
+    builder = pickle.loads(pickle.dumps(density_estimator(pf.NSF, regression=False, **SMALL)))
     assert builder(torch.randn(50, 2), torch.randn(50, 3)).net.plan == pf.NSF(2, 3, **SMALL).plan
 
 
@@ -375,20 +376,20 @@ def test_shapes_and_values_of_the_estimator(of):
 def test_z_scores_are_those_of_the_training_rows():
     torch.manual_seed(0)
     theta, x = torch.randn(500, 2) * torch.tensor([0.01, 100.0]) + 5, 50 + 3 * torch.randn(500, 3)
-    made = density_estimator(pf.MAF, **SMALL)(theta, x)
+    made = density_estimator(pf.MAF, regression=False, **SMALL)(theta, x)
     layer = made.net.transform.layers[-1]
     torch.testing.assert_close(layer.loc, theta.mean(0))
     torch.testing.assert_close(layer.scale, theta.std(0, correction=0))
     torch.testing.assert_close(made.conditions(x).mean(0), torch.zeros(3), atol=1e-4, rtol=0)
     start = MultivariateNormal(theta.mean(0), torch.diag(theta.var(0, correction=0)))
     torch.testing.assert_close(made.log_prob(theta, x)[0], start.log_prob(theta), rtol=1e-4, atol=1e-4)
-    plain = density_estimator(pf.MAF, z_score_theta="none", z_score_x="none", **SMALL)(theta, x)
+    plain = density_estimator(pf.MAF, z_score_theta="none", z_score_x="none", regression=False, **SMALL)(theta, x)
     assert torch.equal(plain.conditions(x), x)
     torch.testing.assert_close(
         plain.log_prob(theta, x)[0], MultivariateNormal(torch.zeros(2), torch.eye(2)).log_prob(theta), rtol=1e-4, atol=0.1
     )
     # Plans get what scores and holds them.
-    plans = density_estimator([AffineCoupling(), Linear()], support=["positive", "real"])(theta.abs(), x).net.plan
+    plans = density_estimator([AffineCoupling(), Linear()], regression=False, support=["positive", "real"])(theta.abs(), x).net.plan
     assert plans == pf.bijectors.Compose(
         [AffineCoupling(), Linear(), pf.bijectors.Standardize(), pf.bijectors.Domain(["positive", "real"])]
     )
@@ -449,3 +450,74 @@ def test_wrong_options_are_refused():
         density_estimator(pf.flows.PlanarFlow)(theta, x)
     with pytest.raises(ValueError, match=r"density_estimator: expected a pushforward\.Flow of event_shape"):
         density_estimator(lambda features, context: pf.NSF(features, **SMALL))(theta, x)
+
+
+def test_weights_are_averaged_where_sbi_scores_and_keeps():
+    """A training by hand: after eval() the weights are the averages of those after each step, after train() themselves."""
+    theta, x = rows(gaussian, PRIOR, 100, 0)
+    estimator = density_estimator(pf.MAF, **SMALL, averaging=0.9)(theta, x)
+    parameters = [*estimator.parameters()]
+    optimizer = torch.optim.Adam(parameters, 1e-2)
+    expected = [p.detach().clone() for p in parameters]
+    for step in range(1, 4):
+        optimizer.zero_grad()
+        estimator.log_prob(theta, x)
+        estimator.loss(theta, x).mean().backward()
+        optimizer.step()
+        for mean, p in zip(expected, parameters, strict=True):
+            mean.lerp_(p.detach(), 1 - min(0.9, step / (step + 9)))
+    own = [p.detach().clone() for p in parameters]
+    estimator.eval()
+    for p, mean, value in zip(parameters, expected, own, strict=True):
+        assert torch.allclose(p, mean, atol=1e-6)
+        assert not torch.equal(p, value) or torch.equal(mean, value)
+    estimator.loss(theta, x)  # a loss that scores moves nothing, nor does one that no step follows
+    copied = pickle.loads(pickle.dumps(estimator))
+    for made in (estimator, copied):
+        made.train()
+        assert all(torch.equal(p, value) for p, value in zip(made.parameters(), own, strict=True))
+    # What is loaded is what there is, in training and after it.
+    estimator.eval()
+    best = copy.deepcopy(estimator.state_dict())
+    estimator.train().load_state_dict(best)
+    for mode in (True, False, True):
+        assert all(torch.equal(value, best[name]) for name, value in estimator.train(mode).state_dict().items())
+
+
+def test_the_flow_begins_with_a_regression():
+    """On the linear Gaussian it is the posterior's mean before the first step; inside a box too, and not where rows are few."""
+    theta, x = rows(gaussian, PRIOR, 3000, 0)
+    begun = density_estimator(pf.MAF, **SMALL)(theta, x)
+    exact = posterior_of(x)
+    found, error = divergence(exact.log_prob(theta), begun.log_prob(theta, x)[0].detach())
+    # What is left are the correlation of the posterior's features, and the errors of six coefficients.
+    scale = exact.covariance_matrix[0].diagonal().sqrt()
+    lost = -0.5 * torch.logdet(exact.covariance_matrix[0] / scale / scale[:, None]).item()
+    assert -3 * error < found < lost + 0.02 + 3 * error
+    plain = density_estimator(pf.MAF, **SMALL, regression=False)(theta, x)
+    assert divergence(exact.log_prob(theta), plain.log_prob(theta, x)[0].detach())[0] > 0.5
+    boxed = density_estimator(pf.MAF, **SMALL, support=["positive", "real"])
+    inside = theta[:, 0] > 0
+    assert "Additive" in repr(boxed(theta[inside], x[inside]).net.plan)
+    assert [type(part).__name__ for part in begun.net.plan.bijectors[-3:]] == ["Standardize", "Elementwise", "Standardize"]
+    # The units of the values are those of the flow, so a step of an optimiser moves the regression as far in all.
+    scaled = density_estimator(pf.MAF, **SMALL)(theta * torch.tensor([1e-4, 1e4]), x)
+    moved = scaled.log_prob(theta * torch.tensor([1e-4, 1e4]), x)
+    torch.testing.assert_close(moved, begun.log_prob(theta, x), rtol=1e-3, atol=1e-3)
+    weights = [[*made.net.transform.layers[-2].parameters()] for made in (begun, scaled)]
+    assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(*weights, strict=True))
+    assert "Additive" not in repr(density_estimator(pf.MAF, **SMALL)(theta[:20], x[:20]).net.plan)
+    assert "Additive" not in repr(density_estimator(pf.MAF, **SMALL, embedding_net=nn.Linear(2, 2))(theta, x).net.plan)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"averaging": 1.0}, "density_estimator: expected averaging to be a number between 0 and 1 or None, got 1.0"),
+        ({"averaging": "0.9"}, "density_estimator: expected averaging to be a number between 0 and 1 or None, got '0.9'"),
+        ({"regression": "yes"}, "density_estimator: expected regression to be True or False, got 'yes'"),
+    ],
+)
+def test_wrong_beginnings(option, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        density_estimator(pf.MAF, **option)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pushforward import flows
 from pushforward.contrib.sbi.estimator import Conditions, FlowEstimator
 from pushforward.contrib.sbi.priors import Support, of_features
+from pushforward.contrib.sbi.regression import begin_with_regression, unbounded
 from pushforward.core import sets
 from pushforward.core.base import propagate
 from pushforward.core.layer import Layer
@@ -21,6 +22,7 @@ from pushforward.flow.standardising import begin
 from pushforward.layers.domains import Domain
 from pushforward.layers.standardize import Standardize, StandardizeModule
 from pushforward.recipes.choice import Choice, look_up, make_flow
+from pushforward.train import options as check
 from pushforward.train.objective import FlowMatching, Likelihood, check_objective, make_objective
 
 SCORES = ("independent", "structured", "none")
@@ -37,6 +39,8 @@ def density_estimator(
     z_score_x: str = "independent",
     support: Support = None,
     objective: str | FlowMatching = "likelihood",
+    averaging: float | None = 0.99,
+    regression: bool = True,
     **options: Any,
 ) -> Callable[[Tensor, Tensor], FlowEstimator]:
     r"""Return the function ``(theta, x) -> estimator`` that sbi takes as ``density_estimator``.
@@ -58,6 +62,10 @@ def density_estimator(
         objective: ``"likelihood"``; or ``"flow_matching"`` or a `FlowMatching`, for a flow with a `Continuous` layer such as ``"CNF"``:
             steps then solve no differential equation, and losses are squared errors of a velocity. Later rounds of NPE, whose loss
             compares densities, train by these.
+        averaging: Decay of moving averages of the weights from step to step, which stand in for the weights whenever sbi scores or keeps
+            the estimator (None: the weights themselves).
+        regression: Whether the flow begins with a linear regression of the values on the conditions, as a shift that training goes on to
+            bend, if there are ten rows for each condition and no embedding net.
         options: Arguments of the named flow or function.
 
     Raises:
@@ -80,6 +88,9 @@ def density_estimator(
     scores = (z_score_theta, z_score_x) if of == "posterior" else (z_score_x, z_score_theta)
     if scores[0] == "structured":
         raise ValueError(f"density_estimator: expected 'structured' z-scores for conditions alone, got them for the density of the {of}")
+    if averaging is not None and not (check.is_number(averaging) and 0 < averaging < 1):
+        raise ValueError(f"density_estimator: expected averaging to be a number between 0 and 1 or None, got {averaging!r}")
+    check.choice("density_estimator", "regression", regression, (True, False))
     plan = make_objective("density_estimator", objective)
     if isinstance(plan, Likelihood):
         raise ValueError(
@@ -95,7 +106,7 @@ def density_estimator(
             f"density_estimator: expected an objective with coupling='independent', got {plan.coupling!r}, which pairs draws among rows of "
             "equal conditions alone"
         )
-    return partial(_build, flow, of, embedding_net, scores, support, plan, options)
+    return partial(_build, flow, of, embedding_net, scores, support, plan, averaging, regression, options)
 
 
 def _build(
@@ -105,6 +116,8 @@ def _build(
     scores: tuple[str, str],
     support: Support,
     plan: FlowMatching | None,
+    averaging: float | None,
+    regression: bool,
     options: dict[str, Any],
     theta: Tensor,
     x: Tensor,
@@ -125,10 +138,13 @@ def _build(
         if outside:
             raise ValueError(f"density_estimator: expected values in the support, got {outside} of {len(value)} rows outside; see support=")
         if scores[0] != "none":
-            propagate("measure", sets.leave(value, sets.limits(flow.support)), context, flow.transform, flow.base)
+            inside = sets.leave(value, sets.limits(flow.support))
+            if regression and embedding is None:
+                begin_with_regression(flow, unbounded(flow, inside), context)
+            propagate("measure", inside, context, flow.transform, flow.base)
             begin(flow.transform)
     check_objective("density_estimator", flow, plan)
-    return FlowEstimator(flow, conditions, plan)
+    return FlowEstimator(flow, conditions, plan, averaging)
 
 
 def _flow(choice: Choice, features: int, context: int, kinds: Any, z_score: bool, options: dict[str, Any]) -> Flow:
