@@ -30,7 +30,7 @@ LIMIT = 0.95
 
 @dataclass(frozen=True, repr=False)
 class MixtureOfVonMisesFisher(Base):
-    r"""A mixture of K von Mises-Fisher distributions, :math:`p(x) = \sum_k w_k \, \kappa_k e^{\kappa_k \mu_k^\top x} / 4 \pi \sinh \kappa_k`.
+    r"""A mixture of K von Mises-Fisher distributions, :math:`p(x) = \sum_k w_k \kappa_k e^{\kappa_k \mu_k^\top x} / 4 \pi \sinh \kappa_k`.
 
     Events are unit vectors of three numbers, and the density is with respect to the area of the sphere; what is no unit vector has the
     density 0. Weights, mean directions and concentrations are learned, free or a function of the context: 5 K numbers. It starts with equal
@@ -47,8 +47,8 @@ class MixtureOfVonMisesFisher(Base):
         net: The network from context to the parameters (None: free parameters).
         bound: The largest absolute log-ratio of a concentration to ``concentration``.
         seed: Seed of the directions that it starts with, and of the rows.
-        start: Where it starts: ``"uniform"``, see above, or ``"em"``: as the mixture fitted to the rows that `Flow.calibrate` is given, which
-            `fit` calls, by expectation maximisation from rows that lie apart. A net then starts as a constant.
+        start: Where it starts: ``"uniform"``, see above, or ``"em"``: as the mixture fitted to the rows that `Flow.calibrate` is given,
+            which `fit` calls, by expectation maximisation from rows that lie apart. A net then starts as a constant.
 
     >>> MixtureOfVonMisesFisher(3).build((3,)).parameters_of.size
     15

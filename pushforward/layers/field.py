@@ -95,7 +95,7 @@ class Field(nn.Module):
 
     @torch.no_grad()
     def spread(self) -> None:
-        """Scale the hidden weights of a perceptron that has learnt nothing so that its units bend within standardised data, or on its spaces.
+        """Scale the hidden weights of a perceptron that has learnt nothing so that its units bend within standardised data, or its spaces.
 
         As they are drawn they hardly do, and a field learns what is narrow in the data slowly, be it by matching or by likelihood.
         Source: Delving Deep into Rectifiers (He et al., 2015), for variances that count what a unit is given; the gains are measured.

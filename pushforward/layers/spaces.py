@@ -33,8 +33,8 @@ class Space(NamedTuple):
         support: The set of its points.
         onto: A point from numbers near one.
         seen: What a net is shown of a point, ``(*batch, s)``, which has no seam.
-        spread: How far that is spread, the deviation of each number of it, for points of so many numbers: of standardised rows of a line, and
-            of what is even on a circle or a sphere.
+        spread: How far that is spread, the deviation of each number of it, for points of so many numbers: of standardised rows of a line,
+            and of what is even on a circle or a sphere.
         pushed: The derivative of that along vectors ``(*batch, k, d)``.
         tangent: The velocity at a point that a net's outputs are, given how fast it may be.
         slope: An operator with the trace of the divergence: of a point, the outputs, vectors, and the derivatives of the outputs along
