@@ -44,5 +44,12 @@ BASES: dict[str, tuple[Base, Bijector | list[Bijector], Shape, Shape | None]] = 
     ),
     "VonMisesFisher": (bases.VonMisesFisher((0.0, -2.0, 1.0), 3.0), bij.Stereographic().inv, (3,), None),
     "VonMisesFisher given context": (bases.VonMisesFisher(net=SMALL), [], (3,), (2,)),
+    "MixtureOfVonMisesFisher": (
+        bases.MixtureOfVonMisesFisher(3, 2.0),
+        [bij.Continuous(SMALL, 1e-2, "rk4", steps=2, steepest=2.0, on=["sphere"])],
+        (3,),
+        None,
+    ),
+    "MixtureOfVonMisesFisher given context": (bases.MixtureOfVonMisesFisher(3, 2.0, SMALL), [], (3,), (2,)),
     "Product of supports": (bases.Product([bases.VonMises(), bases.DiagNormal(net=SMALL)], [1, 2]), [], (3,), (2,)),
 }

@@ -143,6 +143,7 @@ BASES = {
     "VonMises": (bases.VonMises(), (2,), None),
     "MixtureOfNormals, full": (bases.MixtureOfNormals(3, covariance="full", start="kmeans"), (2,), None),
     "MixtureOfNormals given context": (bases.MixtureOfNormals(3, net=SMALL), (2,), (3,)),
+    "MixtureOfVonMisesFisher": (bases.MixtureOfVonMisesFisher(3, start="em"), (3,), None),
     "Resampled": (bases.Resampled(bij.MLP((8,)), trials=5, nodes=16, conditional=True), (2,), (3,)),
     "Product": (bases.Product([bases.StandardNormal(), bases.BoxUniform()], [1, 1]), (2,), None),
     "Pushforward": (bases.Pushforward(bases.StandardNormal(), bij.Coupling(bij.Affine(), net=SMALL)), (2,), (3,)),

@@ -10,10 +10,11 @@ from scipy import stats
 from torch import nn
 
 import pushforward as pf
+from pushforward.bases.directions import concentration
 from pushforward.bijectors import MLP, Compose, Continuous, Stereographic, to_support
 from pushforward.core import sets
-from pushforward.data import from_sphere, to_sphere
-from pushforward.distributions import Mixture, SphereUniform, VonMisesFisher, constraints
+from pushforward.data import from_sphere, per_degree, to_sphere
+from pushforward.distributions import Mixture, MixtureOfVonMisesFisher, SphereUniform, VonMisesFisher, constraints
 from pushforward.layers.field import Field
 from pushforward.layers.spaces import SPACES, Spaces, trace
 from pushforward.nets.divergence import by_tangents
@@ -254,6 +255,39 @@ def test_maximum_likelihood_learns():
     assert min(history.validation) < history.validation[0] - 0.1
 
 
+def test_likelihood_with_options_learns_and_costs_are_refused():
+    """As an objective by name and as a plan it is one and the same; what ways cost is told for lines and circles alone."""
+    x = two_places(100)
+    found = []
+    for objective in ("likelihood", pf.Likelihood()):
+        torch.manual_seed(0)
+        flow = pf.CNF(3, support=SPHERE, widths=(16,), tolerance=1e-2)
+        history = pf.fit(flow, x, objective=objective, epochs=2, batch_size=100, learning_rate=1e-2, progress=False)
+        assert history.best_loss < history.start - 0.05
+        found.append(history.best_loss)
+    assert found[0] == pytest.approx(found[1], abs=1e-3)
+    before = {name: value.clone() for name, value in flow.state_dict().items()}
+    with pytest.raises(ValueError, match="expected fields on lines and circles for a Likelihood with kinetic or jacobian"):
+        pf.fit(flow, x, objective=pf.Likelihood(kinetic=0.1), progress=False)
+    assert all(torch.equal(value, before[name]) for name, value in flow.state_dict().items())
+
+
+@pytest.mark.parametrize("support", [SPHERE, ["circular"], ["real", *SPHERE]])
+def test_a_field_begins_as_wide_as_its_spaces_are(support):
+    """Units of the first layer are spread by 3 over points that are even on the space; where nothing is standardised as well."""
+    torch.manual_seed(0)
+    flow = pf.CNF(len(support), support=support, widths=(64, 64))
+    spaces = next(m for m in flow.transform.modules() if isinstance(m, Field)).spaces
+    x = flow.sample((4000,))
+    flow.standardize(x)
+    first = next(m for m in flow.transform.modules() if isinstance(m, Field)).parameters_of.net.layers[0].x.weight
+    even = spaces.seen(spaces.onto(torch.randn(4000, len(support))))
+    if "circular" in support:
+        even = spaces.seen(2 * math.pi * torch.rand(4000, 1))
+    spread = (even @ first.T).std(0).square().mean().sqrt()
+    assert float(spread.detach()) == pytest.approx(3.0, rel=0.05)
+
+
 def test_flow_matching_of_lines_circles_and_spheres_together():
     x = torch.cat([torch.randn(300, 1), 0.3 * torch.randn(300, 1) + math.pi, two_places(150)], 1)
     x[:, 1] = torch.remainder(x[:, 1] + math.pi, 2 * math.pi) - math.pi
@@ -282,11 +316,14 @@ def test_other_paths_than_the_shortest_are_refused():
         (lambda: Continuous(on=["real", "sphere"], sizes=[1, 3]).build(5), "expected vectors of 4 numbers"),
         (lambda: Continuous(on=["real", "sphere"], sizes=[1, 1]).build(2), "expected at least 2 numbers for a sphere"),
         (lambda: pf.CNF(4, support=["sphere"] * 4), "expected three features in a row"),
-        (lambda: pf.NSF(3, support=SPHERE), "expected a constraint or one of"),
+        (lambda: pf.NSF(3, support=SPHERE), r"Domain: feature 0: expected a constraint or one of .*, circular, got 'sphere'"),
+        (lambda: pf.CNF(3, support=["real", "real", "sfere"]), "CNF: feature 2: expected .* positive, .*, circular, sphere, got 'sfere'"),
+        (lambda: pf.CNF(4, support=["sfere", *SPHERE]), "CNF: feature 0: expected .* circular, sphere, got 'sfere'"),
         (lambda: pf.Flow(SphereUniform(), pf.bijectors.Affine(), 3), "expected values in .* got values in unit sphere"),
         (lambda: SphereUniform().build((1,)), "expected vectors of at least 2 numbers"),
         (lambda: SphereUniform().build((2, 3)), "expected vectors of at least 2 numbers"),
         (lambda: VonMisesFisher().build((4,)), "expected vectors of 3 numbers"),
+        (lambda: MixtureOfVonMisesFisher().build((2,)), "expected vectors of 3 numbers"),
         (lambda: VonMisesFisher((0.0, 0.0, 0.0)), "not all zero"),
         (lambda: VonMisesFisher((0.0, 1.0)), "loc"),
         (lambda: VonMisesFisher(concentration=0.0), "concentration"),
@@ -357,6 +394,83 @@ def test_a_mixture_of_von_mises_fisher_distributions_is_a_base():
     assert sets.same(flow.support, sets.SPHERE)
 
 
+def mixed_up(concentration=3.0):
+    base = MixtureOfVonMisesFisher(3, concentration, seed=1).build((3,)).double()
+    return randomize(base, 0.5)
+
+
+def test_the_mixture_is_the_sum_of_its_parts():
+    base = mixed_up()
+    theta = base.theta(None)
+    share, direction, kappa = (t.detach() for t in base._of(theta))
+    points, area = product_rule(24)
+    parts = [stats.vonmises_fisher(d.numpy(), float(k)).logpdf(points.numpy()) for d, k in zip(direction, kappa, strict=True)]
+    expected = torch.logsumexp(share[:, None] + torch.from_numpy(np.stack(parts)), 0)
+    torch.testing.assert_close(base.log_prob(points).detach(), expected, rtol=1e-9, atol=1e-9)
+    mass = (base.log_prob(points).exp() * area).detach()
+    mean, spread = base.mean_at().detach(), base.spread_at().detach()
+    torch.testing.assert_close(mass @ points, mean, rtol=0, atol=1e-9)
+    torch.testing.assert_close((mass[:, None] * points).T @ points - torch.outer(mean, mean), spread.T @ spread, rtol=0, atol=1e-9)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        x = base.rsample((20000,)).detach()
+    torch.testing.assert_close(x.mean(0), mean, rtol=0, atol=0.03)
+    torch.testing.assert_close(torch.cov(x.T), spread.T @ spread, rtol=0, atol=0.03)
+
+
+def test_samples_of_the_mixture_carry_the_gradients_of_means():
+    """Of weights, directions and concentrations, against the derivative of the integral."""
+    base = mixed_up()
+    points, area = product_rule(30)
+
+    def value(x):
+        return x[..., 0] * x[..., 1] + 0.7 * x[..., 2] + x[..., 1] ** 3
+
+    exact = torch.autograd.grad((base.log_prob(points).exp() * area * value(points)).sum(), base.parameters_of.offset)[0]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        x = base.rsample((50000,))
+    found = torch.autograd.grad(value(x).mean(), base.parameters_of.offset)[0]
+    assert exact.abs().min() < 0.01 < 0.1 < exact.abs().max()
+    torch.testing.assert_close(found, exact, rtol=0, atol=0.01)
+    with pytest.raises(NotImplementedError, match="gradients of samples without create_graph=True"):
+        torch.autograd.grad(base.rsample((5,)).sum(), base.parameters_of.offset, create_graph=True)
+
+
+def test_the_mixture_starts_as_the_one_fitted_to_the_rows():
+    x = two_places(500)
+    flow = pf.Flow(MixtureOfVonMisesFisher(2, start="em"), Continuous(SMALL, 1e-3, on=["sphere"]), 3)
+    flow.calibrate(x)
+    share, direction, kappa = flow.base._of(flow.base.theta(None))
+    torch.testing.assert_close(share.exp(), torch.tensor([0.5, 0.5]), rtol=0, atol=0.02)
+    torch.testing.assert_close(direction.abs().amax(-1), torch.ones(2), rtol=0, atol=1e-2)
+    assert ((kappa > 17) & (kappa < 23)).all()
+    truth = Mixture([VonMisesFisher((0.0, 0.0, 1.0), 20.0), VonMisesFisher((1.0, 0.0, 0.0), 20.0)], noise=0.0).build((3,))
+    # The flow is the identity still.
+    assert float((flow.log_prob(x) - truth.log_prob(x)).mean().detach()) == pytest.approx(0, abs=0.01)
+
+
+def test_single_rows_and_equal_ones_are_no_points():
+    """Each component has something of a typical one's spread, and the largest bound of a concentration holds."""
+    x = torch.nn.functional.normalize(torch.randn(60, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    x = torch.cat([x, x[:1].expand(20, 3)])
+    for count in (1, 7, 60):
+        base = MixtureOfVonMisesFisher(count, start="em").build((3,))
+        base.calibrate(x)
+        kappa = base._of(base.theta(None))[2]
+        assert torch.isfinite(base.log_prob(x)).all()
+        assert ((kappa > 1e-2) & (kappa < 1e7)).all()
+    with pytest.raises(ValueError, match=r"MixtureOfVonMisesFisher: expected at least 61 different rows .*, got 60"):
+        MixtureOfVonMisesFisher(61, start="em").build((3,)).calibrate(x)
+
+
+@pytest.mark.parametrize("kappa", [1e-2, 0.3, 5.0, 400.0, 3e5])
+def test_concentrations_are_those_at_which_the_mean_is(kappa):
+    base = VonMisesFisher(concentration=kappa).build((3,)).double()
+    away = 1 - base.mean_at().norm().detach()
+    assert float(concentration(away)) == pytest.approx(kappa, rel=1e-6)
+
+
 # Degrees
 
 
@@ -373,6 +487,22 @@ def test_places_in_degrees():
     for ours, given in zip(from_sphere(to_sphere(latitude, longitude)), (latitude, longitude), strict=True):
         torch.testing.assert_close(ours, given, rtol=0, atol=1e-9)
     assert from_sphere(torch.tensor([0.0, 0.0, 2.0]))[0] == 90
+    seam = torch.tensor([[-1.0, 0.0, 0.3], [-1.0, -0.0, 0.3], [-1.0, 1e-9, 0.3]])
+    assert from_sphere(seam)[1].tolist() == [-180.0] * 3
+    assert from_sphere(to_sphere([-90.0, 90.0], [7.0, 8.0]))[0].tolist() == [-90.0, 90.0]
+
+
+def test_a_density_in_degrees_integrates_to_one():
+    """By even nodes of longitude and Gauss-Legendre ones of latitude, over degrees: nothing here knows of the sphere's area."""
+    flow = made(Continuous(SMALL, 1e-5, on=["sphere"]), scale=0.5)
+    nodes, weights = (torch.from_numpy(each) for each in np.polynomial.legendre.leggauss(40))
+    latitude, longitude = torch.meshgrid(90 * nodes, torch.arange(-180.0, 180.0, 6.0).double(), indexing="ij")
+    with torch.no_grad():
+        density = per_degree(flow.log_prob(to_sphere(latitude, longitude)), latitude).exp()
+    assert float((90 * weights) @ density.sum(1) * 6) == pytest.approx(1, abs=1e-3)
+    poles = per_degree(torch.zeros(3), [90.0, -90.0, 89.9999])
+    assert poles[:2].tolist() == [-math.inf] * 2
+    assert torch.isfinite(poles[2])
 
 
 @pytest.mark.parametrize(
@@ -382,6 +512,9 @@ def test_places_in_degrees():
         (lambda: to_sphere([1.0, 2.0], [0.0]), ValueError, "as many longitudes as latitudes"),
         (lambda: to_sphere(["north"], [0.0]), TypeError, "expected latitude to be numbers, got a list"),
         (lambda: to_sphere([0.0], torch.ones(1, dtype=torch.complex64)), TypeError, "expected longitude to be real numbers"),
+        (lambda: per_degree(torch.zeros(2), [91.0, 0.0]), ValueError, "per_degree: expected latitudes in \\[-90, 90\\] degrees, got 91"),
+        (lambda: per_degree(torch.zeros(2), [0.0]), ValueError, "one latitude for each log_prob, of shape \\(2,\\), got \\(1,\\)"),
+        (lambda: per_degree([0.0], [0.0]), TypeError, "expected log_prob to be a tensor of floating-point numbers, got list"),
         (lambda: from_sphere([0.0, 0.0, 1.0]), TypeError, "expected points to be a tensor of floating-point numbers, got list"),
         (lambda: from_sphere(torch.ones(3, dtype=torch.int64)), TypeError, "expected points to be a tensor of floating-point"),
         (lambda: from_sphere(torch.ones(3, 2)), ValueError, "expected points of shape"),

@@ -3,6 +3,7 @@
 
 from pushforward.bases.mixture import Mixture, Pushforward
 from pushforward.bases.mixture_of_normals import MixtureOfNormals
+from pushforward.bases.mixture_of_von_mises_fisher import MixtureOfVonMisesFisher
 from pushforward.bases.normal import DiagNormal, FullNormal, StandardNormal
 from pushforward.bases.order_statistics import OrderStatistics
 from pushforward.bases.product import Product
@@ -15,7 +16,7 @@ from pushforward.bases.von_mises import VonMises
 from pushforward.bases.wrapped import Wrapped, wrap
 
 __all__ = [
-    "BoxUniform", "CircleUniform", "DiagNormal", "FullNormal", "GeneralizedNormal", "Mixture", "MixtureOfNormals", "OrderStatistics",
-    "Product", "Pushforward", "Resampled", "SphereUniform", "StandardNormal", "StudentT", "Truncated", "VonMises", "VonMisesFisher",
-    "Wrapped", "wrap",
+    "BoxUniform", "CircleUniform", "DiagNormal", "FullNormal", "GeneralizedNormal", "Mixture", "MixtureOfNormals",
+    "MixtureOfVonMisesFisher", "OrderStatistics", "Product", "Pushforward", "Resampled", "SphereUniform", "StandardNormal", "StudentT",
+    "Truncated", "VonMises", "VonMisesFisher", "Wrapped", "wrap",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ STEPS = 100
 """Steps of k-means, at most."""
 
 
-def clusters(rows: Tensor, count: int, how: str, seed: int) -> Tensor:
+def clusters(rows: Tensor, count: int, how: str, seed: int, owner: str = "MixtureOfNormals") -> Tensor:
     """Return for each row the cluster that it is in, ``(rows)``; none is empty.
 
     Args:
@@ -19,6 +19,7 @@ def clusters(rows: Tensor, count: int, how: str, seed: int) -> Tensor:
         how: Where they begin: ``"rows"`` takes K rows at random, ``"kmeans++"`` rows far from one another, and ``"kmeans"`` goes on from
             there, moving each centre to the mean of its cluster until no row changes its own.
         seed: Seed of what is random.
+        owner: Whose clusters they are, for errors.
 
     Raises:
         ValueError: Fewer different rows than clusters, or a value that is not finite.
@@ -28,7 +29,7 @@ def clusters(rows: Tensor, count: int, how: str, seed: int) -> Tensor:
     >>> clusters(torch.tensor([[0.0], [5.0], [0.1], [5.1]]), 2, "kmeans", seed=0).unique(return_counts=True)[1]
     tensor([2, 2])
     """
-    check_rows(rows, count)
+    check_rows(rows, count, owner)
     random = np.random.default_rng(seed)
     centres = _seeds(rows, count, random, far=how != "rows")
     found = _nearest(rows, centres)
@@ -41,13 +42,13 @@ def clusters(rows: Tensor, count: int, how: str, seed: int) -> Tensor:
     return found
 
 
-def check_rows(rows: Tensor, count: int) -> None:
+def check_rows(rows: Tensor, count: int, owner: str = "MixtureOfNormals") -> None:
     """Refuse rows of which no mixture of so many components can start."""
     if not bool(torch.isfinite(rows).all()):
-        raise ValueError("MixtureOfNormals: expected finite values to start from, got others")
+        raise ValueError(f"{owner}: expected finite values to start from, got others")
     different = len(torch.unique(rows, dim=0)) if len(rows) else 0
     if different < count:
-        raise ValueError(f"MixtureOfNormals: expected at least {count} different rows to start from, one a component, got {different}")
+        raise ValueError(f"{owner}: expected at least {count} different rows to start from, one a component, got {different}")
 
 
 def _seeds(rows: Tensor, count: int, random: np.random.Generator, far: bool) -> Tensor:

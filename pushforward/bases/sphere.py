@@ -85,6 +85,17 @@ class SphereModule(ElementsModule):
         """Return the log-density ``(*batch)`` of unit vectors."""
         raise NotImplementedError
 
+    def draw_about(self, shape: Shape, direction: Tensor, kappa: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Draw von Mises-Fisher vectors of ``shape``, which ends in 3, about mean directions."""
+        # How far below the top, 0 to 2, by its distribution function; 1 - u is never 0.
+        u = 1 - self.uniform(shape[:-1], generator)
+        under = -torch.log1p(u * torch.expm1(-2 * kappa)) / kappa
+        normal = self.normal(shape, generator)
+        across = unit(normal - direction * (normal * direction).sum(-1, keepdim=True))
+        # Never zero, where a root has no slope.
+        side = torch.sqrt((under * (2 - under)).clamp(min=torch.finfo(under.dtype).tiny))
+        return unit((1 - under).unsqueeze(-1) * direction + side.unsqueeze(-1) * across)
+
 
 class SphereUniformModule(SphereModule):
     """Built `SphereUniform`."""
@@ -100,7 +111,7 @@ class SphereUniformModule(SphereModule):
         return torch.where(torch.isnan(x).any(-1), math.nan, level)
 
     def draw_elements(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
-        return _unit(self.normal(shape, generator))
+        return unit(self.normal(shape, generator))
 
     def element_moments(self, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
         return self.filled(0.0), self.filled(self.elements**-0.5)
@@ -121,52 +132,57 @@ class VonMisesFisherModule(SphereModule):
 
     def density_inside(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
         direction, kappa = self._direction(theta)
-        # The exponent, less its largest: of unit vectors, half the square of their distance.
-        away = 0.5 * (x - direction).square().sum(-1)
-        return torch.log(kappa / (-2 * math.pi * torch.expm1(-2 * kappa))) - kappa * away
+        return log_top(kappa) - kappa * below(x, direction)
 
     def draw_elements(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
-        direction, kappa = self._direction(theta)
-        # How far below the top, 0 to 2, by its distribution function; 1 - u is never 0.
-        u = 1 - self.uniform(shape[:-1], generator)
-        below = -torch.log1p(u * torch.expm1(-2 * kappa)) / kappa
-        normal = self.normal(shape, generator)
-        across = _unit(normal - direction * (normal * direction).sum(-1, keepdim=True))
-        # Never zero, where a root has no slope.
-        side = torch.sqrt((below * (2 - below)).clamp(min=torch.finfo(below.dtype).tiny))
-        return _unit((1 - below).unsqueeze(-1) * direction + side.unsqueeze(-1) * across)
+        return self.draw_about(shape, *self._direction(theta), generator)
 
     def mean_at(self, context: Tensor | None = None) -> Tensor | None:
         direction, kappa = self._direction(self.theta(context))
-        return self._length(kappa).unsqueeze(-1) * direction
+        return mean_length(kappa).unsqueeze(-1) * direction
 
     def spread_at(self, context: Tensor | None = None) -> Tensor | None:
-        direction, kappa = self._direction(self.theta(context))
-        length = self._length(kappa)
-        # Along the mean, 1 - 2 A / kappa - A^2; across, A / kappa.
-        up = torch.sqrt((1 - 2 * length / kappa - length * length).clamp(min=0.0))
-        eye = torch.eye(3, dtype=direction.dtype, device=direction.device)
-        across = torch.sqrt(length / kappa)[..., None, None] * (eye - direction.unsqueeze(-1) * direction.unsqueeze(-2))
-        return moments.together([(up.unsqueeze(-1) * direction).unsqueeze(0), across.movedim(-2, 0)])
+        return spread_about(*self._direction(self.theta(context)))
 
     def entropy_at(self, context: Tensor | None = None) -> Tensor | None:
         kappa = self._direction(self.theta(context))[1]
-        return kappa * (1 - self._length(kappa)) - torch.log(kappa / (-2 * math.pi * torch.expm1(-2 * kappa)))
+        return kappa * (1 - mean_length(kappa)) - log_top(kappa)
 
     def _direction(self, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the mean direction ``(*batch, 3)`` and the concentration ``(*batch)``."""
         kappa = torch.exp(self.start + numerics.soft_clamp(theta["log_concentration"].squeeze(-1), self.bound))
-        return _unit(theta["loc"]), kappa
-
-    @staticmethod
-    def _length(kappa: Tensor) -> Tensor:
-        """Return the length of the mean, coth(kappa) - 1 / kappa; by its series where that cancels."""
-        small = kappa < 0.1
-        safe = torch.where(small, 1.0, kappa)
-        square = kappa * kappa
-        return torch.where(small, kappa / 3 * (1 - square / 15 * (1 - 2 * square / 21)), 1 / torch.tanh(safe) - 1 / safe)
+        return unit(theta["loc"]), kappa
 
 
-def _unit(x: Tensor) -> Tensor:
+def log_top(kappa: Tensor) -> Tensor:
+    """Return the log-density of a von Mises-Fisher distribution in its mean direction."""
+    return torch.log(kappa / (-2 * math.pi * torch.expm1(-2 * kappa)))
+
+
+def below(x: Tensor, direction: Tensor) -> Tensor:
+    """Return how far below the top unit vectors are, 0 to 2: half the square of their distance, which keeps the digits."""
+    return 0.5 * (x - direction).square().sum(-1)
+
+
+def mean_length(kappa: Tensor) -> Tensor:
+    """Return the length of the mean, coth(kappa) - 1 / kappa; by its series where that cancels."""
+    small = kappa < 0.1
+    safe = torch.where(small, 1.0, kappa)
+    square = kappa * kappa
+    return torch.where(small, kappa / 3 * (1 - square / 15 * (1 - 2 * square / 21)), 1 / torch.tanh(safe) - 1 / safe)
+
+
+def spread_about(direction: Tensor, kappa: Tensor) -> Tensor:
+    """Return vectors ``(4, *batch, 3)`` whose outer products add up to the covariance."""
+    length = mean_length(kappa)
+    # Along the mean, 1 - 2 A / kappa - A^2; across, A / kappa.
+    up = torch.sqrt((1 - 2 * length / kappa - length * length).clamp(min=0.0))
+    eye = torch.eye(3, dtype=direction.dtype, device=direction.device)
+    across = torch.sqrt(length / kappa)[..., None, None] * (eye - direction.unsqueeze(-1) * direction.unsqueeze(-2))
+    return moments.together([(up.unsqueeze(-1) * direction).unsqueeze(0), across.movedim(-2, 0)])
+
+
+def unit(x: Tensor) -> Tensor:
+    """Return vectors ``(*batch, n)`` of length 1 in the direction of others, zero of zero."""
     length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     return x / length.clamp(min=torch.finfo(x.dtype).tiny)

@@ -128,6 +128,11 @@ class Layer(BuiltModule):
         getattr(self, action)(values, context, inverse)
         return (self.push if inverse else self.pull)(values, context)[0]
 
+    @property
+    def standard(self) -> bool:
+        """Whether rows have a known spread before they are standardised, as unit vectors have; most do not."""
+        return False
+
     def begin(self) -> None:
         """Put what has learnt nothing yet to where it learns best from standardised rows; most layers are there. The map stays as it is."""
 

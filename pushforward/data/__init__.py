@@ -2,6 +2,6 @@
 
 from pushforward.data.frames import dequantize
 from pushforward.data.schema import Column, Schema
-from pushforward.data.sphere import from_sphere, to_sphere
+from pushforward.data.sphere import from_sphere, per_degree, to_sphere
 
-__all__ = ["Column", "Schema", "dequantize", "from_sphere", "to_sphere"]
+__all__ = ["Column", "Schema", "dequantize", "from_sphere", "per_degree", "to_sphere"]

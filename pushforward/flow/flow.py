@@ -498,8 +498,14 @@ class Flow(EstimatedModule, Planned):
 
     def _scored(self, value: Tensor, context: Tensor | None) -> tuple[Tensor]:
         # Whatever the parameters' precision, the values between layers are at least float32.
-        x, ladj = self.transform.pull(numerics.working(value), context)
-        return (self.base.score(x, context) + ladj,)
+        given, outside = numerics.working(value), None
+        if given.dtype != value.dtype and isinstance(self._ends, sets.Structured):
+            # Which numbers that depend on one another are in the set is judged in the precision in which they came.
+            given, outside = sets.enter_events(given, self._ends, len(self.event_shape), value.dtype)
+            given = sets.leave(given, self._ends)
+        x, ladj = self.transform.pull(given, context)
+        score = self.base.score(x, context) + ladj
+        return (score if outside is None else torch.where(outside, -math.inf, score),)
 
     def _moved(
         self, function: Callable[..., tuple[Tensor, Tensor]], value: Tensor, shape: Shape, context: Tensor | None

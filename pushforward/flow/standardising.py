@@ -110,10 +110,11 @@ def measured(module: nn.Module) -> bool:
 
 
 def begin(transform: Layer) -> None:
-    """Let layers that have learnt nothing yet begin where they learn fastest, if the rows are standardised on their way; the map stays."""
+    """Let layers that have learnt nothing yet begin where they learn fastest, if their rows are of a known spread; the map stays."""
     parts = [part for part in transform.modules() if isinstance(part, Layer)]
-    if any(isinstance(part, StandardizeModule) for part in parts):
-        for part in parts:
+    standardised = any(isinstance(part, StandardizeModule) for part in parts)
+    for part in parts:
+        if standardised or part.standard:
             part.begin()
 
 

@@ -208,6 +208,10 @@ class ContinuousModule(Layer):
         with torch.no_grad():
             return path.solution(z, given, used, keep=False).evaluations.reshape(batch)
 
+    @property
+    def standard(self) -> bool:
+        return self.spaces is not None and "real" not in self.spaces.kinds
+
     def begin(self) -> None:
         self.field.spread()
 

@@ -132,6 +132,7 @@ def Domain(support: Sequence[Constraint | str]) -> Bijector:
     """
     if isinstance(support, str | Constraint) or not len(support):
         raise PlanError(f"Domain: expected a list with a support for each feature, got {support!r}")
+    check_names("Domain", support, ("circular",))
     plans: list[Bijector] = []
     for index, each in enumerate(support):
         try:
@@ -142,3 +143,10 @@ def Domain(support: Sequence[Constraint | str]) -> Bijector:
             raise PlanError(f"Domain: feature {index}: expected a support of single numbers, got {each!r}; write Concatenate for vectors")
     runs = [(plan, len(list(group))) for plan, group in itertools.groupby(plans)]
     return Concatenate([plan for plan, _ in runs], [length for _, length in runs])
+
+
+def check_names(owner: str, support: Sequence[Constraint | str], more: Sequence[str]) -> None:
+    """Raise `PlanError` for a feature whose set has a name that is none of those known here, and none of ``more``."""
+    for index, each in enumerate(support):
+        if isinstance(each, str) and each not in BY_NAME and each not in more:
+            raise PlanError(f"{owner}: feature {index}: expected a constraint or one of {', '.join([*BY_NAME, *more])}, got {each!r}")

@@ -100,7 +100,7 @@ class Field(nn.Module):
 
     @torch.no_grad()
     def spread(self) -> None:
-        """Scale the hidden weights of a perceptron that has learnt nothing so that its units bend within standardised data.
+        """Scale the hidden weights of a perceptron that has learnt nothing so that its units bend within standardised data, or its spaces.
 
         As they are drawn they hardly do, and a field learns what is narrow in the data slowly, be it by matching or by likelihood.
         Source: Delving Deep into Rectifiers (He et al., 2015), for variances that count what a unit is given; the gains are measured.
@@ -112,7 +112,8 @@ class Field(nn.Module):
         if bool(last.weight.any()):
             return
         share = min(1.0, math.sqrt(FEW / (first.x.weight.shape[1] + first.c.weight.shape[1] - TIMES)))
-        _spread(first.x.weight, share * PLACE)
+        seen = None if self.spaces is None else first.x.weight.new_tensor(self.spaces.deviations)
+        _spread(first.x.weight, share * PLACE, seen)
         _spread(first.c.weight[:, :TIMES], TIME)
         _spread(first.c.weight[:, TIMES:], share * PLACE)
         _spread(first.x.bias[:, None], 1.0)
@@ -281,11 +282,13 @@ def _size(weight: Tensor) -> Tensor:
     return made
 
 
-def _spread(weight: Tensor, gain: float) -> None:
-    """Scale weights ``(outputs, inputs)`` so that what they make of inputs of variance 1 has a deviation of ``gain``."""
+def _spread(weight: Tensor, gain: float, deviations: Tensor | None = None) -> None:
+    """Scale weights ``(outputs, inputs)`` so that what they make of inputs of some deviations (None: all 1) has a deviation of ``gain``."""
     size = torch.sqrt(torch.mean(weight.square()) * weight.shape[1])
     if bool(size > 0):
         weight.mul_(gain / size)
+        if deviations is not None:
+            weight.div_(deviations)
 
 
 def _estimate(signs: Sequence[Tensor]) -> Estimate | None:

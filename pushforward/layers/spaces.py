@@ -33,6 +33,8 @@ class Space(NamedTuple):
         support: The set of its points.
         onto: A point from numbers near one.
         seen: What a net is shown of a point, ``(*batch, s)``, which has no seam.
+        spread: How far that is spread, the deviation of each number of it, for points of so many numbers: of standardised rows of a line,
+            and of what is even on a circle or a sphere.
         pushed: The derivative of that along vectors ``(*batch, k, d)``.
         tangent: The velocity at a point that a net's outputs are, given how fast it may be.
         slope: An operator with the trace of the divergence: of a point, the outputs, vectors, and the derivatives of the outputs along
@@ -43,6 +45,7 @@ class Space(NamedTuple):
     support: Constraint
     onto: Callable[[Tensor], Tensor]
     seen: Callable[[Tensor], Tensor]
+    spread: Callable[[int], float]
     pushed: Callable[[Tensor, Tensor], Tensor]
     tangent: Callable[[Tensor, Tensor, float], Tensor]
     slope: Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
@@ -99,6 +102,7 @@ SPACES: dict[str, Space] = {
         constraints.real,
         lambda x: x,
         lambda x: x,
+        lambda size: 1.0,
         lambda x, vectors: vectors,
         lambda x, v, fastest: v,
         lambda x, v, vectors, slopes, fastest: slopes,
@@ -109,6 +113,7 @@ SPACES: dict[str, Space] = {
         constraints.real,
         lambda x: x,
         lambda x: torch.cat([torch.cos(x), torch.sin(x)], -1),
+        lambda size: 0.5**0.5,
         _circle_pushed,
         lambda x, v, fastest: v,
         lambda x, v, vectors, slopes, fastest: slopes,
@@ -118,6 +123,7 @@ SPACES: dict[str, Space] = {
         sets.SPHERE,
         unit,
         unit,
+        lambda size: size**-0.5,
         lambda x, vectors: along(unit(x).unsqueeze(-2), vectors),
         _sphere_tangent,
         _sphere_slope,
@@ -155,6 +161,12 @@ class Spaces(NamedTuple):
     def width(self) -> int:
         """How many numbers a net is shown."""
         return sum(space.seen(torch.zeros(size)).numel() for space, size in zip(self.each, self.sizes, strict=True))
+
+    @property
+    def deviations(self) -> list[float]:
+        """How far each number that a net is shown is spread."""
+        parts = zip(self.each, self.sizes, strict=True)
+        return [space.spread(size) for space, size in parts for _ in range(space.seen(torch.zeros(size)).numel())]
 
     def onto(self, x: Tensor) -> Tensor:
         """Return points from numbers near them."""

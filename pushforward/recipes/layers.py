@@ -21,6 +21,7 @@ from pushforward.layers.autoregressive import Autoregressive, InverseAutoregress
 from pushforward.layers.block_autoregressive import BlockAutoregressive
 from pushforward.layers.continuous import Continuous
 from pushforward.layers.coupling import Coupling
+from pushforward.layers.domains import check_names
 from pushforward.layers.standardize import Standardize
 from pushforward.nets.mlp import MLP
 from pushforward.nets.net import NetLike
@@ -108,6 +109,7 @@ def continuous(o: SimpleNamespace) -> Parts:
         # Of flows with as many layers, none has probes that one of another seed has.
         return plan if o.trace == "exact" else replace(plan, seed=o.transforms * o.seed + i)
 
+    check_names("CNF", o.support or (), tuple(CURVED))
     if not has_angles(o.support, CURVED):
         return Parts(layer)
     places = Places("CNF", o.support)
