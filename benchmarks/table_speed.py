@@ -3,9 +3,9 @@
     python -m benchmarks.table_speed                        # 10,000 and 1,000,000 rows; needs ctgan for its part
     python -m benchmarks.table_speed --rows 10000 --models TableFlow
 
-Each model and size has a process of its own, on one thread. It finds the schema and prepares the rows, trains for one epoch, scores and draws rows
-(of a large table a part), and tells rows a second of CPU time, and how much more memory it took at its peak than the table and the imports did. The
-spline flow takes the same cells as numbers.
+Each model and size has a process of its own, on one thread. It finds the schema and prepares the rows, trains for one epoch, scores and
+draws rows (of a large table a part), and tells rows a second of CPU time, and how much more memory it took at its peak than the table
+and the imports did. The spline flow takes the same cells as numbers.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ def spline_flow(table: pd.DataFrame, part: pd.DataFrame) -> dict[str, float]:
         numeric = rows.select_dtypes("number").fillna(0.0).to_numpy(float)
         codes = [column.factorize(sort=True)[0] for _, column in rows.select_dtypes(exclude="number").items()]
         array = np.column_stack([numeric, *codes])
-        return torch.tensor((array - array.mean(0)) / array.std(0) + 1e-3 * np.random.default_rng(0).random(array.shape), dtype=torch.float32)
+        return torch.tensor(
+            (array - array.mean(0)) / array.std(0) + 1e-3 * np.random.default_rng(0).random(array.shape), dtype=torch.float32
+        )
 
     rows, preparing = timed(lambda: numbers(table))
     flow = pf.NSF(rows.shape[1])

@@ -1,9 +1,9 @@
 """The density of arfpy's forest: leaves of trees, in each of them independent columns.
 
-Source: Adversarial Random Forests for Density Estimation and Generative Modeling (Watson et al., 2023). The package fits the forest; the density
-of a row is the mean over trees of what their leaves say, which it leaves to R. A leaf has the share of the rows that are in it, a normal
-cut off at the leaf's bounds for each number, and shares of cases. Cases of a number (a value, each atom, a missing cell) are a column beside it;
-where a row has no value, its leaves say nothing of one.
+Source: Adversarial Random Forests for Density Estimation and Generative Modeling (Watson et al., 2023). The package fits the
+forest; the density of a row is the mean over trees of what their leaves say, which it leaves to R. A leaf has the share of the rows that
+are in it, a normal cut off at the leaf's bounds for each number, and shares of cases. Cases of a number (a value, each atom, a missing
+cell) are a column beside it; where a row has no value, its leaves say nothing of one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SMOOTH = 0.5
 
 @dataclass
 class Forest:
-    """Leaves: log-weights ``(L)``, log-probabilities of cases ``(L, all cases)``, and of numbers centers, widths and bounds ``(L, numbers)``."""
+    """Leaves: log-weights ``(L)``, log-probabilities ``(L, all cases)``, and centers, widths and bounds ``(L, numbers)``."""
 
     space: Space
     weights: Array
@@ -78,7 +78,7 @@ def fit(space: Space, train: Cells, rounds: int, seed: int) -> Forest:
     random = np.random.default_rng(seed)
     table = table_of(space, train, random)
     if not hasattr(np, "in1d"):
-        np.in1d = np.isin  # type: ignore[attr-defined]  # which the package calls by its old name
+        setattr(np, "in1d", np.isin)  # noqa: B010, the package calls it by its old name
     from arfpy import arf
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -126,7 +126,9 @@ def of_tree(space: Space, train: Cells, tree: Any, leaf: Array, names: list[str]
     return np.log(member.mean(0)), cases, means + center, widths, low, high
 
 
-def bounds(tree: Any, node: int, box: dict[int, tuple[float, float]], places: dict[int, int], numbers: list[int], low: Array, high: Array) -> None:
+def bounds(
+    tree: Any, node: int, box: dict[int, tuple[float, float]], places: dict[int, int], numbers: list[int], low: Array, high: Array
+) -> None:
     """Write the bounds of numbers in each leaf that is used."""
     left, right = tree.children_left[node], tree.children_right[node]
     if left < 0 or node in places:

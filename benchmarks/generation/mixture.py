@@ -24,7 +24,7 @@ ALONE = 0.01
 
 @dataclass
 class Mixture:
-    """A mixture: log-weights ``(K)``, log-probabilities ``(K, all cases)``, centers and widths ``(K, numbers)`` on a scale of each number."""
+    """Log-weights ``(K)``, log-probabilities ``(K, all cases)``, centers and widths ``(K, numbers)`` on a scale of each number."""
 
     space: Space
     shifts: Array

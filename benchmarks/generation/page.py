@@ -86,7 +86,9 @@ def nats(tables: dict[str, Figures], shapes: dict[str, list[int]], methods: Sequ
     for ours in OURS:
         ahead, behind = compared(tables, ours, rivals, "nats", -1)
         told = f"behind on {', '.join(behind)}" if behind else "behind on none"
-        lines.append(f"- **{ours}** has the fewest nats on {len(ahead)} of {len(ahead) + len(behind)} tables, beside {', '.join(rivals)}; {told}.")
+        lines.append(
+            f"- **{ours}** has the fewest nats on {len(ahead)} of {len(ahead) + len(behind)} tables, beside {', '.join(rivals)}; {told}."
+        )
     seeds = {name: len(cells) for name, cells in tables.items()}
     lines.append(f"- Seeds: {min(seeds.values())} of each table at least, {max(seeds.values())} at most; medians where there are several.")
     return ["\n".join(lines) + "\n", grid(tables, methods, lambda cells, method: middle(cells, method, "nats"), min, shapes)]
@@ -117,11 +119,16 @@ def mean(tables: dict[str, Figures], method: str, figure: str) -> float | None:
 def means(tables: dict[str, Figures], methods: Sequence[str]) -> str:
     """Return a row a method and a column a measure, the mean over tables; the best is bold, real rows aside."""
     found = {method: [mean(tables, method, measure) for measure in MEASURES] for method in methods}
-    best = [max((x for method, row in found.items() if method != REAL and (x := row[at]) is not None), default=0.0) for at in range(len(MEASURES))]
+    best = [
+        max((x for method, row in found.items() if method != REAL and (x := row[at]) is not None), default=0.0)
+        for at in range(len(MEASURES))
+    ]
     rows = []
     for method, row in found.items():
         texts = ["-" if x is None else f"{x:.3f}" for x in row]
-        rows.append([method, *(f"**{text}**" if method != REAL and text == f"{top:.3f}" else text for text, top in zip(texts, best, strict=True))])
+        rows.append(
+            [method, *(f"**{text}**" if method != REAL and text == f"{top:.3f}" else text for text, top in zip(texts, best, strict=True))]
+        )
     return table(["", *MEASURES], rows)
 
 
@@ -133,6 +140,8 @@ def best_means(tables: dict[str, Figures], methods: Sequence[str]) -> list[str]:
         parts = []
         for measure in HEADS:
             ahead, behind = compared(tables, ours, rivals, measure, 1)
-            parts.append(f"{measure} on {len(ahead)} of {len(ahead) + len(behind)} tables" + (f" (behind on {', '.join(behind)})" if behind else ""))
+            parts.append(
+                f"{measure} on {len(ahead)} of {len(ahead) + len(behind)} tables" + (f" (behind on {', '.join(behind)})" if behind else "")
+            )
         lines.append(f"- **{ours}** is harder to tell from real rows than the others by " + ", by ".join(parts) + ".")
     return ["\n".join(lines) + "\n"]

@@ -29,7 +29,12 @@ NEIGHBOURS = 5
 def quality(held: pd.DataFrame, drawn: pd.DataFrame, schema: Schema, seed: int) -> dict[str, float]:
     """Return all measures of drawn rows but `utility`; more is better, 1 the best."""
     both = coordinates([held, drawn], schema)
-    return {**packaged(held, drawn, schema, seed), **logistic(both[0], both[1], seed), **told_apart(both[0], both[1], seed), **faithful(both[0], both[1])}
+    return {
+        **packaged(held, drawn, schema, seed),
+        **logistic(both[0], both[1], seed),
+        **told_apart(both[0], both[1], seed),
+        **faithful(both[0], both[1]),
+    }
 
 
 def packaged(held: pd.DataFrame, drawn: pd.DataFrame, schema: Schema, seed: int) -> dict[str, float]:
@@ -119,7 +124,7 @@ def told_apart(real: Array, drawn: Array, seed: int) -> dict[str, float]:
 def faithful(real: Array, drawn: Array) -> dict[str, float]:
     """Return integrated alpha precision and beta recall, of balls around the mean, in these coordinates rather than those of a network.
 
-    Source: How Faithful is your Synthetic Data? Sample-level Metrics for Evaluating and Auditing Generative Models (Alaa et al., 2022), eq. 5-9.
+    Source: How Faithful is your Synthetic Data? Sample-level Metrics for Evaluating and Auditing Generative Models (Alaa et al., 2022).
     """
     drawn = drawn[: len(real)]
     levels = np.linspace(0, 1, 31)
@@ -163,7 +168,8 @@ def predictions(train: pd.DataFrame, held: pd.DataFrame, schema: Schema, seed: i
 def utility(real: dict[str, float], drawn: dict[str, float]) -> float:
     """Return the mean over columns of how well drawn rows tell a column, by how well real rows do; one column counts 1 at most.
 
-    Source: TabStruct: Measuring Structural Fidelity of Tabular Data (Jiang et al., 2026), global utility; forests stand for its nine predictors.
+    Source: TabStruct: Measuring Structural Fidelity of Tabular Data (Jiang et al., 2026), global utility, of nine predictors; here one
+    forest.
     """
     ratios = [min(drawn.get(name, 0.0) / real[name], 1.0) for name in real if real[name] > 0]
     return float(np.mean(ratios))
