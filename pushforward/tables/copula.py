@@ -168,6 +168,8 @@ class Copula(nn.Module):
         spread = torch.cholesky_inverse(torch.linalg.cholesky(precision))
         if len(spread) == 1:
             return Factors(linear @ spread[0], spread, group)
+        if 2 * len(spread) > len(linear):
+            return Factors(torch.bmm(spread[group], linear.unsqueeze(-1)).squeeze(-1), spread, group)
         order = torch.argsort(group)
         parts = linear[order].split(torch.bincount(group, minlength=len(spread)).tolist())
         means = torch.cat([part @ own for part, own in zip(parts, spread, strict=True)])
