@@ -48,8 +48,8 @@ def missing(short: Sequence[str]) -> list[str]:
     return [f"**Not measured yet**, or in part: {', '.join(short)}. The command goes on where it ended.\n"] if short else []
 
 
-DRAWN = """Means over the tables, and seconds of the processor; more is better, and 1 the best. Real rows are those that were fitted to: what a generator that knows the
-distribution would have.
+DRAWN = """Means over the tables, and seconds of the processor; more is better, and 1 the best. Real rows are those that were fitted to,
+what a generator that knows the distribution would have.
 """
 HEADS = {"c2st": "Told apart by a forest, by table", "logistic": "Told apart by a linear model, by table"}
 
