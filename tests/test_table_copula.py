@@ -74,8 +74,34 @@ def test_cells_that_come_one_by_one_tell_what_they_tell_together():
         state = network.added(state, variable, events)
         whole = network.state(events, known)
         assert torch.allclose(state.sums, whole.sums, atol=1e-5)
-        for ours, theirs in zip(state.evidence, whole.evidence, strict=True):
-            assert torch.allclose(ours, theirs, atol=1e-9, rtol=1e-9)
+        ours, theirs = state.evidence, whole.evidence
+        assert torch.allclose(ours.linear, theirs.linear, atol=1e-9, rtol=1e-9)
+        assert torch.allclose(ours.precision[ours.group], theirs.precision[theirs.group], atol=1e-9, rtol=1e-9)
+
+
+def test_rows_of_which_the_same_is_known_share_a_precision():
+    """Whole rows have one, whatever their values; rows with atoms or missing cells one for each pattern; and each row keeps its own."""
+    frame = frame_of("real", "atom", "missing count", "categorical")
+    model = pf.TableFlow(schema_of(frame), widths=(8,)).measure(frame)
+    events = model.model.events(model.encode(frame.iloc[:100]))
+    network, variables = model.model.network, model.model.variables
+    state = network.state(events, torch.zeros(100, 4, dtype=torch.bool))
+    count = []
+    for variable in variables:
+        state = network.added(state, variable, events)
+        count.append(len(state.evidence.precision))
+    assert count == [1, 2, count[2], count[2]]
+    assert 3 <= count[2] <= 4
+    odd = torch.arange(100) % 2 == 1
+    some = torch.zeros(100, 4, dtype=torch.bool)
+    some[:, 0] = True
+    mixed = state.where(odd, network.state(events, some))
+    some = torch.where(odd.unsqueeze(1), some, True)
+    apart = network.state(events, some)
+    for ours, theirs in ((mixed, apart), (mixed.take(odd), apart.take(odd))):
+        found, wanted = (network.copula.factors(one.evidence) for one in (ours, theirs))
+        assert torch.allclose(found.means, wanted.means, atol=1e-9)
+        assert torch.allclose(found.spread[found.group], wanted.spread[wanted.group], atol=1e-9)
 
 
 def test_columns_without_relation_stay_so():

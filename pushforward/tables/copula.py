@@ -22,21 +22,43 @@ SHOWN = 4.0
 
 
 class Evidence(NamedTuple):
-    """What is known of the factors of each row: their precision ``(n, r, r)``, and that times their mean ``(n, r)``, in float64."""
+    """What is known of the factors of rows, in float64.
+
+    Rows of which the same coordinates are known have the same precision, which is there once: most rows of a table are such.
+
+    Args:
+        precision: Each precision that there is, ``(p, r, r)``.
+        group: Which of them that of a row is, ``(n)``.
+        linear: Of each row its precision times the mean, ``(n, r)``.
+    """
 
     precision: Tensor
+    group: Tensor
     linear: Tensor
 
     def take(self, index: Tensor) -> Evidence:
         """Return that of some of the rows, as a mask says."""
-        return Evidence(self.precision[index], self.linear[index])
+        return Evidence(*_used(self.precision, self.group[index]), self.linear[index])
+
+    def where(self, chosen: Tensor, other: Evidence) -> Evidence:
+        """Return the other's for the rows that are chosen ``(n)``, and its own for those that are not."""
+        both = torch.cat([self.precision, other.precision])
+        group = torch.where(chosen, other.group + len(self.precision), self.group)
+        return Evidence(*_used(both, group), torch.where(chosen.unsqueeze(1), other.linear, self.linear))
+
+
+def _used(precision: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the precisions that rows have, and which of them that of a row is."""
+    used, place = torch.unique(group, return_inverse=True)
+    return precision[used], place
 
 
 class Factors(NamedTuple):
-    """What the evidence says of the factors: their means ``(n, r)`` and covariances ``(n, r, r)``."""
+    """What the evidence says of the factors: means ``(n, r)``, each covariance that there is ``(p, r, r)``, and which a row has ``(n)``."""
 
     means: Tensor
     spread: Tensor
+    group: Tensor
 
 
 class Copula(nn.Module):
@@ -90,42 +112,68 @@ class Copula(nn.Module):
         size = self.loadings.square().sum(1) + self.noise
         return finite and bool((self.noise > 0).all() and (self.spreads > 0).all() and ((size - 1).abs() < 1e-6).all())
 
-    def coordinates(self, cases: Tensor, features: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the coordinates ``(n, count)`` of rows, 0 where a cell is not known or is no value, and where they are."""
-        numbers, others = self.columns[: self.numeric], self.columns[self.numeric :]
-        there = torch.cat([(cases == VALUE)[:, numbers], (cases >= 0)[:, others]], 1) & known[:, self.columns]
-        which = torch.tensor(self.cases, dtype=torch.long, device=cases.device)
-        x = torch.cat([features.flatten(1)[:, self.features].double(), (cases[:, others] == which).double()], 1)
-        return torch.where(there, (x - self.centers) / self.spreads, 0.0), there.double()
+    def coordinates(self, cases: Tensor, features: Tensor, known: Tensor, places: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Return the coordinates ``(n, count)`` of rows, 0 where a cell is not known or is no value, and where they are; all, or some."""
+        some = range(len(self.columns)) if places is None else places
+        numbers, others = ([at for at in some if (at < self.numeric) == numeric] for numeric in (True, False))
+        columns = [[self.columns[at] for at in part] for part in (numbers, others)]
+        there = torch.cat([cases[:, columns[0]] == VALUE, cases[:, columns[1]] >= 0], 1) & known[:, columns[0] + columns[1]]
+        which = torch.tensor([self.cases[at - self.numeric] for at in others], dtype=torch.long, device=cases.device)
+        own = features.flatten(1)[:, [self.features[at] for at in numbers]]
+        x = torch.cat([own.double(), (cases[:, columns[1]] == which).double()], 1)
+        centers, spreads = self.centers[list(some)], self.spreads[list(some)]
+        return torch.where(there, (x - centers) / spreads, 0.0), there.double()
 
     def evidence(self, events: Events, known: Tensor) -> Evidence:
         """Return what rows tell of the factors where ``known (n, columns)`` is so."""
-        n = len(known)
-        one = torch.eye(self.rank, dtype=torch.float64, device=known.device)
-        start = Evidence(one.expand(n, -1, -1), one.new_zeros(n, self.rank))
+        n, rank = len(known), self.rank
+        one = torch.eye(rank, dtype=torch.float64, device=known.device)
+        group = torch.zeros(n, dtype=torch.long, device=known.device)
+        found = Evidence(one.unsqueeze(0), group, one.new_zeros(n, rank))
         # Where nothing is known there is nothing to multiply.
-        return self._told(start, *self.coordinates(*events.met, known), slice(None)) if bool(known.any()) else start
+        if not bool(known.any()):
+            return found
+        if bool((known == known[:1]).all()):
+            for column in known[0].nonzero().flatten().tolist():
+                found = self.added(found, column, events)
+            return found
+        x, there = self.coordinates(*events.met, known)
+        precision = one + (there @ self._products(slice(None))).unflatten(1, (rank, rank))
+        return Evidence(precision, torch.arange(n, device=known.device), (x / self.noise) @ self.loadings)
 
-    def added(self, evidence: Evidence, variable: Variable, events: Events) -> Evidence:
-        """Return what is known when one more column is."""
-        places = [at for at, column in enumerate(self.columns) if column == variable.index]
+    def added(self, evidence: Evidence, column: int, events: Events) -> Evidence:
+        """Return what is known when one more column is, of all rows."""
+        places = [at for at, other in enumerate(self.columns) if other == column]
         if not places:
             return evidence
         known = torch.zeros(events.cases.shape, dtype=torch.bool, device=events.cases.device)
-        known[:, variable.index] = True
-        x, there = self.coordinates(*events.met, known)
-        return self._told(evidence, x[:, places], there[:, places], places)
+        known[:, column] = True
+        x, there = self.coordinates(*events.met, known, places)
+        # Of one column how many coordinates are known says which: all, those of its cases, or none.
+        key = evidence.group * (len(places) + 1) + there.sum(1).long()
+        used, group = torch.unique(key, return_inverse=True)
+        first = torch.zeros_like(used).scatter_(0, group, torch.arange(len(key), device=key.device))
+        more = (there[first] @ self._products(places)).unflatten(1, (self.rank, self.rank))
+        precision = evidence.precision[evidence.group[first]] + more
+        return Evidence(precision, group, evidence.linear + (x / self.noise[places]) @ self.loadings[places])
 
-    def _told(self, evidence: Evidence, x: Tensor, there: Tensor, places: Any) -> Evidence:
+    def _products(self, places: Any) -> Tensor:
+        """Return what coordinates add to the precision when they are known, ``(count, r * r)``."""
         load, noise = self.loadings[places], self.noise[places]
-        outer = (load.unsqueeze(2) * load.unsqueeze(1) / noise[:, None, None]).flatten(1)
-        more = (there @ outer).unflatten(1, (self.rank, self.rank))
-        return Evidence(evidence.precision + more, evidence.linear + (x / noise) @ load)
+        return (load.unsqueeze(2) * load.unsqueeze(1) / noise[:, None, None]).flatten(1)
 
     def factors(self, evidence: Evidence) -> Factors:
         """Return what the evidence says of the factors."""
-        spread = torch.cholesky_inverse(torch.linalg.cholesky(evidence.precision))
-        return Factors((spread * evidence.linear.unsqueeze(1)).sum(-1), spread)
+        precision, group, linear = evidence
+        spread = torch.cholesky_inverse(torch.linalg.cholesky(precision))
+        if len(spread) == 1:
+            return Factors(linear @ spread[0], spread, group)
+        if 2 * len(spread) > len(linear):
+            return Factors(torch.bmm(spread[group], linear.unsqueeze(-1)).squeeze(-1), spread, group)
+        order = torch.argsort(group)
+        parts = linear[order].split(torch.bincount(group, minlength=len(spread)).tolist())
+        means = torch.cat([part @ own for part, own in zip(parts, spread, strict=True)])
+        return Factors(torch.empty_like(means).index_copy_(0, order, means), spread, group)
 
     def place(self, factors: Factors, variable: Variable) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the score of a number, ``(n)`` each."""
@@ -141,7 +189,7 @@ class Copula(nn.Module):
         at = [self.scores.get(column, 0) for column in columns]
         load, noise = self.loadings[at], self.noise[at]
         means = factors.means @ load.T
-        spreads = torch.sqrt(((load @ factors.spread) * load).sum(-1) + noise)
+        spreads = torch.sqrt(((load @ factors.spread) * load).sum(-1) + noise)[factors.group]
         without = torch.tensor(none, device=means.device)
         return torch.where(without, 0.0, means), torch.where(without, 1.0, spreads)
 

@@ -34,10 +34,7 @@ class State(NamedTuple):
 
     def where(self, chosen: Tensor, other: State) -> State:
         """Return the other's for the rows that are chosen ``(n)``, and its own for those that are not."""
-        (p, b), (q, c) = self.evidence, other.evidence
-        at = chosen.unsqueeze(1)
-        evidence = Evidence(torch.where(at.unsqueeze(2), q, p), torch.where(at, c, b))
-        return State(torch.where(at, other.sums, self.sums), evidence)
+        return State(torch.where(chosen.unsqueeze(1), other.sums, self.sums), self.evidence.where(chosen, other.evidence))
 
 
 class Hidden(NamedTuple):
@@ -120,7 +117,7 @@ class Network(nn.Module):
     def added(self, state: State, variable: Variable, events: Events) -> State:
         """Return what is known when one more column of all rows is."""
         term = self.term(variable, events.cases[:, variable.index], events.seen(variable))
-        return State(state.sums + term, self.copula.added(state.evidence, variable, events))
+        return State(state.sums + term, self.copula.added(state.evidence, variable.index, events))
 
     def sums(self, events: Events, known: Tensor) -> Tensor:
         """Return the first layer's sums ``(n, first width)`` where ``known (n, columns)`` is so."""
@@ -170,7 +167,7 @@ class Network(nn.Module):
         if not last:
             count += RANK * first * variable.large
         rank, told = self.copula.rank, self.copula.columns.count(variable.index)
-        count += rank * first + (0 if last else told * rank * (rank + 1))
+        count += rank * (first + rank) + (0 if last else told * rank * (rank + 1))
         if variable.number is not None:
             count += rank * (rank + 1)
             count += width * size(self.bins) + (0 if last else FEATURES * first)

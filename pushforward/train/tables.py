@@ -23,14 +23,17 @@ from pushforward.train.loop import Loop, Options, as_it_was, make_optimizer
 from pushforward.train.precision import HALF, Masters
 from pushforward.train.randomness import Randomness
 
-IN_ORDER = 0.25
-"""Share of a batch's rows whose order is that of the schema, in which rows are scored."""
+IN_ORDER = 0.5
+"""Share of a batch's rows whose order is that of the schema, in which rows are scored and drawn: of a quarter that density is worse by some
+tenths of a nat, and with three quarters those in other orders are."""
+BLOCK = 65_536
+"""Rows that become events together."""
 HELD = 4096
 """Held-out rows that are scored after each epoch, at most: each takes a pass of the network for every column."""
 
 
 class TableLoss(nn.Module):
-    """Mean over rows of an unbiased estimate of the negative log-density, over orders of the columns, in nats.
+    """Mean over rows of an estimate of the negative log-density, over orders of the columns, in nats.
 
     Args:
         model: The model, whose parameters the module shares.
@@ -154,5 +157,10 @@ def _parted(model: TableFlow, data: Any, validation: Any, weights: Any, fresh: b
 
 
 def _packed(model: TableFlow, rows: Rows) -> Rows:
-    """Return coded rows as events in one tensor."""
-    return Rows(model.model.events(rows.x).packed(), None, rows.weights)
+    """Return coded rows as events in one tensor, block by block, since events take several times the memory of rows."""
+    some = model.model.events(rows.x[:0]).packed()
+    packed = some.new_empty(len(rows), some.shape[1])
+    for at in range(0, len(rows), BLOCK):
+        part = slice(at, at + BLOCK)
+        packed[part] = model.model.events(rows.x[part]).packed()
+    return Rows(packed, None, rows.weights)
