@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from pushforward.core.extras import require
+from pushforward.data.between import of_cells
 from pushforward.data.table import short
 from pushforward.data.values import Values, numbers_of, storage_of
 
@@ -81,6 +82,8 @@ def _values(name: str, series: Any) -> Values:
         storage = "date" if kind == nw.Date else "datetime"
         return Values(name, storage, _listed(series, missing), zone=getattr(kind, "time_zone", None) or "", note=f"stored as {kind}")
     values = _listed(series, missing)
+    if (between := of_cells(name, values, f"stored as {kind}")) is not None:
+        return between
     if (numbers := numbers_of(values)) is not None:
         whole = all(isinstance(one, int | np.integer) for one in values[~missing])
         return Values(name, "integer" if whole else "float", numbers, note=f"stored as {kind}")

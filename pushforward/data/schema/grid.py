@@ -84,6 +84,12 @@ class Grid:
             return values
         return np.where(values >= stop, values - (stop - start), np.where(values < start, values + (stop - start), values))
 
+    def holds(self, values: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Tell which values are among those of the grid, and within its bounds; of a circle in any turn next to its own."""
+        (low, high), x = self.ends, self.wrapped(values)
+        within = (x >= (-np.inf if low is None else low)) & (x <= (np.inf if high is None else high))
+        return np.asarray(within & ~self.off(x), bool)
+
     def off(self, values: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Tell which values lie between those of the grid; NaN and infinities do not count."""
         finite = np.isfinite(values)
@@ -103,6 +109,9 @@ def find_grid(column: Column, values: Array) -> Grid:
         values: Finite values, in seconds for moments; may be none.
     """
     low, high, circular, exact = column.low, column.high, column.kind == "circular", column.kind == "datetime"
+    # Values with a probability of their own may be anywhere; of a column that has no others they are the grid's.
+    apart = ~np.isin(values, [value for value, _ in column.atoms])
+    values = values[apart] if apart.any() else values
     if not len(values):
         return Grid(1.0, 0.0, low, high, circular) if column.kind == "count" else Grid(0.0, 0.0, low, high, circular)
     reach = float(values.max() - values.min())
