@@ -150,6 +150,16 @@ def test_codes_beyond_a_gap_are_marks(values, mark, times, words):
     assert found([*values.tolist(), *[mark] * times]).told() == words
 
 
+def test_a_mark_need_not_be_on_the_grid_of_the_others():
+    column = found([*range(20, 90)] * 5 + [-999.5] * 4)
+    assert (column.kind, column.step, [value for value, _ in column.atoms]) == ("count", 1, [-999.5])
+    column = found([*np.round(np.random.default_rng(0).normal(20, 3, 900), 1), *[999.55] * 20])
+    assert (column.kind, column.step, [value for value, _ in column.atoms]) == ("positive", 0.1, [999.55])
+    model = pf.TableFlow({"x": [*range(20, 90)] * 5 + [-999.5] * 4}, widths=(8,))
+    model.measure({"x": [*range(20, 90)] * 5 + [-999.5] * 4})
+    assert float(model.log_prob({"x": [-999.5]}).exp()) == pytest.approx(4 / 354, rel=0.2)
+
+
 def test_several_marks_at_both_ends():
     column = found([*range(20, 90)] * 5 + [-999, -998, 9999] * 4)
     assert column.kind == "count"

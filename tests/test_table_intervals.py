@@ -76,6 +76,9 @@ def test_a_cell_between_two_values_has_the_probability_of_all_that_lie_between(n
     assert float(torch.exp(found)[0] / wanted()) == pytest.approx(1, abs=2e-4)
     parts = MODEL.log_prob(ROW | {column: [cell]}, by="column")
     assert float(sum(parts.values())[0]) == pytest.approx(float(found[0]))
+    # Nothing else is given it.
+    others = MODEL.log_prob(ROW, [each for each in MODEL.columns if each != column], by="column")
+    assert {each: float(part) for each, part in parts.items() if each != column} == pytest.approx({k: float(v) for k, v in others.items()})
     assert float(MODEL.log_prob_and_error(ROW | {column: [cell]})[1][0]) == 0
 
 

@@ -53,15 +53,14 @@ def score_chain(model: Model, events: Events, order: Sequence[int], given: Seque
         errors = some.places.new_zeros(len(wide))
         for pattern in wide.unique(dim=0).tolist() if bool(wide.any()) else [[False] * len(order)]:
             rows = (wide == torch.tensor(pattern, device=wide.device)).all(1).nonzero().squeeze(-1)
-            last = [place for place, is_wide in enumerate(pattern) if is_wide]
-            places = [place for place, is_wide in enumerate(pattern) if not is_wide] + last
-            own = [order[place] for place in places]
+            first, last = ([place for place, is_wide in enumerate(pattern) if is_wide == which] for which in (False, True))
+            exact, known_between = ([order[place] for place in places] for places in (first, last))
             part = some if len(rows) == len(wide) else some.take(rows)
             if last:
-                scores, errors[rows] = score_open(model, part, own, given, draws)
+                scores, errors[rows] = score_open(model, part, exact, known_between, given, draws)
             else:
-                scores = _score(model, part, own, given)
-            logs[rows[:, None], torch.tensor(places, device=wide.device)] = scores
+                scores = _score(model, part, exact, given)
+            logs[rows[:, None], torch.tensor([*first, *last], device=wide.device)] = scores
         found.append(Scores(logs, errors))
     return Scores(*map(torch.cat, zip(*found, strict=True)))
 

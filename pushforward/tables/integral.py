@@ -14,7 +14,7 @@ from pushforward.tables.events import Events
 from pushforward.tables.heads import case_logs, column_knots, column_score, held
 from pushforward.tables.network import Hidden, State
 from pushforward.tables.spline import inverse, shares
-from pushforward.tables.variable import HELD, VALUE, Variable
+from pushforward.tables.variable import VALUE, Variable
 
 if TYPE_CHECKING:
     from pushforward.tables.model import Model
@@ -29,8 +29,10 @@ _END = 2.0**-40
 _SEED = 20_231
 
 
-def score_open(model: Model, events: Events, order: Sequence[int], given: Sequence[int], draws: int) -> tuple[Tensor, Tensor]:
-    r"""Return the log of each column's conditional in an order whose last columns are intervals in all rows, and the errors of the sums.
+def score_open(
+    model: Model, events: Events, exact: Sequence[int], wide: Sequence[int], given: Sequence[int], draws: int
+) -> tuple[Tensor, Tensor]:
+    r"""Return the log of each column's conditional, those of intervals after all others ``(n, columns)``, and the errors of the sums.
 
     Given what is known exactly, one interval has the probability that its conditional has between its ends. Of several the integral over
     all but the last is a mean over draws, each between its ends given those before,
@@ -44,12 +46,11 @@ def score_open(model: Model, events: Events, order: Sequence[int], given: Sequen
     Args:
         model: The model.
         events: Rows, all with intervals in the same columns.
-        order: The columns, those with intervals last.
+        exact: The columns without intervals, in their order.
+        wide: Those with intervals, which follow.
         given: Columns that are given.
         draws: How many draws of a row with several.
     """
-    wide = [index for index in order if bool((events.cases[:, index] <= HELD).any())]
-    exact = [index for index in order if index not in wide]
     network = model.network
     known = torch.zeros(events.cases.shape, dtype=torch.bool, device=events.cases.device)
     known[:, list(given)] = True

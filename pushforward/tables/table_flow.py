@@ -26,7 +26,7 @@ from pushforward.data.to_frames import decode, library_of, moment_of, types_of
 from pushforward.data.weights import of_rows
 from pushforward.flow.file import FACTOR, FREE
 from pushforward.native.activations import ACTIVATIONS
-from pushforward.tables.chain import check_generator, draw_chain, score_rows
+from pushforward.tables.chain import Scores, check_generator, draw_chain, score_rows
 from pushforward.tables.conditional import TableConditional
 from pushforward.tables.description import described
 from pushforward.tables.events import interval_events
@@ -146,13 +146,16 @@ class TableFlow(nn.Module):
         self.types = {name: types[name] for name in self.columns if name in types}
 
     @torch.no_grad()
-    def log_prob(self, data: Any, columns: Sequence[str] | None = None, *, by: str | None = None, unseen: str = "raise") -> Any:
+    def log_prob(
+        self, data: Any, columns: Sequence[str] | None = None, *, given: Sequence[str] = (), by: str | None = None, unseen: str = "raise"
+    ) -> Any:
         """Return the log of the density of each row, in nats, by the measure of each column.
 
         Args:
             data: A table. A missing cell is an outcome, with a probability of its own. One that is known between two values alone, a
                 `pushforward.data.Between` or an interval of pandas, has the probability of what lies between, given the other cells.
-            columns: The columns that are asked about, the others are not known: the density of these alone; None for all.
+            columns: The columns that are asked about, the others are not known: the density of these alone; None for all not given.
+            given: Columns whose cells of the same row are given: the conditional density of those asked about.
             by: ``"column"`` for the parts of the sum, each column given those before it.
             unseen: What becomes of categories never seen and numbers out of range: ``"raise"``, or ``"outside"``: -inf.
 
@@ -160,33 +163,50 @@ class TableFlow(nn.Module):
             ``(n,)`` of float64; with ``by="column"`` a mapping from names to such.
 
         Raises:
-            ValueError: The model has not met data, or the data is not what the schema says; columns and rows are named.
+            ValueError: The model has not met data, a column is both asked about and given, or the data is not what the schema says;
+                columns and rows are named.
         """
         if by not in (None, "column"):
             raise ValueError(f"TableFlow.log_prob: expected by to be 'column' or None, got {by!r}")
-        self._expect_measured("log_prob")
-        asked = self.indices("log_prob", columns)
-        coded, bounds = self.encode_all(data, unseen, asked)
-        scores = score_rows(self.model, coded, asked, (), bounds).logs
-        return {self.columns[index]: scores[:, at] for at, index in enumerate(asked)} if by else scores.sum(1)
+        asked, scores = self._scores("log_prob", data, columns, given, unseen, DRAWS)
+        return {self.columns[index]: scores.logs[:, at] for at, index in enumerate(asked)} if by else scores.logs.sum(1)
 
     @torch.no_grad()
     def log_prob_and_error(
-        self, data: Any, columns: Sequence[str] | None = None, *, draws: int = DRAWS, unseen: str = "raise"
+        self, data: Any, columns: Sequence[str] | None = None, *, given: Sequence[str] = (), draws: int = DRAWS, unseen: str = "raise"
     ) -> tuple[Tensor, Tensor]:
         """Return what `log_prob` does, and the standard error of each: 0, but for rows with several cells known between two values alone.
 
         Args:
             data: As of `log_prob`.
             columns: As of `log_prob`.
+            given: As of `log_prob`.
             draws: How many draws such a row takes; the error falls faster than the inverse of their root.
             unseen: As of `log_prob`.
         """
-        self._expect_measured("log_prob_and_error")
-        asked = self.indices("log_prob_and_error", columns)
-        coded, bounds = self.encode_all(data, unseen, asked)
-        scores = score_rows(self.model, coded, asked, (), bounds, self.count("draws", draws, 1))
+        _, scores = self._scores("log_prob_and_error", data, columns, given, unseen, self.count("draws", draws, 1))
         return scores.logs.sum(1), scores.errors
+
+    def _scores(
+        self, method: str, data: Any, columns: Sequence[str] | None, given: Sequence[str], unseen: str, draws: int
+    ) -> tuple[list[int], Scores]:
+        """Return the places of the columns that are asked about, and the scores of each row."""
+        self._expect_measured(method)
+        known = self.indices(method, list(given)) if not isinstance(given, str) and len(given) else []
+        if isinstance(given, str):
+            raise ValueError(f"TableFlow.{method}: expected given to be a list of names, got {given!r}")
+        asked = [at for at in range(len(self.schema)) if at not in known] if columns is None else self.indices(method, columns)
+        if both := [self.columns[at] for at in asked if at in known]:
+            raise ValueError(f"TableFlow.{method}: expected columns that are not given, got {both[0]!r}")
+        if not asked:
+            raise ValueError(f"TableFlow.{method}: expected a column that is not given, got all of them as given")
+        coded, bounds = self.encode_all(data, unseen, sorted([*asked, *known]))
+        if bounds is not None and not bool(torch.isnan(bounds[:, known]).all()):
+            raise ValueError(f"TableFlow.{method}: expected values of what is given, got one that is known between two alone")
+        found = score_rows(self.model, coded, asked, known, bounds, draws)
+        # What cannot be is given with no density.
+        outside = torch.isinf(coded[:, known]).any(1)
+        return asked, found._replace(logs=torch.where(outside.unsqueeze(1), -torch.inf, found.logs))
 
     @torch.no_grad()
     def sample(self, n: int, *, generator: torch.Generator | None = None, library: str | None = None) -> Any:

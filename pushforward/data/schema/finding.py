@@ -120,7 +120,7 @@ def _number(values: Values, present: Array, share: float) -> Column:
     rest, step = found.rest, found.step
     # Zero is as much a number as others, wherever these are.
     low, high = min(float(rest.min()), *(value for value in found.far if value == 0), np.inf), float(rest.max())
-    whole = bool((finite == np.rint(finite)).all())
+    whole = bool((rest == np.rint(rest)).all())
     why = f"{unit}{'whole numbers' if whole else 'numbers'} from {low:.6g} to {high:.6g}{_far(found)}{rounded}{infinite}"
     grid: dict[str, Any] = {"step": step, "atoms": found.atoms}
     common: dict[str, Any] = {"storage": values.storage, "missing": share}
