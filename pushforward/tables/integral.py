@@ -76,10 +76,16 @@ def score_open(
         logs = _paths(model, events.take(some), state.take(some), wide, points)
         means = torch.logsumexp(logs, 1) - math.log(len(points))
         found.append(means.diff(dim=1, prepend=means.new_zeros(len(some), 1)))
-        each = torch.logsumexp(logs[:, :, -1].unflatten(1, (REPEATS, count)), 2)
-        each = torch.exp(each - each.amax(1, keepdim=True).clamp(min=-1e300))
-        errors.append(each.std(1) / each.mean(1).clamp(min=1e-300) / math.sqrt(REPEATS))
+        errors.append(log_mean(logs[:, :, -1])[1])
     return torch.cat([torch.stack(parts, 1), torch.cat(found)], 1) if parts else torch.cat(found), torch.cat(errors)
+
+
+def log_mean(logs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the log of the mean of draws ``(n, REPEATS * k)`` by their logs, and its standard error, from the scatter of the sets."""
+    each = torch.logsumexp(logs.unflatten(1, (REPEATS, -1)), 2)
+    mean = torch.logsumexp(logs, 1) - math.log(logs.shape[1])
+    each = torch.exp(each - each.amax(1, keepdim=True).clamp(min=-1e300))
+    return mean, each.std(1) / each.mean(1).clamp(min=1e-300) / math.sqrt(REPEATS)
 
 
 def _paths(model: Model, events: Events, state: State, wide: Sequence[int], points: Tensor) -> Tensor:

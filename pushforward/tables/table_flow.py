@@ -33,6 +33,7 @@ from pushforward.tables.events import interval_events
 from pushforward.tables.file import Content, read, write
 from pushforward.tables.integral import DRAWS
 from pushforward.tables.model import Model
+from pushforward.tables.noise import score_noisy
 from pushforward.tables.variable import OUTSIDE
 
 
@@ -173,7 +174,14 @@ class TableFlow(nn.Module):
 
     @torch.no_grad()
     def log_prob_and_error(
-        self, data: Any, columns: Sequence[str] | None = None, *, given: Sequence[str] = (), draws: int = DRAWS, unseen: str = "raise"
+        self,
+        data: Any,
+        columns: Sequence[str] | None = None,
+        *,
+        given: Sequence[str] = (),
+        noise: Mapping[str, Any] | None = None,
+        draws: int = DRAWS,
+        unseen: str = "raise",
     ) -> tuple[Tensor, Tensor]:
         """Return what `log_prob` does, and the standard error of each: 0, but for rows with several cells known between two values alone.
 
@@ -181,16 +189,59 @@ class TableFlow(nn.Module):
             data: As of `log_prob`.
             columns: As of `log_prob`.
             given: As of `log_prob`.
+            noise: Of columns that were measured with normal errors their standard deviations, a number or ``(n)``, by name: the density
+                is that of what was measured, the model's with the errors, estimated without bias by draws of these.
             draws: How many draws such a row takes; the error falls faster than the inverse of their root.
             unseen: As of `log_prob`.
         """
-        _, scores = self._scores("log_prob_and_error", data, columns, given, unseen, self.count("draws", draws, 1))
-        return scores.logs.sum(1), scores.errors
+        count = self.count("draws", draws, 1)
+        if not noise:
+            _, scores = self._scores("log_prob_and_error", data, columns, given, unseen, count)
+            return scores.logs.sum(1), scores.errors
+        asked, known, coded, bounds = self._asked("log_prob_and_error", data, columns, given, unseen)
+        if bounds is not None:
+            raise ValueError("TableFlow.log_prob_and_error: expected values where there is noise, got some known between two others alone")
+        return score_noisy(self.model, coded, asked, known, self._noise(noise, coded, asked), count)
+
+    def _noise(self, noise: Mapping[str, Any], coded: Tensor, asked: Sequence[int]) -> Tensor:
+        """Return the standard deviations of measured columns ``(n, columns)``, 0 for what is exact."""
+        found = torch.zeros_like(coded)
+        for name, told in noise.items():
+            place = self.place_of("log_prob_and_error", name)
+            variable, grid = self.model.variables[place], self.model.grid_of(self.model.variables[place])
+            if place not in asked or grid is None or grid.step or variable.atoms or variable.column.kind == "datetime":
+                raise ValueError(
+                    f"TableFlow.log_prob_and_error: expected noise of columns that are asked about and have a density, without a step and "
+                    f"atoms, got {name!r}, which is {variable.column.told()}"
+                )
+            size = torch.as_tensor(np.array(told, np.float64), device=self.device)
+            if size.shape not in ((), (len(coded),)):
+                raise ValueError(
+                    f"TableFlow.log_prob_and_error: expected noise of {name!r} as a number or ({len(coded)},), got {tuple(size.shape)}"
+                )
+            size = torch.where(torch.isnan(coded[:, place]), 0.0, size)
+            if not bool((torch.isfinite(size) & (size >= 0)).all()):
+                row = int((~(torch.isfinite(size) & (size >= 0))).nonzero()[0])
+                raise ValueError(
+                    f"TableFlow.log_prob_and_error: expected noise of at least 0, got {float(size[row]):g} of {name!r} in row {row}"
+                )
+            found[:, place] = size
+        return found
 
     def _scores(
         self, method: str, data: Any, columns: Sequence[str] | None, given: Sequence[str], unseen: str, draws: int
     ) -> tuple[list[int], Scores]:
         """Return the places of the columns that are asked about, and the scores of each row."""
+        asked, known, coded, bounds = self._asked(method, data, columns, given, unseen)
+        found = score_rows(self.model, coded, asked, known, bounds, draws)
+        # What cannot be is given with no density.
+        outside = torch.isinf(coded[:, known]).any(1)
+        return asked, found._replace(logs=torch.where(outside.unsqueeze(1), -torch.inf, found.logs))
+
+    def _asked(
+        self, method: str, data: Any, columns: Sequence[str] | None, given: Sequence[str], unseen: str
+    ) -> tuple[list[int], list[int], Tensor, Tensor | None]:
+        """Return the places of the columns that are asked about and of those given, and coded rows with the bounds of intervals."""
         self._expect_measured(method)
         known = self.indices(method, list(given)) if not isinstance(given, str) and len(given) else []
         if isinstance(given, str):
@@ -203,10 +254,7 @@ class TableFlow(nn.Module):
         coded, bounds = self.encode_all(data, unseen, sorted([*asked, *known]))
         if bounds is not None and not bool(torch.isnan(bounds[:, known]).all()):
             raise ValueError(f"TableFlow.{method}: expected values of what is given, got one that is known between two alone")
-        found = score_rows(self.model, coded, asked, known, bounds, draws)
-        # What cannot be is given with no density.
-        outside = torch.isinf(coded[:, known]).any(1)
-        return asked, found._replace(logs=torch.where(outside.unsqueeze(1), -torch.inf, found.logs))
+        return asked, known, coded, bounds
 
     @torch.no_grad()
     def sample(self, n: int, *, generator: torch.Generator | None = None, library: str | None = None) -> Any:
