@@ -257,3 +257,13 @@ def test_a_view_scores_intervals_given_values():
     view = MODEL.condition({"count": 2})
     found = view.log_prob({"real": [Between(1000, 1020)]}, ["real"])
     assert float(torch.exp(found)) == pytest.approx(view.cdf("real", 1020) - view.cdf("real", 1000), rel=1e-9)
+
+
+def test_one_value_beside_intervals_is_no_constant():
+    cells = between([1.0, 2.0] * 20, [1.0, np.inf] * 20)
+    column = Schema.find({"t": cells})["t"]
+    assert column.atoms == ((1.0, 0.5),)
+    model = pf.TableFlow({"t": cells}, widths=(8,)).measure({"t": cells})
+    assert float(model.log_prob({"t": [1.0]}).exp()) == pytest.approx(0.5, abs=0.02)
+    # Of the others no more is known than that they are beyond 2: what they begin with is wide.
+    assert 0.2 < float(model.log_prob({"t": [Between(2, None)]}).exp()) < 0.5

@@ -97,7 +97,8 @@ def _found_between(values: Values, present: Array, share: float) -> Column:
         # An end that is left out stands a little further in.
         ends = np.array([float(f"{end:.11g}") if abs(end) > 1e-300 else 0.0 for end in values.bounds[np.isfinite(values.bounds)]])
         found = find_column(replace(values, values=present if len(present) else ends, bounds=None))
-        found = found if len(present) else replace(found, atoms=())
+        share_known = len(present) / (len(present) + rows)
+        found = replace(found, atoms=tuple((value, part * share_known) for value, part in found.atoms if len(present)))
     else:
         found = find_column(replace(values, values=present, bounds=None))
         found = replace(found, kind="datetime", step=DAY if values.storage == "date" else 0.0) if not len(present) else found
