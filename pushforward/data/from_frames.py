@@ -12,7 +12,7 @@ from torch import Tensor
 from pushforward.core.extras import require
 from pushforward.data.between import of_cells
 from pushforward.data.table import short
-from pushforward.data.values import Values, numbers_of, storage_of
+from pushforward.data.values import Values, numbers_of, of_objects
 
 
 def is_table(value: Any) -> bool:
@@ -87,8 +87,7 @@ def _values(name: str, series: Any) -> Values:
     if (numbers := numbers_of(values)) is not None:
         whole = all(isinstance(one, int | np.integer) for one in values[~missing])
         return Values(name, "integer" if whole else "float", numbers, note=f"stored as {kind}")
-    storage = storage_of(values[~missing])
-    return Values(name, storage, values, note=f"stored as {kind}")
+    return of_objects(name, values, f"stored as {kind}")
 
 
 _PLAIN = (("boolean", (bool,)), ("integer", (int,)), ("float", (int, float)), ("string", (str,)))

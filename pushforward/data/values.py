@@ -52,6 +52,17 @@ def seconds_of(moment: Any) -> float:
     return float(since.total_seconds())
 
 
+def is_mixed(moments: Sequence[Any]) -> bool:
+    """Tell whether some moments have a zone and others none, so that nobody knows how far they are apart."""
+    return len({moment.tzinfo is None for moment in moments if moment is not None}) > 1
+
+
+def zone_of_all(moments: Sequence[Any]) -> str:
+    """Return the zone of moments, where all have the same; UTC where they have several, and nothing where they have none."""
+    zones = {str(moment.tzinfo) if moment.tzinfo else "" for moment in moments if moment is not None}
+    return zones.pop() if len(zones) == 1 else "UTC" if zones else ""
+
+
 def numbers_of(held: Any) -> Any | None:
     """Return objects that are all plain numbers, or None for a missing one, as float64; None for others, or if none is there.
 
@@ -104,3 +115,12 @@ class Values:
         nothing = [value is None for value in self.values] if self.values.dtype == object else np.isnan(self.values)
         found: np.ndarray[Any, np.dtype[np.bool_]] = np.asarray(nothing, bool) & ~self.open
         return found
+
+
+def of_objects(name: str, held: np.ndarray[Any, np.dtype[Any]], note: str = "") -> Values:
+    """Return objects that are no numbers, None where one is missing, as a column; moments some of which have a zone are no dates."""
+    present = [one for one in held if one is not None]
+    storage = storage_of(present)
+    if storage != "datetime":
+        return Values(name, storage, held, note=note)
+    return Values(name, "other" if is_mixed(present) else storage, held, zone="" if is_mixed(present) else zone_of_all(present), note=note)

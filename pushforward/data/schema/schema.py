@@ -19,7 +19,7 @@ from pushforward.data.schema.column import Column, percent
 from pushforward.data.schema.finding import find_column
 from pushforward.data.schema.settling import settled
 from pushforward.data.table import Table, bare_name
-from pushforward.data.values import Values, is_nothing, numbers_of, storage_of
+from pushforward.data.values import Values, is_nothing, numbers_of, of_objects
 
 VERSION = 1
 
@@ -279,4 +279,4 @@ def _of_array(name: str, column: Any) -> Values:
         return between
     if (numbers := numbers_of(held)) is not None:
         return Values(name, "float", numbers)
-    return Values(name, storage_of([one for one in held if one is not None]), held)
+    return of_objects(name, held)
