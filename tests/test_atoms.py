@@ -223,3 +223,10 @@ def test_columns_that_are_named_by_numbers_may_be_asked_for_by_them():
     assert list(model.impute(frame[[1, 0]])[0].columns) == [0, 1]
     with pytest.raises(ValueError, match="no column 2; there are '0', '1'"):
         model.log_prob(frame, [2])
+
+
+def test_months_as_parts_of_years_stay_on_their_grid():
+    dates = {"date": np.repeat(2000 + np.arange(187) / 12, 3)}
+    model = pf.TableFlow(dates, widths=(8,)).measure(dates)
+    assert model.model.grids[0].step == pytest.approx(1 / 12)
+    assert bool(torch.isfinite(model.log_prob(model.sample(50, generator=torch.Generator().manual_seed(0)))).all())

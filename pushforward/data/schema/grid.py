@@ -169,7 +169,9 @@ def _decimals(values: Array, exact: bool) -> float:
 
 def _decimal(origin: float, index: Array, step: float) -> Array:
     """Return values on a grid as decimals: 3 steps of 0.1 are 0.3, and not 0.30000000000000004."""
-    places = next((p for p in range(13) if abs(step * 10**p - round(step * 10**p)) < 1e-9 * step * 10**p), None)
+    # What a step is off as a decimal counts as often as there are steps: a twelfth is none.
+    least = 1e-7 / max(1.0, float(np.abs(index).max(initial=0.0)))
+    places = next((p for p in range(13) if abs(step * 10**p - round(step * 10**p)) < min(1e-9, least) * step * 10**p), None)
     if places is None or abs(origin * 10**places - round(origin * 10**places)) > 1e-6:
         return origin + step * index
     return np.asarray(np.round(origin + round(step * 10**places) * index / 10.0**places, places), np.float64)
