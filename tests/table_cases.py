@@ -28,6 +28,11 @@ def column_of(kind, n=400, seed=0):
         "atom": lambda: np.where(spiked < 0.3, 0.0, random.lognormal(1, 1, n)),
         "censored": lambda: np.minimum(random.normal(0, 1, n), 0.5),
         "atom on a grid": lambda: np.where(spiked < 0.3, 7, random.poisson(12, n)),
+        "few values": lambda: random.choice([22.0, 22.5, 23.1, 24.7, 30.2], n, p=[0.4, 0.1, 0.2, 0.2, 0.1]),
+        "few counts": lambda: random.choice([0, 1, 3, 7, 21, 50], n),
+        "marked count": lambda: np.where(spiked < 0.1, -999, 20 + random.poisson(9, n)),
+        "marked circle": lambda: np.where(spiked < 0.1, -999, 10 * random.integers(0, 36, n)),
+        "marked step": lambda: np.where(spiked < 0.05, -999, np.where(spiked < 0.1, 9999.9, np.round(random.normal(20, 3, n), 1))),
         "missing": lambda: np.where(spiked < 0.2, np.nan, random.normal(0, 1, n)),
         "missing atom": lambda: np.where(spiked < 0.2, np.nan, np.where(spiked < 0.5, 0.0, random.lognormal(0, 1, n))),
         "missing count": lambda: pd.array(np.where(spiked < 0.2, None, random.poisson(3, n)), "Int64"),
@@ -50,13 +55,15 @@ def column_of(kind, n=400, seed=0):
 
 KINDS = [
     "real", "positive", "interval", "circular", "count", "large count", "step", "odd step", "circular step", "interval step", "atom",
-    "censored", "atom on a grid", "missing", "missing atom", "missing count", "binary", "numbered", "categorical", "ordered",
+    "censored", "atom on a grid", "few values", "few counts", "marked count", "marked circle", "marked step", "missing",
+    "missing atom", "missing count", "binary", "numbered", "categorical", "ordered",
     "missing category", "many", "date", "moment", "zone", "whole", "huge count", "half hours", "constant",
 ]  # fmt: skip
 TOLD = {
     "interval": "interval:0:1",
     "circular": "circular:-3.141592653589793:3.141592653589793",
     "circular step": "circular:360",
+    "marked circle": "circular:360",
     "interval step": "interval:0:100",
     "huge count": "count",
 }

@@ -329,7 +329,7 @@ OPTIONS = {
         "--given": ["a=1", "", "=", "a"],
         "--context-table": ["none.csv", "", "t.csv"],
     },
-    "score": {"--output": ["", "no/such/folder/t.csv", "t.xls"], "--by": ["row", "", "column"]},
+    "score": {"--output": ["", "no/such/folder/t.csv", "t.xls"], "--by": ["row", "", "column"], "--given": ["a=1", "", "=", "a"]},
     "impute": {"-n": NUMBERS, "--output": ["", "no/such/folder/t.csv", "t.xls"], "--seed": ["-1", "2.5", "a", "", str(2**70)]},
     "describe": {"--batch": NUMBERS},
     "plot": {

@@ -146,6 +146,21 @@ def test_scores_are_those_of_the_model_in_all_and_by_column(table, model, folder
     np.testing.assert_allclose(parts.sum(axis=1), expected, rtol=1e-5)
 
 
+def test_rows_are_scored_given_columns_as_they_are_or_by_value(table, model, folder, monkeypatch):
+    monkeypatch.setattr("pushforward.cli.tables.ROWS", 150)
+    found, source = pf.TableFlow.load(model), open_table(table)
+    target, typed = folder / "g.npy", {values.name: values.values for values in source.typed()}
+    assert main(["score", str(model), str(table), "--given", "age", "--given", "city", "-o", str(target)]) == 0
+    np.testing.assert_allclose(np.load(target), found.log_prob(source, given=["age", "city"]).numpy(), rtol=1e-5, atol=1e-5)
+    # A column that is given by its value need not be there.
+    pd.read_csv(table).drop(columns="age").to_csv(folder / "without.csv", index=False)
+    assert main(["score", str(model), str(folder / "without.csv"), "--given", "age=40", "--by", "column", "-o", str(folder / "g.csv")]) == 0
+    parts = pd.read_csv(folder / "g.csv")
+    assert tuple(parts) == tuple(name for name in COLUMNS if name != "age")
+    wanted = found.log_prob(typed | {"age": np.full(len(parts), 40.0)}, given=["age"]).numpy()
+    np.testing.assert_allclose(parts.sum(axis=1), wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_new_data_is_held_against_the_schema(model, folder, capsys):
     frame = people(30).drop(columns="name")
     frame.loc[4, "city"] = "Rom"
@@ -199,6 +214,10 @@ WRONG = [
     (["sample", "M", "-n", "1", "--given", "age=3", "--given", "age=3"], 2, "each column once"),
     (["sample", "M", "-n", "1", "--context-table", "T"], 2, "only a conditional flow has it"),
     (["sample", "M", "-n", "1", "-o", "s.npy"], 1, "an array has no columns of several kinds; write .csv, .tsv or .parquet"),
+    (["score", "M", "T", "--given", "height"], 2, "--given height: expected COLUMN=VALUE, each column once"),
+    (["score", "M", "T", "--given", "age", "--given", "age=3"], 2, "--given: expected each column once, got age, age=3"),
+    (["score", "M", "T", *[part for name in COLUMNS for part in ("--given", name)]], 2, "expected a column that is not given, got all"),
+    (["score", "N", "T", "--given", "humidity"], 2, "--given: only of a TableFlow; a conditional flow takes its context"),
     (["score", "M", "T", "--by", "row"], 2, "--by: expected column, got 'row'"),
     (["score", "N", "T", "--by", "column"], 2, "--by: only a TableFlow has parts by column"),
     (["plot", "M", "T", "-o", "p.png", "--columns", "name"], 2, "the model has no column 'name'"),

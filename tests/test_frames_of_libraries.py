@@ -117,3 +117,46 @@ def whole(library, frame, kept):
 def test_what_cannot_be_fitted_is_said(library):
     with pytest.raises(ValueError, match=r"expected columns of numbers, got others: 'city' \(.*\) is categorical: 'Bonn', 'Köln'"):
         pf.fit(pf.NSF(2), library(), columns=["share", "city"], progress=False)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_table_flow_is_the_same_and_its_samples_are_of_the_library(library):
+    def measured(data):
+        torch.manual_seed(0)
+        return pf.TableFlow(data, widths=(8,)).measure(data)
+
+    frame, wanted = library(), measured(ARROW)
+    model = measured(frame)
+    torch.testing.assert_close(model.log_prob(frame), wanted.log_prob(ARROW))
+    drawn = model.sample(20, generator=torch.Generator().manual_seed(0))
+    expected = wanted.sample(20, generator=torch.Generator().manual_seed(0))
+    Schema.find(ARROW).check(drawn)
+    torch.testing.assert_close(wanted.log_prob(drawn), wanted.log_prob(expected))
+    if library is polars:
+        assert drawn.schema == frame.schema
+    (filled,) = model.impute(frame, generator=torch.Generator().manual_seed(0))
+    assert Schema.find(filled)["height"].missing == 0
+
+
+def test_declared_categories_of_polars_come_back():
+    pl = pytest.importorskip("polars")
+    frame = pl.DataFrame({"size": pl.Series(["s", "m"] * 30, dtype=pl.Enum(["s", "m", "l"])), "x": np.arange(60) % 7 + 0.5})
+    model = pf.TableFlow(frame, widths=(8,)).measure(frame)
+    assert model.sample(5).schema == frame.schema
+    assert model.schema["size"].categories == ("s", "m", "l")
+
+
+def test_intervals_may_stand_in_frames_of_any_library():
+    cells = pf.data.between([1.0, 2.0, 3.5] * 20, [1.0, 4.0, np.inf] * 20)
+    frames = [pd.DataFrame({"t": cells}), {"t": list(cells)}]
+    try:
+        import polars as pl
+    except ImportError:
+        pl = None
+    frames += [pl.DataFrame({"t": pl.Series(list(cells), dtype=pl.Object)})] if pl else []
+    scores = []
+    for frame in frames:
+        torch.manual_seed(0)
+        scores.append(pf.TableFlow(Schema.find(frame, {"t": "positive"}), widths=(8,)).measure(frame).log_prob(frame))
+    for score in scores[1:]:
+        torch.testing.assert_close(score, scores[0])

@@ -209,6 +209,7 @@ COMMAND = {
     "score": {
         "--output": (["score", "m", "t.csv", "--output", "o.csv"], lambda seen: seen.out == "" and set(seen.new) == {"o.csv"}),
         "--by": (["score", "all", "t.csv", "--by", "column"], lambda seen: seen.out.startswith("a,b\n")),
+        "--given": (["score", "all", "t.csv", "--by", "column", "--given", "a"], lambda seen: seen.out.startswith("b\n")),
         "--outside": (["score", "bounded", "t.csv", "--outside"], lambda seen: "-inf" in seen.out),
         **of_table("score", "m", "t.csv"),
     },
@@ -291,7 +292,7 @@ WITHOUT = {
     "-n": {"sample": None},
     "--by": {"score": ["score", "all", "t.csv"]},
     "--outside": {"score": None},
-    "--given": {"sample": None},
+    "--given": {"sample": None, "score": ["score", "all", "t.csv", "--by", "column"]},
     "--context-table": {"sample": None},
 }
 USUAL = {

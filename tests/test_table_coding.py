@@ -144,3 +144,15 @@ def test_any_values_come_back(rows):
     back = decode(schema, encode(schema, frame), "dict")
     for name in names:
         assert back[name] == data[name], name
+
+
+def test_moments_in_columns_of_objects_have_their_zone():
+    berlin = dt.timezone(dt.timedelta(hours=2))
+    moments = [dt.datetime(2022, 3, 20, 11, 0, tzinfo=berlin) + dt.timedelta(hours=at) for at in range(30)]
+    for table in (pd.DataFrame({"t": pd.Series(moments, dtype=object)}), {"t": moments}):
+        schema = Schema.find(table)
+        assert (schema["t"].kind, schema["t"].zone) == ("datetime", "UTC+02:00")
+        schema.check(table)
+        assert encode(schema, table)[0, 0] == moments[0].timestamp()
+    mixed = {"t": [*moments, dt.datetime(2022, 3, 20)]}
+    assert Schema.find(mixed)["t"].kind == "text"

@@ -31,7 +31,7 @@ def test_given_and_rest_are_the_joint_in_the_order_given_first():
 
     view = model.condition({"categorical": row["categorical"], "missing": row["missing"]})
     events = model.model.events(model.encode(rows))
-    wanted = score_chain(model.model, events, [2, 3, 0, 1]).sum(1)
+    wanted = score_chain(model.model, events, [2, 3, 0, 1]).logs.sum(1)
     assert torch.allclose(view.log_prob(rows) + model.log_prob(rows, ["categorical", "missing"]), wanted, atol=1e-12)
     parts = view.log_prob(rows, by="column")
     assert list(parts) == ["real", "count"]
@@ -235,3 +235,35 @@ def test_numpy_is_not_needed_of_users():
     frame = frame_of("real", "binary", n=50)
     view = model_of(frame).condition({"binary": np.bool_(True)})
     assert isinstance(view.mean("real"), float)
+
+
+def test_rows_are_scored_given_cells_of_their_own():
+    kinds = ("real", "count", "categorical", "missing")
+    frame = frame_of(*kinds, n=60)
+    model = model_of(frame)
+    found = model.log_prob(frame, given=["missing", "count"])
+    for row in range(0, 60, 7):
+        view = model.condition({name: frame[name].iloc[row] for name in ("count", "missing")})
+        assert float(found[row]) == pytest.approx(float(view.log_prob(frame.iloc[[row]])), abs=1e-5)
+    parts = model.log_prob(frame, ["real"], given=["count"], by="column")
+    assert list(parts) == ["real"]
+    torch.testing.assert_close(parts["real"], model.log_prob_and_error(frame, ["real"], given=["count"])[0])
+    odd = model.log_prob(frame.assign(count=-1), ["real"], given=["count"], unseen="outside")
+    assert bool((odd == -math.inf).all())
+
+
+GIVEN = [
+    ({"given": "real"}, "expected given to be a list of names, got 'real'"),
+    ({"given": ["none"]}, "no column 'none'"),
+    ({"given": ["real"], "columns": ["real"]}, "expected columns that are not given, got 'real'"),
+    ({"given": ["real", "count"]}, "expected a column that is not given, got all of them"),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), GIVEN, ids=[words for _, words in GIVEN])
+def test_what_cannot_be_given_is_said(options, words):
+    frame = frame_of("real", "count", n=60)
+    model = model_of(frame)
+    for method in (model.log_prob, model.log_prob_and_error):
+        with pytest.raises(ValueError, match=words):
+            method(frame, **options)

@@ -287,7 +287,7 @@ def test_the_loss_of_a_step_is_an_unbiased_one_of_all_orders():
     events = model.model.events(model.encode(frame.iloc[:50]))
     orders = list(permutations(range(3)))
     with torch.no_grad():
-        wanted = -sum(score_chain(model.model, events, order).sum(1) for order in orders).mean() / len(orders)
+        wanted = -sum(score_chain(model.model, events, order).logs.sum(1) for order in orders).mean() / len(orders)
     loss, random = TableLoss(model), seeded()
     packed = events.packed().repeat(40, 1)
     with torch.no_grad():

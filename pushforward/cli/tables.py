@@ -142,9 +142,9 @@ def _part(values: Values, start: int) -> Array:
     return values.values[start : start + ROWS]
 
 
-def check(model: TableFlow, table: Table) -> None:
-    """Refuse a table that the model's schema does not allow, by columns and rows."""
-    if found := model.schema.problems(table):
+def check(schema: Schema, table: Table) -> None:
+    """Refuse a table that a model's schema does not allow, by columns and rows."""
+    if found := schema.problems(table):
         raise ValueError(f"{table.path}: {problems_of(found)}")
 
 

@@ -7,7 +7,6 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from pushforward.data import cells
 from pushforward.data.dialect import Format, find_dialect, open_text, ragged
 from pushforward.data.pieces import Piece, RaggedError, pieces
 from pushforward.data.table import ROWS, Array, Table, TableError, line_of, short
-from pushforward.data.values import Values
+from pushforward.data.values import Values, is_mixed, zone_of_all
 
 HEAD, CELLS = 65536, 1 << 22
 """Rows, and values, from which it is found which columns hold numbers, at most."""
@@ -92,7 +91,7 @@ class Delimited(Table):
         if cells.truths(column, self.marks) is not None:
             return f"true or false: {value}"
         if (dates := cells.dates(column, self.marks)) is not None:
-            return f"{'times of which some have a zone and others none' if _is_mixed(dates[0]) else 'dates'}: {value}"
+            return f"{'times of which some have a zone and others none' if is_mixed(dates[0]) else 'dates'}: {value}"
         present = [cell for cell in column if not cells.is_missing(cell, self.marks)]
         good = sum(cells.number(cell, self.dialect.decimal) is not None for cell in present)
         if cells.number(column[found.wrong], self.dialect.decimal) is not None:
@@ -195,10 +194,10 @@ class Delimited(Table):
     def _of_text(self, name: str, column: Sequence[str], note: str) -> Values:
         if (truths := cells.truths(column, self.marks)) is not None:
             return Values(name, "boolean", _objects(truths), note=note)
-        if (found := cells.dates(column, self.marks)) is not None and not _is_mixed(found[0]):
+        if (found := cells.dates(column, self.marks)) is not None and not is_mixed(found[0]):
             moments, order = found
             day = all(moment is None or moment.timetz().isoformat() == "00:00:00" for moment in moments)
-            return Values(name, "date" if day else "datetime", _objects(moments), zone=_zone(moments), note=f"{order}; {note}")
+            return Values(name, "date" if day else "datetime", _objects(moments), zone=zone_of_all(moments), note=f"{order}; {note}")
         # Of many cells that are alike one text is held.
         known = {cell: None if cells.is_missing(cell, self.marks) else cell.strip() for cell in dict.fromkeys(column)}
         return Values(name, "string", _objects([known[cell] for cell in column]), note=note)
@@ -216,14 +215,3 @@ def _objects(values: Sequence[object]) -> Array:
     array = np.empty(len(values), object)
     array[:] = values
     return array
-
-
-def _is_mixed(moments: Sequence[datetime | None]) -> bool:
-    """Tell whether some moments have a zone and others none, so that nobody knows how far they are apart."""
-    return len({moment.tzinfo is None for moment in moments if moment is not None}) > 1
-
-
-def _zone(moments: Sequence[datetime | None]) -> str:
-    """Return the zone of moments, where all have the same."""
-    zones = {str(moment.tzinfo) if moment.tzinfo else "" for moment in moments if moment is not None}
-    return zones.pop() if len(zones) == 1 else "UTC"

@@ -10,8 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from pushforward.core.extras import require
+from pushforward.data.between import of_cells
 from pushforward.data.table import short
-from pushforward.data.values import Values, numbers_of, storage_of
+from pushforward.data.values import Values, numbers_of, of_objects
 
 
 def is_table(value: Any) -> bool:
@@ -81,11 +82,12 @@ def _values(name: str, series: Any) -> Values:
         storage = "date" if kind == nw.Date else "datetime"
         return Values(name, storage, _listed(series, missing), zone=getattr(kind, "time_zone", None) or "", note=f"stored as {kind}")
     values = _listed(series, missing)
+    if (between := of_cells(name, values, f"stored as {kind}")) is not None:
+        return between
     if (numbers := numbers_of(values)) is not None:
         whole = all(isinstance(one, int | np.integer) for one in values[~missing])
         return Values(name, "integer" if whole else "float", numbers, note=f"stored as {kind}")
-    storage = storage_of(values[~missing])
-    return Values(name, storage, values, note=f"stored as {kind}")
+    return of_objects(name, values, f"stored as {kind}")
 
 
 _PLAIN = (("boolean", (bool,)), ("integer", (int,)), ("float", (int, float)), ("string", (str,)))

@@ -171,7 +171,9 @@ def _type(nw: Any, column: Column, asked: str) -> Any:
     numbers = [f"{kind}{bits}" for kind in ("Int", "UInt") for bits in (8, 16, 32, 64)] + ["Float32", "Float64", "Boolean"]
     if asked in numbers:
         return getattr(nw, asked)
-    if asked.startswith(("Categorical", "Enum")):
+    if asked.startswith("Enum"):
+        return nw.Enum([str(one) for one in column.categories])
+    if asked.startswith("Categorical"):
         return nw.Categorical
     if column.kind in DISCRETE:
         kinds = {type(one) for one in column.categories}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pushforward.tables.events import Events
 from pushforward.tables.heads import case_logs, column_knots, column_score
+from pushforward.tables.integral import DRAWS, score_open
 from pushforward.tables.network import Hidden
 from pushforward.tables.spline import drawn
-from pushforward.tables.variable import Variable
+from pushforward.tables.variable import HELD, VALUE, Variable
 
 if TYPE_CHECKING:
     from pushforward.tables.model import Model
@@ -21,16 +22,47 @@ ROWS = 4096
 """Rows that go through the network together."""
 
 
-def score_rows(model: Model, coded: Tensor, order: Sequence[int], given: Sequence[int] = ()) -> Tensor:
+class Scores(NamedTuple):
+    """The log of each column's conditional ``(n, columns)``, and the standard errors of their sums ``(n)``, 0 but for several intervals."""
+
+    logs: Tensor
+    errors: Tensor
+
+
+def score_rows(
+    model: Model, coded: Tensor, order: Sequence[int], given: Sequence[int] = (), bounds: Tensor | None = None, draws: int = DRAWS
+) -> Scores:
     """Return what `score_chain` does of coded rows ``(n, columns)``, of which no more than a block are events at a time."""
-    parts = [score_chain(model, model.events(rows), order, given) for rows in coded.split(ROWS)]
-    return torch.cat(parts)
+    ends = [None] * len(coded.split(ROWS)) if bounds is None else bounds.split(ROWS)
+    parts = [score_chain(model, model.events(rows, some), order, given, draws) for rows, some in zip(coded.split(ROWS), ends, strict=True)]
+    return Scores(*map(torch.cat, zip(*parts, strict=True)))
 
 
-def score_chain(model: Model, events: Events, order: Sequence[int], given: Sequence[int] = ()) -> Tensor:
-    """Return the log of each column's conditional given those before it in an order and those given, ``(n, len(order))``."""
-    parts = [_score(model, events.take(slice(at, at + ROWS)), order, given) for at in range(0, len(events.cases), ROWS)]
-    return torch.cat(parts) if parts else torch.zeros(0, len(order), dtype=torch.float64)
+def score_chain(model: Model, events: Events, order: Sequence[int], given: Sequence[int] = (), draws: int = DRAWS) -> Scores:
+    """Return the log of each column's conditional given those before it in an order and those given.
+
+    In a row with cells that are known between two values alone these come last, since nothing can be conditioned on them.
+    """
+    if not len(events.cases):
+        return Scores(torch.zeros(0, len(order), dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
+    found = []
+    for at in range(0, len(events.cases), ROWS):
+        some = events.take(slice(at, at + ROWS))
+        wide = some.cases[:, list(order)] <= HELD
+        logs = some.places.new_zeros(wide.shape)
+        errors = some.places.new_zeros(len(wide))
+        for pattern in wide.unique(dim=0).tolist() if bool(wide.any()) else [[False] * len(order)]:
+            rows = (wide == torch.tensor(pattern, device=wide.device)).all(1).nonzero().squeeze(-1)
+            first, last = ([place for place, is_wide in enumerate(pattern) if is_wide == which] for which in (False, True))
+            exact, known_between = ([order[place] for place in places] for places in (first, last))
+            part = some if len(rows) == len(wide) else some.take(rows)
+            if last:
+                scores, errors[rows] = score_open(model, part, exact, known_between, given, draws)
+            else:
+                scores = _score(model, part, exact, given)
+            logs[rows[:, None], torch.tensor([*first, *last], device=wide.device)] = scores
+        found.append(Scores(logs, errors))
+    return Scores(*map(torch.cat, zip(*found, strict=True)))
 
 
 def _score(model: Model, events: Events, order: Sequence[int], given: Sequence[int]) -> Tensor:
@@ -110,8 +142,8 @@ def draw_column(model: Model, variable: Variable, h: Hidden, generator: torch.Ge
     choice = _uniform(len(share), share.device, generator)
     x = chart.inverse(*drawn(column_knots(model.network, variable, h), share, 1 - share, choice))
     settled = torch.from_numpy(grid.settle(x.cpu().numpy())).to(x.device)
-    for at, atom in enumerate(variable.atoms, 1):
-        settled = torch.where(case == at, atom, settled)
+    atoms = torch.tensor([torch.nan, *variable.atoms], dtype=torch.float64, device=x.device)
+    settled = torch.where((case > VALUE) & (case < len(atoms)), atoms[case.clamp(max=len(atoms) - 1)], settled)
     return torch.where(none, torch.nan, settled)
 
 

@@ -106,15 +106,13 @@ class Chart(nn.Module):
     def cell(self, x: Tensor, half: float) -> tuple[Place, Place, Place]:
         """Return where cells around values begin, are and end; the middle has the log of the cell's mass in place of a log-density."""
         a, m, b = self(x - half), self(x), self(x + half)
-        low, high = a.below <= 0.5, b.below <= 0.5
-        smaller, larger = torch.where(high, a.log_near, b.log_near), torch.where(high, b.log_near, a.log_near)
-        apart = larger - smaller
-        # Both ends in one half: a difference of logs; the middle of the range in the cell: what is left of 1.
-        same = larger + torch.log(-torch.expm1(-apart.clamp(min=1e-300)))
-        across = torch.log((1 - a.below - b.above).clamp(min=1e-300))
-        narrow = (low == high) & (apart < 1e-7)
-        log_mass = torch.where(narrow, m.log_density + torch.log(x.new_tensor(2 * half)), torch.where(low & ~high, across, same))
-        return a, m._replace(log_density=log_mass), b
+        return a, m._replace(log_density=_log_mass(a, m, b, x.new_tensor(2 * half))), b
+
+    def between(self, a: Tensor, b: Tensor) -> tuple[Place, Place, Tensor]:
+        """Return where intervals ``(n)`` begin and end, which may be infinite, and the log of the mass in each."""
+        begin, end = self(a), self(b)
+        middle = torch.where(torch.isfinite(a) & torch.isfinite(b), (a + b) / 2, self.knots[0])
+        return begin, end, _log_mass(begin, self(middle), end, b - a)
 
     def inverse(self, below: Tensor, above: Tensor) -> Tensor:
         """Return the values at shares."""
@@ -159,3 +157,15 @@ class Chart(nn.Module):
         index = torch.searchsorted(self.knots[1:count].contiguous(), x.contiguous(), right=True)
         left, right = self._sums()
         return index, self.knots[index + 1] - self.knots[index], self.masses[index], left[index], right[index]
+
+
+def _log_mass(a: Place, m: Place, b: Place, width: Tensor) -> Tensor:
+    """Return the log of the mass between two places, of a narrow one by the density in the middle."""
+    low, high = a.below <= 0.5, b.below <= 0.5
+    smaller, larger = torch.where(high, a.log_near, b.log_near), torch.where(high, b.log_near, a.log_near)
+    apart = larger - smaller
+    # Both ends in one half: a difference of logs; the middle of the range between: what is left of 1.
+    same = larger + torch.log(-torch.expm1(-apart.clamp(min=1e-300)))
+    across = torch.log((1 - a.below - b.above).clamp(min=1e-300))
+    narrow = (low == high) & (apart < 1e-7)
+    return torch.where(narrow, m.log_density + torch.log(width), torch.where(low & ~high, across, same))

@@ -76,7 +76,9 @@ class TableConditional:
         if both := [self.parent.columns[at] for at in asked if at in self.given]:
             raise ValueError(f"TableConditional.log_prob: expected columns that are not given, got {both[0]!r}")
         there = [at for at in self.given if not self.parent.absent(data, at)]
-        coded = self.parent.encode(data, unseen, sorted([*asked, *there]))
+        coded, bounds = self.parent.encode_all(data, unseen, sorted([*asked, *there]))
+        if bounds is not None and not bool(torch.isnan(bounds[:, self.given]).all()):
+            raise ValueError("TableConditional.log_prob: expected values of what is given, got one that is known between two alone")
         for at in there:
             same = (coded[:, at] == self.coded[0, at]) | (torch.isnan(coded[:, at]) & torch.isnan(self.coded[0, at]))
             if not bool(same.all()):
@@ -84,7 +86,7 @@ class TableConditional:
                 name = self.parent.columns[at]
                 raise ValueError(f"TableConditional.log_prob: expected {name!r} as it is given, got another in row {row}; leave it out")
         coded[:, self.given] = self.coded[:, self.given]
-        scores = score_rows(self.parent.model, coded, asked, self.given)
+        scores = score_rows(self.parent.model, coded, asked, self.given, bounds).logs
         return {self.parent.columns[index]: scores[:, at] for at, index in enumerate(asked)} if by else scores.sum(1)
 
     def probabilities(self, column: str) -> dict[Any, float]:

@@ -10,7 +10,7 @@ from pushforward.data.schema.grid import Grid
 from pushforward.tables.events import Events
 from pushforward.tables.network import Hidden, Network
 from pushforward.tables.spline import Knots, knots_of, log_mean_slope, shares
-from pushforward.tables.variable import VALUE, Variable
+from pushforward.tables.variable import HELD, OUTSIDE, VALUE, Variable
 
 
 def case_logs(network: Network, variable: Variable, h: Hidden) -> Tensor:
@@ -32,30 +32,55 @@ def column_score(network: Network, variable: Variable, grid: Grid | None, h: Hid
     own = logs.gather(-1, case.clamp(min=0).unsqueeze(-1)).squeeze(-1)
     if variable.number is not None:
         assert grid is not None
-        place = events.places[:, variable.number]
-        value = _value(column_knots(network, variable, h), place, grid.step > 0)
+        place, wide = events.places[:, variable.number], case <= HELD
+        knots = column_knots(network, variable, h)
+        value = _value(knots, place, grid.step > 0)
+        some = bool(wide.any())
+        if some and not grid.step:
+            value = torch.where(wide, _value(knots, place, True), value)
         own = _joined(variable, grid, case, own, logs[:, VALUE], value)
-    return torch.where(case < 0, -torch.inf, own)
+        own = torch.where(wide, _within(held(variable, logs, case), logs[:, VALUE] + value), own) if some else own
+    return torch.where(case == OUTSIDE, -torch.inf, own)
+
+
+def held(variable: Variable, logs: Tensor, case: Tensor) -> Tensor:
+    """Return the probabilities of the atoms that lie in intervals ``(n, atoms)``, 0 of those that do not, by the logs of all cases."""
+    count = len(variable.atoms)
+    code = (HELD - case).clamp(min=0).unsqueeze(-1)
+    first, last = code // (count + 1), code % (count + 1)
+    rank = torch.tensor(variable.ranks, dtype=torch.long, device=case.device)
+    return torch.exp(logs[:, 1 : 1 + count]) * ((rank >= first) & (rank < last))
+
+
+def _within(atoms: Tensor, log_values: Tensor) -> Tensor:
+    """Return the log of the probability of intervals, by those of the atoms and of the values in them."""
+    mass = atoms.sum(-1)
+    return torch.where(mass > 0, torch.logaddexp(torch.log(torch.where(mass > 0, mass, 1.0)), log_values), log_values)
 
 
 def all_scores(network: Network, grids: list[Grid], h: Hidden, events: Events, wanted: Tensor) -> Tensor:
     """Return the logs of all columns' conditionals given the same, ``(n, columns)``, where they are wanted; 0 elsewhere."""
     own: dict[int, Tensor] = {}
     of_value: dict[int, Tensor] = {}
+    of_atoms: dict[int, Tensor] = {}
     for group, logits in network.all_logits(h.units):
         logs = torch.log_softmax(finer(logits), -1)
         index = [variable.index for variable in group]
         chosen = logs.gather(-1, events.cases[:, index].clamp(min=0).unsqueeze(-1)).squeeze(-1)
         own.update(zip(index, chosen.unbind(1), strict=True))
         of_value.update(zip(index, logs[:, :, VALUE].unbind(1), strict=True))
+        wide = [at for at in range(len(group)) if bool((events.cases[:, index[at]] <= HELD).any())]
+        of_atoms.update((index[at], held(group[at], logs[:, at], events.cases[:, index[at]])) for at in wide)
     numbers = [variable for variable in network.variables if variable.number is not None]
     if numbers:
         values = _all_values(network, grids, h, events, wanted, numbers)
         for variable, grid, value in zip(numbers, grids, values.unbind(1), strict=True):
             at = variable.index
             own[at] = _joined(variable, grid, events.cases[:, at], own[at], of_value[at], value)
+            if at in of_atoms:
+                own[at] = torch.where(events.cases[:, at] <= HELD, _within(of_atoms[at], of_value[at] + value), own[at])
     scores = torch.stack([own[variable.index] for variable in network.variables], 1)
-    return torch.where(wanted, torch.where(events.cases < 0, -torch.inf, scores), 0.0)
+    return torch.where(wanted, torch.where(events.cases == OUTSIDE, -torch.inf, scores), 0.0)
 
 
 def _all_values(network: Network, grids: list[Grid], h: Hidden, events: Events, wanted: Tensor, numbers: list[Variable]) -> Tensor:
@@ -65,13 +90,14 @@ def _all_values(network: Network, grids: list[Grid], h: Hidden, events: Events, 
     case = events.cases[:, index]
     stepped = torch.tensor([grid.step > 0 for grid in grids], device=device)
     last = torch.tensor([len(variable.atoms) if grid.step else VALUE for variable, grid in zip(numbers, grids, strict=True)], device=device)
-    needed = wanted[:, index] & (case >= VALUE) & (case <= last)
+    wide = case <= HELD
+    needed = wanted[:, index] & ((case >= VALUE) & (case <= last) | wide)
     circular = torch.tensor([variable.column.kind == "circular" for variable in numbers], device=device)
     parameters: Tensor = network.all_splines(h.units).flatten(0, 1)
     places = network.copula.places(h.common, numbers)
     found: Tensor = torch.zeros(case.numel(), dtype=events.places.dtype, device=device)
     for cells in (True, False):
-        at = (needed & (stepped == cells)).flatten().nonzero().squeeze(-1)
+        at = (needed & ((stepped | wide) == cells)).flatten().nonzero().squeeze(-1)
         mean, spread = (part.flatten()[at] for part in places)
         knots = knots_of(parameters.index_select(0, at), network.bins, circular[at % len(numbers)], mean, spread)
         found = found.index_copy(0, at, _value(knots, events.places.flatten(0, 1)[at], cells))

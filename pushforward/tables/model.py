@@ -14,6 +14,7 @@ from pushforward.tables.chart import Chart
 from pushforward.tables.events import Events, category_events, events_of, number_events
 from pushforward.tables.measuring import measure_chart
 from pushforward.tables.network import Network
+from pushforward.tables.spreading import spread
 from pushforward.tables.variable import VALUE, Variable, variables_of
 
 SEEN = 20_000
@@ -67,9 +68,9 @@ class Model(nn.Module):
         """Where the values of each number lie."""
         return [grid for variable in self.numbers if (grid := self.grid_of(variable)) is not None]
 
-    def events(self, coded: Tensor) -> Events:
-        """Return coded rows ``(n, columns)`` of float64 as events."""
-        return events_of(self.variables, [self.chart_of(variable) for variable in self.numbers], self.grids, coded, self.dtype)
+    def events(self, coded: Tensor, bounds: Tensor | None = None) -> Events:
+        """Return coded rows ``(n, columns)`` of float64 as events, with the bounds of cells that are known between them alone."""
+        return events_of(self.variables, [self.chart_of(variable) for variable in self.numbers], self.grids, coded, self.dtype, bounds)
 
     def seen(self, variable: Variable, values: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the cases of coded values ``(n)`` of one column and, of a number, the features by which the network sees them."""
@@ -80,16 +81,21 @@ class Model(nn.Module):
         return case, features.to(self.dtype)
 
     @torch.no_grad()
-    def measure(self, coded: Tensor, weights: Tensor | None = None) -> None:
-        """Measure charts, grids and the probabilities of cases from coded rows ``(n, columns)``, each with a weight."""
+    def measure(self, coded: Tensor, weights: Tensor | None = None, bounds: Tensor | None = None) -> None:
+        """Measure charts, grids and the probabilities of cases from coded rows ``(n, columns)``, each with a weight.
+
+        Of cells that are known between ``bounds (n, columns, 2)`` alone the weight is spread over the values that there are between.
+        """
         heavy = torch.ones(len(coded), dtype=torch.float64, device=coded.device) if weights is None else weights.double()
         # As many rows as there would have to be without weights.
         heavy = heavy * (heavy.sum() / heavy.square().sum())
         for variable in self.variables:
-            values = coded[:, variable.index]
-            overlap = self._measure_number(variable, values, heavy) if variable.number is not None else {}
+            values, mass = coded[:, variable.index], heavy
+            if bounds is not None and variable.number is not None:
+                values, mass = spread(variable.column, values, mass, bounds[:, variable.index])
+            overlap = self._measure_number(variable, values, mass) if variable.number is not None else {}
             case, _ = self.seen(variable, values)
-            counts = torch.zeros(variable.cases, dtype=torch.float64, device=coded.device).index_add(0, case, heavy)
+            counts = torch.zeros(variable.cases, dtype=torch.float64, device=coded.device).index_add(0, case, mass)
             shares = (counts + 1 / variable.cases) / (counts.sum() + 1)
             if overlap:
                 # The atoms' shares in the data are those of the atoms and of their cells among values together.
@@ -99,7 +105,7 @@ class Model(nn.Module):
                 shares[VALUE] = value
             self.network.start_of(variable).copy_(torch.log(shares / shares.sum()))
         some = slice(None, None, max(1, len(coded) // SEEN))
-        self.network.copula.measure(self.events(coded[some]), heavy[some])
+        self.network.copula.measure(self.events(coded[some], None if bounds is None else bounds[some]), heavy[some])
         self.measured.fill_(True)
 
     def _measure_number(self, variable: Variable, values: Tensor, weights: Tensor) -> dict[int, float]:
@@ -118,7 +124,9 @@ class Model(nn.Module):
             return {}
         atoms = torch.tensor(grid.wrapped(np.array(variable.atoms)), dtype=torch.float64, device=values.device)
         mass = torch.exp(chart.cell(atoms, grid.step / 2)[1].log_density)
-        return {at: float(cell) for at, cell in enumerate(mass, 1)}
+        return {
+            at: float(cell) for at, (cell, inside) in enumerate(zip(mass, grid.holds(np.array(variable.atoms)), strict=True), 1) if inside
+        }
 
     def broken(self) -> str | None:
         """Return the name of a column whose chart is no distribution function, as of a file may be; the first, if the copula is none."""

@@ -20,17 +20,21 @@ from pushforward.core.fields import MOST
 from pushforward.core.spec import PlanError
 from pushforward.data.from_frames import is_table
 from pushforward.data.schema.checking import Problem, say
-from pushforward.data.schema.coding import encode
+from pushforward.data.schema.coding import encode_all
 from pushforward.data.schema.schema import Schema
 from pushforward.data.to_frames import decode, library_of, moment_of, types_of
 from pushforward.data.weights import of_rows
 from pushforward.flow.file import FACTOR, FREE
 from pushforward.native.activations import ACTIVATIONS
-from pushforward.tables.chain import check_generator, draw_chain, score_rows
+from pushforward.tables.chain import Scores, check_generator, draw_chain, score_rows
 from pushforward.tables.conditional import TableConditional
 from pushforward.tables.description import described
+from pushforward.tables.events import interval_events
 from pushforward.tables.file import Content, read, write
+from pushforward.tables.integral import DRAWS
 from pushforward.tables.model import Model
+from pushforward.tables.noise import score_noisy
+from pushforward.tables.variable import OUTSIDE
 
 
 class Disagreement(NamedTuple):
@@ -126,14 +130,14 @@ class TableFlow(nn.Module):
         Raises:
             ValueError: The data is not what the schema says, or has no rows, or weights are none.
         """
-        coded = self.encode(data, "raise", fitted=False)
+        coded, bounds = self.encode_all(data, "raise", fitted=False)
         if not len(coded):
             raise ValueError("TableFlow: expected rows to measure, got none")
         if weights is None:
-            self.model.measure(coded)
+            self.model.measure(coded, None, bounds)
         else:
             heavy = of_rows("TableFlow.measure", weights, len(coded)).to(self.device)
-            self.model.measure(coded[heavy > 0], heavy[heavy > 0])
+            self.model.measure(coded[heavy > 0], heavy[heavy > 0], None if bounds is None else bounds[heavy > 0])
         self.remember(data)
         return self
 
@@ -143,12 +147,16 @@ class TableFlow(nn.Module):
         self.types = {name: types[name] for name in self.columns if name in types}
 
     @torch.no_grad()
-    def log_prob(self, data: Any, columns: Sequence[str] | None = None, *, by: str | None = None, unseen: str = "raise") -> Any:
+    def log_prob(
+        self, data: Any, columns: Sequence[str] | None = None, *, given: Sequence[str] = (), by: str | None = None, unseen: str = "raise"
+    ) -> Any:
         """Return the log of the density of each row, in nats, by the measure of each column.
 
         Args:
-            data: A table. A missing cell is an outcome, with a probability of its own.
-            columns: The columns that are asked about, the others are not known: the density of these alone; None for all.
+            data: A table. A missing cell is an outcome, with a probability of its own. One that is known between two values alone, a
+                `pushforward.data.Between` or an interval of pandas, has the probability of what lies between, given the other cells.
+            columns: The columns that are asked about, the others are not known: the density of these alone; None for all not given.
+            given: Columns whose cells of the same row are given: the conditional density of those asked about.
             by: ``"column"`` for the parts of the sum, each column given those before it.
             unseen: What becomes of categories never seen and numbers out of range: ``"raise"``, or ``"outside"``: -inf.
 
@@ -156,15 +164,97 @@ class TableFlow(nn.Module):
             ``(n,)`` of float64; with ``by="column"`` a mapping from names to such.
 
         Raises:
-            ValueError: The model has not met data, or the data is not what the schema says; columns and rows are named.
+            ValueError: The model has not met data, a column is both asked about and given, or the data is not what the schema says;
+                columns and rows are named.
         """
         if by not in (None, "column"):
             raise ValueError(f"TableFlow.log_prob: expected by to be 'column' or None, got {by!r}")
-        self._expect_measured("log_prob")
-        asked = self.indices("log_prob", columns)
-        coded = self.encode(data, unseen, asked)
-        scores = score_rows(self.model, coded, asked)
-        return {self.columns[index]: scores[:, at] for at, index in enumerate(asked)} if by else scores.sum(1)
+        asked, scores = self._scores("log_prob", data, columns, given, unseen, DRAWS)
+        return {self.columns[index]: scores.logs[:, at] for at, index in enumerate(asked)} if by else scores.logs.sum(1)
+
+    @torch.no_grad()
+    def log_prob_and_error(
+        self,
+        data: Any,
+        columns: Sequence[str] | None = None,
+        *,
+        given: Sequence[str] = (),
+        noise: Mapping[str, Any] | None = None,
+        draws: int = DRAWS,
+        unseen: str = "raise",
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `log_prob` does, and the standard error of each: 0, but for rows with several cells known between two values alone.
+
+        Args:
+            data: As of `log_prob`.
+            columns: As of `log_prob`.
+            given: As of `log_prob`.
+            noise: Of columns that were measured with normal errors their standard deviations, a number or ``(n)``, by name: the density
+                is that of what was measured, the model's with the errors, estimated without bias by draws of these.
+            draws: How many draws such a row takes; the error falls faster than the inverse of their root.
+            unseen: As of `log_prob`.
+        """
+        count = self.count("draws", draws, 1)
+        if not noise:
+            _, scores = self._scores("log_prob_and_error", data, columns, given, unseen, count)
+            return scores.logs.sum(1), scores.errors
+        asked, known, coded, bounds = self._asked("log_prob_and_error", data, columns, given, unseen)
+        if bounds is not None:
+            raise ValueError("TableFlow.log_prob_and_error: expected values where there is noise, got some known between two others alone")
+        return score_noisy(self.model, coded, asked, known, self._noise(noise, coded, asked), count)
+
+    def _noise(self, noise: Mapping[str, Any], coded: Tensor, asked: Sequence[int]) -> Tensor:
+        """Return the standard deviations of measured columns ``(n, columns)``, 0 for what is exact."""
+        found = torch.zeros_like(coded)
+        for name, told in noise.items():
+            place = self.place_of("log_prob_and_error", name)
+            variable, grid = self.model.variables[place], self.model.grid_of(self.model.variables[place])
+            if place not in asked or grid is None or grid.step or variable.atoms or variable.column.kind == "datetime":
+                raise ValueError(
+                    f"TableFlow.log_prob_and_error: expected noise of columns that are asked about and have a density, without a step and "
+                    f"atoms, got {name!r}, which is {variable.column.told()}"
+                )
+            size = torch.as_tensor(np.array(told, np.float64), device=self.device)
+            if size.shape not in ((), (len(coded),)):
+                raise ValueError(
+                    f"TableFlow.log_prob_and_error: expected noise of {name!r} as a number or ({len(coded)},), got {tuple(size.shape)}"
+                )
+            size = torch.where(torch.isnan(coded[:, place]), 0.0, size)
+            if not bool((torch.isfinite(size) & (size >= 0)).all()):
+                row = int((~(torch.isfinite(size) & (size >= 0))).nonzero()[0])
+                raise ValueError(
+                    f"TableFlow.log_prob_and_error: expected noise of at least 0, got {float(size[row]):g} of {name!r} in row {row}"
+                )
+            found[:, place] = size
+        return found
+
+    def _scores(
+        self, method: str, data: Any, columns: Sequence[str] | None, given: Sequence[str], unseen: str, draws: int
+    ) -> tuple[list[int], Scores]:
+        """Return the places of the columns that are asked about, and the scores of each row."""
+        asked, known, coded, bounds = self._asked(method, data, columns, given, unseen)
+        found = score_rows(self.model, coded, asked, known, bounds, draws)
+        # What cannot be is given with no density.
+        outside = torch.isinf(coded[:, known]).any(1)
+        return asked, found._replace(logs=torch.where(outside.unsqueeze(1), -torch.inf, found.logs))
+
+    def _asked(
+        self, method: str, data: Any, columns: Sequence[str] | None, given: Sequence[str], unseen: str
+    ) -> tuple[list[int], list[int], Tensor, Tensor | None]:
+        """Return the places of the columns that are asked about and of those given, and coded rows with the bounds of intervals."""
+        self._expect_measured(method)
+        known = self.indices(method, list(given)) if not isinstance(given, str) and len(given) else []
+        if isinstance(given, str):
+            raise ValueError(f"TableFlow.{method}: expected given to be a list of names, got {given!r}")
+        asked = [at for at in range(len(self.schema)) if at not in known] if columns is None else self.indices(method, columns)
+        if both := [self.columns[at] for at in asked if at in known]:
+            raise ValueError(f"TableFlow.{method}: expected columns that are not given, got {both[0]!r}")
+        if not asked:
+            raise ValueError(f"TableFlow.{method}: expected a column that is not given, got all of them as given")
+        coded, bounds = self.encode_all(data, unseen, sorted([*asked, *known]))
+        if bounds is not None and not bool(torch.isnan(bounds[:, known]).all()):
+            raise ValueError(f"TableFlow.{method}: expected values of what is given, got one that is known between two alone")
+        return asked, known, coded, bounds
 
     @torch.no_grad()
     def sample(self, n: int, *, generator: torch.Generator | None = None, library: str | None = None) -> Any:
@@ -239,6 +329,7 @@ class TableFlow(nn.Module):
             table = decode(self.schema, filled.cpu().numpy(), wanted, types)
             if wanted == own == "pandas":
                 table.index = data.index
+                table = table.rename(columns={str(name): name for name in data.columns})
             tables.append(table)
         return tables
 
@@ -256,10 +347,10 @@ class TableFlow(nn.Module):
         """
         self._expect_measured("disagreement")
         coded = self.encode(data)
-        own = score_rows(self.model, coded, range(len(self.schema))).sum(1)
+        own = score_rows(self.model, coded, range(len(self.schema))).logs.sum(1)
         check_generator(generator)
         drawn = [torch.randperm(len(self.schema), generator=generator).tolist() for _ in range(self.count("orders", orders, 1))]
-        others = torch.stack([score_rows(self.model, coded, order).sum(1) for order in drawn])
+        others = torch.stack([score_rows(self.model, coded, order).logs.sum(1) for order in drawn])
         apart = (others - own).abs()
         return Disagreement(float(apart.mean()), float(apart.max()), float(own.mean()), tuple(others.mean(1).tolist()))
 
@@ -319,26 +410,47 @@ class TableFlow(nn.Module):
             asked: Places of the columns that are looked at; None for all.
             fitted: Whether values have to lie on the grids on which the model was measured.
             missing: Whether any cell may be missing, whatever the schema says.
+
+        Raises:
+            ValueError: The data is not what the schema says, or a cell is known between two values alone.
         """
+        coded, bounds = self.encode_all(data, unseen, asked, fitted, missing)
+        if bounds is not None:
+            row, place = (int(part[0]) for part in (~torch.isnan(bounds[:, :, 0])).nonzero(as_tuple=True))
+            raise ValueError(
+                f"TableFlow: column {self.columns[place]!r}: expected values here, got in row {row + self.schema.first_row(data)} one that "
+                "is known between two alone; fit and log_prob take such cells; here give a value, or a missing one"
+            )
+        return coded
+
+    def encode_all(
+        self, data: Any, unseen: str = "raise", asked: Sequence[int] | None = None, fitted: bool = True, missing: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return what `encode` does, and the bounds ``(n, columns, 2)`` of cells that are known between them alone; None if none is."""
         places = list(range(len(self.schema))) if asked is None else list(asked)
         schema = self.schema if asked is None else Schema(tuple(self.schema.columns[at] for at in places))
         if missing:
             schema = Schema(tuple(replace(column, missing=max(column.missing, 1e-9)) for column in schema))
         try:
-            some = encode(schema, data, unseen)
+            some, ends = encode_all(schema, data, unseen)
         except ValueError as error:
             raise ValueError(f"TableFlow: {str(error).removeprefix('encode: ')}") from error
         if fitted:
             self._expect_on_grid(some, places, unseen, self.schema.first_row(data))
+            self._expect_held(ends, places, unseen, self.schema.first_row(data))
         coded = np.full((len(some), len(self.schema)), np.nan)
         coded[:, places] = some
-        return torch.from_numpy(coded).to(self.device)
+        bounds = None if ends is None else np.full((*coded.shape, 2), np.nan)
+        if bounds is not None:
+            bounds[:, places] = ends
+        return torch.from_numpy(coded).to(self.device), None if bounds is None else torch.from_numpy(bounds).to(self.device)
 
     def _expect_on_grid(self, coded: Any, places: Sequence[int], unseen: str, first: int) -> None:
         found = []
         for at, place in enumerate(places):
             grid = self.model.grid_of(self.model.variables[place])
-            off = grid.off(coded[:, at]) if grid is not None else np.zeros(0, bool)
+            atoms = self.model.variables[place].atoms
+            off = grid.off(coded[:, at]) & ~np.isin(coded[:, at], atoms) if grid is not None else np.zeros(0, bool)
             if not off.any():
                 continue
             if unseen == "outside":
@@ -351,6 +463,21 @@ class TableFlow(nn.Module):
             apart, got = (dt.timedelta(seconds=grid.step), moment_of(replace(column, storage="datetime"), value)) if dates else ("", "")
             what = f"expected values {apart or f'{grid.step:g}'} apart, as in the data it was measured on, got {got or f'{value:g}'}"
             found.append(Problem(self.columns[place], what, rows, "round these values, or fit anew with them"))
+        if found:
+            raise ValueError(f"TableFlow: {say(found)}")
+
+    def _expect_held(self, ends: Any, places: Sequence[int], unseen: str, first: int) -> None:
+        found = []
+        for at, place in enumerate(places if ends is not None and unseen == "raise" else ()):
+            wide = ~np.isnan(ends[:, at, 0])
+            variable = self.model.variables[place]
+            grid = self.model.grid_of(variable)
+            if grid is None or not wide.any():
+                continue
+            case, _ = interval_events(variable, self.model.chart_of(variable), grid, torch.from_numpy(ends[wide, at]).to(self.device))
+            if (bad := np.flatnonzero(wide)[(case == OUTSIDE).cpu().numpy()]).size:
+                what = f"expected cells between two values to hold one of the grid, {grid.step:g} apart"
+                found.append(Problem(self.columns[place], what, tuple(int(row) + first for row in bad), "correct their ends"))
         if found:
             raise ValueError(f"TableFlow: {say(found)}")
 
@@ -368,8 +495,7 @@ class TableFlow(nn.Module):
             return list(range(len(self.schema)))
         if isinstance(columns, str) or not isinstance(columns, Sequence) or not columns:
             raise ValueError(f"TableFlow.{method}: expected columns to be a list of names or None, got {columns!r}")
-        for name in columns:
-            self.place_of(method, name)
+        columns = [self.columns[self.place_of(method, name)] for name in columns]
         if len(set(columns)) < len(columns):
             raise ValueError(f"TableFlow.{method}: expected each column once, got {list(columns)!r}")
         return [at for at, name in enumerate(self.columns) if name in columns]
@@ -384,9 +510,10 @@ class TableFlow(nn.Module):
 
     def place_of(self, method: str, name: Any) -> int:
         """Return the place of a column, or raise ValueError."""
-        if name not in self.columns:
+        # Columns of frames may be named by numbers; a schema has texts.
+        if str(name) not in self.columns:
             raise ValueError(f"TableFlow.{method}: no column {name!r}; there are {', '.join(map(repr, self.columns[:30]))}")
-        return self.columns.index(name)
+        return self.columns.index(str(name))
 
     def _expect_measured(self, method: str) -> None:
         if not self.measured:

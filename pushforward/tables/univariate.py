@@ -60,10 +60,10 @@ class Univariate:
         """Return the probability of each atom as one of the values of a grid."""
         if not self.grid.step:
             return dict.fromkeys(self.variable.atoms, 0.0)
-        half = self.grid.step / 2
+        half, atoms = self.grid.step / 2, np.array(self.variable.atoms)
         return {
-            atom: self.masses[VALUE] * (self._among_values(place + half) - self._among_values(place - half))
-            for atom, place in zip(self.variable.atoms, self.grid.wrapped(np.array(self.variable.atoms)).tolist(), strict=True)
+            atom: self.masses[VALUE] * inside * (self._among_values(place + half) - self._among_values(place - half))
+            for atom, place, inside in zip(self.variable.atoms, self.grid.wrapped(atoms).tolist(), self.grid.holds(atoms), strict=True)
         }
 
     def _among_values(self, x: float) -> float:

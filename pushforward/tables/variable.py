@@ -9,6 +9,10 @@ from pushforward.data.schema.schema import Schema
 
 VALUE = 0
 """The case of a number that is no atom."""
+OUTSIDE = -1
+"""In place of a case: what cannot be."""
+HELD = -2
+"""From here down, in place of a case: a cell that is known between two values alone, and which atoms may be in it."""
 LARGE = 128
 """Cases from which on they share factors instead of having weights of their own."""
 
@@ -54,6 +58,11 @@ class Variable:
     def atoms(self) -> tuple[float, ...]:
         """The values that have a probability of their own, whose cases follow that of a value."""
         return tuple(value for value, _ in self.column.atoms)
+
+    @property
+    def ranks(self) -> list[int]:
+        """The place of each atom among them by size."""
+        return [sorted(self.atoms).index(atom) for atom in self.atoms]
 
 
 def variables_of(schema: Schema) -> tuple[Variable, ...]:

@@ -101,7 +101,7 @@ class Bench:
     def _scored(self, model: Flow | TableFlow) -> Tensor:
         """Return the log-density of each row held out."""
         if isinstance(model, TableFlow):
-            return score_rows(model.model, self.test.x, range(len(self.table.schema))).sum(1)
+            return score_rows(model.model, self.test.x, range(len(self.table.schema))).logs.sum(1)
         return self._averaged(model)
 
     def found(self) -> Comparison:

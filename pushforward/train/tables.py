@@ -28,6 +28,8 @@ IN_ORDER = 0.5
 tenths of a nat, and with three quarters those in other orders are."""
 BLOCK = 65_536
 """Rows that become events together."""
+DRAWS = 32
+"""Of a held-out row with several cells that are known between two values alone."""
 HELD = 4096
 """Held-out rows that are scored after each epoch, at most: each takes a pass of the network for every column."""
 
@@ -84,7 +86,7 @@ def held_out(model: TableFlow, rows: Rows) -> float:
     """Return the mean negative log-density of packed rows, by their weights."""
     columns = len(model.schema)
     events = unpacked(rows.x, columns, len(model.model.numbers), model.dtype)
-    scores = -score_chain(model.model, events, range(columns)).sum(1)
+    scores = -score_chain(model.model, events, range(columns), (), DRAWS).logs.sum(1)
     return float(scores.mean() if rows.weights is None else (scores * rows.weights).sum() / rows.weights.sum())
 
 
@@ -109,7 +111,7 @@ def fit_table(
     train, held = _parted(model, data, validation, weights, fresh, random)
     with as_it_was(model):
         if fresh:
-            model.model.measure(train.x, train.weights)
+            model.model.measure(train.x, train.weights, train.context)
         model.remember(data)
         made = make_optimizer("fit", model, optimizer, options.learning_rate, options.weight_decay)
         seen = _packed(model, train)
@@ -130,7 +132,7 @@ def measure_table(model: TableFlow, data: Any, validation: Any, weights: Any, se
     """
     train, held = _parted(model, data, validation, weights, True, Randomness(model, seed))
     assert held is not None
-    model.model.measure(train.x, train.weights)
+    model.model.measure(train.x, train.weights, train.context)
     if not correlated:
         model.model.network.copula.forget()
     model.remember(data)
@@ -140,13 +142,14 @@ def measure_table(model: TableFlow, data: Any, validation: Any, weights: Any, se
 
 def _parted(model: TableFlow, data: Any, validation: Any, weights: Any, fresh: bool, random: Randomness) -> tuple[Rows, Rows | None]:
     """Return coded rows to train on and rows held out."""
-    coded = model.encode(data, fitted=not fresh)
+    coded, bounds = model.encode_all(data, fitted=not fresh)
     heavy = None if weights is None else of_rows("fit", weights, len(coded))
     share = float(validation) if isinstance(validation, numbers.Real) and not isinstance(validation, bool) else None
     if isinstance(validation, bool | str) or (share is not None and not 0 < share < 1):
         raise ValueError(f"fit: expected validation to be a share between 0 and 1, a table or None, got {validation!r}")
-    held = None if share is not None or validation is None else Rows(model.encode(validation, fitted=not fresh))
-    train = Rows(coded, None, heavy)
+    held = None if share is not None or validation is None else Rows(*model.encode_all(validation, fitted=not fresh))
+    # The bounds of cells that are known between them alone go with the rows.
+    train = Rows(coded, bounds, heavy)
     if heavy is not None:
         train = train.take((heavy > 0).nonzero().squeeze(-1))
     if share is not None:
@@ -158,9 +161,14 @@ def _parted(model: TableFlow, data: Any, validation: Any, weights: Any, fresh: b
 
 def _packed(model: TableFlow, rows: Rows) -> Rows:
     """Return coded rows as events in one tensor, block by block, since events take several times the memory of rows."""
-    some = model.model.events(rows.x[:0]).packed()
+    some = model.model.events(*_of(rows, slice(0, 0))).packed()
     packed = some.new_empty(len(rows), some.shape[1])
     for at in range(0, len(rows), BLOCK):
         part = slice(at, at + BLOCK)
-        packed[part] = model.model.events(rows.x[part]).packed()
+        packed[part] = model.model.events(*_of(rows, part)).packed()
     return Rows(packed, None, rows.weights)
+
+
+def _of(rows: Rows, part: slice) -> tuple[Tensor, Tensor | None]:
+    """Return some coded rows, and what else is known of their cells."""
+    return rows.x[part], None if rows.context is None else rows.context[part]

@@ -44,7 +44,7 @@ def plot(
     elif output.exists() and not output.is_dir():
         raise NotADirectoryError(f"{output} is a file, not a folder")
     if isinstance(flow, TableFlow):
-        tables.check(flow, source)
+        tables.check(flow.schema, source)
         draw_all(output, *tables.pictured(flow, source, drawn, rows, seed), drawn, tables.written(flow.schema, drawn))
         return
     values = some_rows(source, names + conditions, rows, np.random.default_rng(seed), flow.schema)

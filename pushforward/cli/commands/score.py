@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,13 @@ def score(
     by: Annotated[
         str | None, typer.Option(metavar="column", help="Of a TableFlow: the parts of the sum, each column given those before it.")
     ] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN[=VALUE]",
+            help="Of a TableFlow: a column that is given, as it is in each row or by its value; the others are scored. Once for each.",
+        ),
+    ] = None,
     outside: Annotated[
         bool, typer.Option("--outside", help="Score rows that the model's schema does not allow as -inf, instead of an error.")
     ] = False,
@@ -40,8 +48,10 @@ def score(
     if by not in (None, "column"):
         raise typer.BadParameter(f"--by: expected column, got {by!r}")
     if isinstance(flow, TableFlow):
-        _score_table(running, flow, source, output, by, outside)
+        _score_table(running, flow, source, output, given or [], by, outside)
         return
+    if given:
+        raise typer.BadParameter("--given: only of a TableFlow; a conditional flow takes its context from the table's columns")
     if by is not None:
         raise typer.BadParameter("--by: only a TableFlow has parts by column")
     names, conditions = columns_of(flow, source)
@@ -67,16 +77,28 @@ def score(
     say(f"mean log-density {mean} nats a row over {known} rows{noted}")
 
 
-def _score_table(running: typer.Context, model: TableFlow, source: Table, output: Path | None, by: str | None, outside: bool) -> None:
-    """Score a table of columns of all kinds: in all, or by column."""
+def _score_table(
+    running: typer.Context, model: TableFlow, source: Table, output: Path | None, given: Sequence[str], by: str | None, outside: bool
+) -> None:
+    """Score a table of columns of all kinds: in all, or by column, perhaps given some."""
+    fixed = tables.given_cells([setting for setting in given if setting not in model.columns], model.schema)
+    known = [*fixed, *(name for name in given if name in model.columns)]
+    if len(set(known)) < len(known):
+        raise typer.BadParameter(f"--given: expected each column once, got {', '.join(given)}")
+    asked = [name for name in model.columns if name not in known]
+    if not asked:
+        raise typer.BadParameter("--given: expected a column that is not given, got all of them")
+    schema = model.schema.part([name for name in model.columns if name not in fixed])
     if not outside:
-        tables.check(model, source)
-    names = list(model.columns) if by else ["log_prob"]
+        tables.check(schema, source)
+    names = asked if by else ["log_prob"]
     count, total = 0, 0.0
     with write_table(output, names) as append, tqdm(unit=" rows", disable=output is None or None) as bar:
-        for part in tables.parts_of(source, model.schema):
+        for part in tables.parts_of(source, schema):
             running.obj.check()
-            found = model.log_prob(part, by=by, unseen="outside" if outside else "raise")
+            rows = len(next(iter(part.values())))
+            whole = {**part, **{name: [value] * rows for name, value in fixed.items()}}
+            found = model.log_prob(whole, given=known, by=by, unseen="outside" if outside else "raise")
             scores = np.stack([found[name].numpy() for name in names], 1) if by else found.numpy()[:, None]
             append(scores)
             count, total = count + len(scores), total + float(scores.sum())

@@ -33,7 +33,7 @@ def problems(column: Column, values: Values, first: int, told: bool = False) -> 
     """Return what a column of data has that its schema does not allow; rows count from ``first``."""
     found: list[Problem] = []
     missing = values.missing
-    present = np.flatnonzero(~missing)
+    present = np.flatnonzero(~(missing | values.open))
 
     def note(bad: np.ndarray[Any, np.dtype[Any]], what: str, advice: str) -> None:
         rows = present[bad]
@@ -47,6 +47,8 @@ def problems(column: Column, values: Values, first: int, told: bool = False) -> 
     if missing.any() and not told and not column.missing:
         rows = tuple(int(row) + first for row in np.flatnonzero(missing))
         found.append(Problem(column.name, "expected no missing value, as before, got one", rows, "drop these rows, or fill them in"))
+    if values.bounds is not None:
+        found += _of_intervals(column, values, values.bounds, first)
     wanted = "number" if column.storage in NUMBERS else "date" if column.kind == "datetime" else column.storage
     have = "number" if values.storage in NUMBERS else "date" if values.storage in ("date", "datetime") else values.storage
     same = wanted == have or column.kind in ("text", "empty") or (column.kind in DISCRETE and have in ("string", "boolean", "number"))
@@ -66,7 +68,8 @@ def problems(column: Column, values: Values, first: int, told: bool = False) -> 
         note(new, f"expected one of {_categories(column)}", "correct these values, leave these rows out, or fit anew with them")
     elif column.numeric and have == "number":
         note(~np.isfinite(some), "expected finite numbers", "correct them, or mark them as missing")
-        within = np.isfinite(some)
+        # A value with a probability of its own may be beyond the bounds of the others, as -999 is.
+        within = np.isfinite(some) & ~np.isin(some, [value for value, _ in column.atoms])
         some = np.where(within, some, 0.0)
         low, high = column.low, column.high
         if low is not None:
@@ -76,6 +79,25 @@ def problems(column: Column, values: Values, first: int, told: bool = False) -> 
         if column.kind == "count":
             note(within & (np.abs(some - np.rint(some)) > _STEPS), "expected whole numbers", "round them, or give the column another kind")
     return found
+
+
+def _of_intervals(column: Column, values: Values, bounds: np.ndarray[Any, np.dtype[np.float64]], first: int) -> list[Problem]:
+    """Return what is wrong with cells that are known between two values alone."""
+    rows = np.flatnonzero(values.open)
+    if column.kind in DISCRETE or column.kind == "circular":
+        what = f"expected values, since it is {column.kind}, got cells that are known between two alone"
+        return [Problem(column.name, what, (), "give values, or missing ones")]
+    low = -np.inf if column.low is None else column.low
+    high = np.inf if column.high is None else column.high
+    # Values with a probability of their own may be beyond the bounds of the others.
+    spans = [(low, high), *((value, value) for value, _ in column.atoms)]
+    holds = np.any([(bounds[rows, 0] <= last) & (bounds[rows, 1] >= start) for start, last in spans], 0)
+    bad = rows[~holds]
+    if not len(bad):
+        return []
+    got = f"{bounds[bad[0], 0]:g} to {bounds[bad[0], 1]:g}"
+    what = f"expected cells between two values to hold one that there can be, {low:g} to {high:g}, got {got}"
+    return [Problem(column.name, what, tuple(int(row) + first for row in bad), "correct their ends, or give the column another kind")]
 
 
 def say(found: Sequence[Problem]) -> str:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pushforward.data.schema.checking import say
 from pushforward.data.schema.column import DISCRETE, REFUSED, Column
 from pushforward.data.schema.schema import Schema
-from pushforward.data.values import Values
+from pushforward.data.values import Values, seconds_of
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 OUTSIDE = np.inf
 """What stands for a value that the schema does not allow."""
-DAY = 86400.0
-_EPOCH = dt.datetime(1970, 1, 1)
-_EPOCH_UTC = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+
+
+class Coded(NamedTuple):
+    """A table as numbers.
+
+    Args:
+        numbers: ``(n, columns)``, NaN for a missing cell, and for one that is known between two values alone.
+        bounds: The least and the largest value of these, ``(n, columns, 2)``, NaN elsewhere; None where there are none.
+    """
+
+    numbers: Array
+    bounds: Array | None
 
 
 def encode(schema: Schema, data: Any, unseen: str = "raise") -> Array:
@@ -32,14 +40,27 @@ def encode(schema: Schema, data: Any, unseen: str = "raise") -> Array:
         unseen: What becomes of categories never seen and of numbers out of range: ``"raise"``, or ``"outside"``: infinity.
 
     Raises:
-        ValueError: A column is absent, has values of another type or, unless they are to be outside, values that the schema does not
-            allow; columns and rows are named, and what to do.
+        ValueError: A column is absent, has values of another type, some of which two values alone are known between which they lie or,
+            unless they are to be outside, values that the schema does not allow; columns and rows are named, and what to do.
 
     >>> schema = Schema.find({"city": ["Bonn", "Ulm", "Bonn", "Ulm"], "age": [40, 31, 27, 35]})
     >>> encode(schema, {"city": ["Ulm", "Rom"], "age": [33, 4]}, unseen="outside")
     array([[ 1., 33.],
            [inf,  4.]])
     """
+    numbers, bounds = encode_all(schema, data, unseen)
+    if bounds is not None:
+        rows, places = np.nonzero(~np.isnan(bounds[:, :, 0]))
+        row, name = int(rows[0]) + schema.first_row(data), schema.names[places[0]]
+        raise ValueError(
+            f"encode: column {name!r}: expected values here, got in row {row} one that is known between two alone; TableFlow scores and "
+            "fits such cells; here give a value, or a missing one"
+        )
+    return numbers
+
+
+def encode_all(schema: Schema, data: Any, unseen: str = "raise") -> Coded:
+    """Return a table as `encode` does, with the ends of cells that are known between two values alone."""
     if unseen not in ("raise", "outside"):
         raise ValueError(f"encode: expected unseen to be 'raise' or 'outside', got {unseen!r}")
     if refused := [column for column in schema if column.kind in REFUSED]:
@@ -47,7 +68,7 @@ def encode(schema: Schema, data: Any, unseen: str = "raise") -> Array:
     if absent := schema.absent(data):
         raise ValueError(f"encode: {say(absent)}")
     first = schema.first_row(data)
-    columns, wrong = [], []
+    columns, ends, wrong = [], [], []
     for column, values, found in schema.compared(data):
         fatal = [problem for problem in found if unseen == "raise" or not problem.rows]
         wrong += fatal
@@ -57,13 +78,18 @@ def encode(schema: Schema, data: Any, unseen: str = "raise") -> Array:
         for problem in found:
             outside[np.asarray(problem.rows) - first] = True
         columns.append(np.where(outside, OUTSIDE, _coded(column, values)))
+        nothing = np.full((len(outside), 2), np.nan)
+        ends.append(nothing if values.bounds is None else np.where(outside[:, None], np.nan, values.bounds))
     if wrong:
         raise ValueError(f"encode: {say(wrong)}")
     lengths = {column.name: len(values) for column, values in zip(schema, columns, strict=True)}
     if len(set(lengths.values())) > 1:
         (one, rows), (other, others) = next(iter(lengths.items())), next(pair for pair in lengths.items() if pair[1] != len(columns[0]))
         raise ValueError(f"encode: expected columns of one length, got {rows} values of {one!r} and {others} of {other!r}")
-    return np.stack(columns, 1) if columns else np.empty((0, 0))
+    if not columns:
+        return Coded(np.empty((0, 0)), None)
+    bounds = np.stack(ends, 1)
+    return Coded(np.stack(columns, 1), None if np.isnan(bounds).all() else bounds)
 
 
 def _coded(column: Column, values: Values) -> Array:
@@ -74,15 +100,3 @@ def _coded(column: Column, values: Values) -> Array:
     if column.kind == "datetime":
         return np.array([np.nan if one is None else seconds_of(one) for one in values.values], np.float64)
     return np.asarray(values.values, np.float64)
-
-
-def seconds_of(moment: Any) -> float:
-    """Return the seconds from 1970 to a date or a moment.
-
-    >>> seconds_of(dt.date(1970, 1, 2)), seconds_of(dt.datetime(1970, 1, 1, 0, 0, 0, 500000))
-    (86400.0, 0.5)
-    """
-    if not isinstance(moment, dt.datetime):
-        return float(DAY * (moment - _EPOCH.date()).days)
-    since = moment - (_EPOCH if moment.tzinfo is None else _EPOCH_UTC)
-    return float(since.total_seconds())

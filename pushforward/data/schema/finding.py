@@ -8,21 +8,22 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from pushforward.data.cells import TRUTH, number
-from pushforward.data.grids import repeats
 from pushforward.data.rows import SAMPLE
+from pushforward.data.schema.atoms import Found, find_atoms
 from pushforward.data.schema.checking import problems, say
 from pushforward.data.schema.column import DISCRETE, KINDS, Column
 from pushforward.data.schema.grid import find_grid
-from pushforward.data.values import NUMBERS, Values
+from pushforward.data.values import DAY, NUMBERS, Values
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SMALL = 1000
 """Whole numbers up to here are counts, whether or not any comes twice."""
 FROM = 30
 """Counts begin here at most, or nearer to 0 than they are to one another."""
+EXACT = 2.0**53
+"""Up to here float64 has all whole numbers."""
 SCALES = (
     ("low", "medium", "high"),
     ("low", "middle", "high"),
@@ -67,7 +68,9 @@ def find_column(values: Values, told: str | None = None, first: int = 0) -> Colu
         ValueError: There is no such kind, or values are none of that kind; the message names the rows.
     """
     missing = values.missing
-    present = values.values[~missing]
+    present = values.values[~(missing | values.open)]
+    if values.bounds is not None and told is None:
+        return _found_between(values, present, float(missing.mean()))
     share = float(missing.mean()) if len(missing) else 0.0
     if told is not None:
         return _told(values, present, share, told, first)
@@ -86,42 +89,67 @@ def find_column(values: Values, told: str | None = None, first: int = 0) -> Colu
     return _text(values, present, share)
 
 
+def _found_between(values: Values, present: Array, share: float) -> Column:
+    """Return what a column is of which some cells are known between two values alone; where all are, their ends stand for values."""
+    assert values.bounds is not None
+    rows = int(values.open.sum())
+    if values.storage in NUMBERS:
+        # An end that is left out stands a little further in.
+        ends = np.array([float(f"{end:.11g}") if abs(end) > 1e-300 else 0.0 for end in values.bounds[np.isfinite(values.bounds)]])
+        found = find_column(replace(values, values=present if len(present) else ends, bounds=None))
+        share_known = len(present) / (len(present) + rows)
+        found = replace(found, atoms=tuple((value, part * share_known) for value, part in found.atoms if len(present)))
+    else:
+        found = find_column(replace(values, values=present, bounds=None))
+        found = replace(found, kind="datetime", step=DAY if values.storage == "date" else 0.0) if not len(present) else found
+    return replace(found, missing=share, why=f"{found.why}; known between two values alone in {rows:,} row{'s' * (rows > 1)}")
+
+
 def _number(values: Values, present: Array, share: float) -> Column:
     finite = present[np.isfinite(present)]
     infinite = f"; infinite in {len(present) - len(finite):,} rows" if len(finite) < len(present) else ""
+    unit = f"in {values.unit}; " if values.unit else ""
+    large = values.storage == "integer" and _rounds(finite)
+    rounded = "; beyond 2^53 float64 rounds them: are they names, not numbers?" if large else ""
     if not len(finite):
         return Column(values.name, "empty", values.storage, missing=share, why=f"no finite value in any row{infinite}")
-    low, high = float(finite.min()), float(finite.max())
-    whole = bool((finite == np.rint(finite)).all())
-    unit = f"in {values.unit}; " if values.unit else ""
-    span = f"{unit}{'whole numbers' if whole else 'numbers'} from {low:.6g} to {high:.6g}"
-    found = repeats(torch.from_numpy(finite))
-    step = found.step if found.grid else 0.0
-    atoms = found.atoms
-    grid: dict[str, Any] = {"step": step, "atoms": atoms}
+    if float(finite.min()) == float(finite.max()):
+        (value,) = {float(finite[0])}
+        shown = f"{unit}one value, {value:.6g}, in all rows{rounded}{infinite}"
+        return Column(values.name, "real", values.storage, missing=share, atoms=((value, 1.0),), why=shown)
+    found = find_atoms(finite)
+    rest, step = found.rest, found.step
+    # Zero is as much a number as others, wherever these are.
+    low, high = min(float(rest.min()), *(value for value in found.far if value == 0), np.inf), float(rest.max())
+    whole = bool((rest == np.rint(rest)).all())
+    why = f"{unit}{'whole numbers' if whole else 'numbers'} from {low:.6g} to {high:.6g}{_far(found)}{rounded}{infinite}"
+    grid: dict[str, Any] = {"step": step, "atoms": found.atoms}
     common: dict[str, Any] = {"storage": values.storage, "missing": share}
-    if low == high:
-        return Column(values.name, "real", **common, atoms=((low, 1.0),), why=f"one value, {low:.6g}, in all rows{infinite}")
-    if whole and (low, high) == (0.0, 1.0):
+    if whole and (low, high) == (0.0, 1.0) and not found.far:
         return Column(values.name, "binary", **common, categories=(0, 1), why=f"only 0 and 1{infinite}")
     if circle := _circle(values.name, low, high):
-        return Column(values.name, "circular", **common, **grid, low=circle[0], high=circle[1], why=f"its name, and {span}{infinite}")
-    far = _far(finite, atoms)
+        return Column(values.name, "circular", **common, **grid, low=circle[0], high=circle[1], why=f"its name, and {why}")
     count = whole and 0 <= low <= max(high - low, FROM) and (bool(step) or high <= SMALL)
-    if bounds := _bounds(values, finite, low, high, count):
-        return Column(values.name, "interval", **common, **grid, low=0, high=bounds[0], why=f"{bounds[1]}, and {span}{infinite}")
+    if bounds := _bounds(values, rest, low, high, count):
+        return Column(values.name, "interval", **common, **grid, low=0, high=bounds[0], why=f"{bounds[1]}, and {why}")
     if count:
-        return Column(values.name, "count", **common, low=0, step=1, atoms=atoms, why=f"{span}{far}{infinite}")
-    if low >= 0 and low <= float(np.median(finite)) / 2:
-        return Column(values.name, "positive", **common, **grid, low=0, why=f"{span}{far}{infinite}")
-    return Column(values.name, "real", **common, **grid, why=f"{span}{far}{infinite}")
+        return Column(values.name, "count", **common, low=0, step=1, atoms=found.atoms, why=why)
+    kind: dict[str, Any] = {"kind": "positive", "low": 0} if low >= 0 and low <= float(np.median(rest)) / 2 else {"kind": "real"}
+    return Column(values.name, **kind, **common, **grid, why=why)
+
+
+def _rounds(finite: Array) -> bool:
+    """Tell whether whole numbers are so large that float64 does not have all of them."""
+    return len(finite) > 0 and float(np.abs(finite).max()) > EXACT
 
 
 def _on_grid(column: Column, present: Array) -> Column:
-    """Return a column of numbers with the grid on which all its values lie, if there is one."""
+    """Return a column of numbers with the grid on which all its values lie but for atoms, if there is one."""
     finite = present[np.isfinite(present)]
     grid = find_grid(column, finite) if column.step and len(finite) else None
-    return replace(column, step=grid.step, origin=grid.origin) if grid is not None and grid.step else column
+    if grid is not None and grid.step:
+        return replace(column, step=grid.step, origin=grid.origin)
+    return column if column.kind == "count" else replace(column, step=0.0)
 
 
 def _circle(name: str, low: float, high: float) -> tuple[float, float] | None:
@@ -155,15 +183,14 @@ def _words(name: str) -> list[str]:
     return parts + ["".join(pair) for pair in zip(parts, parts[1:], strict=False)] + ["".join(parts)]
 
 
-def _far(finite: Array, atoms: tuple[tuple[float, float], ...]) -> str:
-    """Say which value at an end is far from all others, as those are that mean a missing one."""
-    low, high = finite.min(), finite.max()
-    for value, _ in atoms:
-        others = finite[finite != value]
-        width = others.max() - others.min()
-        if value in (low, high) and value != 0 and max(others.min() - value, value - others.max()) > width:
-            return f"; {value:g} is far from all others: does it mean a missing value?"
-    return ""
+def _far(found: Found) -> str:
+    """Ask of values that are far from all others, as those are that mean a missing one, whether they do."""
+    odd = [value for value in found.far if value != 0]
+    if not odd:
+        return ""
+    one = len(odd) == 1
+    told = " and ".join(f"{value:g}" for value in odd)
+    return f"; {told} {'is' if one else 'are'} far from all others: {'does it' if one else 'do they'} mean a missing value?"
 
 
 def _text(values: Values, present: Array, share: float) -> Column:
@@ -211,8 +238,9 @@ def _told(values: Values, present: Array, share: float, told: str, first: int) -
             raise ValueError(f"column {values.name!r}: expected numbers, since it is told to be {kind}, got {values.storage} values{note}")
         finite = present[np.isfinite(present)]
         low, high = _ends(values.name, kind, given)
-        again = repeats(torch.from_numpy(finite))
+        again = find_atoms(finite) if len(finite) else Found(finite, 0.0, (), ())
         step = 1.0 if kind == "count" else again.step
+        common["why"] += _far(again)
         column = _on_grid(Column(values.name, kind, low=low, high=high, step=step, atoms=again.atoms, **common), present)
     if wrong := problems(column, values, first, told=True):
         raise ValueError(f"{say(wrong)}; it is told to be {told}")
@@ -234,6 +262,11 @@ def _ends(name: str, kind: str, given: list[str]) -> tuple[float | None, float |
 def _categories(values: Values, present: Array, given: list[str]) -> tuple[Any, ...]:
     if not given and values.categories is not None:
         return values.categories
+    if values.storage == "integer" and _rounds(present):
+        raise ValueError(
+            f"column {values.name!r}: expected categories that float64 tells apart, got whole numbers beyond 2^53, such as "
+            f"{float(np.abs(present).max()):.0f} or one next to it; make texts of them, as with column.astype(str)"
+        )
     found = sorted(set(present.tolist()), key=lambda one: (isinstance(one, str), one))
     if values.storage in NUMBERS:
         found = [int(one) if float(one).is_integer() else one for one in found]

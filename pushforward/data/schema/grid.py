@@ -84,6 +84,12 @@ class Grid:
             return values
         return np.where(values >= stop, values - (stop - start), np.where(values < start, values + (stop - start), values))
 
+    def holds(self, values: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Tell which values are among those of the grid, and within its bounds; of a circle in any turn next to its own."""
+        (low, high), x = self.ends, self.wrapped(values)
+        within = (x >= (-np.inf if low is None else low)) & (x <= (np.inf if high is None else high))
+        return np.asarray(within & ~self.off(x), bool)
+
     def off(self, values: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Tell which values lie between those of the grid; NaN and infinities do not count."""
         finite = np.isfinite(values)
@@ -103,6 +109,9 @@ def find_grid(column: Column, values: Array) -> Grid:
         values: Finite values, in seconds for moments; may be none.
     """
     low, high, circular, exact = column.low, column.high, column.kind == "circular", column.kind == "datetime"
+    # Values with a probability of their own may be anywhere; of a column that has no others they are the grid's.
+    apart = ~np.isin(values, [value for value, _ in column.atoms])
+    values = values[apart] if apart.any() else values
     if not len(values):
         return Grid(1.0, 0.0, low, high, circular) if column.kind == "count" else Grid(0.0, 0.0, low, high, circular)
     reach = float(values.max() - values.min())
@@ -160,7 +169,9 @@ def _decimals(values: Array, exact: bool) -> float:
 
 def _decimal(origin: float, index: Array, step: float) -> Array:
     """Return values on a grid as decimals: 3 steps of 0.1 are 0.3, and not 0.30000000000000004."""
-    places = next((p for p in range(13) if abs(step * 10**p - round(step * 10**p)) < 1e-9 * step * 10**p), None)
+    # What a step is off as a decimal counts as often as there are steps: a twelfth is none.
+    least = 1e-7 / max(1.0, float(np.abs(index).max(initial=0.0)))
+    places = next((p for p in range(13) if abs(step * 10**p - round(step * 10**p)) < min(1e-9, least) * step * 10**p), None)
     if places is None or abs(origin * 10**places - round(origin * 10**places)) > 1e-6:
         return origin + step * index
     return np.asarray(np.round(origin + round(step * 10**places) * index / 10.0**places, places), np.float64)

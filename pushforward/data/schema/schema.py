@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from pushforward.data.between import of_cells
 from pushforward.data.from_frames import columns_of_frame, frame_of, is_table
 from pushforward.data.schema.checking import Problem, problems, say
 from pushforward.data.schema.column import Column, percent
 from pushforward.data.schema.finding import find_column
 from pushforward.data.schema.settling import settled
 from pushforward.data.table import Table, bare_name
-from pushforward.data.values import Values, is_nothing, numbers_of, storage_of
+from pushforward.data.values import Values, is_nothing, numbers_of, of_objects
 
 VERSION = 1
 
@@ -61,7 +62,7 @@ class Schema:
         return len(self.columns)
 
     def __getitem__(self, name: str) -> Column:
-        found = next((column for column in self.columns if column.name == name), None)
+        found = next((column for column in self.columns if column.name == str(name)), None)
         if found is None:
             raise KeyError(f"no column {name!r}; there are {', '.join(map(repr, self.names))}")
         return found
@@ -212,7 +213,8 @@ def _shown(text: str) -> str:
 
 
 def _known(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """Return columns by their names in the data, or raise ValueError."""
+    """Return columns by their names in the data, which are texts, or raise ValueError."""
+    wanted = [str(name) for name in wanted]
     by_name = {bare_name(name): name for name in names} | {name: name for name in names}
     if absent := [name for name in wanted if bare_name(name) not in by_name]:
         raise ValueError(f"schema: no column {absent[0]!r}; there are {', '.join(map(repr, names[:30]))}")
@@ -273,6 +275,8 @@ def _of_array(name: str, column: Any) -> Values:
         array = array.astype("datetime64[us]")
     held = np.empty(len(array), object)
     held[:] = [None if is_nothing(one) else one for one in array.tolist()]
+    if (between := of_cells(name, held)) is not None:
+        return between
     if (numbers := numbers_of(held)) is not None:
         return Values(name, "float", numbers)
-    return Values(name, storage_of([one for one in held if one is not None]), held)
+    return of_objects(name, held)
