@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pushforward.data.to_frames import moment_of, values_of
+from pushforward.tables.asking import place_of, places_of, whole
 from pushforward.tables.chain import draw_chain, score_rows
 from pushforward.tables.univariate import Univariate
 from pushforward.tables.variable import Variable
@@ -52,7 +53,7 @@ class TableConditional:
             generator: Of the random numbers; None for torch's global ones.
             library: As of `TableFlow.sample`.
         """
-        coded = self.coded.repeat(self.parent.count("n", n), 1)
+        coded = self.coded.repeat(whole("n", n), 1)
         known = torch.zeros(coded.shape, dtype=torch.bool, device=coded.device)
         known[:, self.given] = True
         return self.parent.decode(draw_chain(self.parent.model, coded, known, self.rest, generator), library)
@@ -72,7 +73,7 @@ class TableConditional:
         """
         if by not in (None, "column"):
             raise ValueError(f"TableConditional.log_prob: expected by to be 'column' or None, got {by!r}")
-        asked = self.rest if columns is None else self.parent.indices("condition", columns)
+        asked = self.rest if columns is None else places_of(self.parent.columns, "condition", columns)
         if both := [self.parent.columns[at] for at in asked if at in self.given]:
             raise ValueError(f"TableConditional.log_prob: expected columns that are not given, got {both[0]!r}")
         there = [at for at in self.given if not self.parent.absent(data, at)]
@@ -140,7 +141,7 @@ class TableConditional:
         found = self._of("cdf", column)
         if not found.number:
             raise ValueError(f"TableConditional.cdf: expected a column of numbers, got {column!r}, which has {_cases(found.variable)}")
-        at = self.parent.place_of("cdf", column)
+        at = place_of(self.parent.columns, "cdf", column)
         coded = float(self.parent.encode({column: [value]}, "raise", [at], fitted=False)[0, at])
         if math.isnan(coded):
             raise ValueError(f"TableConditional.cdf: expected a value of {column!r}, got a missing one; ask for its probabilities")
@@ -148,7 +149,7 @@ class TableConditional:
 
     @torch.no_grad()
     def _of(self, method: str, column: str) -> Univariate:
-        at = self.parent.place_of(method, column)
+        at = place_of(self.parent.columns, method, column)
         if at in self.given:
             raise ValueError(f"TableConditional.{method}: expected a column that is not given, got {column!r}")
         model = self.parent.model

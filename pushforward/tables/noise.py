@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from pushforward.data.schema.coding import OUTSIDE
+from pushforward.tables.asking import place_of
 from pushforward.tables.chain import score_rows
 from pushforward.tables.integral import BLOCK, REPEATS, log_mean
 
@@ -65,3 +67,29 @@ def _inside(model: Model, index: int, x: Tensor) -> Tensor:
         return column.low + torch.remainder(x - column.low, column.period)
     low, high = (math.inf * side if end is None else end for side, end in ((-1, column.low), (1, column.high)))
     return torch.where((x < low) | (x > high), OUTSIDE, x)
+
+
+def deviations_of(model: Model, noise: Mapping[str, Any], coded: Tensor, asked: Sequence[int]) -> Tensor:
+    """Return the standard deviations of measured columns ``(n, columns)``, 0 for what is exact."""
+    found = torch.zeros_like(coded)
+    for name, told in noise.items():
+        place = place_of([one.column.name for one in model.variables], "log_prob_and_error", name)
+        variable, grid = model.variables[place], model.grid_of(model.variables[place])
+        if place not in asked or grid is None or grid.step or variable.atoms or variable.column.kind == "datetime":
+            raise ValueError(
+                f"TableFlow.log_prob_and_error: expected noise of columns that are asked about and have a density, without a step and "
+                f"atoms, got {name!r}, which is {variable.column.told()}"
+            )
+        size = torch.as_tensor(np.array(told, np.float64), device=coded.device)
+        if size.shape not in ((), (len(coded),)):
+            raise ValueError(
+                f"TableFlow.log_prob_and_error: expected noise of {name!r} as a number or ({len(coded)},), got {tuple(size.shape)}"
+            )
+        size = torch.where(torch.isnan(coded[:, place]), 0.0, size)
+        if not bool((torch.isfinite(size) & (size >= 0)).all()):
+            row = int((~(torch.isfinite(size) & (size >= 0))).nonzero()[0])
+            raise ValueError(
+                f"TableFlow.log_prob_and_error: expected noise of at least 0, got {float(size[row]):g} of {name!r} in row {row}"
+            )
+        found[:, place] = size
+    return found

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,41 +14,23 @@ from torch import Tensor, nn
 from pushforward import io
 from pushforward.core.budget import Budget
 from pushforward.core.draws import Drawing
-from pushforward.core.fields import MOST
 from pushforward.core.spec import PlanError
 from pushforward.data.from_frames import is_table
-from pushforward.data.schema.checking import Problem, say
-from pushforward.data.schema.coding import encode_all
 from pushforward.data.schema.schema import Schema
-from pushforward.data.to_frames import decode, library_of, moment_of, types_of
+from pushforward.data.to_frames import decode, library_of, types_of
 from pushforward.data.weights import of_rows
 from pushforward.flow.file import FACTOR, FREE
 from pushforward.native.activations import ACTIVATIONS
-from pushforward.tables.chain import Scores, check_generator, draw_chain, score_rows
+from pushforward.tables.asking import places_asked, places_of, whole, widths_of
+from pushforward.tables.chain import Scores, draw_chain, score_rows
+from pushforward.tables.coding import encoded
 from pushforward.tables.conditional import TableConditional
 from pushforward.tables.description import described
-from pushforward.tables.events import interval_events
+from pushforward.tables.disagreement import Disagreement, disagreement_of
 from pushforward.tables.file import Content, read, write
 from pushforward.tables.integral import DRAWS
 from pushforward.tables.model import Model
-from pushforward.tables.noise import score_noisy
-from pushforward.tables.variable import OUTSIDE
-
-
-class Disagreement(NamedTuple):
-    """How far chains in random orders are from that in the order of the schema.
-
-    Args:
-        typical: Mean over rows and orders of the absolute difference of log-densities, in nats a row.
-        largest: The largest of them.
-        schema: Mean log-density in the order of the schema.
-        orders: Mean log-density in each of the orders.
-    """
-
-    typical: float
-    largest: float
-    schema: float
-    orders: tuple[float, ...]
+from pushforward.tables.noise import deviations_of, score_noisy
 
 
 class TableFlow(nn.Module):
@@ -88,7 +68,7 @@ class TableFlow(nn.Module):
     def __init__(self, schema: Schema | Any, widths: Sequence[int] = (256, 256), bins: int = 16, *, activation: str = "silu") -> None:
         super().__init__()
         self.schema = schema if isinstance(schema, Schema) else Schema.find(schema)
-        self.widths, self.bins, self.activation = _widths(widths), _whole("bins", bins, 2), activation
+        self.widths, self.bins, self.activation = widths_of(widths), whole("bins", bins, 2), activation
         if activation not in ACTIVATIONS:
             raise ValueError(f"TableFlow: expected activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
         self.model = Model(self.schema, self.widths, self.bins, activation)
@@ -194,39 +174,14 @@ class TableFlow(nn.Module):
             draws: How many draws such a row takes; the error falls faster than the inverse of their root.
             unseen: As of `log_prob`.
         """
-        count = self.count("draws", draws, 1)
+        count = whole("draws", draws, 1)
         if not noise:
             _, scores = self._scores("log_prob_and_error", data, columns, given, unseen, count)
             return scores.logs.sum(1), scores.errors
         asked, known, coded, bounds = self._asked("log_prob_and_error", data, columns, given, unseen)
         if bounds is not None:
             raise ValueError("TableFlow.log_prob_and_error: expected values where there is noise, got some known between two others alone")
-        return score_noisy(self.model, coded, asked, known, self._noise(noise, coded, asked), count)
-
-    def _noise(self, noise: Mapping[str, Any], coded: Tensor, asked: Sequence[int]) -> Tensor:
-        """Return the standard deviations of measured columns ``(n, columns)``, 0 for what is exact."""
-        found = torch.zeros_like(coded)
-        for name, told in noise.items():
-            place = self.place_of("log_prob_and_error", name)
-            variable, grid = self.model.variables[place], self.model.grid_of(self.model.variables[place])
-            if place not in asked or grid is None or grid.step or variable.atoms or variable.column.kind == "datetime":
-                raise ValueError(
-                    f"TableFlow.log_prob_and_error: expected noise of columns that are asked about and have a density, without a step and "
-                    f"atoms, got {name!r}, which is {variable.column.told()}"
-                )
-            size = torch.as_tensor(np.array(told, np.float64), device=self.device)
-            if size.shape not in ((), (len(coded),)):
-                raise ValueError(
-                    f"TableFlow.log_prob_and_error: expected noise of {name!r} as a number or ({len(coded)},), got {tuple(size.shape)}"
-                )
-            size = torch.where(torch.isnan(coded[:, place]), 0.0, size)
-            if not bool((torch.isfinite(size) & (size >= 0)).all()):
-                row = int((~(torch.isfinite(size) & (size >= 0))).nonzero()[0])
-                raise ValueError(
-                    f"TableFlow.log_prob_and_error: expected noise of at least 0, got {float(size[row]):g} of {name!r} in row {row}"
-                )
-            found[:, place] = size
-        return found
+        return score_noisy(self.model, coded, asked, known, deviations_of(self.model, noise, coded, asked), count)
 
     def _scores(
         self, method: str, data: Any, columns: Sequence[str] | None, given: Sequence[str], unseen: str, draws: int
@@ -243,14 +198,7 @@ class TableFlow(nn.Module):
     ) -> tuple[list[int], list[int], Tensor, Tensor | None]:
         """Return the places of the columns that are asked about and of those given, and coded rows with the bounds of intervals."""
         self._expect_measured(method)
-        known = self.indices(method, list(given)) if not isinstance(given, str) and len(given) else []
-        if isinstance(given, str):
-            raise ValueError(f"TableFlow.{method}: expected given to be a list of names, got {given!r}")
-        asked = [at for at in range(len(self.schema)) if at not in known] if columns is None else self.indices(method, columns)
-        if both := [self.columns[at] for at in asked if at in known]:
-            raise ValueError(f"TableFlow.{method}: expected columns that are not given, got {both[0]!r}")
-        if not asked:
-            raise ValueError(f"TableFlow.{method}: expected a column that is not given, got all of them as given")
+        asked, known = places_asked(self.columns, method, columns, given)
         coded, bounds = self.encode_all(data, unseen, sorted([*asked, *known]))
         if bounds is not None and not bool(torch.isnan(bounds[:, known]).all()):
             raise ValueError(f"TableFlow.{method}: expected values of what is given, got one that is known between two alone")
@@ -270,7 +218,7 @@ class TableFlow(nn.Module):
             ImportError: The library is not installed.
         """
         self._expect_measured("sample")
-        coded = torch.full((self.count("n", n), len(self.schema)), torch.nan, dtype=torch.float64, device=self.device)
+        coded = torch.full((whole("n", n), len(self.schema)), torch.nan, dtype=torch.float64, device=self.device)
         known = torch.zeros(coded.shape, dtype=torch.bool, device=self.device)
         return self.decode(draw_chain(self.model, coded, known, range(len(self.schema)), generator), library)
 
@@ -295,7 +243,7 @@ class TableFlow(nn.Module):
         if isinstance(given, Mapping) and not given:
             raise ValueError("TableFlow.condition: expected values of some columns, got none; sample and log_prob ask for no more")
         names = list(table) if isinstance(table, Mapping) else [name for at, name in enumerate(self.columns) if not self.absent(table, at)]
-        places = self.indices("condition", names)
+        places = places_of(self.columns, "condition", names)
         if len(places) == len(self.schema):
             raise ValueError("TableFlow.condition: expected a column that is not given, got values of all; log_prob scores whole rows")
         coded = self.encode(table, "raise", places)
@@ -324,7 +272,7 @@ class TableFlow(nn.Module):
         wanted = library or own
         types = types_of(data) if wanted == own else None
         tables = []
-        for _ in range(self.count("n", n, 1)):
+        for _ in range(whole("n", n, 1)):
             filled = draw_chain(self.model, coded, known, range(len(self.schema)), generator, missing=False)
             table = decode(self.schema, filled.cpu().numpy(), wanted, types)
             if wanted == own == "pandas":
@@ -347,12 +295,7 @@ class TableFlow(nn.Module):
         """
         self._expect_measured("disagreement")
         coded = self.encode(data)
-        own = score_rows(self.model, coded, range(len(self.schema))).logs.sum(1)
-        check_generator(generator)
-        drawn = [torch.randperm(len(self.schema), generator=generator).tolist() for _ in range(self.count("orders", orders, 1))]
-        others = torch.stack([score_rows(self.model, coded, order).logs.sum(1) for order in drawn])
-        apart = (others - own).abs()
-        return Disagreement(float(apart.mean()), float(apart.max()), float(own.mean()), tuple(others.mean(1).tolist()))
+        return disagreement_of(self.model, coded, whole("orders", orders, 1), generator)
 
     def describe(self) -> str:
         """Return what the model is made of: its columns with the measure of each, its parameters, and what a pass costs."""
@@ -427,59 +370,7 @@ class TableFlow(nn.Module):
         self, data: Any, unseen: str = "raise", asked: Sequence[int] | None = None, fitted: bool = True, missing: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """Return what `encode` does, and the bounds ``(n, columns, 2)`` of cells that are known between them alone; None if none is."""
-        places = list(range(len(self.schema))) if asked is None else list(asked)
-        schema = self.schema if asked is None else Schema(tuple(self.schema.columns[at] for at in places))
-        if missing:
-            schema = Schema(tuple(replace(column, missing=max(column.missing, 1e-9)) for column in schema))
-        try:
-            some, ends = encode_all(schema, data, unseen)
-        except ValueError as error:
-            raise ValueError(f"TableFlow: {str(error).removeprefix('encode: ')}") from error
-        if fitted:
-            self._expect_on_grid(some, places, unseen, self.schema.first_row(data))
-            self._expect_held(ends, places, unseen, self.schema.first_row(data))
-        coded = np.full((len(some), len(self.schema)), np.nan)
-        coded[:, places] = some
-        bounds = None if ends is None else np.full((*coded.shape, 2), np.nan)
-        if bounds is not None:
-            bounds[:, places] = ends
-        return torch.from_numpy(coded).to(self.device), None if bounds is None else torch.from_numpy(bounds).to(self.device)
-
-    def _expect_on_grid(self, coded: Any, places: Sequence[int], unseen: str, first: int) -> None:
-        found = []
-        for at, place in enumerate(places):
-            grid = self.model.grid_of(self.model.variables[place])
-            atoms = self.model.variables[place].atoms
-            off = grid.off(coded[:, at]) & ~np.isin(coded[:, at], atoms) if grid is not None else np.zeros(0, bool)
-            if not off.any():
-                continue
-            if unseen == "outside":
-                coded[off, at] = np.inf
-                continue
-            assert grid is not None
-            rows = tuple(int(row) + first for row in np.flatnonzero(off))
-            column, value = self.schema.columns[place], float(coded[off, at][0])
-            dates = column.kind == "datetime"
-            apart, got = (dt.timedelta(seconds=grid.step), moment_of(replace(column, storage="datetime"), value)) if dates else ("", "")
-            what = f"expected values {apart or f'{grid.step:g}'} apart, as in the data it was measured on, got {got or f'{value:g}'}"
-            found.append(Problem(self.columns[place], what, rows, "round these values, or fit anew with them"))
-        if found:
-            raise ValueError(f"TableFlow: {say(found)}")
-
-    def _expect_held(self, ends: Any, places: Sequence[int], unseen: str, first: int) -> None:
-        found = []
-        for at, place in enumerate(places if ends is not None and unseen == "raise" else ()):
-            wide = ~np.isnan(ends[:, at, 0])
-            variable = self.model.variables[place]
-            grid = self.model.grid_of(variable)
-            if grid is None or not wide.any():
-                continue
-            case, _ = interval_events(variable, self.model.chart_of(variable), grid, torch.from_numpy(ends[wide, at]).to(self.device))
-            if (bad := np.flatnonzero(wide)[(case == OUTSIDE).cpu().numpy()]).size:
-                what = f"expected cells between two values to hold one of the grid, {grid.step:g} apart"
-                found.append(Problem(self.columns[place], what, tuple(int(row) + first for row in bad), "correct their ends"))
-        if found:
-            raise ValueError(f"TableFlow: {say(found)}")
+        return encoded(self.model, self.schema, data, unseen, asked, fitted, missing)
 
     def decode(self, coded: Tensor, library: str | None = None, columns: Sequence[int] | None = None) -> Any:
         """Return coded rows as a table."""
@@ -489,46 +380,10 @@ class TableFlow(nn.Module):
         types = self.types if wanted == self.library else None
         return decode(schema, coded[:, places].cpu().numpy(), wanted, types)
 
-    def indices(self, method: str, columns: Sequence[str] | None) -> list[int]:
-        """Return the places of columns, in the order of the schema, or raise ValueError."""
-        if columns is None:
-            return list(range(len(self.schema)))
-        if isinstance(columns, str) or not isinstance(columns, Sequence) or not columns:
-            raise ValueError(f"TableFlow.{method}: expected columns to be a list of names or None, got {columns!r}")
-        columns = [self.columns[self.place_of(method, name)] for name in columns]
-        if len(set(columns)) < len(columns):
-            raise ValueError(f"TableFlow.{method}: expected each column once, got {list(columns)!r}")
-        return [at for at, name in enumerate(self.columns) if name in columns]
-
     def absent(self, data: Any, place: int) -> bool:
         """Tell whether a table lacks a column."""
         return bool(Schema((self.schema.columns[place],)).absent(data))
 
-    def count(self, name: str, value: Any, least: int = 0) -> int:
-        """Return a whole number, or raise ValueError."""
-        return _whole(name, value, least)
-
-    def place_of(self, method: str, name: Any) -> int:
-        """Return the place of a column, or raise ValueError."""
-        # Columns of frames may be named by numbers; a schema has texts.
-        if str(name) not in self.columns:
-            raise ValueError(f"TableFlow.{method}: no column {name!r}; there are {', '.join(map(repr, self.columns[:30]))}")
-        return self.columns.index(str(name))
-
     def _expect_measured(self, method: str) -> None:
         if not self.measured:
             raise ValueError(f"TableFlow.{method}: expected a model that has met data, got a new one; fit it first, or measure(data)")
-
-
-def _widths(widths: Any) -> tuple[int, ...]:
-    if isinstance(widths, int) and not isinstance(widths, bool):
-        widths = (widths,)
-    if not isinstance(widths, Sequence) or isinstance(widths, str | Mapping) or not widths:
-        raise ValueError(f"TableFlow: expected widths to be a list such as (256, 256), got {widths!r}")
-    return tuple(_whole("widths", width, 1) for width in widths)
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not least <= int(value) <= MOST:
-        raise ValueError(f"TableFlow: expected {name} to be a whole number of at least {least}, got {value!r}")
-    return int(value)
