@@ -97,6 +97,20 @@ def test_what_is_not_tried_is_measured_once(monkeypatch):
     assert len(counted) == 1
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_fit_that_fails_leaves_the_base(monkeypatch, broken):
+    flow = pf.MAF(2, transforms=1, widths=(8,))
+    before = {name: value.clone() for name, value in flow.state_dict().items()}
+    if broken:  # once it has been replaced
+        monkeypatch.setattr(StartedMixtureModule, "measure", lambda self, *rows: 1 / 0)
+    with pytest.raises(ZeroDivisionError if broken else ValueError, match="zero" if broken else "at least 30 different rows"):
+        fitted(apart(30), flow, mixture=3 if broken else 30)
+    assert flow.base.plan == StandardNormal()
+    assert set(flow.state_dict()) == set(before)
+    assert all(torch.equal(value, before[name]) for name, value in flow.state_dict().items())
+    assert flow.plan == pf.MAF(2, transforms=1, widths=(8,)).plan
+
+
 def test_a_base_that_a_mixture_does_not_replace_is_left(monkeypatch):
     torch.manual_seed(0)
     flow = pf.Flow(StudentT(), pf.MAF(2, transforms=1, widths=(8,)).plan, 2)

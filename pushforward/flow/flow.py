@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from pushforward import io
+from pushforward.bases.clusters import check_rows
 from pushforward.core import mode, numerics, sets
 from pushforward.core.base import Base, propagate
 from pushforward.core.bijector import Bijector
@@ -378,6 +379,8 @@ class Flow(EstimatedModule, Planned):
             raise ValueError(
                 f"Flow.standardize: expected a standard normal base, whose place a mixture takes, got {self.base.plan!r}; leave out mixture"
             )
+        if mixture:  # the layers between change none of it
+            check_rows(value.reshape(-1, math.prod(self.event_shape)), mixture)
         transform = self.arranged(value, context, scores, whiten)
         if mixture:
             base = mixture_of(mixture).build(self.base.in_shape, self.context_shape)

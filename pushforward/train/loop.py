@@ -272,7 +272,7 @@ def _check_optimizer(owner: str, made: Optimizer, parameters: list[nn.Parameter]
 @contextmanager
 def as_it_was(flow: Flow | TableFlow) -> Iterator[None]:
     """Give the flow back as it was if anything is raised."""
-    names = ("plan", "transform", "context_units", "columns", "context_columns") if isinstance(flow, Flow) else ("library", "types")
+    names = ("plan", "base", "transform", "context_units", "columns", "context_columns") if isinstance(flow, Flow) else ("library", "types")
     kept = {name: getattr(flow, name) for name in names}
     state = {name: value.detach().clone() for name, value in flow.state_dict().items()}
     try:
