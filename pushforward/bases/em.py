@@ -58,7 +58,9 @@ def maximised(rows: Tensor, count: int, covariance: str, tied: bool, seed: int =
         found = torch.nn.functional.one_hot(clusters(few, count, "kmeans", seed), count).to(few)
         begun.append(_improved(few, moments_of(_sums(few, found), covariance, tied), covariance, tied, FEW))
     best = max(begun, key=lambda one: one[0])[1]
-    shares, means, covariances = _improved(some, best, covariance, tied, STEPS)[1]
+    for lot in (few, some) if len(few) < len(some) else (some,):  # most steps need not see all
+        best = _improved(lot, best, covariance, tied, STEPS)[1]
+    shares, means, covariances = best
     return shares, means + middle, covariances
 
 

@@ -22,8 +22,8 @@ RUNGS, KEPT = 2, 2
 """After how many shares of the time candidates are compared, and of how many one is kept each time."""
 SHARE = 0.25
 """Each such share; the rest is for the best."""
-CLASSICAL = 0.2
-"""Share of the time after which no further classical density is tried."""
+CLASSICAL = 0.4
+"""Share of the time after which no further classical density is tried; where each is better than the last, it is what a flow begins with."""
 MOMENT = 1e-9
 """Seconds of a fit that only measures."""
 EPOCHS = 100_000
