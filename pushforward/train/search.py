@@ -23,7 +23,7 @@ RUNGS, KEPT = 2, 2
 SHARE = 0.25
 """Each such share; the rest is for the best."""
 CLASSICAL = 0.4
-"""Share of the time after which no further classical density is tried; where each is better than the last, it is what a flow begins with."""
+"""Share of the time after which no further classical density is tried. A flow begins with the best of them."""
 MOMENT = 1e-9
 """Seconds of a fit that only measures."""
 EPOCHS = 100_000
