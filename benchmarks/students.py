@@ -19,7 +19,8 @@ from collections.abc import Callable
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from matching import BATCH, JOBS, MATCHED, ROWS, SHARE, UNSEEN
+from matching import JOBS, ROWS, UNSEEN
+from matching_ways import BATCH, MATCHED, SHARE
 from torch import Tensor
 
 import pushforward as pf

@@ -19,7 +19,7 @@ from pushforward.bases.moments import apart, together
 from pushforward.bases.tails import Tails, normal_tails
 from pushforward.core.base import Base, BaseModule
 from pushforward.core.budget import reserve
-from pushforward.core.fields import Count, OneOf, Place, Positive
+from pushforward.core.fields import Count, OneOf, Place, Within
 from pushforward.core.layer import Shape
 from pushforward.core.numerics import clamp, soft_clamp, soft_clamp_inverse
 from pushforward.core.roots import root
@@ -43,7 +43,7 @@ class MixtureOfNormals(Base):
     Args:
         components: K.
         net: The network from context to the parameters (None: free parameters).
-        bound: The largest absolute log-scale, as in `Affine`.
+        bound: The largest absolute log-scale, as in `Affine`; at most 40.
         seed: Seed of the locations that it starts with, and of clusters.
         covariance: ``"diagonal"``, ``"spherical"`` (one scale for all elements) or ``"full"``, by factors as in `Triangular`.
         tied: Whether all components share one covariance.
@@ -60,7 +60,7 @@ class MixtureOfNormals(Base):
 
     components: Count = 8
     net: NetLike | None = None
-    bound: Positive = 3.0
+    bound: Annotated[float, Within(above=0.0, most=40.0)] = 3.0
     seed: Place = 0
     covariance: Annotated[str, OneOf("diagonal", "spherical", "full")] = "diagonal"
     tied: bool = False

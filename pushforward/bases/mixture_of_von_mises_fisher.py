@@ -19,7 +19,7 @@ from pushforward.bases.sphere import SphereModule, below, log_top, mean_length, 
 from pushforward.core import numerics, sets
 from pushforward.core.base import Base, BaseModule
 from pushforward.core.budget import reserve
-from pushforward.core.fields import Count, OneOf, Place, Positive
+from pushforward.core.fields import Count, OneOf, Place, Positive, Within
 from pushforward.core.layer import Shape
 from pushforward.core.spec import PlanError
 from pushforward.nets.net import NetLike
@@ -43,7 +43,7 @@ class MixtureOfVonMisesFisher(Base):
 
     Args:
         components: K.
-        concentration: kappa of all components at the start, if that is not the data's.
+        concentration: kappa of all components at the start, if that is not the data's; at most 1e30.
         net: The network from context to the parameters (None: free parameters).
         bound: The largest absolute log-ratio of a concentration to ``concentration``.
         seed: Seed of the directions that it starts with, and of the rows.
@@ -55,7 +55,7 @@ class MixtureOfVonMisesFisher(Base):
     """
 
     components: Count = 8
-    concentration: Positive = 10.0
+    concentration: Annotated[float, Within(above=0.0, most=1e30)] = 10.0
     net: NetLike | None = None
     bound: Positive = 12.0
     seed: Place = 0

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from pushforward.bases import clusters
 from pushforward.data.checks import check_rows, check_spread
 from pushforward.data.frames import read_rows
 from pushforward.data.oddities import warn_of_oddities, warn_of_the_flow
@@ -203,6 +204,8 @@ def fit(
             if standardize or (standardize is None and not measured(flow)):
                 some = typical.map(lambda t: t.to(flow.device, data_precision(flow)))
                 fresh = lambda way: make_optimizer("fit", way, optimizer, learning_rate)  # noqa: E731
+                if mixture:
+                    clusters.check_rows(some.x.reshape(len(some.x), -1), mixture, "fit: mixture")
                 losses, how = tried(flow, some, train, held, fresh, options, seed, whiten, mixture, matching)
                 flow.standardize(some.x, some.context, **how)
                 warn_of_the_flow(flow, seen, chosen=bool(losses))
