@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -38,7 +40,8 @@ def column_score(network: Network, variable: Variable, grid: Grid | None, h: Hid
         some = bool(wide.any())
         if some and not grid.step:
             value = torch.where(wide, _value(knots, place, True), value)
-        own = _joined(variable, grid, case, own, logs[:, VALUE], value)
+        of_case, of_value, of_number = (part.unsqueeze(1) for part in (own, logs[:, VALUE], value))
+        own = _joined([variable], [grid], case.unsqueeze(1), of_case, of_value, of_number).squeeze(1)
         own = torch.where(wide, _within(held(variable, logs, case), logs[:, VALUE] + value), own) if some else own
     return torch.where(case == OUTSIDE, -torch.inf, own)
 
@@ -79,7 +82,7 @@ def all_scores(network: Network, grids: list[Grid], h: Hidden, events: Events, w
         place = [order.index(column) for column in index]
         cases = events.cases[:, index]
         values, log_value = _all_values(network, grids, h, events, wanted, numbers), torch.cat(of_value, 1)[:, place]
-        joined = _all_joined(numbers, grids, cases, scores[:, place], log_value, values)
+        joined = _joined(numbers, grids, cases, scores[:, place], log_value, values)
         if some:
             within = [_within(of_atoms[column], log_value[:, at] + values[:, at]) for at, column in enumerate(index)]
             joined = torch.where(cases <= HELD, torch.stack(within, 1), joined)
@@ -118,16 +121,6 @@ def _all_values(network: Network, grids: list[Grid], h: Hidden, events: Events, 
     return found.index_put((row, number), value)
 
 
-def _all_joined(numbers: list[Variable], grids: list[Grid], case: Tensor, own: Tensor, of_value: Tensor, value: Tensor) -> Tensor:
-    """Return what `_joined` does of all numbers, ``(n, numbers)``."""
-    # How many atoms on a grid there are, each of which is one of its values as well.
-    atoms = [len(variable.atoms) if grid.step else 0 for variable, grid in zip(numbers, grids, strict=True)]
-    if any(atoms):
-        atom = (case > VALUE) & (case <= torch.tensor(atoms, device=case.device))
-        own = torch.where(atom, torch.logaddexp(own, of_value + value), own)
-    return own + torch.where(case == VALUE, value, 0.0)
-
-
 def _value(knots: Knots, place: Tensor, cells: bool) -> Tensor:
     """Return the log of a number's measure among values, of points or of cells."""
     begin_below, begin_above, end_below, end_above, base = place.unbind(-1)
@@ -137,10 +130,11 @@ def _value(knots: Knots, place: Tensor, cells: bool) -> Tensor:
     return base + log_mean_slope(knots, (begin_below, begin_above), (end_below, end_above))
 
 
-def _joined(variable: Variable, grid: Grid, case: Tensor, own: Tensor, of_value: Tensor, value: Tensor) -> Tensor:
-    """Return the log of a number's conditional: of its case, and of what it is among values."""
-    if grid.step and variable.atoms:
+def _joined(numbers: Sequence[Variable], grids: Sequence[Grid], case: Tensor, own: Tensor, of_value: Tensor, value: Tensor) -> Tensor:
+    """Return the logs of numbers' conditionals ``(n, numbers)``: of their cases, and of what they are among values."""
+    atoms = [len(variable.atoms) if grid.step else 0 for variable, grid in zip(numbers, grids, strict=True)]
+    if any(atoms):
         # An atom on a grid is one of its values as well, so that its probability is that of both.
-        atom = (case > VALUE) & (case <= len(variable.atoms))
+        atom = (case > VALUE) & (case <= torch.tensor(atoms, device=case.device))
         own = torch.where(atom, torch.logaddexp(own, of_value + value), own)
     return own + torch.where(case == VALUE, value, 0.0)
