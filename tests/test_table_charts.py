@@ -141,7 +141,7 @@ def test_a_conditional_undoes_itself_and_both_ends_are_fixed(bins, scale, seed, 
     knots = random_knots(bins, scale, seed)
     below = torch.tensor([0.0, 1e-200, 1e-12, share, 0.5, 1.0 - 1e-12, 1.0], dtype=torch.float64)
     above = torch.tensor([1.0, 1.0, 1 - 1e-12, 1 - share, 0.5, 1e-12, 0.0], dtype=torch.float64)
-    wide = type(knots)(*(part.expand(7, -1) for part in knots))
+    wide = knots.repeated(7)
     near, left, log_slope = shares(wide, below, above)
     assert bool(torch.isfinite(log_slope).all())
     under, over = torch.where(left, near, 1 - near), torch.where(left, 1 - near, near)
@@ -156,7 +156,7 @@ def test_a_conditional_undoes_itself_and_both_ends_are_fixed(bins, scale, seed, 
 def test_zero_is_the_marginal():
     knots = knots_of(torch.zeros(size(8)), 8)
     below = torch.linspace(0, 1, 101, dtype=torch.float64)
-    wide = type(knots)(*(part.expand(101, -1) for part in knots))
+    wide = knots.repeated(101)
     near, left, log_slope = shares(wide, below, 1 - below)
     assert torch.allclose(torch.where(left, near, 1 - near), below, atol=1e-15)
     assert torch.allclose(log_slope, torch.zeros(101, dtype=torch.float64), atol=1e-13)
@@ -169,7 +169,7 @@ def test_cells_of_a_conditional_sum_to_1_however_narrow(seed, scale, count):
     edges = torch.sort(torch.rand(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) ** 6)[0]
     edges = torch.cat([edges.new_zeros(1), edges, edges.new_ones(1)])
     begin, end = edges[:-1], edges[1:]
-    wide = type(knots)(*(part.expand(len(begin), -1) for part in knots))
+    wide = knots.repeated(len(begin))
     mean = log_mean_slope(wide, (begin, 1 - begin), (end, 1 - end))
     assert float((torch.exp(mean) * (end - begin)).sum()) == pytest.approx(1, abs=1e-6)
 

@@ -62,6 +62,30 @@ def test_a_new_model_of_numbers_is_the_same_in_every_order():
     assert max(abs(one - found.schema) for one in found.orders) < 0.1
 
 
+def test_rows_of_which_the_same_is_known_have_one_precision_and_the_factors_that_each_has_alone():
+    """More coordinates than one number has bits for, and cells that are missing."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({f"c{at}": random.choice(list("abcdefghij"), 300) for at in range(5)})
+    frame["x"] = random.normal(size=300) + (frame["c0"] == "a")
+    frame["y"] = np.where(random.random(300) < 0.3, np.nan, frame["x"] + random.normal(size=300))
+    model = pf.TableFlow(schema_of(frame), widths=(8,)).measure(frame)
+    copula = model.model.network.copula
+    assert len(copula.columns) > 32
+    rows = 40
+    events = model.model.events(model.encode(frame.iloc[:rows]))
+    known = torch.tensor(random.random((5, 7)) < 0.5)[torch.tensor(random.integers(0, 5, rows))]
+    missing = events.cases[:, 6] != 0
+    found = copula.evidence(events, known)
+    # Of a number that is missing nothing is said by its score, but that it is missing is.
+    patterns = torch.cat([known, missing.unsqueeze(1) & known[:, 6:]], 1).unique(dim=0)
+    assert len(found.precision) == len(patterns) < rows
+    together = copula.factors(found)
+    for row in range(rows):
+        alone = copula.factors(copula.evidence(events.take(slice(row, row + 1)), known[row : row + 1]))
+        assert torch.allclose(together.means[row], alone.means[0], atol=1e-9)
+        assert torch.allclose(together.spread[together.group[row]], alone.spread[0], atol=1e-9)
+
+
 def test_cells_that_come_one_by_one_tell_what_they_tell_together():
     frame = frame_of("real", "atom", "missing atom", "circular", "categorical", "missing count", "many")
     model = pf.TableFlow(schema_of(frame), widths=(8,)).measure(frame)

@@ -20,6 +20,9 @@ LEAST = 1e-4
 SHOWN = 4.0
 """How many times the variance of chance a squared correlation has to be, so that what is independent stays so."""
 
+BITS = 32
+"""Coordinates that one whole number says of a row whether they are known."""
+
 
 class Evidence(NamedTuple):
     """What is known of the factors of rows, in float64.
@@ -51,6 +54,21 @@ def _used(precision: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
     """Return the precisions that rows have, and which of them that of a row is."""
     used, place = torch.unique(group, return_inverse=True)
     return precision[used], place
+
+
+def _numbered(key: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the number of each row's key ``(n)`` among those that there are, and of each of them a row that has it."""
+    used, group = torch.unique(key, return_inverse=True)
+    return group, torch.zeros_like(used).scatter_(0, group, torch.arange(len(key), device=key.device))
+
+
+def _alike(there: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the same of rows ``(n, count)`` of 0 and 1: those that are alike have one number."""
+    group = first = torch.zeros(len(there), dtype=torch.long, device=there.device)
+    for bits in there.long().split(BITS, 1):
+        place = torch.arange(bits.shape[1], device=there.device)
+        group, first = _numbered((group << BITS) + (bits << place).sum(1))
+    return group, first
 
 
 class Factors(NamedTuple):
@@ -138,8 +156,9 @@ class Copula(nn.Module):
                 found = self.added(found, column, events)
             return found
         x, there = self.coordinates(*events.met, known)
-        precision = one + (there @ self._products(slice(None))).unflatten(1, (rank, rank))
-        return Evidence(precision, torch.arange(n, device=known.device), (x / self.noise) @ self.loadings)
+        group, first = _alike(there)
+        precision = one + (there[first] @ self._products(slice(None))).unflatten(1, (rank, rank))
+        return Evidence(precision, group, (x / self.noise) @ self.loadings)
 
     def added(self, evidence: Evidence, column: int, events: Events) -> Evidence:
         """Return what is known when one more column is, of all rows."""
@@ -151,8 +170,7 @@ class Copula(nn.Module):
         x, there = self.coordinates(*events.met, known, places)
         # Of one column how many coordinates are known says which: all, those of its cases, or none.
         key = evidence.group * (len(places) + 1) + there.sum(1).long()
-        used, group = torch.unique(key, return_inverse=True)
-        first = torch.zeros_like(used).scatter_(0, group, torch.arange(len(key), device=key.device))
+        group, first = _numbered(key)
         more = (there[first] @ self._products(places)).unflatten(1, (self.rank, self.rank))
         precision = evidence.precision[evidence.group[first]] + more
         return Evidence(precision, group, evidence.linear + (x / self.noise[places]) @ self.loadings[places])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -38,7 +40,8 @@ def column_score(network: Network, variable: Variable, grid: Grid | None, h: Hid
         some = bool(wide.any())
         if some and not grid.step:
             value = torch.where(wide, _value(knots, place, True), value)
-        own = _joined(variable, grid, case, own, logs[:, VALUE], value)
+        of_case, of_value, of_number = (part.unsqueeze(1) for part in (own, logs[:, VALUE], value))
+        own = _joined([variable], [grid], case.unsqueeze(1), of_case, of_value, of_number).squeeze(1)
         own = torch.where(wide, _within(held(variable, logs, case), logs[:, VALUE] + value), own) if some else own
     return torch.where(case == OUTSIDE, -torch.inf, own)
 
@@ -60,26 +63,32 @@ def _within(atoms: Tensor, log_values: Tensor) -> Tensor:
 
 def all_scores(network: Network, grids: list[Grid], h: Hidden, events: Events, wanted: Tensor) -> Tensor:
     """Return the logs of all columns' conditionals given the same, ``(n, columns)``, where they are wanted; 0 elsewhere."""
-    own: dict[int, Tensor] = {}
-    of_value: dict[int, Tensor] = {}
+    own, of_value, order = [], [], []
     of_atoms: dict[int, Tensor] = {}
+    some = bool((events.cases <= HELD).any())
     for group, logits in network.all_logits(h.units):
         logs = torch.log_softmax(finer(logits), -1)
         index = [variable.index for variable in group]
-        chosen = logs.gather(-1, events.cases[:, index].clamp(min=0).unsqueeze(-1)).squeeze(-1)
-        own.update(zip(index, chosen.unbind(1), strict=True))
-        of_value.update(zip(index, logs[:, :, VALUE].unbind(1), strict=True))
-        wide = [at for at in range(len(group)) if bool((events.cases[:, index[at]] <= HELD).any())]
-        of_atoms.update((index[at], held(group[at], logs[:, at], events.cases[:, index[at]])) for at in wide)
+        order += index
+        own.append(logs.gather(-1, events.cases[:, index].clamp(min=0).unsqueeze(-1)).squeeze(-1))
+        of_value.append(logs[:, :, VALUE])
+        if some:
+            of_atoms.update((v.index, held(v, logs[:, at], events.cases[:, v.index])) for at, v in enumerate(group) if v.number is not None)
+    scores = torch.cat(own, 1)
     numbers = [variable for variable in network.variables if variable.number is not None]
     if numbers:
-        values = _all_values(network, grids, h, events, wanted, numbers)
-        for variable, grid, value in zip(numbers, grids, values.unbind(1), strict=True):
-            at = variable.index
-            own[at] = _joined(variable, grid, events.cases[:, at], own[at], of_value[at], value)
-            if at in of_atoms:
-                own[at] = torch.where(events.cases[:, at] <= HELD, _within(of_atoms[at], of_value[at] + value), own[at])
-    scores = torch.stack([own[variable.index] for variable in network.variables], 1)
+        # Numbers first, the other columns after them.
+        index = [variable.index for variable in numbers]
+        place = [order.index(column) for column in index]
+        cases = events.cases[:, index]
+        values, log_value = _all_values(network, grids, h, events, wanted, numbers), torch.cat(of_value, 1)[:, place]
+        joined = _joined(numbers, grids, cases, scores[:, place], log_value, values)
+        if some:
+            within = [_within(of_atoms[column], log_value[:, at] + values[:, at]) for at, column in enumerate(index)]
+            joined = torch.where(cases <= HELD, torch.stack(within, 1), joined)
+        others = [at for at, column in enumerate(order) if column not in index]
+        scores, order = torch.cat([joined, scores[:, others]], 1), [*index, *(order[at] for at in others)]
+    scores = scores[:, [order.index(column) for column in range(len(order))]]
     return torch.where(wanted, torch.where(events.cases == OUTSIDE, -torch.inf, scores), 0.0)
 
 
@@ -92,16 +101,24 @@ def _all_values(network: Network, grids: list[Grid], h: Hidden, events: Events, 
     last = torch.tensor([len(variable.atoms) if grid.step else VALUE for variable, grid in zip(numbers, grids, strict=True)], device=device)
     wide = case <= HELD
     needed = wanted[:, index] & ((case >= VALUE) & (case <= last) | wide)
-    circular = torch.tensor([variable.column.kind == "circular" for variable in numbers], device=device)
-    parameters: Tensor = network.all_splines(h.units).flatten(0, 1)
-    places = network.copula.places(h.common, numbers)
-    found: Tensor = torch.zeros(case.numel(), dtype=events.places.dtype, device=device)
-    for cells in (True, False):
-        at = (needed & ((stepped | wide) == cells)).flatten().nonzero().squeeze(-1)
-        mean, spread = (part.flatten()[at] for part in places)
-        knots = knots_of(parameters.index_select(0, at), network.bins, circular[at % len(numbers)], mean, spread)
-        found = found.index_copy(0, at, _value(knots, events.places.flatten(0, 1)[at], cells))
-    return found.reshape(case.shape)
+    # Number by number: the rows of each that count go through its own head.
+    rows = [one.nonzero().squeeze(-1) for one in needed.T]
+    counts = torch.tensor([len(one) for one in rows], device=device)
+    row, number = torch.cat(rows), torch.repeat_interleave(torch.arange(len(numbers), device=device), counts)
+    turns = [variable.column.kind == "circular" for variable in numbers]
+    circular = torch.tensor(turns, device=device)[number] if any(turns) else None
+    mean, spread = (part[row, number] for part in network.copula.places(h.common, numbers))
+    knots = knots_of(network.some_splines(h.units, rows), network.bins, circular, mean, spread)
+    places, cells = events.places[row, number], (stepped | wide)[row, number]
+    value = torch.zeros_like(mean)
+    for which in (True, False):
+        some = (cells == which).nonzero().squeeze(-1)
+        if len(some) == len(cells):
+            value = _value(knots, places, which)
+        elif len(some):
+            value = value.index_copy(0, some, _value(knots.take(some), places[some], which))
+    found: Tensor = torch.zeros(case.shape, dtype=events.places.dtype, device=device)
+    return found.index_put((row, number), value)
 
 
 def _value(knots: Knots, place: Tensor, cells: bool) -> Tensor:
@@ -113,10 +130,11 @@ def _value(knots: Knots, place: Tensor, cells: bool) -> Tensor:
     return base + log_mean_slope(knots, (begin_below, begin_above), (end_below, end_above))
 
 
-def _joined(variable: Variable, grid: Grid, case: Tensor, own: Tensor, of_value: Tensor, value: Tensor) -> Tensor:
-    """Return the log of a number's conditional: of its case, and of what it is among values."""
-    if grid.step and variable.atoms:
+def _joined(numbers: Sequence[Variable], grids: Sequence[Grid], case: Tensor, own: Tensor, of_value: Tensor, value: Tensor) -> Tensor:
+    """Return the logs of numbers' conditionals ``(n, numbers)``: of their cases, and of what they are among values."""
+    atoms = [len(variable.atoms) if grid.step else 0 for variable, grid in zip(numbers, grids, strict=True)]
+    if any(atoms):
         # An atom on a grid is one of its values as well, so that its probability is that of both.
-        atom = (case > VALUE) & (case <= len(variable.atoms))
+        atom = (case > VALUE) & (case <= torch.tensor(atoms, device=case.device))
         own = torch.where(atom, torch.logaddexp(own, of_value + value), own)
     return own + torch.where(case == VALUE, value, 0.0)

@@ -189,10 +189,10 @@ class Network(nn.Module):
         assert variable.number is not None
         return F.linear(h, self.spline_weight[variable.number], self.spline_bias[variable.number])
 
-    def all_splines(self, h: Tensor) -> Tensor:
-        """Return the parameters of all splines ``(n, numbers, 3 bins + 4)``."""
-        made = F.linear(h, self.spline_weight.flatten(0, 1), self.spline_bias.flatten())
-        return made.reshape(len(h), self.numbers, size(self.bins))
+    def some_splines(self, h: Tensor, rows: Sequence[Tensor]) -> Tensor:
+        """Return the parameters of each number's spline at some rows, one after the other ``(sum of rows, 3 bins + 4)``."""
+        parts = h.index_select(0, torch.cat(list(rows))).split([len(some) for some in rows])
+        return torch.cat([F.linear(*each) for each in zip(parts, self.spline_weight, self.spline_bias, strict=True)])
 
 
 class Factors(nn.Module):

@@ -28,22 +28,30 @@ BOUND = 4.0
 
 
 class Knots(NamedTuple):
-    """Bins ``(..., K)``: widths and heights, slopes ``(..., K + 1)``, and the sums of both to the left and to the right of each bin.
+    """What splines are made of.
 
-    Before them the center and the scale of what shares are moved and narrowed by, and beside all of it the log-odds of the marginal itself,
-    each ``(..., 1)``.
+    Args:
+        table: ``(..., 6, K)``, of each bin its width and height, what lies to its left across and up, and what lies to its right.
+        slopes: ``(..., K + 1)``.
+        center: Of what shares are moved by, ``(..., 1)``.
+        scale: Of what they are narrowed by, ``(..., 1)``.
+        wide: The log-odds of the marginal itself, beside all of it, ``(..., 1)``.
     """
 
-    widths: Tensor
-    heights: Tensor
+    table: Tensor
     slopes: Tensor
-    left: Tensor
-    right: Tensor
-    low: Tensor
-    high: Tensor
     center: Tensor
     scale: Tensor
     wide: Tensor
+
+    def repeated(self, count: int) -> Knots:
+        """Return one spline several times over."""
+        table, *others = self
+        return Knots(table.expand(count, -1, -1), *(part.expand(count, -1) for part in others))
+
+    def take(self, index: Tensor) -> Knots:
+        """Return the knots of some splines."""
+        return Knots(*(part.index_select(0, index) for part in self))
 
 
 def size(bins: int) -> int:
@@ -63,9 +71,10 @@ def knots_of(
         mean: Of the marginal's normal score, where it is moved by itself, ``(...)``; None for 0.
         spread: Its standard deviation, in whose units the parameters move it further; None for 1.
     """
-    widths, heights, slopes, center, scale, wide = parameters.split([bins, bins, bins + 1, 1, 1, 1], -1)
-    across, up = (finer(torch.softmax(logits(part, BOUND), -1)) for part in (widths, heights))
-    d = torch.exp(finer(logits(slopes, BOUND)))
+    bent, center, scale, wide = parameters.split([3 * bins + 1, 1, 1, 1], -1)
+    parts, slopes = logits(bent, BOUND).split([2 * bins, bins + 1], -1)
+    parts = finer(torch.softmax(parts.unflatten(-1, (2, bins)), -1))
+    d = torch.exp(finer(slopes))
     scale = torch.exp(finer(soft_clamp(scale, SCALE)))
     if mean is None or spread is None:
         center = finer(soft_clamp(center, CENTER))
@@ -76,7 +85,7 @@ def knots_of(
     if circular is not None:
         center, scale = (torch.where(circular.unsqueeze(-1), at, part) for at, part in ((0.0, center), (1.0, scale)))
         d = torch.cat([d[..., :-1], torch.where(circular.unsqueeze(-1), d[..., :1], d[..., -1:])], -1)
-    return Knots(across, up, d, *_sums(across), *_sums(up), center, scale, finer(wide) + WIDE)
+    return Knots(torch.cat([parts, *_sums(parts)], -2), d, center, scale, finer(wide) + WIDE)
 
 
 def _sums(parts: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,16 +103,16 @@ def shares(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, 
         below: The marginal's share below, ``(...)``.
         above: The share above.
     """
-    near, on_left, log_slope = _bent(knots, below, above)
+    near, on_left, log_slope = (part.squeeze(-1) for part in _bent(knots, below.unsqueeze(-1), above.unsqueeze(-1)))
     log_wide, log_rest = F.logsigmoid(knots.wide.squeeze(-1)), F.logsigmoid(-knots.wide.squeeze(-1))
     mixed = torch.exp(log_rest) * near + torch.exp(log_wide) * torch.where(on_left, below, above)
     return mixed, on_left, torch.logaddexp(log_rest + log_slope, log_wide)
 
 
 def _bent(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what `shares` does of what is moved and bent alone."""
+    """Return what `shares` does of what is moved and bent alone, of points ``(..., P)`` of each spline."""
     below, above, log_move = _moved(knots, below, above)
-    on_left, w, h, x0, x1, y0, y1, near, far = _bin_at(knots, below, above, knots.left, knots.right)
+    on_left, w, h, x0, x1, y0, y1, near, far = _bin_at(knots, below, above, 0)
     theta = (torch.where(on_left, below - x0, above - x1) / w).clamp(0, 1)
     part, log_slope = quadratic_forward(theta, h / w, near, far)
     return torch.where(on_left, y0, y1) + h * part, on_left, log_slope + log_move
@@ -123,8 +132,8 @@ def log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tens
 
 
 def _log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
-    near_a, left_a, _ = _bent(knots, *a)
-    near_b, left_b, _ = _bent(knots, *b)
+    near, left, _ = _bent(knots, *(torch.stack(part, -1) for part in zip(a, b, strict=True)))
+    (near_a, near_b), (left_a, left_b) = near.unbind(-1), left.unbind(-1)
     low_a, low_b = a[0] <= 0.5, b[0] <= 0.5
     own = torch.where(low_b, b[0] - a[0], torch.where(low_a, 1 - a[0] - b[1], a[1] - b[1]))
     of = torch.where(left_b, near_b - near_a, torch.where(left_a, 1 - near_a - near_b, near_a - near_b))
@@ -133,7 +142,7 @@ def _log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Ten
     if not bool((narrow | (of <= 0)).any()):
         return torch.log(of / own)
     middle = torch.where(low_b, (a[0] + b[0]) / 2, 1 - (a[1] + b[1]) / 2), torch.where(low_b, 1 - (a[0] + b[0]) / 2, (a[1] + b[1]) / 2)
-    _, _, log_slope = _bent(knots, *middle)
+    log_slope = _bent(knots, *(part.unsqueeze(-1) for part in middle))[2].squeeze(-1)
     quotient = torch.where(narrow, 1.0, of) / torch.where(narrow, 1.0, own)
     # Of a cell that is rounded away the slope is all there is.
     return torch.where(narrow | (quotient <= 0), log_slope, torch.log(torch.where(quotient > 0, quotient, 1.0)))
@@ -157,13 +166,13 @@ def inverse(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]
 def drawn(knots: Knots, below: Tensor, above: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
     """Return the marginal's shares of draws: uniform ones, which a second uniform ``choice`` leaves as the marginal's, or bends."""
     plain = choice < torch.sigmoid(knots.wide.squeeze(-1))
-    bent = _bent_back(knots, below, above)
+    bent = [part.squeeze(-1) for part in _bent_back(knots, below.unsqueeze(-1), above.unsqueeze(-1))]
     return torch.where(plain, below, bent[0]), torch.where(plain, above, bent[1])
 
 
 def _bent_back(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the marginal's shares below and above where those of what is moved and bent are these."""
-    nearer, w, h, x0, x1, y0, y1, near, far = _bin_at(knots, below, above, knots.low, knots.high)
+    """Return the marginal's shares below and above where those of what is moved and bent are these ``(..., P)``."""
+    nearer, w, h, x0, x1, y0, y1, near, far = _bin_at(knots, below, above, 1)
     part = (torch.where(nearer, below - y0, above - y1) / h).clamp(0, 1)
     theta, _ = quadratic_inverse(part, h / w, near, far)
     # In a bin the place from the one end is 1 less that from the other.
@@ -179,25 +188,26 @@ def _moved(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, 
     of a logistic distribution of :math:`l` that is truncated to where :math:`l` can be. What is nearly a function of what is known takes
     one number to say where, and one to say how nearly; by bins alone it takes all of them. The slope at both ends is finite.
     """
-    center, scale = knots.center.squeeze(-1), knots.scale.squeeze(-1)
-    rest = 1 - 2 * MARGIN
+    center, scale, rest = knots.center, knots.scale, 1 - 2 * MARGIN
     # The logit and what lies between it and both ends, each without a difference of what is nearly the same.
     from_low = torch.log1p(rest * below / MARGIN) - torch.log1p(-rest * below / (1 - MARGIN))
     from_high = torch.log1p(rest * above / MARGIN) - torch.log1p(-rest * above / (1 - MARGIN))
     logit = torch.where(below <= 0.5, from_low - END, END - from_high)
     place, low, high = (logit - center) / scale, (-END - center) / scale, (END - center) / scale
-    log_whole = F.logsigmoid(high) + F.logsigmoid(-low) + torch.log(-torch.expm1(low - high))
-    under = torch.exp(F.logsigmoid(place) + F.logsigmoid(-low) - log_whole) * -torch.expm1(-from_low / scale)
-    over = torch.exp(F.logsigmoid(high) + F.logsigmoid(-place) - log_whole) * -torch.expm1(-from_high / scale)
-    log_slope = F.logsigmoid(place) + F.logsigmoid(-place) - log_whole - torch.log(scale)
-    log_slope = log_slope + torch.log(below.new_tensor(rest)) - F.logsigmoid(logit) - F.logsigmoid(-logit)
+    log_low, log_high = F.logsigmoid(-low), F.logsigmoid(high)
+    log_within = torch.log(-torch.expm1(low - high))
+    log_under, log_over = F.logsigmoid(place), F.logsigmoid(-place)
+    under = torch.exp(log_under - (log_high + log_within)) * -torch.expm1(-from_low / scale)
+    over = torch.exp(log_over - (log_low + log_within)) * -torch.expm1(-from_high / scale)
+    log_slope = log_under + log_over - (log_low + log_high + log_within + torch.log(scale))
+    log_slope = log_slope + (math.log(rest) - F.logsigmoid(logit) - F.logsigmoid(-logit))
     nearer = under <= over
     return torch.where(nearer, under, 1 - over).clamp(0, 1), torch.where(nearer, 1 - under, over).clamp(0, 1), log_slope
 
 
 def _moved_back(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
     """Return the shares that are moved to these."""
-    center, scale = knots.center.squeeze(-1), knots.scale.squeeze(-1)
+    center, scale = knots.center, knots.scale
     low, high = (-END - center) / scale, (END - center) / scale
     whole = torch.exp(F.logsigmoid(high) + F.logsigmoid(-low)) * -torch.expm1(low - high)
     place = torch.log(torch.sigmoid(low) + below * whole) - torch.log(torch.sigmoid(-high) + above * whole)
@@ -206,29 +216,30 @@ def _moved_back(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Ten
     return under.clamp(0, 1), over.clamp(0, 1)
 
 
-def _bin_at(knots: Knots, below: Tensor, above: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, ...]:
+def _bin_at(knots: Knots, below: Tensor, above: Tensor, axis: int) -> tuple[Tensor, ...]:
     """Return whether shares are nearer to the low end, and what there is of the bin that they are in.
 
     That is its width and height, what lies to its left and right, across and up, and the slopes at its nearer and at its farther end.
 
     Args:
-        knots: ``(..., K)``.
-        below: Shares below, ``(...)``.
+        knots: ``(..., 6, K)``.
+        below: Shares below, ``(..., P)``.
         above: Shares above.
-        left: What lies to the left of each bin, on the axis of the shares.
-        right: What lies to its right.
+        axis: On which axis the shares are, 0 across and 1 up.
     """
-    nearer = below <= 0.5
-    from_left = (below.unsqueeze(-1) >= left[..., 1:]).sum(-1)
-    from_right = left.shape[-1] - 1 - (above.unsqueeze(-1) >= right[..., :-1]).sum(-1)
+    nearer, bins = below <= 0.5, knots.table.shape[-1]
+    left, right = knots.table[..., 2 + axis, 1:].unsqueeze(-2), knots.table[..., 4 + axis, :-1].unsqueeze(-2)
+    from_left = (below.unsqueeze(-1) >= left).sum(-1)
+    from_right = bins - 1 - (above.unsqueeze(-1) >= right).sum(-1)
     index = torch.where(nearer, from_left, from_right)
-    inside = _bin(index, knots.widths, knots.heights, knots.left, knots.right, knots.low, knots.high)
-    first, last = _bin(index, knots.slopes[..., :-1], knots.slopes[..., 1:])
-    return nearer, *inside, torch.where(nearer, first, last), torch.where(nearer, last, first)
+    w, h, x0, y0, x1, y1 = _entries(knots.table, index.unsqueeze(-2).expand(*index.shape[:-1], 6, -1)).unbind(-2)
+    first, last = _entries(knots.slopes, torch.cat([index, index + 1], -1)).chunk(2, -1)
+    return nearer, w, h, x0, x1, y0, y1, torch.where(nearer, first, last), torch.where(nearer, last, first)
 
 
-def _bin(index: Tensor, *tables: Tensor) -> tuple[Tensor, ...]:
-    """Return each table's entries at the bins ``(...)``."""
-    batch = torch.broadcast_shapes(index.shape, tables[0].shape[:-1])
-    at = index.expand(batch).unsqueeze(-1)
-    return tuple(torch.gather(table.expand(*batch, -1), -1, at).squeeze(-1) for table in tables)
+def _entries(table: Tensor, index: Tensor) -> Tensor:
+    """Return a table's entries ``(..., K)`` at places ``(..., P)``."""
+    if index.shape[:-1] != table.shape[:-1]:
+        batch = torch.broadcast_shapes(index.shape[:-1], table.shape[:-1])
+        table, index = table.expand(*batch, -1), index.expand(*batch, -1)
+    return torch.gather(table, -1, index)

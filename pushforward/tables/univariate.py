@@ -12,7 +12,7 @@ from torch import Tensor
 from pushforward.tables.heads import case_logs, column_knots
 from pushforward.tables.model import Model
 from pushforward.tables.network import Hidden
-from pushforward.tables.spline import Knots, inverse, shares
+from pushforward.tables.spline import inverse, shares
 from pushforward.tables.variable import VALUE, Variable
 
 CELLS = 20_000
@@ -128,7 +128,7 @@ class Univariate:
                 x = self.grid.origin + self.grid.step * np.arange(first, last + 1.0)
                 return x, self._cells(torch.from_numpy(x).to(self.device))
         below, above, weights = (part.to(self.device) for part in self._nodes())
-        wide = Knots(*(part.expand(len(below), -1) for part in self.knots))
+        wide = self.knots.repeated(len(below))
         _, _, log_slope = shares(wide, below, above)
         mass = weights * torch.exp(log_slope)
         # What quadrature is off counts by how far values are from one another, not from 0.
@@ -137,7 +137,7 @@ class Univariate:
     def _cells(self, x: Tensor) -> Any:
         edges = torch.cat([x - self.grid.step / 2, x[-1:] + self.grid.step / 2])
         place = self.chart(edges)
-        wide = Knots(*(part.expand(len(edges), -1) for part in self.knots))
+        wide = self.knots.repeated(len(edges))
         near, left, _ = shares(wide, place.below, place.above)
         low, high = near[:-1], near[1:]
         mass = torch.where(left[1:], high - low, torch.where(left[:-1], 1 - high - low, low - high))
@@ -149,7 +149,7 @@ class Univariate:
         left, right = (part.cpu() for part in self.chart.edges())
         # A conditional that is narrow bends between its own quantiles.
         own = torch.linspace(0, 1, 4 * BEYOND + 1, dtype=torch.float64, device=self.device)
-        wide = Knots(*(part.expand(len(own), -1) for part in self.knots))
+        wide = self.knots.repeated(len(own))
         bends = torch.cat([left, inverse(wide, own, 1 - own)[0].cpu(), torch.tensor([1.0], dtype=torch.float64)]).unique()
         low_tail, high_tail = float(left[0]), float(right[-1])
         bends = bends[(bends >= low_tail) & (bends <= 1 - high_tail)]
