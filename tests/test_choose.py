@@ -62,7 +62,7 @@ def test_the_best_on_the_held_out_rows_is_returned_with_what_became_of_all():
     assert history.best_loss == first.loss == pytest.approx(nats(flow, held), abs=1e-5)
     assert first.plan == f"{flow.base.plan!r}, {flow.plan!r}"
     assert first.epochs == len(history.train) == len(history.validation) == len(history.seconds)
-    assert history.best_loss == min(history.start, *history.validation, *history.averaged)
+    assert history.best_loss == min([history.start, *history.validation, *history.averaged])
     after = history.best_epoch - 1
     assert history.best_epoch == 0 or history.best_loss == min(history.validation[after], history.averaged[after])
     assert history.to_dict()["candidates"][0]["name"] == first.name
@@ -123,6 +123,25 @@ def test_a_flow_over_the_best_density_begins_as_that_density():
     assert history.start == pytest.approx(losses["mixture of 3"], abs=1e-4)
     _, history = chosen(humps(), seconds=300, candidates=[FEW[0], OVER])
     assert history.start == pytest.approx(history.tried["normal"], abs=1e-4)
+
+
+@pytest.mark.parametrize(("seconds", "first"), [(1000.0, ["coupling", "autoregressive", "over"]), (100.0, ["over"])])
+def test_a_time_too_short_to_compare_flows_goes_to_the_one_that_begins_as_the_best_density(monkeypatch, seconds, first):
+    given, now = [], [0.0]
+    monkeypatch.setattr(limit, "clock", lambda: now[0])
+
+    def fit(flow, data, *, seconds, **options):
+        closed = seconds < 1
+        now[0] += 10.0 if closed else min(seconds, 300.0)
+        given.append((flow, closed))
+        return pf.History(train=[1.0], validation=[2.0], start=9.0, best_epoch=1, best_loss=2.0, stopped="seconds")
+
+    monkeypatch.setattr(search, "fit", fit)
+    history = chosen(normal(), seconds=seconds, candidates=[FEW[0], FEW[2], FEW[3], OVER]).history
+    flows = [flow for flow, closed in given if not closed]
+    assert len(flows) >= len(first)
+    tried = {one.name for one in history.candidates if one.seconds > 0 and one.name != "normal"}
+    assert tried == set(first)
 
 
 def test_a_flow_over_a_density_that_is_not_there_is_not_tried():

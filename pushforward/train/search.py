@@ -151,6 +151,10 @@ class Search:
                 run.begin_over(_ranked(classical)[0])
         field = [run for run in self.runs if not run.candidate.closed and not run.waits]
         share = SHARE * self.left()
+        begun = [run for run in field if isinstance(run.candidate, Candidate) and run.candidate.components is None]
+        if begun and share / len(field) < min(run.outcome.seconds for run in classical):
+            # In less time than measuring takes no flow shows what it can; what goes on from the best density loses nothing.
+            field = begun
         for _ in range(RUNGS):
             for run in field:
                 if not run.done and not self.over():
