@@ -43,7 +43,7 @@ CHOOSING_DENSITIES = ("banana", "eight Gaussians", "Student t, mixed", "funnel")
 """Densities that settings may be chosen by; the others confirm them."""
 COMPONENTS = (1, 2, 4, 8, 16, 32)
 PEERS = ("nflows", "zuko")
-OURS = ("pushforward, 0.001", "pushforward, 0.003", "pushforward, fit", "pushforward, choose")
+OURS = ("pushforward, 0.001", "pushforward, 0.003", "pushforward, fit")
 
 
 def rows(job: str, seed: int) -> tuple[Tensor, Tensor, float | None]:
@@ -146,10 +146,6 @@ def measured(job: str, seed: int, peers: tuple[str, ...]) -> dict[str, Any]:
     if data.shape[1] == 2 and best is not None and job != "funnel":  # no grid resolves its neck and its mouth
         told["integral"] = round(integral(flow, unseen), 5)
     put("pushforward, fit", flow.log_prob, told)
-    began = time.process_time()
-    flow, history = pf.choose(data, seconds=unit, seed=seed, progress=False)
-    told = {"seconds": round(time.process_time() - began, 3), "chosen": history.candidates[0].name}
-    put("pushforward, choose", flow.eval().log_prob, told)
     for name, counts in (("normal", (1,)), ("mixture", COMPONENTS)):
         began = time.process_time()
         log_prob = classical(kept, held, counts, unit)

@@ -12,7 +12,7 @@ Figures = dict[str, Any]
 
 LOOPS = ("0.001", "0.003")
 CLASSICAL = ("normal", "mixture")
-OURS = ("pushforward, 0.001", "pushforward, 0.003", "pushforward, fit", "pushforward, choose")
+OURS = ("pushforward, 0.001", "pushforward, 0.003", "pushforward, fit")
 SEEDS = 3
 """Of each job."""
 PROTOCOL, TRIED = (Path(__file__).with_name(name) for name in ("protocol.md", "tried.md"))
