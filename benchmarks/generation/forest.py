@@ -98,7 +98,7 @@ def table_of(space: Space, cells: Cells, random: np.random.Generator) -> pd.Data
     for at in range(len(space.numbers)):
         x = cells.value[:, at].copy()
         none = np.isnan(x)
-        x[none] = random.choice(x[~none], none.sum())
+        x[none] = random.choice(x[~none], none.sum()) if not none.all() else 0.0  # of a column of cases alone
         found[f"value {at}"] = x
     return pd.DataFrame(found)
 
@@ -112,14 +112,16 @@ def of_tree(space: Space, train: Cells, tree: Any, leaf: Array, names: list[str]
     cases = np.log((member.T @ one + SMOOTH * shares + 1e-9) / (member.sum(0)[:, None] + SMOOTH))
     known = ~np.isnan(train.value)
     x = np.where(known, train.value, 0.0)
-    center = x.sum(0) / known.sum(0)
+    count = np.maximum(known.sum(0), 1)
+    center = x.sum(0) / count
     x = np.where(known, x - center, 0.0)
-    spread = np.sqrt((x**2).sum(0) / known.sum(0))
+    spread = np.sqrt((x**2).sum(0) / count)
     number = member.T @ known
     # Where a leaf has no value of a number, all rows tell of it.
     means = np.where(number > 0, member.T @ x / np.maximum(number, 1), 0.0)
     widths = np.where(number > 1, np.sqrt(np.maximum(member.T @ x**2 / np.maximum(number, 1) - means**2, 0)), spread)
     widths = np.maximum(widths, np.maximum(1e-3 * spread, space.steps / np.sqrt(12)))
+    widths = np.where(widths > 0, widths, 1.0)  # of a column of cases alone
     low, high = np.full((len(used), len(space.numbers)), -np.inf), np.full((len(used), len(space.numbers)), np.inf)
     places = {int(node): at for at, node in enumerate(used)}
     bounds(tree, 0, {}, places, [names.index(f"value {at}") for at in range(len(space.numbers))], low, high)
