@@ -58,7 +58,9 @@ def fit(space: Space, train: Cells, seconds: float, seed: int) -> Dequantised:
     """Train by Adam for so many seconds of CPU time, and keep the weights that score a tenth of the rows best."""
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    center, size = np.nanmean(train.value, 0), np.maximum(np.nanstd(train.value, 0), np.maximum(space.steps, 1e-9))
+    # Of a column of cases alone there is no number.
+    center, size = np.nan_to_num(np.nanmean(train.value, 0)), np.nan_to_num(np.nanstd(train.value, 0))
+    size = np.maximum(size, np.maximum(space.steps, 1e-9))
     order = random.permutation(len(train))
     held, kept = train.take(order[: len(order) // 10]), train.take(order[len(order) // 10 :])
     made = of_nflows(spread(space, kept, center, size, random)[0])
