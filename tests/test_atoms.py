@@ -60,6 +60,17 @@ def test_their_held_out_density_is_a_probability(name, rows):
     assert np.isin(seen, DOSES[name]).mean() > 0.95
 
 
+FEW_DOSES = st.lists(st.integers(0, 10), min_size=3, max_size=9, unique=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(FEW_DOSES, st.integers(100, 400), st.lists(st.integers(3, 300), min_size=11, max_size=11), st.sampled_from([1.0, 0.05, 0.5]))
+def test_few_values_that_fill_little_of_a_grid_are_atoms_however_often_each_comes(beside, far, counts, step):
+    places = np.array([*beside, far])
+    values = np.repeat(places * step, counts[: len(places)])
+    assert {value for value, _ in find_atoms(values).atoms} == set(np.unique(values).tolist())
+
+
 def test_a_value_that_came_once_beside_few_is_none_and_may_come_again():
     column = found([*[0.3, 1.0, 7.1] * 50, 4.77])
     assert [value for value, _ in column.atoms] == [0.3, 1.0, 7.1]

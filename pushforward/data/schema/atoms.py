@@ -21,6 +21,8 @@ AGAIN = 3
 """How often a value comes at least of which nothing beside it on its grid is no chance: once in 400 times of a smooth column."""
 OFTEN, ONCE = 3, 0.1
 """Rows for each value that differs, at least, and share of the rows whose value comes once, at most, where values are all there are."""
+SOME, FILLED = 10, 0.25
+"""Values that differ, at most, all of which are atoms where each comes again and they fill so little of the grid between them."""
 TIMES = 5
 """How many times as often as the values beside it on a grid lead to expect an atom comes."""
 SPARE = 2
@@ -54,7 +56,7 @@ def find_atoms(values: Array) -> Found:
 
     - Those that come several times and are further from all others than these from one another, or are a code for a missing value, such as
       -1 or 999, beyond a gap where as many rows would have to be: the density ends without them.
-    - All, where few values differ and most of them are alone on their grid although they come again, or on none at all.
+    - All, where few values differ and most of them are alone on their grid although they come again, or fill little of it, or are on none.
     - On a grid those that come several times as often as the values on either side lead to expect.
     - On no grid those that come far more often than others.
 
@@ -110,6 +112,9 @@ def _all_atoms(index: Array | None, counts: Array) -> bool:
         return False
     if index is None:
         return rows >= OFTEN * len(counts) and int((counts == 1).sum()) <= ONCE * rows
+    # Doses of .05, .1, .5 and 2 are all on one grid, and two of them beside one another.
+    if len(counts) <= SOME and int(counts.min()) >= AGAIN and len(counts) <= FILLED * (index[-1] - index[0] + 1):
+        return True
     apart = np.diff(index) > 1
     alone = np.append(True, apart) & np.append(apart, True) & (counts >= AGAIN)
     # One that half of the rows have is an atom, and says nothing of the others.
