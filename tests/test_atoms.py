@@ -229,8 +229,8 @@ def test_columns_that_are_named_by_numbers_may_be_asked_for_by_them():
     assert (schema.names, schema[1].kind) == (("1", "0"), "count")
     assert Schema.find(frame, exclude=[0]).names == ("1",)
     model = pf.TableFlow(frame, widths=(8,)).measure(frame)
-    assert torch.equal(model.log_prob(frame, [1]), model.log_prob(frame, ["1"]))
-    assert model.condition({1: 2}).mean(0) == model.condition({"1": 2}).mean("0")
+    torch.testing.assert_close(model.log_prob(frame, [1]), model.log_prob(frame, ["1"]))
+    assert model.condition({1: 2}).mean(0) == pytest.approx(model.condition({"1": 2}).mean("0"))
     assert list(model.impute(frame[[1, 0]])[0].columns) == [0, 1]
     with pytest.raises(ValueError, match="no column 2; there are '0', '1'"):
         model.log_prob(frame, [2])

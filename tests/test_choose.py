@@ -149,6 +149,11 @@ def test_a_flow_over_a_density_that_is_not_there_is_not_tried():
     assert [(one.name, one.seconds > 0) for one in history.candidates] == [("coupling", True), ("over", False)]
     with pytest.raises(ValueError, match="expected a candidate"):
         chosen(humps(), torch.randn(300, 1), candidates=[OVER])
+    with pytest.raises(ValueError, match="Candidate: expected a flow that begins as the best density"):
+        Candidate("over nothing", components=None)
+    for count in (-1, 2.5, True):
+        with pytest.raises(ValueError, match="Candidate: expected components"):
+            Candidate("odd", components=count)
 
 
 def test_patience_hands_the_time_on():

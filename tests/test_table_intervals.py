@@ -122,7 +122,8 @@ def test_of_several_intervals_the_integral_and_its_error_are_those_of_brute_forc
         assert abs(float(found[0]) - exact) < 5 * float(error[0]) + 1e-9
         assert 0 < float(error[0]) < 0.5 / math.sqrt(draws)
     assert float(MODEL.log_prob(ROW | cells)[0]) == pytest.approx(exact, abs=0.02)
-    assert torch.equal(MODEL.log_prob(ROW | cells), MODEL.log_prob(ROW | cells))
+    # The points are the same each time; torch's products may round by where tensors lie.
+    torch.testing.assert_close(MODEL.log_prob(ROW | cells), MODEL.log_prob(ROW | cells))
 
 
 def test_of_two_numbers_it_is_that_of_a_grid_of_points():

@@ -25,6 +25,8 @@ from pushforward.layers.whiten import Whiten
 
 COMPONENTS = (2, 4, 8, 16, 32)
 """Components of mixtures to try, each twice as many as the one before."""
+ROWS = 10
+"""Rows for each component of a mixture, at least."""
 CONTEXT_UNITS: dict[bool, Bijector] = {False: Standardize(), True: Compose([Standardize(), NormalScores()])}
 """How contexts are measured: by location and scale, and where a few are so far out that these say little, by quantiles and tails."""
 

@@ -9,13 +9,11 @@ from typing import Any
 from pushforward.core.draws import Drawing
 from pushforward.data.schema import Schema
 from pushforward.flow.flow import Flow
-from pushforward.flow.standardising import COMPONENTS, begin, chain, mixture_of
+from pushforward.flow.standardising import COMPONENTS, ROWS, begin, chain, mixture_of
 from pushforward.layers.standardize import Standardize
 from pushforward.recipes.choice import make_flow
 from pushforward.tables.table_flow import TableFlow
-
-ROWS = 10
-"""Rows for each component of a mixture, at least."""
+from pushforward.train import options as check
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,9 @@ class Candidate:
         whiten: Whether the rows' covariance is measured, as in `fit`.
         features: Features that it needs at least.
 
+    Raises:
+        ValueError: Components that are no whole number of at least 0; None of them without a flow, which is to begin as another density.
+
     >>> Candidate("small", "NSF", {"transforms": 2}).make(3, seed=0).event_shape
     torch.Size([3])
     """
@@ -41,6 +42,14 @@ class Candidate:
     components: int | None = 0
     whiten: bool | None = False
     features: int = 1
+
+    def __post_init__(self) -> None:
+        if self.components is not None:
+            check.whole("Candidate", "components", self.components, 0)
+        elif self.flow is None:
+            raise ValueError(
+                f"Candidate: expected a flow that begins as the best density, got none of {self.name!r}; name a flow, or components"
+            )
 
     @property
     def closed(self) -> bool:
@@ -67,8 +76,9 @@ class Candidate:
         >>> Candidate("over it", "NSF", components=None).over(start).base.plan == start.base.plan
         True
         """
+        assert self.flow is not None
         features = start.event_shape[0]
-        named = make_flow("choose", self.flow or "NSF", features, 0, self.options, seed)
+        named = make_flow("choose", self.flow, features, 0, self.options, seed)
         flow = Flow(start.base.plan, [named.plan, start.plan], features).to(start.device, start.dtype)
         between, after = chain(flow.transform)
         between.load_state_dict(named.transform.state_dict())
@@ -85,7 +95,7 @@ CANDIDATES = (
     Candidate("NSF", "NSF"),
     Candidate("NSF, autoregressive", "NSF-AR", features=2),
     Candidate("MAF", "MAF", features=2),
-    Candidate("NSF over the best of these", "NSF", {"transforms": 3}, components=None),
+    Candidate("NSF over the best density", "NSF", {"transforms": 3}, components=None),
 )
 """Classical densities first: they take next to no time, and everything else has to be better."""
 

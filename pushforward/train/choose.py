@@ -42,10 +42,11 @@ def choose(
     r"""Choose a flow for a table, fit it, and return it with its history: the family and size that score held-out rows best.
 
     First the classical densities: one normal distribution with all covariances, and mixtures of normals by expectation maximisation. Then
-    flows: a quarter of the time for all of them, another for the better half of these, and the rest for the best, which goes on from
-    where it is each time; where patience ends it before the time does, the next best goes on. The best of all by the held-out rows
-    is returned. The flow is a function of the time that there was: no seed repeats it exactly. As the held-out rows chose it, their
-    loss flatters it a little: compare it with other models on rows that none has seen.
+    flows, of which one begins as the best of these: a quarter of the time for all of them, another for the better half, and the rest for
+    the best, which goes on from where it is each time; where patience ends it before the time does, the next best goes on. A quarter that
+    is too short even for measuring goes to the one over the best density. The best of all by the held-out rows is returned. The flow is
+    a function of the time that there was: no seed repeats it exactly. As the held-out rows chose it, their loss flatters it a little:
+    compare it with other models on rows that none has seen.
 
     Of a table with names the schema says what is tried. Where all columns are numbers without a step, an atom or a missing cell, flows
     and a `TableFlow` have densities in the same units, and compete. Of any other table only a `TableFlow` has one: independent

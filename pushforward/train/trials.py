@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from pushforward.core.layer import Layer
 from pushforward.data.rows import Rows, Stream
 from pushforward.flow.flow import Flow
-from pushforward.flow.standardising import COMPONENTS, takes_mixture
+from pushforward.flow.standardising import COMPONENTS, ROWS, takes_mixture
 from pushforward.layers.normal_scores import NormalScoresModule
 from pushforward.layers.whiten import WhitenModule
 from pushforward.train.likelihood import STEPS, Training
@@ -29,8 +29,6 @@ TRIAL = 100
 """Steps of a trial, by half more or less, since epochs are whole: within so many it shows which way is the better."""
 HELD = 4096
 """Held-out rows that judge a trial, at most."""
-ROWS = 10
-"""Rows for each component of a mixture, at least."""
 SHARE = 0.1
 """Share of the seconds of a fit that a trial may take."""
 SCORES, PLAIN, WHITE, MIXTURE = "normal scores", "location and scale", "covariance", "mixture"
