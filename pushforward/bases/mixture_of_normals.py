@@ -21,7 +21,7 @@ from pushforward.core.base import Base, BaseModule
 from pushforward.core.budget import reserve
 from pushforward.core.fields import Count, OneOf, Place, Within
 from pushforward.core.layer import Shape
-from pushforward.core.numerics import clamp, soft_clamp, soft_clamp_inverse
+from pushforward.core.numerics import clamp, finer, soft_clamp, soft_clamp_inverse
 from pushforward.core.roots import root
 from pushforward.kernels.affine import Affine
 from pushforward.kernels.linear import shortened, strictly_lower
@@ -116,7 +116,9 @@ class MixtureModule(ElementsModule):
         return MixtureSameFamily(Categorical(logits=logits, validate_args=False), normals, validate_args=False)
 
     def density(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
-        parts = self._log_normal(x.unsqueeze(-2), theta)[1].sum(-1)
+        size = self.elements * math.log(2 * math.pi)
+        log_scale = soft_clamp(theta["log_scale"], self.plan.bound).expand(theta["loc"].shape)
+        parts = -log_scale.sum(-1) - 0.5 * (self._noise(x, theta).square().sum(-1) + size)
         return torch.logsumexp(torch.log_softmax(theta["logits"], -1) + parts, -1)
 
     def draw_elements(self, shape: Shape, theta: dict[str, Tensor], generator: torch.Generator | None) -> Tensor:
@@ -157,7 +159,7 @@ class MixtureModule(ElementsModule):
 
     def tails(self, x: Tensor, theta: dict[str, Tensor]) -> Tails:
         weights = torch.log_softmax(theta["logits"], -1).unsqueeze(-1)
-        lower, upper = normal_tails(self._log_normal(x.unsqueeze(-2), theta)[0])
+        lower, upper = normal_tails(self._noise(x, theta))
         return torch.logsumexp(weights + lower, -2), torch.logsumexp(weights + upper, -2)
 
     def at_odds(self, odds: Tensor, theta: dict[str, Tensor]) -> Tensor:
@@ -167,12 +169,17 @@ class MixtureModule(ElementsModule):
 
         return root(function, odds)
 
-    def _log_normal(self, x: Tensor, theta: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return for each component the noise of each element, and its log-density given the elements before it."""
+    def _noise(self, x: Tensor, theta: dict[str, Tensor]) -> Tensor:
+        """Return the noise of each element under each component, ``(*batch, K, D)``."""
+        loc, log_scale = theta["loc"], theta["log_scale"]
         if not self.full:
-            return self._of_noise(*self.kernel.inverse(x, theta["loc"], theta["log_scale"]))
-        z = self.triangular.inverse(x - theta["loc"], theta["entries"], theta["log_scale"])[0]
-        return self._of_noise(z, -soft_clamp(theta["log_scale"], self.plan.bound))
+            return self.kernel.inverse(x.unsqueeze(-2), loc, log_scale)[0]
+        if loc.dim() > 2:
+            return self.triangular.inverse(x.unsqueeze(-2) - loc, theta["entries"], log_scale)[0]
+        # The same components for all rows: one product of matrices, many times as fast as a solve for each row.
+        whitening = self.triangular.inverse_matrix(theta["entries"], log_scale)
+        z = (finer(x) @ whitening.flatten(0, 1).mT).unflatten(-1, whitening.shape[:2])
+        return (z - (whitening @ finer(loc).unsqueeze(-1)).squeeze(-1)).to(x.dtype)
 
     def _of_noise(self, z: Tensor, ladj: Tensor) -> tuple[Tensor, Tensor]:
         return z, ladj - 0.5 * (z * z + math.log(2 * math.pi))

@@ -60,6 +60,13 @@ class Triangular(Kernel):
         x = solve(self._triangle(entries, y.shape[-1]), fine, upper=self.upper) * torch.exp(-log_diagonal)
         return x.to(y.dtype), -log_diagonal.sum(-1).to(y.dtype)
 
+    def inverse_matrix(self, entries: Tensor, log_diagonal: Tensor) -> Tensor:
+        """Return :math:`D^{-1} T^{-1}`, ``(*, D, D)`` in float64: what many vectors are solved for by one product of matrices."""
+        eye = torch.eye(log_diagonal.shape[-1], dtype=finer(entries).dtype, device=entries.device)
+        triangle = self._triangle(entries, log_diagonal.shape[-1])
+        inverse: Tensor = torch.linalg.solve_triangular(triangle, eye, upper=self.upper, unitriangular=True)
+        return torch.exp(-soft_clamp(finer(log_diagonal), self.bound)).unsqueeze(-1) * inverse
+
     def _triangle(self, entries: Tensor, size: int) -> Tensor:
         """Return T without its ones, in float64, so that each direction rounds once, at the end."""
         lower = strictly_lower(finer(entries), size)
