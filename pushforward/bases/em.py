@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -17,10 +18,9 @@ FIRM = 10.0
 """To each covariance the typical one is added: as if it were that of so many rows divided by the component's, and of one at most."""
 APART = 0.6
 """How far the halves of a component are from its mean, in standard deviations along its longest axis."""
-ROWS, BLOCK = 2**15, 2**12
-"""Rows that are looked at, at most, of more some that are evenly spread; and together, since each has D numbers for each component.
-
-To begin with, a block is all.
+ROWS, BEGIN, BLOCK = 2**15, 2**12, 2**10
+"""Rows that are looked at, at most, of more some that are evenly spread; those of them that all but the last steps see; and together, since
+each has D numbers for each component.
 """
 
 Moments = tuple[Tensor, Tensor, Tensor]
@@ -52,27 +52,48 @@ def maximised(rows: Tensor, count: int, covariance: str, tied: bool, seed: int =
     some = rows[:: -(-len(rows) // ROWS)]
     middle = some.mean(0)
     some = some - middle  # sums of squares about 0 lose nothing then
-    few = some[:: -(-len(some) // BLOCK)]
-    begun = [_by_splits(few, count, covariance, tied)]
+    few = some[:: -(-len(some) // BEGIN)]
+    begun = [[*_splits(few, count, covariance, tied)][-1]]
     if 1 < count <= len(torch.unique(few, dim=0)):
         found = torch.nn.functional.one_hot(clusters(few, count, "kmeans", seed), count).to(few)
         begun.append(_improved(few, moments_of(_sums(few, found), covariance, tied), covariance, tied, FEW))
     best = max(begun, key=lambda one: one[0])[1]
-    for lot in (few, some) if len(few) < len(some) else (some,):  # most steps need not see all
-        best = _improved(lot, best, covariance, tied, STEPS)[1]
+    best = _improved(few, best, covariance, tied, STEPS)[1]
+    if len(few) < len(some):  # most steps need not see all
+        best = _improved(some, best, covariance, tied, FEW)[1]
     shares, means, covariances = best
     return shares, means + middle, covariances
 
 
-def _by_splits(rows: Tensor, count: int, covariance: str, tied: bool) -> tuple[float, Moments]:
-    """Return a mixture that begins as one component, which is split, and the mean log-density of rows."""
+def grown(rows: Tensor, held: Tensor) -> Iterator[tuple[int, float]]:
+    """Yield 1, 2, 4, ... components, and the mean log-density of other rows under a mixture of so many with all covariances.
+
+    It is that of the splits of `maximised` after some steps, which tells how many components suit the rows; each time costs no more
+    than the last split and its steps, however many there were.
+
+    Args:
+        rows: ``(rows, D)``, finite, to fit to.
+        held: ``(others, D)``, to be scored.
+
+    >>> x = torch.tensor([[0.0], [0.2], [5.0], [5.2]]).double().repeat(25, 1)
+    >>> [count for (count, _), _ in zip(grown(x, x), range(3))]
+    [1, 2, 4]
+    """
+    middle = rows.mean(0)
+    few, held = rows[:: -(-len(rows) // BEGIN)] - middle, held - middle
+    for _, moments in _splits(few, len(few), "full", False):
+        yield len(moments[0]), _step(held, *moments)[0]
+
+
+def _splits(rows: Tensor, count: int, covariance: str, tied: bool) -> Iterator[tuple[float, Moments]]:
+    """Yield mixtures that begin as one component, which is split, each with the mean log-density of rows; the last has all components."""
     sums = _sums(rows, torch.ones_like(rows[:, :1]))
-    found = -math.inf, moments_of(sums, covariance, tied)
+    yield -math.inf, moments_of(sums, covariance, tied)
     while (there := len(sums[0])) < count:
         begun = _split(moments_of(sums, "full", False), min(there, count - there), covariance, tied)
         found = _improved(rows, begun, covariance, tied, FEW)
+        yield found
         sums = _step(rows, *found[1])[1]
-    return found
 
 
 def _improved(rows: Tensor, moments: Moments, covariance: str, tied: bool, steps: int) -> tuple[float, Moments]:

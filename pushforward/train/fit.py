@@ -37,6 +37,8 @@ from pushforward.train.trials import tried
 
 __all__ = ["History", "fit"]
 
+WARMUP = 100
+"""Steps in which the learning rate grows to what it is, where a flow begins as a mixture, or has met data before."""
 RESIDENT = 2**30
 """Bytes up to which all rows are moved to the flow's device at once; more are moved batch by batch."""
 
@@ -59,7 +61,7 @@ def fit(
     averaging: float | None = 0.99,
     standardize: bool | None = None,
     whiten: bool | None = False,
-    mixture: int | None = 0,
+    mixture: int | None = None,
     columns: Sequence[str] | None = None,
     context_columns: Sequence[str] | None = None,
     schema: Schema | Mapping[str, str] | None = None,
@@ -176,7 +178,7 @@ def fit(
             objective=(objective, "likelihood"),
             context=(context, None),
             whiten=(whiten or None, None),
-            mixture=(mixture or None, None),
+            mixture=(mixture, None),
             columns=(columns, None),
             context_columns=(context_columns, None),
             schema=(schema, None),
@@ -201,13 +203,18 @@ def fit(
     with ExitStack() as stack:
         losses: dict[str, float] = {}
         with as_it_was(flow), random.mode:  # a layer that is added, and those that the data goes through, may draw
+            # What knows something already would lose it in steps that are too long.
+            options.warmup = WARMUP if measured(flow) else 0
             if standardize or (standardize is None and not measured(flow)):
                 some = typical.map(lambda t: t.to(flow.device, data_precision(flow)))
                 fresh = lambda way: make_optimizer("fit", way, optimizer, learning_rate)  # noqa: E731
                 if mixture:
                     clusters.check_rows(some.x.reshape(len(some.x), -1), mixture, "fit: mixture")
-                losses, how = tried(flow, some, train, held, fresh, options, seed, whiten, mixture, matching)
+                losses, how, taught = tried(flow, some, train, held, fresh, options, seed, whiten, mixture, matching)
                 flow.standardize(some.x, some.context, **how)
+                if taught is not None:
+                    flow.load_state_dict(taught)
+                options.warmup = WARMUP if how["mixture"] else 0
                 warn_of_the_flow(flow, seen, chosen=bool(losses))
             if train.columns is not None:
                 flow.columns = train.columns

@@ -49,6 +49,7 @@ class Options:
     owner: str = "fit"
     averaging: float | None = None
     limit: Limit = field(default_factory=lambda: Limit(None))
+    warmup: int = 0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):
@@ -77,6 +78,7 @@ class Loop:
         self.flow, self.optimizer, self.options, self.history, self.random = flow, optimizer, options, history, random
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.rates = [group["lr"] for group in optimizer.param_groups]
+        self.factor, self.taken = 1.0, 0
         self.best = self._weights()
         # Without held-out rows nobody can tell which of the two is the better.
         judged = options.averaging is not None and history.monitored == "validation"
@@ -164,8 +166,11 @@ class Loop:
         return 0.5 * (1 + math.cos(math.pi * gone))
 
     def _take_rates(self, factor: float) -> None:
+        """Set the learning rates to a share of what they are; the first steps are smaller still, if there is a warm-up."""
+        self.factor = factor
+        warm = min(1.0, (self.taken + 1) / self.options.warmup) if self.options.warmup else 1.0
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = factor * rate
+            group["lr"] = warm * factor * rate
 
     def _held_out(self) -> float:
         with self.masters.rounded():
@@ -184,6 +189,9 @@ class Loop:
         for objective, loss, rows in self.steps(epoch):
             if timed:  # one epoch may take all of the time
                 self._take_rates(self._cosine(epoch))
+            elif self.taken <= self.options.warmup:
+                self._take_rates(self.factor)
+            self.taken += 1
             self.optimizer.zero_grad()
             objective.backward()
             norm = nn.utils.clip_grad_norm_(self.parameters, clip)

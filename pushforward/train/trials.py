@@ -1,16 +1,17 @@
-"""Trials: short fits of copies, whose held-out losses choose how the data is measured."""
+"""Trials: short fits of copies, whose held-out losses choose how the data is measured, and where a flow begins."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch.optim import Optimizer
 
+from pushforward.bases.em import grown
 from pushforward.core.layer import Layer
 from pushforward.data.rows import Rows, Stream
 from pushforward.flow.flow import Flow
@@ -29,9 +30,25 @@ TRIAL = 100
 """Steps of a trial, by half more or less, since epochs are whole: within so many it shows which way is the better."""
 HELD = 4096
 """Held-out rows that judge a trial, at most."""
+WIDEST = 100
+"""Numbers of an event for which mixtures are tried, at most: each component has half the square of it."""
 SHARE = 0.1
 """Share of the seconds of a fit that a trial may take."""
 SCORES, PLAIN, WHITE, MIXTURE = "normal scores", "location and scale", "covariance", "mixture"
+
+
+class Tried(NamedTuple):
+    """What trials say.
+
+    Args:
+        losses: Held-out losses by the names of the ways; none where there is no choice.
+        how: The better way, as arguments of `Flow.standardize`.
+        taught: The weights of a flow that is measured so, as its trial left them; None where it had none.
+    """
+
+    losses: dict[str, float]
+    how: dict[str, Any]
+    taught: Mapping[str, Any] | None
 
 
 def tried(
@@ -45,12 +62,13 @@ def tried(
     whiten: bool | None,
     mixture: int | None,
     matching: FlowMatching | None = None,
-) -> tuple[dict[str, float], dict[str, Any]]:
-    """Return held-out losses of ways to measure the data, after short fits, and the better way; no losses where there is no choice.
+) -> Tried:
+    """Return held-out losses of ways to measure the data, after short fits, and the better way, for which no step is lost.
 
     Normal scores help where a few values decide the spread of a column by chance. Where columns are linear in one another, heavy tails
     and all, as pixels are in those beside them, they bend what was straight. The covariance is where a flow may begin, and a few
-    columns that others nearly determine, or that are heavy, make much of their noise.
+    columns that others nearly determine, or that are heavy, make much of their noise. A mixture is taken where it is better before any
+    step than the flow after its trial; the covariance always goes with it, without which components are narrow, and steps too long.
 
     Args:
         flow: The flow, not measured yet; it is left as it is.
@@ -61,20 +79,28 @@ def tried(
         options: Those of the fit.
         seed: That of the fit.
         whiten: Whether to whiten; None: as a trial says.
-        mixture: Components of a mixture that becomes the base, 0 for none; None: as many as the held-out rows say, if a trial does.
+        mixture: Components of a mixture that becomes the base, 0 for none; None: as many as the held-out rows say, if any. None are
+            tried in flow matching, whose field does not begin at it, nor of events of more than `WIDEST` numbers.
         matching: Options of flow matching, where that is the objective; the densities of its fits are compared, since the units of its loss
             are those of the values that the field sees.
-
-    Returns:
-        The losses by the names of the ways, and the arguments of `Flow.standardize`.
     """
-    how: dict[str, Any] = {"whiten": whiten is True, "mixture": mixture or 0}
+    how: dict[str, Any] = {"whiten": whiten is True or bool(mixture), "mixture": mixture or 0}
     if isinstance(train, Stream) or isinstance(held, Stream) or held is None:
-        return {}, how
+        return Tried({}, how, None)
     rows, judges = _some(train, TRIAL * options.batch_size), _some(held, HELD)
     # A fit that is short has trials that are no longer.
     steps = min(TRIAL, options.epochs * _an_epoch(train, options))
     epochs = max(1, round(steps / _an_epoch(rows, options)))
+
+    losses: dict[str, float] = {}
+    taught: dict[str, Mapping[str, Any]] = {}
+
+    def attempt(name: str, **how: Any) -> float:
+        """Measure a copy in a way, fit it for some steps, and note its loss and its weights."""
+        way = measured(**how)
+        losses[name] = loss(way)
+        taught[name] = way.state_dict()
+        return losses[name]
 
     def loss(way: Flow) -> float:
         limit = options.limit.part(SHARE)
@@ -101,47 +127,41 @@ def tried(
         """Tell whether measuring in a way puts in a layer of a kind; to measure only to see would cost what the base's start costs."""
         return _count(flow.arranged(typical.x, typical.context, scores, whiten), kind) != _count(flow.transform, kind)
 
-    losses: dict[str, float] = {}
-    if gains(NormalScoresModule, **how):
-        losses = {SCORES: loss(measured(**how)), PLAIN: loss(measured(scores=False, **how))}
-        how["scores"] = losses[SCORES] <= losses[PLAIN]
-    if whiten is None:
-        white = {**how, "whiten": True}
-        if gains(WhitenModule, **white):
-            best = min(losses.values()) if losses else losses.setdefault(PLAIN, loss(measured(**how)))
-            losses[WHITE] = loss(measured(**white))
-            how["whiten"] = losses[WHITE] < best
-    if mixture is None and takes_mixture(flow.base.plan):
-        limit = options.limit.part(SHARE)
-        rungs = _ladder(lambda count: _nats(measured(**{**how, "mixture": count}), judges), len(typical), limit)
-        found, count = min(rungs, default=(math.inf, 0))
-        if math.isfinite(found):
-            best = min(losses.values()) if losses else losses.setdefault(PLAIN, loss(measured(**how)))
-            losses[MIXTURE] = loss(measured(**{**how, "mixture": count}))
-            how["mixture"] = count * (losses[MIXTURE] < best)
-    return losses, how
-
-
-def _ladder(nats: Callable[[int], float], rows: int, limit: Limit) -> Iterator[tuple[float, int]]:
-    """Yield how well mixtures do, and their components: as long as more help, there are rows enough, and the time is not over."""
-    before = math.inf
-    for count in COMPONENTS:
-        if rows < ROWS * count or limit.over:
-            return
-        found = nats(count)
-        yield found, count
-        if not found < before:
-            return
-        before = found
+    scored = gains(NormalScoresModule, **how)
+    chosen = SCORES if scored else PLAIN
+    if mixture is None and matching is None and takes_mixture(flow.base.plan) and math.prod(flow.event_shape) <= WIDEST:
+        some = _some(typical, HELD)
+        for white in ({**how, "whiten": True, "scores": scores} for scores in ((True, False) if scored else (True,))):
+            nats, count = _components(measured(**white), some, judges, options.limit.part(SHARE), seed)
+            if count > 1 and nats < losses.get(MIXTURE, math.inf):
+                losses[MIXTURE], begun = nats, {**white, "mixture": count}
+        if MIXTURE in losses and losses[MIXTURE] < attempt(chosen, **how):
+            return Tried(losses, begun, None)
+    if scored:
+        plain = {**how, "scores": False}
+        before = losses[SCORES] if SCORES in losses else attempt(SCORES, **how)
+        if attempt(PLAIN, **plain) < before:
+            how, chosen = plain, PLAIN
+    if whiten is None and gains(WhitenModule, **{**how, "whiten": True}):
+        before = losses[chosen] if chosen in losses else attempt(chosen, **how)
+        if attempt(WHITE, **{**how, "whiten": True}) < before:
+            how, chosen = {**how, "whiten": True}, WHITE
+    return Tried(losses, how, taught.get(chosen))
 
 
 @torch.no_grad()
-def _nats(flow: Flow, rows: Rows) -> float:
-    """Return the mean negative log-density of rows by their weights; infinite where it is not a number."""
-    placed = rows.map(lambda t: t.to(flow.device, flow.dtype))
-    found = -flow.log_prob(placed.x, placed.context)
-    weights = torch.ones_like(found) if placed.weights is None else placed.weights
-    return ((weights * found).sum() / weights.sum()).nan_to_num(nan=math.inf).item()
+def _components(flow: Flow, typical: Rows, held: Rows, limit: Limit, seed: int) -> tuple[float, int]:
+    """Return the nats of held-out rows under the best mixture at the base of a flow, and its components."""
+    judges = held.typical(torch.Generator().manual_seed(seed))
+    seen, unseen = (part.map(lambda t: t.to(flow.device, flow.dtype)) for part in (typical, judges))
+    rows, (z, ladj) = flow.to_base(seen.x, seen.context)[0], flow.to_base(unseen.x, unseen.context)
+    found: list[tuple[float, int]] = []
+    for count, density in grown(rows.double().flatten(1), z.double().flatten(1)):
+        found.append((-density - ladj.double().mean().item(), count))
+        # As long as more help, if not the next the ones after, there are rows enough, and the time is not over.
+        if 4 * min(found)[1] <= count or count == COMPONENTS[-1] or len(rows) < ROWS * 2 * count or limit.over:
+            break
+    return min(found)
 
 
 def _count(transform: Layer, kind: type[Layer]) -> int:
