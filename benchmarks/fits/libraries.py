@@ -21,10 +21,10 @@ class Made(NamedTuple):
     log_prob: Callable[[Tensor], Tensor]
 
 
-def ours(rows: Tensor, starts: bool = True) -> Made:
-    """Return our own, with its defaults; ``starts`` as in `Flow.standardize`."""
+def ours(rows: Tensor, **how: Any) -> Made:
+    """Return our own, with its defaults; ``how`` as in `Flow.standardize`."""
     flow = pf.NSF(rows.shape[1])
-    flow.standardize(rows, starts=starts)
+    flow.standardize(rows, **how)
     return Made(flow, flow.log_prob)
 
 
@@ -76,6 +76,7 @@ def of_normflows(rows: Tensor) -> Made:
 
 LIBRARIES: dict[str, Callable[[Tensor], Made]] = {
     "pushforward": ours,
+    "pushforward from a mixture": lambda rows: ours(rows, whiten=True, mixture=None),
     "pushforward, starts=False": lambda rows: ours(rows, starts=False),
     "nflows": of_nflows,
     "zuko": of_zuko,
@@ -85,4 +86,4 @@ LIBRARIES: dict[str, Callable[[Tensor], Made]] = {
 
 def installed() -> Iterator[str]:
     """Give the names of the libraries that are installed."""
-    return (name for name in LIBRARIES if importlib.util.find_spec(name.partition(",")[0]))
+    return (name for name in LIBRARIES if importlib.util.find_spec(name.partition(",")[0].partition(" ")[0]))

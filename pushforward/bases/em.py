@@ -65,8 +65,8 @@ def maximised(rows: Tensor, count: int, covariance: str, tied: bool, seed: int =
     return shares, means + middle, covariances
 
 
-def grown(rows: Tensor, held: Tensor) -> Iterator[tuple[int, float]]:
-    """Yield 1, 2, 4, ... components, and the mean log-density of other rows under a mixture of so many with all covariances.
+def grown(rows: Tensor, held: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield 1, 2, 4, ... components, and the log-density of each of other rows under a mixture of so many with all covariances.
 
     It is that of the splits of `maximised` after some steps, which tells how many components suit the rows; each time costs no more
     than the last split and its steps, however many there were.
@@ -82,7 +82,7 @@ def grown(rows: Tensor, held: Tensor) -> Iterator[tuple[int, float]]:
     middle = rows.mean(0)
     few, held = rows[:: -(-len(rows) // BEGIN)] - middle, held - middle
     for _, moments in _splits(few, len(few), "full", False):
-        yield len(moments[0]), _step(held, *moments)[0]
+        yield len(moments[0]), torch.cat([torch.logsumexp(joint, -1) for _, joint in _joint(held, *moments)])
 
 
 def _splits(rows: Tensor, count: int, covariance: str, tied: bool) -> Iterator[tuple[float, Moments]]:
@@ -147,20 +147,25 @@ def _split(moments: Moments, count: int, covariance: str, tied: bool) -> Moments
 
 def _step(rows: Tensor, shares: Tensor, means: Tensor, covariances: Tensor) -> tuple[float, Moments]:
     """Return the mean log-density of rows, and the sums from which the next moments come, a block of rows at a time."""
-    count, width = means.shape
-    factors = torch.linalg.cholesky(covariances)
-    whitening = torch.linalg.solve_triangular(factors, torch.eye(width).to(rows), upper=False).expand(count, -1, -1)
-    centre = (whitening @ means.unsqueeze(-1)).squeeze(-1)
-    log_scale = factors.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * width * math.log(2 * math.pi)
     total, found = 0.0, []
-    for part in rows.split(BLOCK):
-        noise = (part @ whitening.reshape(-1, width).T).reshape(-1, count, width) - centre
-        joint = shares.log() - log_scale - 0.5 * noise.square().sum(-1)
+    for part, joint in _joint(rows, shares, means, covariances):
         density = torch.logsumexp(joint, -1, keepdim=True)
         total += density.sum().item()
         found.append(_sums(part, torch.exp(joint - density)))
     counts, first, second = (torch.stack(each).sum(0) for each in zip(*found, strict=True))
     return total / len(rows), (counts, first, second)
+
+
+def _joint(rows: Tensor, shares: Tensor, means: Tensor, covariances: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield blocks of rows, and the log-density of each row and component, ``(rows, K)``."""
+    count, width = means.shape
+    factors = torch.linalg.cholesky(covariances)
+    whitening = torch.linalg.solve_triangular(factors, torch.eye(width).to(rows), upper=False).expand(count, -1, -1)
+    centre = (whitening @ means.unsqueeze(-1)).squeeze(-1)
+    log_scale = factors.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * width * math.log(2 * math.pi)
+    for part in rows.split(BLOCK):
+        noise = (part @ whitening.reshape(-1, width).T).reshape(-1, count, width) - centre
+        yield part, shares.log() - log_scale - 0.5 * noise.square().sum(-1)
 
 
 def _sums(rows: Tensor, weights: Tensor) -> Moments:

@@ -27,7 +27,16 @@ from pushforward.core.state import Planned, text_of
 from pushforward.flow.conditioned import ConditionedFlow, Sizes
 from pushforward.flow.error import MARGIN, ROUNDINGS, of_error, of_probes
 from pushforward.flow.parts import as_plan, build_base, tensors_of
-from pushforward.flow.standardising import CONTEXT_UNITS, any_far_out, arranged, begin, mixture_of, takes_mixture
+from pushforward.flow.standardising import (
+    CONTEXT_UNITS,
+    any_far_out,
+    arranged,
+    begin,
+    components_of,
+    mixture_of,
+    suits_mixture,
+    takes_mixture,
+)
 
 
 class Flow(EstimatedModule, Planned):
@@ -344,7 +353,7 @@ class Flow(EstimatedModule, Planned):
         scores: bool = True,
         whiten: bool = False,
         starts: bool = True,
-        mixture: int = 0,
+        mixture: int | None = 0,
     ) -> None:
         """Put layers that measure as near to the data as values are not bounded; then `calibrate`.
 
@@ -363,7 +372,8 @@ class Flow(EstimatedModule, Planned):
             starts: Whether layers that have learnt nothing yet, being the identity still, begin where they learn fastest from standardised
                 rows, as the same identity: knots of splines lie closer together near zero. What has learnt something, or is frozen, stays.
             mixture: Components of a mixture of normals that takes the place of a standard normal base, fitted to the rows, as the layers
-                have them, by expectation maximisation; so the flow begins as that mixture. 0: the base stays.
+                have them, by expectation maximisation; so the flow begins as that mixture. 0: the base stays. None: as many as
+                suit every tenth row best, held out to see; none, where one normal suits them as well, or the base is another.
 
         Raises:
             ValueError: Scores, whiten or starts that are neither True nor False; a mixture that is no number of components, or in place of
@@ -373,9 +383,13 @@ class Flow(EstimatedModule, Planned):
         for name, given in (("scores", scores), ("whiten", whiten), ("starts", starts)):
             if not isinstance(given, bool):
                 raise ValueError(f"Flow.standardize: expected {name} to be True or False, got {given!r}")
-        if isinstance(mixture, bool) or not isinstance(mixture, int) or mixture < 0:
-            raise ValueError(f"Flow.standardize: expected mixture to be a number of components, or 0, got {mixture!r}")
-        if mixture and not takes_mixture(self.base.plan):
+        if mixture is not None and (isinstance(mixture, bool) or not isinstance(mixture, int) or mixture < 0):
+            raise ValueError(f"Flow.standardize: expected mixture to be a number of components, 0 or None, got {mixture!r}")
+        if mixture is None:
+            self.standardize(value, context, scores, whiten, starts)
+            with torch.no_grad():
+                mixture = components_of(self.to_base(value, context)[0]) if suits_mixture(self.base) else 0
+        if mixture and not takes_mixture(self.base):
             raise ValueError(
                 f"Flow.standardize: expected a standard normal base, whose place a mixture takes, got {self.base.plan!r}; leave out mixture"
             )

@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch.optim import Optimizer
 
-from pushforward.bases.em import grown
 from pushforward.core.layer import Layer
 from pushforward.data.rows import Rows, Stream
 from pushforward.flow.flow import Flow
-from pushforward.flow.standardising import COMPONENTS, ROWS, takes_mixture
+from pushforward.flow.standardising import best_mixture, suits_mixture
 from pushforward.layers.normal_scores import NormalScoresModule
 from pushforward.layers.whiten import WhitenModule
 from pushforward.train.likelihood import STEPS, Training
@@ -30,8 +29,6 @@ TRIAL = 100
 """Steps of a trial, by half more or less, since epochs are whole: within so many it shows which way is the better."""
 HELD = 4096
 """Held-out rows that judge a trial, at most."""
-WIDEST = 100
-"""Numbers of an event for which mixtures are tried, at most: each component has half the square of it."""
 SHARE = 0.1
 """Share of the seconds of a fit that a trial may take."""
 SCORES, PLAIN, WHITE, MIXTURE = "normal scores", "location and scale", "covariance", "mixture"
@@ -80,7 +77,7 @@ def tried(
         seed: That of the fit.
         whiten: Whether to whiten; None: as a trial says.
         mixture: Components of a mixture that becomes the base, 0 for none; None: as many as the held-out rows say, if any. None are
-            tried in flow matching, whose field does not begin at it, nor of events of more than `WIDEST` numbers.
+            tried in flow matching, whose field does not begin at it, nor of events of more than a hundred numbers.
         matching: Options of flow matching, where that is the objective; the densities of its fits are compared, since the units of its loss
             are those of the values that the field sees.
     """
@@ -129,10 +126,9 @@ def tried(
 
     scored = gains(NormalScoresModule, **how)
     chosen = SCORES if scored else PLAIN
-    if mixture is None and matching is None and takes_mixture(flow.base.plan) and math.prod(flow.event_shape) <= WIDEST:
-        some = _some(typical, HELD)
+    if mixture is None and matching is None and suits_mixture(flow.base):
         for white in ({**how, "whiten": True, "scores": scores} for scores in ((True, False) if scored else (True,))):
-            nats, count = _components(measured(**white), some, judges, options.limit.part(SHARE), seed)
+            nats, count = _mixture(measured(**white), typical, judges, options.limit.part(SHARE), seed)
             if count > 1 and nats < losses.get(MIXTURE, math.inf):
                 losses[MIXTURE], begun = nats, {**white, "mixture": count}
         if MIXTURE in losses and losses[MIXTURE] < attempt(chosen, **how):
@@ -150,18 +146,13 @@ def tried(
 
 
 @torch.no_grad()
-def _components(flow: Flow, typical: Rows, held: Rows, limit: Limit, seed: int) -> tuple[float, int]:
+def _mixture(flow: Flow, typical: Rows, held: Rows, limit: Limit, seed: int) -> tuple[float, int]:
     """Return the nats of held-out rows under the best mixture at the base of a flow, and its components."""
     judges = held.typical(torch.Generator().manual_seed(seed))
-    seen, unseen = (part.map(lambda t: t.to(flow.device, flow.dtype)) for part in (typical, judges))
+    seen, unseen = (part.map(lambda t: t.to(flow.device, flow.dtype)) for part in (_some(typical, HELD), judges))
     rows, (z, ladj) = flow.to_base(seen.x, seen.context)[0], flow.to_base(unseen.x, unseen.context)
-    found: list[tuple[float, int]] = []
-    for count, density in grown(rows.double().flatten(1), z.double().flatten(1)):
-        found.append((-density - ladj.double().mean().item(), count))
-        # As long as more help, if not the next the ones after, there are rows enough, and the time is not over.
-        if 4 * min(found)[1] <= count or count == COMPONENTS[-1] or len(rows) < ROWS * 2 * count or limit.over:
-            break
-    return min(found)
+    density, count = best_mixture(rows, z, lambda: limit.over)
+    return -density - ladj.double().mean().item(), count
 
 
 def _count(transform: Layer, kind: type[Layer]) -> int:
