@@ -166,8 +166,11 @@ def test_every_kind_of_flow_fits(tmp_path, kind):
     flow = pf.load(tmp_path / "m")
     assert flow.columns == ("a", "b", "c")
     made = NAMED[kind](3, transforms=1).plan.bijectors
-    # The fit puts a location and a scale behind a flow that has none.
-    assert flow.plan.bijectors in (made, (*made, pf.bijectors.Standardize()))
+    # The fit puts a location and a scale behind a flow that has none, and the covariance where it begins as a mixture.
+    measured = {type(part) for part in flow.plan.bijectors} - {type(part) for part in made}
+    assert measured <= {pf.bijectors.Standardize, pf.bijectors.Whiten}
+    assert tuple(part for part in flow.plan.bijectors if type(part) not in measured) == made
+    assert (pf.bijectors.Whiten() in flow.plan.bijectors) == isinstance(flow.base.plan, pf.distributions.MixtureOfNormals)
 
 
 def test_the_help_has_every_kind_of_flow(capsys):

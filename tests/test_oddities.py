@@ -19,9 +19,9 @@ from pushforward.data import dequantize
 from pushforward.data.checks import blurred
 from pushforward.data.dependence import dependent
 from pushforward.data.grids import repeats
-from pushforward.train.trials import PLAIN, SCORES
+from pushforward.train.trials import PLAIN, SCORES, Tried
 
-QUICK = {"epochs": 1, "progress": False}
+QUICK = {"epochs": 1, "progress": False, "mixture": 0}
 
 
 def drawn(*shape, seed=0):
@@ -221,7 +221,7 @@ def test_a_flow_that_cannot_bend_its_only_column_says_so(layer):
     assert told(humps, C[:, None], straight(1)) == []
     far = np.where(np.arange(2000)[:, None] == 7, 1e6, humps)
     # Where that was tried, nothing is to be said of values far out.
-    with mock.patch("pushforward.train.fit.tried", return_value=({SCORES: 2.0, PLAIN: 1.0}, {"scores": False})):
+    with mock.patch("pushforward.train.fit.tried", return_value=Tried({SCORES: 2.0, PLAIN: 1.0}, {"scores": False, "mixture": 0}, None)):
         (text,) = told(far, flow=straight())
     assert "no layer of this flow bends its values" in text
 

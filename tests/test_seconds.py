@@ -98,13 +98,13 @@ def test_without_time_for_a_step_the_flow_is_what_it_was_measured_to_be(clock, m
 def test_trials_take_their_share_of_the_time(clock):
     x = rows(300)
     x[77, 1] = 1e6
-    history = fitted(clock, x, seconds=200)[1]
+    history = fitted(clock, x, seconds=200, mixture=0)[1]
     assert len(history.tried) == 2
     own = sum(1 for _ in history.train)
     assert own
     assert (history.stopped, len(clock.rates)) == ("seconds", 200)
     clock.rates.clear()
-    history = fitted(clock, x, seconds=200, epochs=3)[1]
+    history = fitted(clock, x, seconds=200, epochs=3, mixture=0)[1]
     assert len(clock.rates) == 30 + 2 * trials.SHARE * 200
 
 

@@ -16,6 +16,8 @@ GAIN = 1e-3
 """Nats a row that a step gains at least; one that gains less is the last."""
 FIRM = 10.0
 """To each covariance the typical one is added: as if it were that of so many rows divided by the component's, and of one at most."""
+POINT = 1e-8
+"""Least variance of a component in any direction, by that of all rows."""
 APART = 0.6
 """How far the halves of a component are from its mean, in standard deviations along its longest axis."""
 ROWS, BEGIN, BLOCK = 2**15, 2**12, 2**10
@@ -117,17 +119,19 @@ def moments_of(sums: Moments, covariance: str, tied: bool) -> Moments:
     shares = counts / counts.sum()
     # Of the typical covariance few rows need some, lest they shrink to a point; many would no longer be as narrow as they are.
     prior = (FIRM / counts).clamp(max=1.0)[:, None, None]
-    return shares, means, _shaped((within + prior * pooled) / (counts[:, None, None] + prior), shares, covariance, tied)
+    return shares, means, _shaped((within + prior * pooled) / (counts[:, None, None] + prior), shares, means, covariance, tied)
 
 
-def _shaped(covariances: Tensor, shares: Tensor, covariance: str, tied: bool) -> Tensor:
+def _shaped(covariances: Tensor, shares: Tensor, means: Tensor, covariance: str, tied: bool) -> Tensor:
     """Return covariances as a mixture has them: of one for all, or of fewer numbers each."""
     found = (shares[:, None, None] * covariances).sum(0, keepdim=True) if tied else covariances
     variance = found.diagonal(dim1=-2, dim2=-1)
     if covariance == "spherical":
         variance = variance.mean(-1, keepdim=True).expand(variance.shape)
-    # A column that others determine has no part of its own.
-    least = torch.diag_embed(1e-6 * variance.mean(-1, keepdim=True).expand(variance.shape))
+    # A column that others determine has no part of its own; and where values come again, a component may be one of them.
+    weights, middle = shares[:, None], (shares[:, None] * means).sum(0)
+    spread = (weights * (covariances.diagonal(dim1=-2, dim2=-1) + (means - middle).square())).sum(0).mean()
+    least = torch.diag_embed((1e-6 * variance.mean(-1, keepdim=True) + POINT * spread).expand(variance.shape))
     return (found if covariance == "full" else torch.diag_embed(variance)) + least
 
 
@@ -142,7 +146,8 @@ def _split(moments: Moments, count: int, covariance: str, tied: bool) -> Moments
     means, covariances = means.index_put((chosen,), means[chosen] + step), covariances.index_put((chosen,), halves)
     shares = torch.cat([shares, shares[chosen]])
     covariances = torch.cat([covariances, halves])
-    return shares, torch.cat([means, means[chosen] - 2 * step]), _shaped(covariances, shares, covariance, tied)
+    means = torch.cat([means, means[chosen] - 2 * step])
+    return shares, means, _shaped(covariances, shares, means, covariance, tied)
 
 
 def _step(rows: Tensor, shares: Tensor, means: Tensor, covariances: Tensor) -> tuple[float, Moments]:

@@ -54,7 +54,8 @@ def best_mixture(rows: Tensor, held: Tensor, over: Callable[[], bool] = lambda: 
     """Return the mean log-density of held-out values ``(n, *event)`` under the mixture that suits them, and its components.
 
     There are 1, 2, 4, ... of them, as long as more help (if not the next, the ones after), there are rows enough, and it is not over. The
-    fewest are taken that are no more than one standard error behind the best: more cost time, and others may be ahead by chance.
+    fewest are taken that are no more than one standard error behind the best, or two where that is one normal distribution: more cost
+    time, and may be ahead by chance.
     Source: Classification and Regression Trees (Breiman, Friedman, Olshen, Stone, 1984), for that rule.
     """
     found: list[tuple[int, Tensor]] = []
@@ -66,7 +67,7 @@ def best_mixture(rows: Tensor, held: Tensor, over: Callable[[], bool] = lambda: 
             break
     for count, density in found:
         behind = most - density
-        if behind.mean() <= behind.std(correction=0) / math.sqrt(len(behind)):
+        if behind.mean() <= (2 if count == 1 else 1) * behind.std(correction=0) / math.sqrt(len(behind)):
             break
     return density.mean().item(), count
 
