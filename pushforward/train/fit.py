@@ -203,7 +203,7 @@ def fit(
         with as_it_was(flow), random.mode:  # a layer that is added, and those that the data goes through, may draw
             if standardize or (standardize is None and not measured(flow)):
                 some = typical.map(lambda t: t.to(flow.device, data_precision(flow)))
-                fresh = lambda way: make_optimizer("fit", way, optimizer, learning_rate)  # noqa: E731
+                fresh: Callable[[Flow], Any] = lambda way: make_optimizer("fit", way, optimizer, learning_rate)  # noqa: E731
                 if mixture:
                     clusters.check_rows(some.x.reshape(len(some.x), -1), mixture, "fit: mixture")
                 losses, how = tried(flow, some, train, held, fresh, options, seed, whiten, mixture, matching)

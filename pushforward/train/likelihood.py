@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from pushforward.data.rows import Rows, Stream
 from pushforward.flow.flow import Flow
+from pushforward.train.adam import Stepper
 from pushforward.train.history import History
 from pushforward.train.loop import Loop, Options
 from pushforward.train.losses import NegativeLogLikelihood
@@ -34,7 +34,7 @@ class Training(Loop):
         flow: Flow,
         train: Rows | Stream,
         held: Rows | Stream | None,
-        optimizer: Optimizer,
+        optimizer: Stepper,
         random: Randomness,
         options: Options,
         masters: Masters,
