@@ -29,8 +29,6 @@ from evidence import PROBLEMS
 from models import MODELS
 from quality_page import page
 
-import pushforward as pf
-
 FOLDER = Path(__file__).parents[2] / "docs"
 CLIENTS = {"sbi": (inference, inference.JOBS), "Pyro": (variational, MODELS), "samplers": (evidence, PROBLEMS)}
 """For each group of tools what measures a job, and the jobs."""

@@ -91,10 +91,11 @@ def measured() -> dict[str, Any]:
     return {name: {f"{size:g}": [errors(make, size, seed) for seed in range(STARTS)] for size in SIZES} for name, make in FLOWS.items()}
 
 
-def cell(starts: list[dict[str, float]] | None, column: str) -> str:
-    """Return the median with the largest."""
-    values = [start[column] for start in starts or []]
-    return f"{statistics.median(values):.2g} ({max(values):.2g})" if values else "-"
+def cell(versions: list[dict[str, Any]], name: str, size: str, column: str) -> str:
+    """Return the median of each version, and the largest of each."""
+    values = [[start[column] for start in figures[name][size]] for figures in versions]
+    middle, worst = (" → ".join(f"{fold(each):.2g}" for each in values) for fold in (statistics.median, max))
+    return f"{middle} ({worst})"
 
 
 def main() -> None:
@@ -107,14 +108,12 @@ def main() -> None:
     after = measured()
     if given.write:
         given.write.write_text(json.dumps(after, indent=1) + "\n", encoding="utf-8")
-    before = json.loads(given.before.read_text(encoding="utf-8")) if given.before else {}
-    print("| flow | parameters | version | " + " | ".join(COLUMNS.values()) + " |\n|---|---|---|" + "---|" * len(COLUMNS))
+    versions = [json.loads(given.before.read_text(encoding="utf-8"))] if given.before else []
+    versions.append(after)
+    print("| layers | parameters | " + " | ".join(COLUMNS.values()) + " |\n|---|---|" + "---|" * len(COLUMNS))
     for name in FLOWS:
         for size in (f"{size:g}" for size in SIZES):
-            for version, figures in (("before", before), ("after", after)):
-                if figures:
-                    cells = " | ".join(cell(figures[name][size], column) for column in COLUMNS)
-                    print(f"| {name} | x{size} | {version} | {cells} |")
+            print(f"| {name} | x{size} | {' | '.join(cell(versions, name, size, column) for column in COLUMNS)} |")
 
 
 if __name__ == "__main__":

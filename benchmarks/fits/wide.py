@@ -8,9 +8,11 @@ layers, nets of two hidden layers of 256, Adam at 1e-3. One thread; both take tu
 from __future__ import annotations
 
 import argparse
+import copy
 import math
 import os
 import time
+from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -22,6 +24,8 @@ from torch import Tensor
 import pushforward as pf
 
 LAYERS, WIDTHS, BATCH, RATE = 5, (256, 256), 256, 1e-3
+HELD, LOOK = 1000, 100
+"""Rows held out, and steps after each of which they are scored, off the clock: the best weights count."""
 
 
 def ours(flow: str, rows: Tensor) -> Made:
@@ -46,8 +50,9 @@ MAKERS = {"pushforward": ours, "zuko": zukos}
 class Fit:
     """A fit that goes on step by step, and has the CPU time and held-out nats of each of some steps."""
 
-    def __init__(self, made: Made, data: Tensor, unseen: Tensor, seed: int) -> None:
-        self.made, self.data, self.unseen = made, data, unseen
+    def __init__(self, made: Made, rows: Tensor, unseen: Tensor, seed: int) -> None:
+        self.made, self.data, self.held, self.unseen = made, rows[HELD:], rows[:HELD], unseen
+        self.best, self.weights = math.inf, made.module.state_dict()
         self.optimizer = torch.optim.Adam(made.module.parameters(), RATE)
         self.generator = torch.Generator().manual_seed(seed)
         self.seconds, self.steps = 0.0, 0
@@ -61,30 +66,58 @@ class Fit:
         self.optimizer.step()
         self.seconds += time.process_time() - began
         self.steps += 1
+        if self.steps % LOOK == 0:
+            self.look()
 
     @torch.no_grad()
-    def nats(self) -> tuple[float, float]:
-        """Return the nats of a row that was not seen, and their standard error."""
-        scores = -torch.cat([self.made.log_prob(part) for part in self.unseen.split(1000)]).double()
-        return scores.mean().item(), scores.std().item() / math.sqrt(len(scores))
+    def nats(self, rows: Tensor) -> Tensor:
+        """Return the nats of each row."""
+        return -torch.cat([self.made.log_prob(part) for part in rows.split(1000)]).double()
 
-    def cell(self) -> str:
-        """Return where it is."""
-        value, error = self.nats()
-        return f"{value:.2f} ± {error:.2f} ({self.steps:,} steps, {self.seconds:.0f} s)"
+    def look(self) -> None:
+        """Keep the weights if they score the rows held out best."""
+        if (found := self.nats(self.held).mean().item()) < self.best:
+            self.best, self.weights = found, copy.deepcopy(self.made.module.state_dict())
+
+    def score(self) -> Tensor:
+        """Return the nats of the rows that were not seen, by the best weights so far."""
+        now = copy.deepcopy(self.made.module.state_dict())
+        self.made.module.load_state_dict(self.weights)
+        found = self.nats(self.unseen)
+        self.made.module.load_state_dict(now)
+        return found
 
 
-def race(fits: dict[str, Fit], steps: int) -> list[str]:
+class Place(NamedTuple):
+    """Where a fit was: the nats of each row, the steps, the seconds."""
+
+    nats: Tensor
+    steps: int
+    seconds: float
+
+
+def race(fits: dict[str, Fit], steps: int) -> dict[str, Place]:
     """Let whoever has had less time go on until all have taken so many steps; return where each was then, and ours when Zuko's was."""
-    cells: dict[str, str] = {}
-    while len(cells) < len(fits) + 1:
+    places: dict[str, Place] = {}
+    while len(places) < len(fits) + 1:
         name = min(fits, key=lambda name: fits[name].seconds)
-        fits[name].step()
-        if fits[name].steps == steps:
-            cells[name] = fits[name].cell()
+        fit = fits[name]
+        fit.step()
+        if fit.steps == steps:
+            places[name] = Place(fit.score(), steps, fit.seconds)
             if name == "zuko":
-                cells["in time"] = fits["pushforward"].cell()
-    return [cells[name] for name in (*fits, "in time")]
+                ours = fits["pushforward"]
+                places["in its time"] = Place(ours.score(), ours.steps, ours.seconds)
+    return places
+
+
+def cell(place: Place, peer: Place) -> str:
+    """Return the mean nats, how far they are from the peer's with the standard error over the rows, the steps and the seconds."""
+    words = f"{place.nats.mean():.2f}"
+    if place is not peer:
+        apart = place.nats - peer.nats
+        words += f" ({apart.mean():+.2f} ± {apart.std() / math.sqrt(len(apart)):.2f})"
+    return f"{words}, {place.steps:,} steps, {place.seconds:.0f} s"
 
 
 def main() -> None:
@@ -95,7 +128,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="starts of each fit (default: 0)")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    print("| flow | seed | steps | pushforward | zuko | pushforward in the time of zuko |\n|---|---|---|---|---|---|")
+    print("| flow | seed | Zuko | pushforward, as many steps | pushforward, in the time of Zuko |\n|---|---|---|---|---|")
     for flow in given.flows:
         for seed in given.seeds:
             rows, unseen = TABLES["patches"].rows(seed)
@@ -104,7 +137,9 @@ def main() -> None:
                 torch.manual_seed(seed)
                 fits[name] = Fit(make(flow, rows), rows, unseen, seed)
             for steps in sorted(given.steps):
-                print(f"| {flow} | {seed} | {steps:,} | {' | '.join(race(fits, steps))} |", flush=True)
+                places = race(fits, steps)
+                cells = [cell(places[name], places["zuko"]) for name in ("zuko", "pushforward", "in its time")]
+                print(f"| {flow} | {seed} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
