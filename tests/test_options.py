@@ -142,11 +142,14 @@ def of_epochs():
 
 
 def of_batch_size():
-    # Of 80 rows 8 are held out; a pass of fewer than 10 steps is taken as often as makes 10.
-    for size, steps in ((20, 12), (5, 15), (100, 10)):
+    # Of 80 rows 8 are held out; a pass of fewer than 10 steps is taken as often as makes 10, of batches of 64 rows at most.
+    for size, steps, rows in ((20, 12, 18), (5, 15, 5), (70, 10, 36), (100, 10, 36)):
         seen = observe(batch_size=size, epochs=1)
         assert len(seen.rates) == steps
-        assert max(map(len, seen.trained)) == min(-(-72 // -(-72 // size)), 72)
+        assert max(map(len, seen.trained)) == rows
+    # Of 900 rows a tenth.
+    seen = observe(np.random.default_rng(0).normal(size=(1000, 2)), batch_size=512, epochs=1)
+    assert [*map(len, seen.trained)] == [90] * 10
 
 
 def of_learning_rate():
