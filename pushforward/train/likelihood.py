@@ -120,12 +120,15 @@ def passes_of(train: Rows | Stream, size: int, generator: torch.Generator, fewes
         generator: What they are shuffled by.
         fewest: Rows to which batches shrink first, so that fewer passes do (None: they keep their size).
     """
-    passes = 1
-    if not isinstance(train, Stream):
-        size = size if fewest is None else min(size, max(fewest, -(-len(train) // STEPS)))
-        passes = -(-STEPS // -(-len(train) // size))
+    size, passes = (size, 1) if isinstance(train, Stream) else epoch_of(len(train), size, fewest)
     for _ in range(passes):
         yield from train.batches(size, generator)
+
+
+def epoch_of(rows: int, size: int, fewest: int | None) -> tuple[int, int]:
+    """Return the rows of a batch and the passes of an epoch, as in `passes_of`."""
+    size = size if fewest is None else min(size, max(fewest, -(-rows // STEPS)))
+    return size, -(-STEPS // -(-rows // size))
 
 
 def data_precision(flow: Flow) -> torch.dtype:
