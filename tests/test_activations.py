@@ -178,7 +178,7 @@ def test_a_program_says_what_the_layers_are():
     residual = bij.ResidualMLP(128, 2).build(Signature.of_sizes(5, 4)).program
     assert residual.sources == (-1, 0, 1, 2, 3, 4)
     assert residual.skips == (-1, -1, 0, -1, 2, -1)
-    assert residual.gains == (1.0,) * 5 + (0.5,)
+    assert residual.gains == (1.0,) * 5 + (0.5**0.5,)
     assert residual.masked == (False,) * 6
     with pytest.raises(dataclasses.FrozenInstanceError):
         residual.sources = ()

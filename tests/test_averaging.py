@@ -36,13 +36,14 @@ def test_the_averages_are_those_of_the_formula():
 
 
 def test_the_better_of_both_is_kept_and_the_course_of_the_fit_is_the_same():
-    plain, without = fitted(averaging=None)
-    flow, history = fitted(averaging=0.95)
+    noisy = {"learning_rate": 0.02, "batch_size": 4}
+    plain, without = fitted(averaging=None, **noisy)
+    flow, history = fitted(averaging=0.95, **noisy)
     assert history.train == without.train
     assert history.validation == without.validation
     assert len(history.averaged) == 8
     assert history.best_loss == min(history.start, *history.validation, *history.averaged)
-    # So large a rate is noisy, and averages are better.
+    # So few rows are noisy, and averages are better.
     assert min(history.averaged) < min(history.validation)
     assert (history.averaged[history.best_epoch - 1], without.averaged) == (history.best_loss, [])
     held = rows(100, 1)

@@ -15,7 +15,10 @@ from torch.distributions import constraints
 from pushforward import flows
 from pushforward.bases import StandardNormal
 from pushforward.core import sets
+from pushforward.core.layer import Layer
 from pushforward.flow.flow import Flow
+from pushforward.flow.standardising import measured
+from pushforward.layers.standardize import Standardize
 from pushforward.recipes.choice import NAMED, Choice, look_up, make_flow
 
 
@@ -43,6 +46,9 @@ def flow_class(flow: Choice = flows.NSF, **options: Any) -> Callable[..., Nessai
 
 class NessaiFlow(BaseFlow):  # type: ignore[misc]
     """A flow as nessai's ``BaseFlow``: ``forward`` is data to base there, ``inverse`` base to data. The flow itself is ``.flow``.
+
+    The first batch that it is trained on is what its `Standardize` measures, where it has one, and where its layers begin to learn
+    (`Flow.standardize`): nessai trains for hundreds of epochs of one step each, of which finding location and scale takes many.
 
     Args:
         n_inputs: Number of parameters that are sampled.
@@ -87,7 +93,15 @@ class NessaiFlow(BaseFlow):  # type: ignore[misc]
         return self.flow.sample((n,), context)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        if self.training and not measured(self.flow):
+            self._begin(x.detach())
         return self.flow.log_prob(x, context)
+
+    def _begin(self, x: Tensor) -> None:
+        """Let a flow that measures meet its first rows. Nothing is put in or taken away: the optimiser has the parameters already."""
+        standardises = any(isinstance(part.plan, Standardize) for part in self.flow.modules() if isinstance(part, Layer))
+        if standardises and len(x) > 1 and bool((x.std(0) > 0).all()):
+            self.flow.standardize(x, scores=False)
 
     def sample_latent_distribution(self, n: int, context: Tensor | None = None) -> Tensor:
         return self.flow.base.rsample((n,), context)

@@ -21,6 +21,7 @@ from pushforward.flow.standardising import measured
 from pushforward.inference.density import Density, make_density
 from pushforward.inference.divergences import Divergence
 from pushforward.train import options as check
+from pushforward.train.adam import Stepper
 from pushforward.train.history import History
 from pushforward.train.likelihood import data_precision
 from pushforward.train.loop import Loop, Options, as_it_was, check_batch, check_flow, check_trainable, make_optimizer
@@ -203,7 +204,7 @@ class Distilling(Loop):
         log_p: Tensor,
         steps: int,
         seed: int,
-        optimizer: Optimizer,
+        optimizer: Stepper,
         options: Options,
         masters: Masters,
         history: DistillHistory,

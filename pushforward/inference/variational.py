@@ -17,6 +17,7 @@ from pushforward.inference.density import Density, LogDensity, first, make_densi
 from pushforward.inference.divergences import Divergence, make_divergence
 from pushforward.inference.weights import effective_size
 from pushforward.train import options as check
+from pushforward.train.adam import Stepper
 from pushforward.train.history import History
 from pushforward.train.limit import Limit
 from pushforward.train.loop import Loop, Options, as_it_was, check_trainable, make_optimizer
@@ -194,7 +195,7 @@ class TargetTraining(Loop):
         steps: int,
         validation: int,
         seed: int,
-        optimizer: Optimizer,
+        optimizer: Stepper,
         options: Options,
         masters: Masters,
     ) -> None:

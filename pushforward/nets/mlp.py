@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -28,7 +29,7 @@ class MLP(Net):
     """Multilayer perceptron; masked (MADE) where each output may see only some inputs.
 
     The context enters the first layer beside the inputs. The last layer starts with zero weights, and counts more than 64 inputs
-    64 / width times each, so that wide nets learn at the rate of narrow ones.
+    sqrt(64 / width) times each, so that wide nets learn nearly at the rate of narrow ones.
     Source of the masks: MADE: Masked Autoencoder for Distribution Estimation (Germain et al., 2015).
 
     Args:
@@ -93,7 +94,7 @@ def _exit(width: int, outputs: int, mask: Mask | None) -> Dense:
     that is right for 64 units throws the parameters of 256 units beyond the bounds of their kernel, where slopes are small.
     Source: Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter Transfer (Yang et al., 2022).
     """
-    return Dense(width, outputs, mask, gain=min(1.0, WIDE / width))
+    return Dense(width, outputs, mask, gain=min(1.0, math.sqrt(WIDE / width)))
 
 
 def sizes(net: Net, signature: Signature) -> tuple[int, int, int]:

@@ -94,7 +94,8 @@ def fit(
         validation: Share of the rows to hold out at random; or rows, or (rows, context), or a DataLoader; or None: the training loss then
             chooses the weights. A share cannot be held out of a DataLoader, so it is None there.
         epochs: Passes over the rows, at most; where a pass is fewer than 10 steps, as many as make 10 count as one.
-        batch_size: Rows in a step. Of few rows smaller batches make a fit quicker, and noisier.
+        batch_size: Rows in a step, at most. An epoch takes ten steps or more, so fewer rows come in batches of a tenth of them, of 64 at
+            least, and several times where that does not do. Flow matching keeps the size.
         learning_rate: Learning rate of AdamW in the first epoch.
         schedule: ``"plateau"`` halves the rate after 8 epochs without improvement, ``"cosine"`` takes it to 0 over all epochs, or over
             ``seconds`` where these end first.
@@ -207,7 +208,7 @@ def fit(
             options.warmup = WARMUP if measured(flow) else 0
             if standardize or (standardize is None and not measured(flow)):
                 some = typical.map(lambda t: t.to(flow.device, data_precision(flow)))
-                fresh = lambda way: make_optimizer("fit", way, optimizer, learning_rate)  # noqa: E731
+                fresh: Callable[[Flow], Any] = lambda way: make_optimizer("fit", way, optimizer, learning_rate)  # noqa: E731
                 if mixture:
                     clusters.check_rows(some.x.reshape(len(some.x), -1), mixture, "fit: mixture")
                 losses, how, taught = tried(flow, some, train, held, fresh, options, seed, whiten, mixture, matching)

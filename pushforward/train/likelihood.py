@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from pushforward.data.rows import Rows, Stream
 from pushforward.flow.flow import Flow
+from pushforward.train.adam import Stepper
 from pushforward.train.history import History
 from pushforward.train.loop import Loop, Options
 from pushforward.train.losses import NegativeLogLikelihood
@@ -20,7 +20,9 @@ from pushforward.train.randomness import Randomness
 EVALUATE = 4096
 """Held-out rows that are scored together."""
 STEPS = 10
-"""Steps of an epoch at least: few rows are passed several times, so that patience and schedule count alike for all sizes."""
+"""Steps of an epoch at least, so that patience and schedule count alike for all sizes: few rows come in smaller batches, or again."""
+FEWEST = 64
+"""Rows to which batches of few rows shrink for that."""
 
 
 class Training(Loop):
@@ -34,7 +36,7 @@ class Training(Loop):
         flow: Flow,
         train: Rows | Stream,
         held: Rows | Stream | None,
-        optimizer: Optimizer,
+        optimizer: Stepper,
         random: Randomness,
         options: Options,
         masters: Masters,
@@ -45,6 +47,8 @@ class Training(Loop):
         self.scale = _mean_weight(train)
         self.place = flow.device, data_precision(flow)
 
+    fewest: int | None = FEWEST
+    """Rows to which batches may shrink so that one pass makes `STEPS` steps."""
     together: int | None = None
     """Rows that the held-out loss looks at together; None: `EVALUATE`."""
 
@@ -67,7 +71,7 @@ class Training(Loop):
         return history.best_loss
 
     def steps(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-        for rows in passes_of(self.train, self.options.batch_size, self.random.rows):
+        for rows in passes_of(self.train, self.options.batch_size, self.random.rows, self.fewest):
             rows = self._placed(rows)
             with self._layers():
                 seen = rows if rows.weights is None else rows.typical(self.random.rows)
@@ -107,11 +111,24 @@ class Training(Loop):
         return rows.map(lambda t: t.to(*self.place))
 
 
-def passes_of(train: Rows | Stream, size: int, generator: torch.Generator) -> Iterator[Rows]:
-    """Give the batches of one epoch: of one pass over the rows, or of as many as make `STEPS` steps."""
-    passes = 1 if isinstance(train, Stream) else -(-STEPS // -(-len(train) // size))
+def passes_of(train: Rows | Stream, size: int, generator: torch.Generator, fewest: int | None = None) -> Iterator[Rows]:
+    """Give the batches of one epoch: of one pass over the rows, or of as many as make `STEPS` steps.
+
+    Args:
+        train: The rows.
+        size: Rows of a batch.
+        generator: What they are shuffled by.
+        fewest: Rows to which batches shrink first, so that fewer passes do (None: they keep their size).
+    """
+    size, passes = (size, 1) if isinstance(train, Stream) else epoch_of(len(train), size, fewest)
     for _ in range(passes):
         yield from train.batches(size, generator)
+
+
+def epoch_of(rows: int, size: int, fewest: int | None) -> tuple[int, int]:
+    """Return the rows of a batch and the passes of an epoch, as in `passes_of`."""
+    size = size if fewest is None else min(size, max(fewest, -(-rows // STEPS)))
+    return size, -(-STEPS // -(-rows // size))
 
 
 def data_precision(flow: Flow) -> torch.dtype:

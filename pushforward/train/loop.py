@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 from tqdm import tqdm
 
 from pushforward.flow.flow import Flow
 from pushforward.tables.table_flow import TableFlow
 from pushforward.train import options as check
+from pushforward.train.adam import AdamW, Stepper
 from pushforward.train.averaging import Averages
 from pushforward.train.history import History
 from pushforward.train.limit import Limit
@@ -72,7 +73,7 @@ class Loop:
     """What to do when no loss is finite."""
 
     def __init__(
-        self, flow: nn.Module, optimizer: Optimizer, options: Options, history: History, random: Randomness, masters: Masters
+        self, flow: nn.Module, optimizer: Stepper, options: Options, history: History, random: Randomness, masters: Masters
     ) -> None:
         self.masters = masters
         self.flow, self.optimizer, self.options, self.history, self.random = flow, optimizer, options, history, random
@@ -251,7 +252,7 @@ Optimizing = Callable[[list[nn.Parameter]], Optimizer]
 
 def make_optimizer(
     owner: str, flow: Flow | TableFlow, given: Optimizing | None, learning_rate: float, weight_decay: float = 0.0
-) -> Optimizer:
+) -> Stepper:
     """Return the optimiser of a flow's parameters: what the user's function makes, else AdamW."""
     parameters = [p for p in flow.parameters() if p.requires_grad]
     if given is not None:
@@ -260,8 +261,7 @@ def make_optimizer(
             raise TypeError(f"{owner}: expected optimizer to return a torch.optim.Optimizer, got {type(made).__name__}")
         _check_optimizer(owner, made, parameters)
         return made
-    fused = flow.device.type in ("cpu", "cuda")  # a step of many small tensors in one call
-    return AdamW(parameters, learning_rate, weight_decay=weight_decay, fused=fused)
+    return AdamW(parameters, learning_rate, weight_decay)
 
 
 def _check_optimizer(owner: str, made: Optimizer, parameters: list[nn.Parameter]) -> None:

@@ -159,6 +159,8 @@ class MatchingTraining(Training):
 
     loss: FlowMatchingLoss
 
+    fewest = None  # pairs are coupled within a batch
+
     def __init__(self, plan: FlowMatching, flow: Flow, train: Rows | Stream, held: Rows | Stream | None, *arguments: Any) -> None:
         self.plan = plan
         super().__init__(flow, train, held, *arguments)

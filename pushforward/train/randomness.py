@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
 from pushforward.bases.wrapped import WrappedModule
 from pushforward.core.draws import Drawing
 from pushforward.flow.flow import Flow
 from pushforward.tables.table_flow import TableFlow
+from pushforward.train.adam import Stepper
 
 KNOWN = tuple(f"torch.nn.modules.{name}" for name in ("activation", "batchnorm", "container", "conv", "flatten", "linear", "normalization"))
 """Where the modules of torch are that draw nothing, but for those of `DRAWING`."""
@@ -41,9 +41,9 @@ class Randomness:
         """Return the block in which the flow is called: in it, layers that are not of this library draw from the seed."""
         return self.mode if self.foreign else nullcontext()
 
-    def stepping(self, optimizer: Optimizer) -> AbstractContextManager[object]:
+    def stepping(self, optimizer: Stepper) -> AbstractContextManager[object]:
         """Return the block in which an optimiser steps."""
-        return nullcontext() if type(optimizer).__module__.startswith("torch.optim.") else self.mode
+        return nullcontext() if type(optimizer).__module__.startswith(("torch.optim.", "pushforward.")) else self.mode
 
     def given(self, loader: Iterable[Any]) -> Iterator[Any]:
         """Give what a loader gives, in an order from the seed."""

@@ -17,6 +17,7 @@ from pushforward.tables.events import unpacked
 from pushforward.tables.heads import all_scores
 from pushforward.tables.orders import draw_known
 from pushforward.tables.table_flow import TableFlow
+from pushforward.train.adam import Stepper
 from pushforward.train.history import History
 from pushforward.train.likelihood import passes_of
 from pushforward.train.loop import Loop, Options, as_it_was, make_optimizer
@@ -60,7 +61,7 @@ class TableTraining(Loop):
     advice = "Try a smaller learning_rate, or data without extreme values"
 
     def __init__(
-        self, model: TableFlow, train: Rows, held: Rows | None, optimizer: Optimizer, random: Randomness, options: Options, masters: Masters
+        self, model: TableFlow, train: Rows, held: Rows | None, optimizer: Stepper, random: Randomness, options: Options, masters: Masters
     ) -> None:
         super().__init__(model, optimizer, options, History(monitored="training" if held is None else "validation"), random, masters)
         self.model, self.train, self.held = model, train, held

@@ -17,7 +17,7 @@ from pushforward.flow.flow import Flow
 from pushforward.flow.standardising import best_mixture, suits_mixture
 from pushforward.layers.normal_scores import NormalScoresModule
 from pushforward.layers.whiten import WhitenModule
-from pushforward.train.likelihood import STEPS, Training
+from pushforward.train.likelihood import FEWEST, Training, epoch_of
 from pushforward.train.limit import Limit
 from pushforward.train.loop import Options
 from pushforward.train.matching import MatchingTraining
@@ -86,8 +86,9 @@ def tried(
         return Tried({}, how, None)
     rows, judges = _some(train, TRIAL * options.batch_size), _some(held, HELD)
     # A fit that is short has trials that are no longer.
-    steps = min(TRIAL, options.epochs * _an_epoch(train, options))
-    epochs = max(1, round(steps / _an_epoch(rows, options)))
+    fewest = FEWEST if matching is None else None
+    steps = min(TRIAL, options.epochs * _an_epoch(train, options, fewest))
+    epochs = max(1, round(steps / _an_epoch(rows, options, fewest)))
 
     losses: dict[str, float] = {}
     taught: dict[str, Mapping[str, Any]] = {}
@@ -165,7 +166,7 @@ def _some(rows: Rows, most: int) -> Rows:
     return rows.part(slice(None, None, -(-len(rows) // most)))
 
 
-def _an_epoch(rows: Rows, options: Options) -> int:
+def _an_epoch(rows: Rows, options: Options, fewest: int | None) -> int:
     """Return the steps of an epoch."""
-    a_pass = -(-len(rows) // options.batch_size)
-    return a_pass * -(-STEPS // a_pass)
+    size, passes = epoch_of(len(rows), options.batch_size, fewest)
+    return passes * -(-len(rows) // size)

@@ -150,6 +150,33 @@ def test_weights_are_reset_saved_and_loaded(tmp_path, caplog):
     assert all(p.requires_grad for p in made.model.parameters())
 
 
+def test_a_flow_begins_where_its_first_rows_are(tmp_path):
+    made = model(tmp_path, flow=flow_class(pf.NSF, **SMALL))
+    plan, names = made.model.flow.plan, [*made.model.state_dict()]
+    data = np.random.default_rng(0).normal(5.0, 0.2, (400, 2))
+    first = made.train(data, max_epochs=1, plot=False)["loss"][0]
+    # The loss of one normal distribution, in the first step.
+    assert first == pytest.approx(2 * (0.5 + 0.5 * math.log(2 * math.pi) + math.log(0.2)), abs=0.15)
+    assert made.model.flow.plan == plan
+    assert [*made.model.state_dict()] == names
+    kept = {id(p) for p in made.model.parameters()}
+    assert kept == {id(p) for group in made._optimiser.param_groups for p in group["params"]}
+    # What it has measured stays, and scoring measures nothing.
+    standardize = made.model.flow.transform.layers[-1]
+    loc = standardize.loc.clone()
+    made.train(data + 1, max_epochs=1, plot=False)
+    assert torch.equal(standardize.loc, loc)
+    other = flow_class(pf.NSF, **SMALL)(2, 8, 1, 1).eval()
+    other.log_prob(torch.randn(10, 2))
+    assert not other.flow.transform.layers[-1].calibrated
+    # Rows that do not vary say nothing, and a flow that measures nothing stays as it is.
+    other.train().log_prob(torch.ones(10, 2))
+    assert not other.flow.transform.layers[-1].calibrated
+    bare = flow_class([AffineCoupling()])(2, 8, 1, 1).train()
+    bare.log_prob(torch.randn(10, 2))
+    assert bare.flow.plan == pf.bijectors.Compose([AffineCoupling()])
+
+
 def test_a_run_that_was_stopped_goes_on(tmp_path):
     config = {"flow": flow_class(pf.RealNVP, **SMALL)}
     options = {"nlive": 50, "seed": 1, "flow_config": config, "training_config": {"max_epochs": 5}, "plot": False, "maximum_uninformed": 50}
