@@ -17,14 +17,16 @@ from pushforward.tables.variable import HELD, OUTSIDE, VALUE, Variable
 
 def case_logs(network: Network, variable: Variable, h: Hidden) -> Tensor:
     """Return the log-probabilities of a column's cases ``(n, cases)`` in float64."""
-    return torch.log_softmax(finer(network.logits(variable, h.units)), -1)
+    return torch.log_softmax(finer(network.logits(variable, h)), -1)
 
 
 def column_knots(network: Network, variable: Variable, h: Hidden) -> Knots:
     """Return the knots of a number's conditional, ``(n, bins)``."""
     circular = torch.tensor(variable.column.kind == "circular", device=h.units.device)
-    mean, spread = network.copula.place(h.common, variable)
-    return knots_of(network.spline(variable, h.units), network.bins, circular, mean, spread)
+    parameters = network.spline(variable, h.units)
+    if network.classes.count:
+        return knots_of(parameters, network.bins, circular)._replace(steps=network.classes.steps(variable, h.posterior))
+    return knots_of(parameters, network.bins, circular, *network.copula.place(h.common, variable))
 
 
 def column_score(network: Network, variable: Variable, grid: Grid | None, h: Hidden, events: Events) -> Tensor:
@@ -66,7 +68,7 @@ def all_scores(network: Network, grids: list[Grid], h: Hidden, events: Events, w
     own, of_value, order = [], [], []
     of_atoms: dict[int, Tensor] = {}
     some = bool((events.cases <= HELD).any())
-    for group, logits in network.all_logits(h.units):
+    for group, logits in network.all_logits(h):
         logs = torch.log_softmax(finer(logits), -1)
         index = [variable.index for variable in group]
         order += index
@@ -107,10 +109,14 @@ def _all_values(network: Network, grids: list[Grid], h: Hidden, events: Events, 
     row, number = torch.cat(rows), torch.repeat_interleave(torch.arange(len(numbers), device=device), counts)
     turns = [variable.column.kind == "circular" for variable in numbers]
     circular = torch.tensor(turns, device=device)[number] if any(turns) else None
-    mean, spread = (part[row, number] for part in network.copula.places(h.common, numbers))
-    knots = knots_of(network.some_splines(h.units, rows), network.bins, circular, mean, spread)
+    parameters = network.some_splines(h.units, rows)
+    if network.classes.count:
+        knots = knots_of(parameters, network.bins, circular)._replace(steps=network.classes.some_steps(numbers, h.posterior, rows))
+    else:
+        mean, spread = (part[row, number] for part in network.copula.places(h.common, numbers))
+        knots = knots_of(parameters, network.bins, circular, mean, spread)
     places, cells = events.places[row, number], (stepped | wide)[row, number]
-    value = torch.zeros_like(mean)
+    value = places.new_zeros(len(places))
     for which in (True, False):
         some = (cells == which).nonzero().squeeze(-1)
         if len(some) == len(cells):

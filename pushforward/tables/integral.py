@@ -104,12 +104,7 @@ def _paths(model: Model, events: Events, state: State, wide: Sequence[int], poin
         found.append(total)
         if place + 1 < len(wide):
             values = draw_within(model, variable, h, events, uniform[:, 2 * place], uniform[:, 2 * place + 1])
-            case, seen = model.seen(variable, values)
-            cases, features = events.cases.clone(), events.features.clone()
-            cases[:, index] = case
-            assert seen is not None
-            features[:, variable.number] = seen
-            events = Events(cases, events.places, features)
+            events = model.met(events, variable, values)
             state = network.added(state, variable, events)
     logs: Tensor = torch.stack(found, 1).unflatten(0, (n, count))
     return logs

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pushforward.data.schema.grid import Grid, find_grid
 from pushforward.data.schema.schema import Schema
+from pushforward.tables.beginning import begin
 from pushforward.tables.chart import Chart
 from pushforward.tables.events import Events, category_events, events_of, number_events
 from pushforward.tables.measuring import measure_chart
@@ -72,13 +73,21 @@ class Model(nn.Module):
         """Return coded rows ``(n, columns)`` of float64 as events, with the bounds of cells that are known between them alone."""
         return events_of(self.variables, [self.chart_of(variable) for variable in self.numbers], self.grids, coded, self.dtype, bounds)
 
-    def seen(self, variable: Variable, values: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the cases of coded values ``(n)`` of one column and, of a number, the features by which the network sees them."""
+    def cases(self, variable: Variable, values: Tensor) -> Tensor:
+        """Return the cases of coded values ``(n)`` of one column."""
         grid = self.grid_of(variable)
+        return category_events(variable, values) if grid is None else number_events(variable, self.chart_of(variable), grid, values)[0]
+
+    def met(self, events: Events, variable: Variable, values: Tensor) -> Events:
+        """Return events in which one column has other coded values ``(n)``."""
+        cases, grid = events.cases.clone(), self.grid_of(variable)
         if grid is None:
-            return category_events(variable, values), None
-        case, _, features = number_events(variable, self.chart_of(variable), grid, values)
-        return case, features.to(self.dtype)
+            cases[:, variable.index] = category_events(variable, values)
+            return events._replace(cases=cases)
+        places, features = events.places.clone(), events.features.clone()
+        case, place, seen = number_events(variable, self.chart_of(variable), grid, values)
+        cases[:, variable.index], places[:, variable.number], features[:, variable.number] = case, place, seen.to(self.dtype)
+        return Events(cases, places, features)
 
     @torch.no_grad()
     def measure(self, coded: Tensor, weights: Tensor | None = None, bounds: Tensor | None = None) -> None:
@@ -94,7 +103,7 @@ class Model(nn.Module):
             if bounds is not None and variable.number is not None:
                 values, mass = spread(variable.column, values, mass, bounds[:, variable.index])
             overlap = self._measure_number(variable, values, mass) if variable.number is not None else {}
-            case, _ = self.seen(variable, values)
+            case = self.cases(variable, values)
             counts = torch.zeros(variable.cases, dtype=torch.float64, device=coded.device).index_add(0, case, mass)
             shares = (counts + 1 / variable.cases) / (counts.sum() + 1)
             if overlap:
@@ -105,7 +114,9 @@ class Model(nn.Module):
                 shares[VALUE] = value
             self.network.start_of(variable).copy_(torch.log(shares / shares.sum()))
         some = slice(None, None, max(1, len(coded) // SEEN))
-        self.network.copula.measure(self.events(coded[some], None if bounds is None else bounds[some]), heavy[some])
+        events = self.events(coded[some], None if bounds is None else bounds[some])
+        self.network.copula.measure(events, heavy[some])
+        begin(self, events, heavy[some])
         self.measured.fill_(True)
 
     def _measure_number(self, variable: Variable, values: Tensor, weights: Tensor) -> dict[int, float]:
@@ -117,7 +128,7 @@ class Model(nn.Module):
         chart.spacing.copy_(torch.tensor([grid.step, grid.origin, grid.rounding], dtype=torch.float64))
         some, heavy = (part[finite].cpu().numpy() for part in (values, weights))
         measure_chart(chart, grid, np.array([0.0]) if not len(some) else some)  # a place for all values, to tell the atoms
-        case, _ = self.seen(variable, values[finite])
+        case = self.cases(variable, values[finite])
         among = (case == VALUE).cpu().numpy()
         measure_chart(chart, grid, some[among], heavy[among])
         if not grid.step or not variable.atoms:

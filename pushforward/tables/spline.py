@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pushforward.core.numerics import finer, soft_clamp
 from pushforward.kernels.spline import logits, quadratic_forward, quadratic_inverse
+from pushforward.tables.steps import Steps
 
 MARGIN = 1e-4
 """What is cut off of shares before their logit is taken, so that the ends are finite."""
@@ -36,6 +37,7 @@ class Knots(NamedTuple):
         center: Of what shares are moved by, ``(..., 1)``.
         scale: Of what they are narrowed by, ``(..., 1)``.
         wide: The log-odds of the marginal itself, beside all of it, ``(..., 1)``.
+        steps: What shares go through before they are moved, ``(...)``; None for nothing.
     """
 
     table: Tensor
@@ -43,15 +45,17 @@ class Knots(NamedTuple):
     center: Tensor
     scale: Tensor
     wide: Tensor
+    steps: Steps | None = None
 
     def repeated(self, count: int) -> Knots:
         """Return one spline several times over."""
-        table, *others = self
-        return Knots(table.expand(count, -1, -1), *(part.expand(count, -1) for part in others))
+        table, *others, steps = self
+        return Knots(table.expand(count, -1, -1), *(part.expand(count, -1) for part in others), steps and steps.repeated(count))
 
     def take(self, index: Tensor) -> Knots:
         """Return the knots of some splines."""
-        return Knots(*(part.index_select(0, index) for part in self))
+        *parts, steps = self
+        return Knots(*(part.index_select(0, index) for part in parts), steps and steps.take(index))
 
 
 def size(bins: int) -> int:
@@ -111,11 +115,12 @@ def shares(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, 
 
 def _bent(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return what `shares` does of what is moved and bent alone, of points ``(..., P)`` of each spline."""
+    below, above, log_step = knots.steps.forward(below, above) if knots.steps else (below, above, 0.0)
     below, above, log_move = _moved(knots, below, above)
     on_left, w, h, x0, x1, y0, y1, near, far = _bin_at(knots, below, above, 0)
     theta = (torch.where(on_left, below - x0, above - x1) / w).clamp(0, 1)
     part, log_slope = quadratic_forward(theta, h / w, near, far)
-    return torch.where(on_left, y0, y1) + h * part, on_left, log_slope + log_move
+    return torch.where(on_left, y0, y1) + h * part, on_left, log_slope + log_move + log_step
 
 
 def log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
@@ -178,7 +183,8 @@ def _bent_back(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tens
     # In a bin the place from the one end is 1 less that from the other.
     from_low, from_high = torch.where(nearer, theta, 1 - theta), torch.where(nearer, 1 - theta, theta)
     under, over = x0 + w * from_low, x1 + w * from_high
-    return _moved_back(knots, torch.where(under <= over, under, 1 - over), torch.where(under <= over, 1 - under, over))
+    below, above = _moved_back(knots, torch.where(under <= over, under, 1 - over), torch.where(under <= over, 1 - under, over))
+    return knots.steps.inverse(below, above) if knots.steps else (below, above)
 
 
 def _moved(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,161 @@
+"""Beginning: latent classes of a table, kept where rows that were held out are more probable by them than by the copula."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pushforward.core.draws import Drawing
+from pushforward.data.schema.schema import Schema
+from pushforward.tables.chain import score_chain
+from pushforward.tables.chart import Chart
+from pushforward.tables.classes import BINS, widths
+from pushforward.tables.events import Events
+from pushforward.tables.maximising import Found, Layout, likelihoods, maximised
+from pushforward.tables.steps import bin_of
+from pushforward.tables.variable import Variable
+
+if TYPE_CHECKING:
+    from pushforward.tables.model import Model
+
+COUNTS = (8, 16, 32, 64, 128)
+"""Of classes that are tried, as long as more of them are better."""
+ROWS = 4096
+"""Rows from which classes are found, at most."""
+LEAST = 40
+"""Rows without which there are none."""
+HELD = 5
+"""Of so many rows one is held out, on which they are compared."""
+TRIED, KEPT = 12, 20
+"""Rounds of expectation maximisation of each trial, and of what is kept."""
+WORK = 2**24
+"""Rows times cells times classes, at most, so that wide tables take no longer."""
+SURE = 2.0
+"""By how many standard errors classes have to be better."""
+
+
+def edges_of(charts: list[Chart], stepped: list[bool]) -> Tensor:
+    """Return the edges of bins in shares below and above ``(numbers, 2, BINS + 1)``: those of charts, of points each bin in equal parts."""
+    found = []
+    for chart, on_grid in zip(charts, stepped, strict=True):
+        below, above = chart.edges()
+        below, above = torch.cat([below.new_zeros(1), below, below.new_ones(1)]), torch.cat([below.new_ones(1), above, below.new_zeros(1)])
+        # A bound has no tail beyond it.
+        kept = torch.cat([torch.ones_like(below[:1], dtype=torch.bool), widths(torch.stack([below, above])) > 0])
+        both = torch.stack([below[kept], above[kept]])
+        parts = 1 if on_grid else max(1, BINS // (both.shape[1] - 1))
+        place = torch.arange(parts, dtype=both.dtype, device=both.device) / parts
+        fine = torch.cat([(both[:, :-1, None] + place * both.diff().unsqueeze(2)).flatten(1), both[:, -1:]], 1)
+        found.append(torch.cat([fine, fine[:, -1:].expand(2, BINS + 1 - fine.shape[1])], 1))
+    return torch.stack(found) if found else torch.zeros(0, 2, BINS + 1, dtype=torch.float64)
+
+
+def layout_of(model: Model, edges: Tensor) -> Layout:
+    """Return the tokens of a model that has been measured."""
+    shares, sizes = [], []
+    for variable in model.variables:
+        shares.append(torch.softmax(model.network.start_of(variable).double(), 0))
+        sizes.append(variable.cases)
+    shares.append(widths(edges).flatten())
+    sizes += [BINS] * len(edges)
+    block = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(edges.device)
+    scores = torch.where(edges[:, 0] <= 0.5, torch.special.ndtri(edges[:, 0]), -torch.special.ndtri(edges[:, 1]))
+    return Layout(block, torch.cat(shares), scores)
+
+
+@torch.no_grad()
+def begin(model: Model, events: Events, weights: Tensor) -> None:
+    """Find classes from rows with weights, and let the model begin with them if rows that are held out are more probable by them.
+
+    Args:
+        model: The model, measured but for them; what its network has learnt counts for nothing.
+        events: Rows.
+        weights: ``(n)``.
+    """
+    classes = model.network.classes
+    classes.forget()
+    rows = slice(None, None, -(-len(weights) // ROWS))
+    events, weights = events.take(rows), weights[rows]
+    n = len(weights)
+    if n < LEAST or len(model.variables) < 2:
+        return
+    edges = edges_of([model.chart_of(variable) for variable in model.numbers], [bool(grid.step) for grid in model.grids]).to(weights.device)
+    layout = layout_of(model, edges)
+    index = classes.tokens(events, range(len(model.variables)), edges)
+    held = torch.arange(n, device=weights.device) % HELD == HELD - 1
+    best, own, score = None, None, -math.inf
+    for count in COUNTS:
+        if count > n // 4 or (best is not None and n * index.shape[1] * count > WORK):
+            break
+        found, posterior = maximised(layout, index[~held], weights[~held], _seeds(int((~held).sum()), count, weights), TRIED)
+        reached = float((weights[held] * torch.logsumexp(likelihoods(found, index[held]), 1)).sum())
+        if reached <= score:
+            break
+        best, score = found, reached
+    assert best is not None
+    _set(model, best, edges)
+    ours = _scored(model, events.take(held))
+    classes.forget()
+    apart = ours - _scored(model, events.take(held))
+    share = weights[held] / weights[held].sum()
+    mean = float((share * apart).sum())
+    error = float(torch.sqrt((share.square() * (apart - mean).square()).sum()))
+    if mean <= SURE * error:
+        return
+    own = torch.softmax(likelihoods(best, index), 1)
+    _set(model, maximised(layout, index, weights, own, KEPT)[0], edges)
+
+
+def _seeds(n: int, count: int, weights: Tensor) -> Tensor:
+    """Return a posterior in which each class has one row, drawn at random, and all others have none."""
+    drawn = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:count].to(weights.device)
+    own = torch.zeros(n, count, dtype=torch.float64, device=weights.device)
+    own[drawn, torch.arange(count, device=weights.device)] = 1
+    return own
+
+
+def _set(model: Model, found: Found, edges: Tensor) -> None:
+    """Let a model begin with classes, of whose atoms the probability is divided between them and their cells among values."""
+    classes, chances = model.network.classes, torch.exp(found.logs)
+    logs = found.logs.clone()
+    for variable in model.numbers:
+        cells = _overlaps(model, variable, edges, chances)
+        if cells:
+            begin = classes.begins[variable.index]
+            value = chances[begin] / (1 - torch.stack(list(cells.values())).sum(0)).clamp(min=0.1)
+            for at, cell in cells.items():
+                chances[begin + at] = (chances[begin + at] - value * cell).clamp(min=1e-9)
+            chances[begin] = value
+            block = slice(begin, begin + variable.cases)
+            chances[block] /= chances[block].sum(0)
+            logs[begin] = torch.log(chances[begin])
+    classes.set(found.weights, logs, chances, edges)
+
+
+def _overlaps(model: Model, variable: Variable, edges: Tensor, chances: Tensor) -> dict[int, Tensor]:
+    """Return by the atoms of a grid the probabilities of their cells among values in each class, ``(K)``."""
+    chart, grid = model.chart_of(variable), model.grid_of(variable)
+    assert grid is not None
+    if not grid.step or not variable.atoms:
+        return {}
+    atoms = np.array(variable.atoms)
+    a, middle, b = chart.cell(torch.tensor(grid.wrapped(atoms), dtype=torch.float64, device=edges.device), grid.step / 2)
+    own = edges[variable.number]
+    index = bin_of(own, (a.below + b.below) / 2, (a.above + b.above) / 2)
+    begin = model.network.classes.bins[variable.number or 0]
+    cells = (torch.exp(middle.log_density) / widths(own)[index]).unsqueeze(1) * chances[begin + index]
+    return {at: cell for at, (cell, inside) in enumerate(zip(cells, grid.holds(atoms), strict=True), 1) if inside}
+
+
+def _scored(model: Model, events: Events) -> Tensor:
+    """Return the log-density of rows before anything is learnt, ``(n)``."""
+    with Drawing(0):
+        fresh = type(model)(Schema(tuple(variable.column for variable in model.variables)), (1,), 2, "silu").to(events.places.device)
+    fresh.charts, fresh.network.copula, fresh.network.classes = model.charts, model.network.copula, model.network.classes
+    fresh.network.starts.copy_(model.network.starts)
+    fresh.to(model.dtype)
+    return score_chain(fresh, events, range(len(model.variables))).logs.sum(1)

@@ -1,0 +1,169 @@
+"""Classes: a latent class in each of which columns are independent, so that any cells of a row say what the others are, in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pushforward.tables.chart import BINS as KNOTS
+from pushforward.tables.events import Events
+from pushforward.tables.steps import Steps, bin_of, sums_of
+from pushforward.tables.variable import VALUE, Variable
+
+BINS = KNOTS + 2
+"""Bins of a number: those of its chart, and a tail at each end."""
+
+
+class Classes(nn.Module):
+    r"""A mixture whose classes have independent columns, :math:`p(x) = \sum_k \pi_k \prod_j p_k(x_j)`.
+
+    A column has the probabilities of its cases in each class, and those of the bins of its marginal, in which values are spread as the
+    marginal spreads them. What is known of a row is the log of its probability together with each class, a sum over known cells; the
+    conditional of any other column is the mean of the classes' by their posterior. It is measured, in float64, and not trained, but for
+    what the posterior adds to a network's sums and heads. Without any class it takes no time.
+    Source: Finite Mixture Models (McLachlan, Peel, 2000).
+
+    Args:
+        variables: The columns.
+    """
+
+    weights: Tensor | None
+    """Logs of the classes' shares, ``(K)``."""
+    logs: Tensor | None
+    """Of each token the log of its probability in each class, ``(tokens, K)``: what knowing it says of the class."""
+    chances: Tensor | None
+    """Of each token the probability that is foretold, ``(tokens, K)``: an atom's is without that of its cell among values."""
+    edges: Tensor | None
+    """Of each number the marginal's shares below and above the edges of its bins, ``(numbers, 2, BINS + 1)``."""
+
+    def __init__(self, variables: Sequence[Variable]) -> None:
+        super().__init__()
+        self.variables = tuple(variables)
+        self.begins: list[int] = []
+        self.bins: list[int] = []
+        total = 0
+        for variable in variables:
+            self.begins.append(total)
+            total += variable.cases
+        for _ in (variable for variable in variables if variable.number is not None):
+            self.bins.append(total)
+            total += BINS
+        self.total = total
+        self.numbers = [variable.index for variable in variables if variable.number is not None]
+        for name in ("weights", "logs", "chances", "edges"):
+            self.register_buffer(name, None)
+
+    @property
+    def count(self) -> int:
+        """How many classes there are, K; 0 where a model begins without."""
+        return 0 if self.weights is None else len(self.weights)
+
+    def resize(self, count: int) -> None:
+        """Have so many classes, whose numbers are still to be set; 0 for none."""
+        # Files and failed fits bring other numbers of classes.
+        device = "cpu" if self.weights is None else self.weights.device
+        shapes = {"weights": (count,), "logs": (self.total, count), "chances": (self.total, count), "edges": (len(self.numbers), 2, BINS + 1)}
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64, device=device) if count else None)
+
+    def set(self, weights: Tensor, logs: Tensor, chances: Tensor, edges: Tensor) -> None:
+        """Take log-shares ``(K)``, tokens ``(tokens, K)`` as known and as foretold, and edges ``(numbers, 2, BINS + 1)``."""
+        for name, value in (("weights", weights), ("logs", logs), ("chances", chances), ("edges", edges)):
+            self.register_buffer(name, value)
+
+    def forget(self) -> None:
+        """Have no classes."""
+        self.resize(0)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Classes:
+        # As of charts: what is moved to another precision is the network.
+        super()._apply(lambda t: t.to(fn(t).device), recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
+        found = state_dict.get(f"{prefix}weights")
+        if (0 if found is None else len(found)) != self.count:
+            self.resize(0 if found is None else len(found))
+        super()._load_from_state_dict(state_dict, prefix, *others)  # type: ignore[no-untyped-call]
+
+    @property
+    def sound(self) -> bool:
+        """Whether it is a distribution: what a file says may be anything."""
+        if self.weights is None or self.logs is None or self.chances is None or self.edges is None:
+            return True
+        if not all(bool(torch.isfinite(part).all()) for part in self.buffers()) or bool((self.chances < 0).any()):
+            return False
+        blocks = [(begin, variable.cases) for begin, variable in zip(self.begins, self.variables, strict=True)]
+        sums = [self.chances[begin : begin + size].sum(0) for begin, size in [*blocks, *((begin, BINS) for begin in self.bins)]]
+        whole = torch.stack([*sums, torch.exp(self.weights).sum().expand(self.count)])
+        rising = bool((self.edges[:, 0].diff() >= 0).all() and (self.edges[:, 1].diff() <= 0).all())
+        return rising and bool(((whole - 1).abs() < 1e-6).all())
+
+    def tokens(self, events: Events, columns: Sequence[int], edges: Tensor | None = None) -> Tensor:
+        """Return the tokens of some columns' cells ``(n, columns and numbers)``, of cases and then of numbers; -1 where there is none."""
+        begins = torch.tensor([self.begins[column] for column in columns], device=events.cases.device)
+        cases = events.cases[:, list(columns)]
+        found = torch.where(cases >= 0, cases + begins, -1)
+        numbers = [self.numbers.index(column) for column in columns if column in self.numbers]
+        if not numbers:
+            return found
+        edges = self.edges if edges is None else edges
+        assert edges is not None
+        begin_below, begin_above, end_below, end_above, _ = events.places[:, numbers].unbind(-1)
+        index = bin_of(edges[numbers], ((begin_below + end_below) / 2).T, ((begin_above + end_above) / 2).T).T
+        values = events.cases[:, [self.numbers[number] for number in numbers]] == VALUE
+        bins = torch.tensor([self.bins[number] for number in numbers], device=index.device)
+        return torch.cat([found, torch.where(values, index + bins, -1)], 1)
+
+    def evidence(self, events: Events, known: Tensor) -> Tensor:
+        """Return the log of what is known of rows together with each class ``(n, K)``, where ``known (n, columns)`` is so."""
+        if self.weights is None:
+            return events.places.new_zeros(len(known), 0)
+        columns = known.any(0).nonzero().flatten().tolist()
+        if not columns:
+            return self.weights.expand(len(known), -1)
+        index = self.tokens(events, columns)
+        given = known[:, columns + [column for column in columns if column in self.numbers]]
+        return self.weights + self._summed(torch.where(given, index, -1))
+
+    def added(self, evidence: Tensor, column: int, events: Events) -> Tensor:
+        """Return what is known when one more column is, of all rows."""
+        return evidence + self._summed(self.tokens(events, [column])) if self.count else evidence
+
+    def _summed(self, index: Tensor) -> Tensor:
+        assert self.logs is not None
+        there = (index >= 0).to(self.logs.dtype)
+        return F.embedding_bag(index.clamp(min=0), self.logs, per_sample_weights=there, mode="sum")
+
+    def case_logs(self, variable: Variable, posterior: Tensor) -> Tensor:
+        """Return the log-probabilities of a column's cases ``(n, cases)`` by the posterior of the classes ``(n, K)``."""
+        assert self.chances is not None
+        begin = self.begins[variable.index]
+        return torch.log(posterior @ self.chances[begin : begin + variable.cases].T)
+
+    def steps(self, variable: Variable, posterior: Tensor) -> Steps:
+        """Return the distribution functions of a number's values over its marginal's shares."""
+        assert self.chances is not None
+        assert self.edges is not None
+        assert variable.number is not None
+        begin = self.bins[variable.number]
+        among = posterior * self.chances[self.begins[variable.index] + VALUE]
+        masses = (among / among.sum(1, keepdim=True)) @ self.chances[begin : begin + BINS].T
+        edges = self.edges[variable.number]
+        both = torch.stack([masses, widths(edges).expand_as(masses)], -2)
+        return Steps(edges.expand(len(masses), -1, -1), sums_of(masses), both)
+
+    def some_steps(self, variables: Sequence[Variable], posterior: Tensor, rows: Sequence[Tensor]) -> Steps:
+        """Return those of several numbers, each at some rows, one after the other."""
+        parts = [self.steps(variable, posterior[some]) for variable, some in zip(variables, rows, strict=True)]
+        return Steps(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def widths(edges: Tensor) -> Tensor:
+    """Return the marginal's shares of bins ``(..., B)``, each from the nearer side of their edges ``(..., 2, B + 1)``."""
+    below, above = edges.unbind(-2)
+    return torch.where(below[..., 1:] <= 0.5, below.diff(), -above.diff())
