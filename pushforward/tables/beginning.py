@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.core.draws import Drawing
@@ -34,6 +35,8 @@ TRIED, KEPT = 12, 20
 """Rounds of expectation maximisation of each trial, and of what is kept."""
 WORK = 2**24
 """Rows times cells times classes, at most, so that wide tables take no longer."""
+FAR, MOST = 30.0, 3.0
+"""Log-odds of one alone, and at most of what a model begins with."""
 SURE = 2.0
 """By how many standard errors classes have to be better."""
 
@@ -97,17 +100,34 @@ def begin(model: Model, events: Events, weights: Tensor) -> None:
             break
         best, score = found, reached
     assert best is not None
-    _set(model, best, edges)
-    ours = _scored(model, events.take(held))
+    scores = []
+    for odds in (FAR, -FAR):
+        _set(model, best, edges, edges.new_full((len(edges),), odds))
+        scores.append(_scored(model, events.take(held)))
     classes.forget()
-    apart = ours - _scored(model, events.take(held))
     share = weights[held] / weights[held].sum()
+    odds = edges.new_zeros(len(edges))
+    mixed = scores[0].clone()
+    for variable in model.numbers:
+        a, b = (part[:, variable.index] for part in scores)
+        odds[variable.number] = _odds(a - b, share)
+        mixed[:, variable.index] = torch.logaddexp(F.logsigmoid(odds[variable.number]) + a, F.logsigmoid(-odds[variable.number]) + b)
+    apart = (mixed - _scored(model, events.take(held))).sum(1)
     mean = float((share * apart).sum())
     error = float(torch.sqrt((share.square() * (apart - mean).square()).sum()))
     if mean <= SURE * error:
         return
     own = torch.softmax(likelihoods(best, index), 1)
-    _set(model, maximised(layout, index, weights, own, KEPT)[0], edges)
+    _set(model, maximised(layout, index, weights, own, KEPT)[0], edges, odds)
+
+
+def _odds(apart: Tensor, share: Tensor) -> float:
+    """Return the log-odds with which a mixture of two densities is the most probable, by the difference of their logs ``(n)``."""
+    odds = 0.0
+    for _ in range(30):
+        part = float((share * torch.sigmoid(odds + apart)).sum())
+        odds = float(np.clip(math.log(max(part, 1e-9) / max(1 - part, 1e-9)), -MOST, MOST))
+    return odds
 
 
 def _seeds(n: int, count: int, weights: Tensor) -> Tensor:
@@ -118,7 +138,7 @@ def _seeds(n: int, count: int, weights: Tensor) -> Tensor:
     return own
 
 
-def _set(model: Model, found: Found, edges: Tensor) -> None:
+def _set(model: Model, found: Found, edges: Tensor, odds: Tensor) -> None:
     """Let a model begin with classes, of whose atoms the probability is divided between them and their cells among values."""
     classes, chances = model.network.classes, torch.exp(found.logs)
     logs = found.logs.clone()
@@ -133,7 +153,7 @@ def _set(model: Model, found: Found, edges: Tensor) -> None:
             block = slice(begin, begin + variable.cases)
             chances[block] /= chances[block].sum(0)
             logs[begin] = torch.log(chances[begin])
-    classes.set(found.weights, logs, chances, edges)
+    classes.set(found.weights, logs, chances, edges, odds)
 
 
 def _overlaps(model: Model, variable: Variable, edges: Tensor, chances: Tensor) -> dict[int, Tensor]:
@@ -152,10 +172,10 @@ def _overlaps(model: Model, variable: Variable, edges: Tensor, chances: Tensor) 
 
 
 def _scored(model: Model, events: Events) -> Tensor:
-    """Return the log-density of rows before anything is learnt, ``(n)``."""
+    """Return the log of each column's conditional before anything is learnt, ``(n, columns)``."""
     with Drawing(0):
         fresh = type(model)(Schema(tuple(variable.column for variable in model.variables)), (1,), 2, "silu").to(events.places.device)
     fresh.charts, fresh.network.copula, fresh.network.classes = model.charts, model.network.copula, model.network.classes
     fresh.network.starts.copy_(model.network.starts)
     fresh.to(model.dtype)
-    return score_chain(fresh, events, range(len(model.variables))).logs.sum(1)
+    return score_chain(fresh, events, range(len(model.variables))).logs

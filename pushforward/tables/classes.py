@@ -40,6 +40,9 @@ class Classes(nn.Module):
     edges: Tensor | None
     """Of each number the marginal's shares below and above the edges of its bins, ``(numbers, 2, BINS + 1)``."""
 
+    odds: Tensor | None
+    """Of each number the log-odds of the classes' conditional beside the copula's, in a new network, ``(numbers)``."""
+
     def __init__(self, variables: Sequence[Variable]) -> None:
         super().__init__()
         self.variables = tuple(variables)
@@ -54,7 +57,7 @@ class Classes(nn.Module):
             total += BINS
         self.total = total
         self.numbers = [variable.index for variable in variables if variable.number is not None]
-        for name in ("weights", "logs", "chances", "edges"):
+        for name in ("weights", "logs", "chances", "edges", "odds"):
             self.register_buffer(name, None)
 
     @property
@@ -66,13 +69,14 @@ class Classes(nn.Module):
         """Have so many classes, whose numbers are still to be set; 0 for none."""
         # Files and failed fits bring other numbers of classes.
         device = "cpu" if self.weights is None else self.weights.device
-        shapes = {"weights": (count,), "logs": (self.total, count), "chances": (self.total, count), "edges": (len(self.numbers), 2, BINS + 1)}
+        shapes = {"weights": (count,), "logs": (self.total, count), "chances": (self.total, count)}
+        shapes |= {"edges": (len(self.numbers), 2, BINS + 1), "odds": (len(self.numbers),)}
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64, device=device) if count else None)
 
-    def set(self, weights: Tensor, logs: Tensor, chances: Tensor, edges: Tensor) -> None:
-        """Take log-shares ``(K)``, tokens ``(tokens, K)`` as known and as foretold, and edges ``(numbers, 2, BINS + 1)``."""
-        for name, value in (("weights", weights), ("logs", logs), ("chances", chances), ("edges", edges)):
+    def set(self, weights: Tensor, logs: Tensor, chances: Tensor, edges: Tensor, odds: Tensor) -> None:
+        """Take log-shares ``(K)``, tokens ``(tokens, K)`` as known and as foretold, edges ``(numbers, 2, BINS + 1)``, and odds ``(numbers)``."""
+        for name, value in (("weights", weights), ("logs", logs), ("chances", chances), ("edges", edges), ("odds", odds)):
             self.register_buffer(name, value)
 
     def forget(self) -> None:

@@ -23,10 +23,10 @@ def case_logs(network: Network, variable: Variable, h: Hidden) -> Tensor:
 def column_knots(network: Network, variable: Variable, h: Hidden) -> Knots:
     """Return the knots of a number's conditional, ``(n, bins)``."""
     circular = torch.tensor(variable.column.kind == "circular", device=h.units.device)
-    parameters = network.spline(variable, h.units)
-    if network.classes.count:
-        return knots_of(parameters, network.bins, circular)._replace(steps=network.classes.steps(variable, h.posterior))
-    return knots_of(parameters, network.bins, circular, *network.copula.place(h.common, variable))
+    knots = knots_of(network.spline(variable, h.units), network.bins, circular, *network.copula.place(h.common, variable))
+    if not network.classes.count:
+        return knots
+    return knots.beside(network.classes.steps(variable, h.posterior), network.classes.odds[variable.number])
 
 
 def column_score(network: Network, variable: Variable, grid: Grid | None, h: Hidden, events: Events) -> Tensor:
@@ -109,12 +109,10 @@ def _all_values(network: Network, grids: list[Grid], h: Hidden, events: Events, 
     row, number = torch.cat(rows), torch.repeat_interleave(torch.arange(len(numbers), device=device), counts)
     turns = [variable.column.kind == "circular" for variable in numbers]
     circular = torch.tensor(turns, device=device)[number] if any(turns) else None
-    parameters = network.some_splines(h.units, rows)
+    mean, spread = (part[row, number] for part in network.copula.places(h.common, numbers))
+    knots = knots_of(network.some_splines(h.units, rows), network.bins, circular, mean, spread)
     if network.classes.count:
-        knots = knots_of(parameters, network.bins, circular)._replace(steps=network.classes.some_steps(numbers, h.posterior, rows))
-    else:
-        mean, spread = (part[row, number] for part in network.copula.places(h.common, numbers))
-        knots = knots_of(parameters, network.bins, circular, mean, spread)
+        knots = knots.beside(network.classes.some_steps(numbers, h.posterior, rows), network.classes.odds[number])
     places, cells = events.places[row, number], (stepped | wide)[row, number]
     value = places.new_zeros(len(places))
     for which in (True, False):

@@ -47,6 +47,10 @@ class Knots(NamedTuple):
     wide: Tensor
     steps: Steps | None = None
 
+    def beside(self, steps: Steps, odds: Tensor) -> Knots:
+        """Return the same with steps in place of the marginal, whose log-odds ``(...)`` are those in a new network."""
+        return self._replace(wide=self.wide - WIDE + odds.reshape(-1, 1), steps=steps)
+
     def repeated(self, count: int) -> Knots:
         """Return one spline several times over."""
         table, *others, steps = self
@@ -109,18 +113,22 @@ def shares(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, 
     """
     near, on_left, log_slope = (part.squeeze(-1) for part in _bent(knots, below.unsqueeze(-1), above.unsqueeze(-1)))
     log_wide, log_rest = F.logsigmoid(knots.wide.squeeze(-1)), F.logsigmoid(-knots.wide.squeeze(-1))
+    if knots.steps is not None:
+        below, above, log_step = knots.steps.forward(below, above)
+        log_wide_slope = log_wide + log_step
+    else:
+        log_wide_slope = log_wide
     mixed = torch.exp(log_rest) * near + torch.exp(log_wide) * torch.where(on_left, below, above)
-    return mixed, on_left, torch.logaddexp(log_rest + log_slope, log_wide)
+    return mixed, on_left, torch.logaddexp(log_rest + log_slope, log_wide_slope)
 
 
 def _bent(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return what `shares` does of what is moved and bent alone, of points ``(..., P)`` of each spline."""
-    below, above, log_step = knots.steps.forward(below, above) if knots.steps else (below, above, 0.0)
     below, above, log_move = _moved(knots, below, above)
     on_left, w, h, x0, x1, y0, y1, near, far = _bin_at(knots, below, above, 0)
     theta = (torch.where(on_left, below - x0, above - x1) / w).clamp(0, 1)
     part, log_slope = quadratic_forward(theta, h / w, near, far)
-    return torch.where(on_left, y0, y1) + h * part, on_left, log_slope + log_move + log_step
+    return torch.where(on_left, y0, y1) + h * part, on_left, log_slope + log_move
 
 
 def log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
@@ -133,7 +141,10 @@ def log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tens
     """
     # Of a mixture with the marginal it is a mixture with 1.
     wide = knots.wide.squeeze(-1)
-    return torch.logaddexp(F.logsigmoid(-wide) + _log_mean_slope(knots, a, b), F.logsigmoid(wide))
+    log_wide = F.logsigmoid(wide)
+    if knots.steps is not None:
+        log_wide = log_wide + knots.steps.log_mean_slope(a, b)
+    return torch.logaddexp(F.logsigmoid(-wide) + _log_mean_slope(knots, a, b), log_wide)
 
 
 def _log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
@@ -172,6 +183,8 @@ def drawn(knots: Knots, below: Tensor, above: Tensor, choice: Tensor) -> tuple[T
     """Return the marginal's shares of draws: uniform ones, which a second uniform ``choice`` leaves as the marginal's, or bends."""
     plain = choice < torch.sigmoid(knots.wide.squeeze(-1))
     bent = [part.squeeze(-1) for part in _bent_back(knots, below.unsqueeze(-1), above.unsqueeze(-1))]
+    if knots.steps is not None:
+        below, above = knots.steps.inverse(below, above)
     return torch.where(plain, below, bent[0]), torch.where(plain, above, bent[1])
 
 
@@ -183,8 +196,7 @@ def _bent_back(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tens
     # In a bin the place from the one end is 1 less that from the other.
     from_low, from_high = torch.where(nearer, theta, 1 - theta), torch.where(nearer, 1 - theta, theta)
     under, over = x0 + w * from_low, x1 + w * from_high
-    below, above = _moved_back(knots, torch.where(under <= over, under, 1 - over), torch.where(under <= over, 1 - under, over))
-    return knots.steps.inverse(below, above) if knots.steps else (below, above)
+    return _moved_back(knots, torch.where(under <= over, under, 1 - over), torch.where(under <= over, 1 - under, over))
 
 
 def _moved(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
