@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pushforward.tables.chart import BINS as KNOTS
 from pushforward.tables.events import Events
+from pushforward.tables.spline import WIDE
 from pushforward.tables.steps import Steps, bin_of, sums_of
 from pushforward.tables.variable import VALUE, Variable
 
@@ -117,11 +118,34 @@ class Classes(nn.Module):
             return found
         edges = self.edges if edges is None else edges
         assert edges is not None
-        begin_below, begin_above, end_below, end_above, _ = events.places[:, numbers].unbind(-1)
-        index = bin_of(edges[numbers], ((begin_below + end_below) / 2).T, ((begin_above + end_above) / 2).T).T
         values = events.cases[:, [self.numbers[number] for number in numbers]] == VALUE
-        bins = torch.tensor([self.bins[number] for number in numbers], device=index.device)
-        return torch.cat([found, torch.where(values, index + bins, -1)], 1)
+        return torch.cat([found, torch.where(values, self._bins(events.places[:, numbers], numbers, edges), -1)], 1)
+
+    def _bins(self, places: Tensor, numbers: Sequence[int], edges: Tensor) -> Tensor:
+        """Return the tokens of the bins of numbers ``(n, numbers)`` in which the middles of their cells are."""
+        begin_below, begin_above, end_below, end_above, _ = places.unbind(-1)
+        index = bin_of(edges[list(numbers)], ((begin_below + end_below) / 2).T, ((begin_above + end_above) / 2).T).T
+        return index + torch.tensor([self.bins[number] for number in numbers], device=index.device)
+
+    def odds_of(self, number: Tensor) -> Tensor:
+        """Return by how much the log-odds of the classes' conditional are above those of the marginal in a model without, ``(n)``."""
+        assert self.odds is not None
+        return self.odds[number] - WIDE
+
+    def log_steps(self, variables: Sequence[Variable], posterior: Tensor, rows: Sequence[Tensor], events: Events) -> Tensor:
+        """Return the logs of densities of some rows' values divided by the marginal's, number after number ``(sum of rows)``."""
+        assert self.chances is not None
+        assert self.edges is not None
+        numbers = [variable.number for variable in variables if variable.number is not None]
+        bins = self._bins(events.places[:, numbers], numbers, self.edges)
+        width = torch.log(widths(self.edges)).flatten()
+        found = []
+        for at, (variable, some) in enumerate(zip(variables, rows, strict=True)):
+            token = bins[some, at]
+            among = posterior[some] * self.chances[self.begins[variable.index] + VALUE]
+            mass = (among * self.chances[token]).sum(1) / among.sum(1)
+            found.append(torch.log(mass) - width[token - self.bins[0]])
+        return torch.cat(found)
 
     def evidence(self, events: Events, known: Tensor) -> Tensor:
         """Return the log of what is known of rows together with each class ``(n, K)``, where ``known (n, columns)`` is so."""
@@ -148,6 +172,11 @@ class Classes(nn.Module):
         assert self.chances is not None
         begin = self.begins[variable.index]
         return torch.log(posterior @ self.chances[begin : begin + variable.cases].T)
+
+    def all_case_logs(self, posterior: Tensor) -> Tensor:
+        """Return those of all columns one after the other, ``(n, cases of all)``."""
+        assert self.chances is not None
+        return torch.log(posterior @ self.chances[: self.bins[0] if self.bins else self.total].T)
 
     def steps(self, variable: Variable, posterior: Tensor) -> Steps:
         """Return the distribution functions of a number's values over its marginal's shares."""

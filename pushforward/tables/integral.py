@@ -117,7 +117,7 @@ def draw_within(model: Model, variable: Variable, h: Hidden, events: Events, sha
     logs, case = case_logs(model.network, variable, h), events.cases[:, variable.index]
     begin_below, begin_above, end_below, end_above, base = events.places[:, variable.number].unbind(-1)
     knots = column_knots(model.network, variable, h)
-    a, b = (_both(*shares(knots, below, above)[:2]) for below, above in ((begin_below, begin_above), (end_below, end_above)))
+    a, b = (_both(*shares(knots, below, above)) for below, above in ((begin_below, begin_above), (end_below, end_above)))
     share = share.clamp(_END, 1 - _END)
     below, above = a[0] + share * (b[0] - a[0]), b[1] + (1 - share) * (a[1] - b[1])
     x = chart.inverse(*inverse(knots, below, above))

@@ -91,6 +91,7 @@ class Network(nn.Module):
         self.large = nn.ModuleDict(
             {str(variable.index): Factors(variable.cases, first, last, 1 / math.sqrt(known)) for variable in variables if variable.large}
         )
+        self.begins = self.classes.begins
         self.register_buffer("starts", torch.zeros(sum(variable.cases for variable in variables)))
 
     starts: Tensor
@@ -98,7 +99,7 @@ class Network(nn.Module):
 
     def start_of(self, variable: Variable) -> Tensor:
         """Return the logits of a column's cases in a new network, which can be set."""
-        begin = sum(other.cases for other in self.variables[: variable.index])
+        begin = self.begins[variable.index]
         return self.starts[begin : begin + variable.cases]
 
     def term(self, variable: Variable, case: Tensor, features: Tensor | None) -> Tensor:
@@ -188,11 +189,12 @@ class Network(nn.Module):
         """Return the logits of all columns in groups with equally many cases: the columns, and ``(n, columns, cases)``."""
         found: list[tuple[list[Variable], Tensor]] = [([v], self.logits(v, h).unsqueeze(1)) for v in self.variables if v.large]
         made = F.linear(h.units, self.case_weight, self.case_bias)
+        starts = self.classes.all_case_logs(h.posterior).to(made.dtype) if self.classes.count else self.starts
         for count in sorted({variable.cases for variable in self.order}):
             group = [variable for variable in self.order if variable.cases == count]
             at = self.offsets[group[0].index]
-            starts = torch.stack([self.starts_of(variable, h) for variable in group], -2)
-            found.append((group, made[:, at : at + count * len(group)].unflatten(1, (len(group), count)) + starts))
+            own = torch.stack([starts[..., self.begins[v.index] : self.begins[v.index] + count] for v in group], -2)
+            found.append((group, made[:, at : at + count * len(group)].unflatten(1, (len(group), count)) + own))
         return found
 
     def spline(self, variable: Variable, h: Tensor) -> Tensor:

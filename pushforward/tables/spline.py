@@ -47,10 +47,6 @@ class Knots(NamedTuple):
     wide: Tensor
     steps: Steps | None = None
 
-    def beside(self, steps: Steps, odds: Tensor) -> Knots:
-        """Return the same with steps in place of the marginal, whose log-odds ``(...)`` are those in a new network."""
-        return self._replace(wide=self.wide - WIDE + odds.reshape(-1, 1), steps=steps)
-
     def repeated(self, count: int) -> Knots:
         """Return one spline several times over."""
         table, *others, steps = self
@@ -103,23 +99,19 @@ def _sums(parts: Tensor) -> tuple[Tensor, Tensor]:
     return before, after
 
 
-def shares(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the conditional's share on the nearer side of the moved middle, which side that is (True: below), and the log-slope.
+def shares(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the conditional's share on the nearer side of the moved middle, and which side that is (True: below).
 
     Args:
         knots: ``(..., K)``.
         below: The marginal's share below, ``(...)``.
         above: The share above.
     """
-    near, on_left, log_slope = (part.squeeze(-1) for part in _bent(knots, below.unsqueeze(-1), above.unsqueeze(-1)))
-    log_wide, log_rest = F.logsigmoid(knots.wide.squeeze(-1)), F.logsigmoid(-knots.wide.squeeze(-1))
+    near, on_left, _ = (part.squeeze(-1) for part in _bent(knots, below.unsqueeze(-1), above.unsqueeze(-1)))
     if knots.steps is not None:
-        below, above, log_step = knots.steps.forward(below, above)
-        log_wide_slope = log_wide + log_step
-    else:
-        log_wide_slope = log_wide
-    mixed = torch.exp(log_rest) * near + torch.exp(log_wide) * torch.where(on_left, below, above)
-    return mixed, on_left, torch.logaddexp(log_rest + log_slope, log_wide_slope)
+        below, above = knots.steps.forward(below, above)
+    wide = knots.wide.squeeze(-1)
+    return torch.sigmoid(-wide) * near + torch.sigmoid(wide) * torch.where(on_left, below, above), on_left
 
 
 def _bent(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -131,20 +123,24 @@ def _bent(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, T
     return torch.where(on_left, y0, y1) + h * part, on_left, log_slope + log_move
 
 
-def log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
+def log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], log_step: Tensor | float = 0.0) -> Tensor:
     """Return the log of the conditional's share of cells divided by the marginal's.
 
     Args:
         knots: ``(..., K)``.
         a: The marginal's shares below and above where cells begin, each ``(...)``.
         b: Those where they end; the same for a point, of which this is the log-slope.
+        log_step: What this is of the steps beside, or of the marginal.
     """
-    # Of a mixture with the marginal it is a mixture with 1.
     wide = knots.wide.squeeze(-1)
-    log_wide = F.logsigmoid(wide)
-    if knots.steps is not None:
-        log_wide = log_wide + knots.steps.log_mean_slope(a, b)
-    return torch.logaddexp(F.logsigmoid(-wide) + _log_mean_slope(knots, a, b), log_wide)
+    return torch.logaddexp(F.logsigmoid(-wide) + _log_mean_slope(knots, a, b), F.logsigmoid(wide) + log_step)
+
+
+def log_slope(knots: Knots, below: Tensor, above: Tensor, log_step: Tensor | float = 0.0) -> Tensor:
+    """Return the log of the conditional's density divided by the marginal's at points, as `log_mean_slope` does of cells."""
+    bent = _bent(knots, below.unsqueeze(-1), above.unsqueeze(-1))[2].squeeze(-1)
+    wide = knots.wide.squeeze(-1)
+    return torch.logaddexp(F.logsigmoid(-wide) + bent, F.logsigmoid(wide) + log_step)
 
 
 def _log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
@@ -170,7 +166,7 @@ def inverse(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]
     low, high = (torch.full_like(wanted, side * FAR) for side in (-1, 1))
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        near, left, _ = shares(knots, torch.sigmoid(middle), torch.sigmoid(-middle))
+        near, left = shares(knots, torch.sigmoid(middle), torch.sigmoid(-middle))
         # Each compared with what is kept of it without a difference.
         less = torch.where(left == (below <= 0.5), (near < wanted) == left, left)
         less = torch.where((left != (below <= 0.5)), torch.where(left, near < 1 - wanted, near > 1 - wanted), less)

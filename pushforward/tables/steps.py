@@ -30,34 +30,43 @@ class Steps(NamedTuple):
         """Return one several times over."""
         return Steps(*(part.expand(count, -1, -1) for part in self))
 
-    def forward(self, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the conditional's shares below and above where the marginal's are these ``(...)``, and the log-slope."""
+    def forward(self, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the conditional's shares below and above where the marginal's are these ``(...)``."""
         return _between(self.edges, self.sums, self.masses[..., 1, :], self.masses[..., 0, :], below, above)
 
     def inverse(self, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
         """Return the marginal's shares below and above where the conditional's are these ``(...)``."""
-        return _between(self.sums, self.edges, self.masses[..., 0, :], self.masses[..., 1, :], below, above)[:2]
+        return _between(self.sums, self.edges, self.masses[..., 0, :], self.masses[..., 1, :], below, above)
+
+    def log_slope(self, below: Tensor, above: Tensor) -> Tensor:
+        """Return the log of the conditional's density divided by the marginal's ``(...)``."""
+        index = bin_of(self.edges, below.unsqueeze(-1), above.unsqueeze(-1)).unsqueeze(-2).expand(*below.shape, 2, 1)
+        own, marginal = torch.gather(self.masses, -1, index).squeeze(-1).unbind(-1)
+        return torch.log(own / marginal)
 
     def log_mean_slope(self, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
         """Return the log of the conditional's share between two places, each by shares below and above, divided by the marginal's."""
         middle = (a[0] + b[0]) / 2, (a[1] + b[1]) / 2
         first, last = (bin_of(self.edges, *(part.unsqueeze(-1) for part in end)).squeeze(-1) for end in (a, b))
-        (low, high, log_slope), (begin, end) = self.forward(*middle), (self.forward(*end)[:2] for end in (a, b))
-        own = torch.where(b[0] <= 0.5, b[0] - a[0], torch.where(a[0] <= 0.5, 1 - a[0] - b[1], a[1] - b[1]))
-        of = torch.where(end[0] <= 0.5, end[0] - begin[0], torch.where(begin[0] <= 0.5, 1 - begin[0] - end[1], begin[1] - end[1]))
+        own, of = _mass(a, b), _mass(self.forward(*a), self.forward(*b))
         # Within one bin the slope is the same everywhere.
         within = (first == last) | (own <= 0) | (of <= 0)
-        return torch.where(within, log_slope, torch.log(torch.where(within, 1.0, of) / torch.where(within, 1.0, own)))
+        return torch.where(within, self.log_slope(*middle), torch.log(torch.where(within, 1.0, of) / torch.where(within, 1.0, own)))
 
 
-def _between(a: Tensor, b: Tensor, across: Tensor, up: Tensor, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _mass(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
+    """Return the share between two places, each by what lies below and above."""
+    return torch.where(b[0] <= 0.5, b[0] - a[0], torch.where(a[0] <= 0.5, 1 - a[0] - b[1], a[1] - b[1]))
+
+
+def _between(a: Tensor, b: Tensor, across: Tensor, up: Tensor, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
     index = bin_of(a, below.unsqueeze(-1), above.unsqueeze(-1))
     x, y, w, h = (torch.gather(part, -1, index).squeeze(-1) for part in (a[..., 0, :], b[..., 0, :], across, up))
     over, left = (torch.gather(part, -1, index + 1).squeeze(-1) for part in (a[..., 1, :], b[..., 1, :]))
     low = below <= 0.5
     place = torch.where(low, (below - x) / w, 1 - (above - over) / w).clamp(0, 1)
     rest = torch.where(low, 1 - (below - x) / w, (above - over) / w).clamp(0, 1)
-    return (y + h * place).clamp(0, 1), (left + h * rest).clamp(0, 1), torch.log(h / w)
+    return (y + h * place).clamp(0, 1), (left + h * rest).clamp(0, 1)
 
 
 def bin_of(edges: Tensor, below: Tensor, above: Tensor) -> Tensor:
