@@ -71,18 +71,19 @@ def layout_of(model: Model, edges: Tensor) -> Layout:
 
 
 @torch.no_grad()
-def begin(model: Model, events: Events, weights: Tensor) -> None:
+def begin(model: Model, events: Events, weights: Tensor, total: int) -> None:
     """Find classes from rows with weights, and let the model begin with them if rows that are held out are more probable by them.
 
     Args:
         model: The model, measured but for them; what its network has learnt counts for nothing.
         events: Rows.
         weights: ``(n)``.
+        total: How many rows there are, of which these are some.
     """
     classes = model.network.classes
     classes.forget()
     rows = slice(None, None, -(-len(weights) // ROWS))
-    events, weights = events.take(rows), weights[rows]
+    events, weights, seen = events.take(rows), weights[rows], len(weights[rows]) / total
     n = len(weights)
     if n < LEAST or len(model.variables) < 2:
         return
@@ -118,7 +119,7 @@ def begin(model: Model, events: Events, weights: Tensor) -> None:
     if mean <= SURE * error:
         return
     own = torch.softmax(likelihoods(best, index), 1)
-    _set(model, maximised(layout, index, weights, own, KEPT)[0], edges, odds)
+    _set(model, maximised(layout, index, weights, own, KEPT)[0], edges, odds, seen)
 
 
 def _odds(apart: Tensor, share: Tensor) -> float:
@@ -138,7 +139,7 @@ def _seeds(n: int, count: int, weights: Tensor) -> Tensor:
     return own
 
 
-def _set(model: Model, found: Found, edges: Tensor, odds: Tensor) -> None:
+def _set(model: Model, found: Found, edges: Tensor, odds: Tensor, seen: float = 1.0) -> None:
     """Let a model begin with classes, of whose atoms the probability is divided between them and their cells among values."""
     classes, chances = model.network.classes, torch.exp(found.logs)
     logs = found.logs.clone()
@@ -153,7 +154,8 @@ def _set(model: Model, found: Found, edges: Tensor, odds: Tensor) -> None:
             block = slice(begin, begin + variable.cases)
             chances[block] /= chances[block].sum(0)
             logs[begin] = torch.log(chances[begin])
-    classes.set(found.weights, logs, chances, edges, odds)
+    single = seen / found.sizes
+    classes.set(weights=found.weights, logs=logs, chances=chances, edges=edges, odds=odds, single=single)
 
 
 def _overlaps(model: Model, variable: Variable, edges: Tensor, chances: Tensor) -> dict[int, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,19 @@ from pushforward.tables.variable import VALUE, Variable
 
 BINS = KNOTS + 2
 """Bins of a number: those of its chart, and a tail at each end."""
+
+PARTS = ("weights", "logs", "chances", "edges", "odds", "single")
+MAIN = 4
+"""Classes of a row from which it is left out: it is hardly in any other."""
+LEFT = 0.05
+"""Share of a probability that stays when a row is left out, at least."""
+
+
+class Own(NamedTuple):
+    """A row that was among those that classes were found from: its share in each class ``(n, K)``, and its tokens ``(n, columns and numbers)``."""
+
+    share: Tensor
+    index: Tensor
 
 
 class Classes(nn.Module):
@@ -44,6 +57,10 @@ class Classes(nn.Module):
     odds: Tensor | None
     """Of each number the log-odds of the classes' conditional beside the copula's, in a new network, ``(numbers)``."""
 
+    single: Tensor | None
+    """What a row that is in a class alone adds to the probability of its token of each column and number, and of the class, at the end,
+    ``(columns + numbers + 1, K)``."""
+
     def __init__(self, variables: Sequence[Variable]) -> None:
         super().__init__()
         self.variables = tuple(variables)
@@ -58,7 +75,7 @@ class Classes(nn.Module):
             total += BINS
         self.total = total
         self.numbers = [variable.index for variable in variables if variable.number is not None]
-        for name in ("weights", "logs", "chances", "edges", "odds"):
+        for name in PARTS:
             self.register_buffer(name, None)
 
     @property
@@ -72,13 +89,14 @@ class Classes(nn.Module):
         device = "cpu" if self.weights is None else self.weights.device
         shapes = {"weights": (count,), "logs": (self.total, count), "chances": (self.total, count)}
         shapes |= {"edges": (len(self.numbers), 2, BINS + 1), "odds": (len(self.numbers),)}
+        shapes |= {"single": (len(self.variables) + len(self.numbers) + 1, count)}
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64, device=device) if count else None)
 
-    def set(self, weights: Tensor, logs: Tensor, chances: Tensor, edges: Tensor, odds: Tensor) -> None:
-        """Take log-shares ``(K)``, tokens ``(tokens, K)`` as known and as foretold, edges ``(numbers, 2, BINS + 1)``, and odds ``(numbers)``."""
-        for name, value in (("weights", weights), ("logs", logs), ("chances", chances), ("edges", edges), ("odds", odds)):
-            self.register_buffer(name, value)
+    def set(self, **parts: Tensor) -> None:
+        """Take all parts, by name."""
+        for name in PARTS:
+            self.register_buffer(name, parts[name])
 
     def forget(self) -> None:
         """Have no classes."""
@@ -132,8 +150,9 @@ class Classes(nn.Module):
         assert self.odds is not None
         return self.odds[number] - WIDE
 
-    def log_steps(self, variables: Sequence[Variable], posterior: Tensor, rows: Sequence[Tensor], events: Events) -> Tensor:
+    def log_steps(self, variables: Sequence[Variable], posterior: Tensor, rows: Sequence[Tensor], events: Events, own: Own | None = None) -> Tensor:
         """Return the logs of densities of some rows' values divided by the marginal's, number after number ``(sum of rows)``."""
+        assert self.single is not None
         assert self.chances is not None
         assert self.edges is not None
         numbers = [variable.number for variable in variables if variable.number is not None]
@@ -143,7 +162,11 @@ class Classes(nn.Module):
         for at, (variable, some) in enumerate(zip(variables, rows, strict=True)):
             token = bins[some, at]
             among = posterior[some] * self.chances[self.begins[variable.index] + VALUE]
-            mass = (among * self.chances[token]).sum(1) / among.sum(1)
+            chance = self.chances[token]
+            if own is not None:
+                single = own.share[some] * self.single[len(self.variables) + numbers[at]]
+                chance = torch.maximum(chance - single, LEFT * chance) / (1 - single)
+            mass = (among * chance).sum(1) / among.sum(1)
             found.append(torch.log(mass) - width[token - self.bins[0]])
         return torch.cat(found)
 
@@ -157,6 +180,28 @@ class Classes(nn.Module):
         index = self.tokens(events, columns)
         given = known[:, columns + [column for column in columns if column in self.numbers]]
         return self.weights + self._summed(torch.where(given, index, -1))
+
+    def left_out(self, events: Events, known: Tensor) -> tuple[Tensor, Own]:
+        r"""Return what `evidence` does, of classes from which each row is left out, and what each is in them.
+
+        A token's probability :math:`p = (c + a q) / (n + a)` in a class becomes :math:`(p - r s) / (1 - r s)` without a row whose share in
+        the class is r, with :math:`s = 1 / (n + a)`. A network that is trained on the rows that classes were found from would else take
+        these for better than they are.
+        """
+        assert self.weights is not None
+        assert self.logs is not None
+        assert self.single is not None
+        every = list(range(len(self.variables)))
+        index = self.tokens(events, every)
+        given = (index >= 0) & known[:, every + self.numbers]
+        joint = self.weights + self._summed(torch.where(given, index, -1))
+        share, main = torch.softmax(self.weights + self._summed(index), 1).topk(min(MAIN, self.count), 1)
+        place = index.clamp(min=0).unsqueeze(2) * self.count + main.unsqueeze(1)
+        single = self.single[:, main].permute(1, 0, 2) * share.unsqueeze(1)
+        part = single[:, :-1] * torch.exp(-self.logs.flatten()[place])
+        change = torch.log1p(-part.clamp(max=1 - LEFT)) - torch.log1p(-single[:, :-1].clamp(max=1 - LEFT))
+        change = (change * given.unsqueeze(2)).sum(1) + torch.log1p(-single[:, -1].clamp(max=1 - LEFT))
+        return joint.scatter_add(1, main, change), Own(torch.zeros_like(joint).scatter(1, main, share), index)
 
     def added(self, evidence: Tensor, column: int, events: Events) -> Tensor:
         """Return what is known when one more column is, of all rows."""
@@ -173,10 +218,18 @@ class Classes(nn.Module):
         begin = self.begins[variable.index]
         return torch.log(posterior @ self.chances[begin : begin + variable.cases].T)
 
-    def all_case_logs(self, posterior: Tensor) -> Tensor:
+    def all_case_logs(self, posterior: Tensor, own: Own | None = None) -> Tensor:
         """Return those of all columns one after the other, ``(n, cases of all)``."""
         assert self.chances is not None
-        return torch.log(posterior @ self.chances[: self.bins[0] if self.bins else self.total].T)
+        assert self.single is not None
+        chances = posterior @ self.chances[: self.bins[0] if self.bins else self.total].T
+        if own is not None:
+            count = len(self.variables)
+            index = own.index[:, :count].clamp(min=0)
+            before = chances.gather(1, index)
+            without = torch.maximum(before - (posterior * own.share) @ self.single[:count].T, LEFT * before)
+            chances = chances.scatter(1, index, torch.where(own.index[:, :count] >= 0, without, before))
+        return torch.log(chances)
 
     def steps(self, variable: Variable, posterior: Tensor) -> Steps:
         """Return the distribution functions of a number's values over its marginal's shares."""

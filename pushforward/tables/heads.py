@@ -118,7 +118,7 @@ def _all_values(network: Network, grids: list[Grid], h: Hidden, events: Events, 
     log_step = places.new_zeros(len(places))
     if network.classes.count:
         knots = knots._replace(wide=knots.wide + network.classes.odds_of(number).unsqueeze(-1))
-        log_step = network.classes.log_steps(numbers, h.posterior, rows, events)
+        log_step = network.classes.log_steps(numbers, h.posterior, rows, events, h.own)
         if bool(between.any()):
             steps = network.classes.some_steps(numbers, h.posterior, [r[w] for r, w in zip(rows, between.split([len(r) for r in rows]), strict=True)])
             log_step[between] = steps.log_mean_slope(*_ends(places[between]))

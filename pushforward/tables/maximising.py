@@ -39,10 +39,18 @@ class Layout(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Log-shares of classes ``(K)``, and the log-probability of each token in each of them ``(tokens, K)``."""
+    """Classes.
+
+    Args:
+        weights: Logs of their shares, ``(K)``.
+        logs: The log-probability of each token in each of them, ``(tokens, K)``.
+        sizes: The rows that these are quotients by, those of the prior among them: of each block, and last of the share,
+            ``(blocks + 1, K)``.
+    """
 
     weights: Tensor
     logs: Tensor
+    sizes: Tensor
 
 
 def likelihoods(found: Found, index: Tensor) -> Tensor:
@@ -74,9 +82,9 @@ def maximised(layout: Layout, index: Tensor, weights: Tensor, own: Tensor, round
         if at % EVERY == EVERY - 1:
             sizes = sizes_of(layout, counts, prior)
         number = heavy.sum(0) + PRIOR
-        size = sizes[layout.block].unsqueeze(1)
-        logs = torch.log((counts + size * prior) / (summed(layout, counts)[layout.block] + size))
-        found = Found(torch.log(number / number.sum()), logs)
+        whole = summed(layout, counts) + sizes.unsqueeze(1)
+        logs = torch.log((counts + sizes[layout.block].unsqueeze(1) * prior) / whole[layout.block])
+        found = Found(torch.log(number / number.sum()), logs, torch.cat([whole, number.unsqueeze(0)]))
         own = torch.softmax(likelihoods(found, index), 1)
     return found, own
 

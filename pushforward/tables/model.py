@@ -116,7 +116,7 @@ class Model(nn.Module):
         some = slice(None, None, max(1, len(coded) // SEEN))
         events = self.events(coded[some], None if bounds is None else bounds[some])
         self.network.copula.measure(events, heavy[some])
-        begin(self, events, heavy[some])
+        begin(self, events, heavy[some], len(coded))
         self.measured.fill_(True)
 
     def _measure_number(self, variable: Variable, values: Tensor, weights: Tensor) -> dict[int, float]:

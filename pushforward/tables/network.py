@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pushforward.native.activations import ACTIVATIONS
 from pushforward.nets.mlp import WIDE
-from pushforward.tables.classes import Classes
+from pushforward.tables.classes import Classes, Own
 from pushforward.tables.copula import Copula, Evidence
 from pushforward.tables.copula import Factors as Common
 from pushforward.tables.events import FEATURES, Events
@@ -29,6 +29,7 @@ class State(NamedTuple):
     sums: Tensor
     evidence: Evidence
     classes: Tensor
+    own: Own | None = None
 
     def take(self, index: Tensor) -> State:
         """Return that of some of the rows."""
@@ -46,6 +47,7 @@ class Hidden(NamedTuple):
     units: Tensor
     common: Common
     posterior: Tensor
+    own: Own | None = None
 
 
 class Network(nn.Module):
@@ -113,11 +115,14 @@ class Network(nn.Module):
             added = added + features @ self.values[at : at + FEATURES]
         return torch.where(inside, added, 0.0)
 
-    def state(self, events: Events, known: Tensor) -> State:
-        """Return what is known of rows where ``known (n, columns)`` is so."""
+    def state(self, events: Events, known: Tensor, left_out: bool = False) -> State:
+        """Return what is known of rows where ``known (n, columns)`` is so, by classes from which each is left out if that is asked for."""
         # Where nothing is known there is nothing to multiply.
         sums = self.sums(events, known) if bool(known.any()) else self.bias.expand(len(known), -1)
-        return State(sums, self.copula.evidence(events, known), self.classes.evidence(events, known))
+        evidence = self.copula.evidence(events, known)
+        if left_out and self.classes.count:
+            return State(sums, evidence, *self.classes.left_out(events, known))
+        return State(sums, evidence, self.classes.evidence(events, known))
 
     def added(self, state: State, variable: Variable, events: Events) -> State:
         """Return what is known when one more column of all rows is."""
@@ -150,7 +155,7 @@ class Network(nn.Module):
         for layer in self.hidden:
             new = self.activate(layer(h))
             h = h + new if new.shape == h.shape else new
-        return Hidden(torch.cat([self.gain * h, factors], 1), common, torch.softmax(state.classes, 1))
+        return Hidden(torch.cat([self.gain * h, factors], 1), common, torch.softmax(state.classes, 1), state.own)
 
     def _factors(self, variable: Variable) -> Factors:
         found = self.large[str(variable.index)]
@@ -187,9 +192,13 @@ class Network(nn.Module):
 
     def all_logits(self, h: Hidden) -> list[tuple[list[Variable], Tensor]]:
         """Return the logits of all columns in groups with equally many cases: the columns, and ``(n, columns, cases)``."""
-        found: list[tuple[list[Variable], Tensor]] = [([v], self.logits(v, h).unsqueeze(1)) for v in self.variables if v.large]
+        starts = self.classes.all_case_logs(h.posterior, h.own).to(h.units.dtype) if self.classes.count else self.starts
+        found: list[tuple[list[Variable], Tensor]] = []
+        for variable in (variable for variable in self.variables if variable.large):
+            begin = self.begins[variable.index]
+            made = self._factors(variable).logits(h.units) + starts[..., begin : begin + variable.cases]
+            found.append(([variable], made.unsqueeze(1)))
         made = F.linear(h.units, self.case_weight, self.case_bias)
-        starts = self.classes.all_case_logs(h.posterior).to(made.dtype) if self.classes.count else self.starts
         for count in sorted({variable.cases for variable in self.order}):
             group = [variable for variable in self.order if variable.cases == count]
             at = self.offsets[group[0].index]

@@ -49,7 +49,7 @@ class TableLoss(nn.Module):
         """Return the loss of packed rows ``(n, width)`` of which ``known (n, columns)`` is given, each counted ``count (n)`` times."""
         model = self.model.model
         events = unpacked(rows, len(model.variables), len(model.numbers), model.dtype)
-        h = model.network.trunk(model.network.state(events, known))
+        h = model.network.trunk(model.network.state(events, known, left_out=True))
         loss = count * -all_scores(model.network, model.grids, h, events, ~known).sum(1)
         return torch.mean(loss if weights is None else weights * loss)
 
