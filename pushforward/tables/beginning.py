@@ -37,6 +37,8 @@ WORK = 2**24
 """Rows times cells times classes, at most, so that wide tables take no longer."""
 FAR, MOST = 30.0, 3.0
 """Log-odds of one alone, and at most of what a model begins with."""
+NEVER = -690.0
+"""The log of a probability of what is in no row."""
 SURE = 2.0
 """By how many standard errors classes have to be better."""
 
@@ -91,19 +93,19 @@ def begin(model: Model, events: Events, weights: Tensor, total: int) -> None:
     layout = layout_of(model, edges)
     index = classes.tokens(events, range(len(model.variables)), edges)
     held = torch.arange(n, device=weights.device) % HELD == HELD - 1
-    best, own, score = None, None, -math.inf
+    best, score = None, -math.inf
     for count in COUNTS:
         if count > n // 4 or (best is not None and n * index.shape[1] * count > WORK):
             break
-        found, posterior = maximised(layout, index[~held], weights[~held], _seeds(int((~held).sum()), count, weights), TRIED)
+        found, _ = maximised(layout, index[~held], weights[~held], _seeds(int((~held).sum()), count, weights), TRIED)
         reached = float((weights[held] * torch.logsumexp(likelihoods(found, index[held]), 1)).sum())
         if reached <= score:
             break
         best, score = found, reached
     assert best is not None
     scores = []
-    for odds in (FAR, -FAR):
-        _set(model, best, edges, edges.new_full((len(edges),), odds))
+    for far in (FAR, -FAR):
+        begin_with(model, best, edges, edges.new_full((len(edges),), far))
         scores.append(_scored(model, events.take(held)))
     classes.forget()
     share = weights[held] / weights[held].sum()
@@ -118,8 +120,8 @@ def begin(model: Model, events: Events, weights: Tensor, total: int) -> None:
     error = float(torch.sqrt((share.square() * (apart - mean).square()).sum()))
     if mean <= SURE * error:
         return
-    own = torch.softmax(likelihoods(best, index), 1)
-    _set(model, maximised(layout, index, weights, own, KEPT)[0], edges, odds, seen)
+    kept, _ = maximised(layout, index, weights, torch.softmax(likelihoods(best, index), 1), KEPT)
+    begin_with(model, kept, edges, odds, seen)
 
 
 def _odds(apart: Tensor, share: Tensor) -> float:
@@ -139,10 +141,11 @@ def _seeds(n: int, count: int, weights: Tensor) -> Tensor:
     return own
 
 
-def _set(model: Model, found: Found, edges: Tensor, odds: Tensor, seen: float = 1.0) -> None:
+def begin_with(model: Model, found: Found, edges: Tensor, odds: Tensor, seen: float = 1.0) -> None:
     """Let a model begin with classes, of whose atoms the probability is divided between them and their cells among values."""
     classes, chances = model.network.classes, torch.exp(found.logs)
-    logs = found.logs.clone()
+    # Bins that a number does not have are in no row.
+    logs = found.logs.clamp(min=NEVER)
     for variable in model.numbers:
         cells = _overlaps(model, variable, edges, chances)
         if cells:

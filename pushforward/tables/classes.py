@@ -26,10 +26,15 @@ LEFT = 0.05
 
 
 class Own(NamedTuple):
-    """A row that was among those that classes were found from: its share in each class ``(n, K)``, and its tokens ``(n, columns and numbers)``."""
+    """Rows that were among those that classes were found from.
+
+    Args:
+        share: Of each what it is in each class, ``(n, K)``.
+        tokens: Its tokens, ``(n, columns and numbers)``.
+    """
 
     share: Tensor
-    index: Tensor
+    tokens: Tensor
 
 
 class Classes(nn.Module):
@@ -111,7 +116,7 @@ class Classes(nn.Module):
         found = state_dict.get(f"{prefix}weights")
         if (0 if found is None else len(found)) != self.count:
             self.resize(0 if found is None else len(found))
-        super()._load_from_state_dict(state_dict, prefix, *others)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     @property
     def sound(self) -> bool:
@@ -119,6 +124,8 @@ class Classes(nn.Module):
         if self.weights is None or self.logs is None or self.chances is None or self.edges is None:
             return True
         if not all(bool(torch.isfinite(part).all()) for part in self.buffers()) or bool((self.chances < 0).any()):
+            return False
+        if self.single is None or self.odds is None or bool((self.single < 0).any()):
             return False
         blocks = [(begin, variable.cases) for begin, variable in zip(self.begins, self.variables, strict=True)]
         sums = [self.chances[begin : begin + size].sum(0) for begin, size in [*blocks, *((begin, BINS) for begin in self.bins)]]
@@ -150,7 +157,9 @@ class Classes(nn.Module):
         assert self.odds is not None
         return self.odds[number] - WIDE
 
-    def log_steps(self, variables: Sequence[Variable], posterior: Tensor, rows: Sequence[Tensor], events: Events, own: Own | None = None) -> Tensor:
+    def log_steps(
+        self, variables: Sequence[Variable], posterior: Tensor, rows: Sequence[Tensor], events: Events, own: Own | None = None
+    ) -> Tensor:
         """Return the logs of densities of some rows' values divided by the marginal's, number after number ``(sum of rows)``."""
         assert self.single is not None
         assert self.chances is not None
@@ -225,10 +234,10 @@ class Classes(nn.Module):
         chances = posterior @ self.chances[: self.bins[0] if self.bins else self.total].T
         if own is not None:
             count = len(self.variables)
-            index = own.index[:, :count].clamp(min=0)
+            index = own.tokens[:, :count].clamp(min=0)
             before = chances.gather(1, index)
             without = torch.maximum(before - (posterior * own.share) @ self.single[:count].T, LEFT * before)
-            chances = chances.scatter(1, index, torch.where(own.index[:, :count] >= 0, without, before))
+            chances = chances.scatter(1, index, torch.where(own.tokens[:, :count] >= 0, without, before))
         return torch.log(chances)
 
     def steps(self, variable: Variable, posterior: Tensor) -> Steps:

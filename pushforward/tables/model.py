@@ -89,11 +89,23 @@ class Model(nn.Module):
         cases[:, variable.index], places[:, variable.number], features[:, variable.number] = case, place, seen.to(self.dtype)
         return Events(cases, places, features)
 
+    def begin_as(self, other: Model) -> None:
+        """Take what another model of the same columns has measured."""
+        for ours, theirs in zip(self.charts, other.charts, strict=True):
+            ours.load_state_dict(theirs.state_dict())
+        self.network.starts.copy_(other.network.starts)
+        self.network.copula.load_state_dict(other.network.copula.state_dict())
+        self.network.classes.load_state_dict(other.network.classes.state_dict())
+        self.measured.copy_(other.measured)
+
     @torch.no_grad()
-    def measure(self, coded: Tensor, weights: Tensor | None = None, bounds: Tensor | None = None) -> None:
+    def measure(
+        self, coded: Tensor, weights: Tensor | None = None, bounds: Tensor | None = None, correlated: bool = True, classes: bool = True
+    ) -> None:
         """Measure charts, grids and the probabilities of cases from coded rows ``(n, columns)``, each with a weight.
 
         Of cells that are known between ``bounds (n, columns, 2)`` alone the weight is spread over the values that there are between.
+        Without ``correlated`` columns are independent but for latent classes, without ``classes`` there are none of these.
         """
         heavy = torch.ones(len(coded), dtype=torch.float64, device=coded.device) if weights is None else weights.double()
         # As many rows as there would have to be without weights.
@@ -116,7 +128,11 @@ class Model(nn.Module):
         some = slice(None, None, max(1, len(coded) // SEEN))
         events = self.events(coded[some], None if bounds is None else bounds[some])
         self.network.copula.measure(events, heavy[some])
-        begin(self, events, heavy[some], len(coded))
+        if not correlated:
+            self.network.copula.forget()
+        self.network.classes.forget()
+        if classes:
+            begin(self, events, heavy[some], len(coded))
         self.measured.fill_(True)
 
     def _measure_number(self, variable: Variable, values: Tensor, weights: Tensor) -> dict[int, float]:
@@ -140,10 +156,11 @@ class Model(nn.Module):
         }
 
     def broken(self) -> str | None:
-        """Return the name of a column whose chart is no distribution function, as of a file may be; the first, if the copula is none."""
+        """Return the name of a column whose chart is no distribution function, as of a file may be; of bad copulas or classes the first."""
         bad = (v for v in self.numbers if bool(self.measured) and not self.chart_of(v).sound)
         name = next((variable.column.name for variable in bad), None)
-        return name if name is not None or self.network.copula.sound else self.variables[0].column.name
+        sound = self.network.copula.sound and self.network.classes.sound
+        return name if name is not None or sound else self.variables[0].column.name
 
 
 def _expect_size(name: str, values: Tensor) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pushforward.native.activations import ACTIVATIONS
 from pushforward.nets.mlp import WIDE
-from pushforward.tables.classes import Classes, Own
+from pushforward.tables.classes import BINS, Classes, Own
 from pushforward.tables.copula import Copula, Evidence
 from pushforward.tables.copula import Factors as Common
 from pushforward.tables.events import FEATURES, Events
@@ -183,6 +183,8 @@ class Network(nn.Module):
         count += RANK * (width + variable.cases) if variable.large else width * variable.cases
         if not last:
             count += RANK * first * variable.large
+        if self.classes.count:
+            count += self.classes.count * (variable.cases + (BINS + 2 if variable.number is not None else 0))
         rank, told = self.copula.rank, self.copula.columns.count(variable.index)
         count += rank * (first + rank) + (0 if last else told * rank * (rank + 1))
         if variable.number is not None:

@@ -49,13 +49,14 @@ class Knots(NamedTuple):
 
     def repeated(self, count: int) -> Knots:
         """Return one spline several times over."""
-        table, *others, steps = self
-        return Knots(table.expand(count, -1, -1), *(part.expand(count, -1) for part in others), steps and steps.repeated(count))
+        slopes, center, scale, wide = (part.expand(count, -1) for part in (self.slopes, self.center, self.scale, self.wide))
+        return Knots(self.table.expand(count, -1, -1), slopes, center, scale, wide, self.steps and self.steps.repeated(count))
 
     def take(self, index: Tensor) -> Knots:
         """Return the knots of some splines."""
-        *parts, steps = self
-        return Knots(*(part.index_select(0, index) for part in parts), steps and steps.take(index))
+        parts = (self.table, self.slopes, self.center, self.scale, self.wide)
+        table, slopes, center, scale, wide = (part.index_select(0, index) for part in parts)
+        return Knots(table, slopes, center, scale, wide, self.steps and self.steps.take(index))
 
 
 def size(bins: int) -> int:

@@ -119,7 +119,7 @@ def fit_table(
     return TableTraining(model, seen, judged, made, random, options, Masters(model)).run(callback)
 
 
-def measure_table(model: TableFlow, data: Any, validation: Any, weights: Any, seed: int, *, correlated: bool) -> History:
+def measure_table(model: TableFlow, data: Any, validation: Any, weights: Any, seed: int, **what: bool) -> History:
     """Measure a new model on the rows that a fit would train on, and score those that it would hold out; nothing is trained.
 
     Args:
@@ -128,13 +128,11 @@ def measure_table(model: TableFlow, data: Any, validation: Any, weights: Any, se
         validation: As for `fit`.
         weights: As for `fit`.
         seed: As for `fit`.
-        correlated: Whether columns have the correlations of the data, or are independent.
+        what: What columns may have of the data, ``correlated`` and ``classes``.
     """
     train, held = _parted(model, data, validation, weights, True, Randomness(model, seed))
     assert held is not None
-    model.model.measure(train.x, train.weights, train.context)
-    if not correlated:
-        model.model.network.copula.forget()
+    model.model.measure(train.x, train.weights, train.context, **what)
     model.remember(data)
     loss = held_out(model, _packed(model, held.part(slice(HELD))))
     return History(start=loss, best_loss=loss, monitored="validation")
