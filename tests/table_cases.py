@@ -61,6 +61,8 @@ KINDS = [
     "missing atom", "missing count", "binary", "numbered", "categorical", "ordered",
     "missing category", "many", "date", "moment", "zone", "whole", "huge count", "half hours", "constant",
 ]  # fmt: skip
+BEGUN = [*((kind, 0) for kind in KINDS), *((kind, 3) for kind in KINDS)]
+"""Each kind of column, in models that begin without latent classes, and with three."""
 TOLD = {
     "interval": "interval:0:1",
     "circular": "circular:-3.141592653589793:3.141592653589793",

@@ -120,8 +120,8 @@ def _all_values(network: Network, grids: list[Grid], h: Hidden, events: Events, 
         knots = knots._replace(wide=knots.wide + network.classes.odds_of(number).unsqueeze(-1))
         log_step = network.classes.log_steps(numbers, h.posterior, rows, events, h.own)
         if bool(between.any()):
-            some = [row[which] for row, which in zip(rows, between.split([len(row) for row in rows]), strict=True)]
-            steps = network.classes.some_steps(numbers, h.posterior, some)
+            parts = [row[which] for row, which in zip(rows, between.split([len(row) for row in rows]), strict=True)]
+            steps = network.classes.some_steps(numbers, h.posterior, parts)
             log_step[between] = steps.log_mean_slope(*_ends(places[between]))
     value = places.new_zeros(len(places))
     for which in (True, False):
