@@ -86,7 +86,10 @@ def set_classes(model, count=3, seed=0, odds=0.5):
     edges = edges_of([model.chart_of(variable) for variable in model.numbers], [bool(grid.step) for grid in model.grids])
     layout = layout_of(model, edges)
     random = torch.Generator().manual_seed(seed)
-    noise = torch.exp(torch.randn(len(layout.block), count, generator=random, dtype=torch.float64))
+    noise = torch.exp(0.5 * torch.randn(len(layout.block), count, generator=random, dtype=torch.float64))
+    # Neighbours differ less than ends, in all classes alike, so that distribution functions are others than the marginal's.
+    at = torch.arange(len(layout.block), dtype=torch.float64).unsqueeze(1)
+    noise = noise * torch.exp(1.5 * torch.sin(at / 8 + 0.3 * torch.arange(count)))
     chances = layout.shares.unsqueeze(1) * noise
     chances = chances / summed(layout, chances)[layout.block]
     weights = torch.log_softmax(torch.randn(count, generator=random, dtype=torch.float64), 0)
