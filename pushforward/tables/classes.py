@@ -88,10 +88,8 @@ class Classes(nn.Module):
         """How many classes there are, K; 0 where a model begins without."""
         return 0 if self.weights is None else len(self.weights)
 
-    def resize(self, count: int) -> None:
+    def resize(self, count: int, device: torch.device | None = None) -> None:
         """Have so many classes, whose numbers are still to be set; 0 for none."""
-        # Files and failed fits bring other numbers of classes.
-        device = "cpu" if self.weights is None else self.weights.device
         shapes = {"weights": (count,), "logs": (self.total, count), "chances": (self.total, count)}
         shapes |= {"edges": (len(self.numbers), 2, BINS + 1), "odds": (len(self.numbers),)}
         shapes |= {"single": (len(self.variables) + len(self.numbers) + 1, count)}
@@ -115,7 +113,8 @@ class Classes(nn.Module):
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
         found = state_dict.get(f"{prefix}weights")
         if (0 if found is None else len(found)) != self.count:
-            self.resize(0 if found is None else len(found))
+            # What files, other models and failed fits bring may have more or fewer; without any there is nothing that says where.
+            self.resize(*((0,) if found is None else (len(found), found.device)))
         super()._load_from_state_dict(state_dict, prefix, *others)
 
     @property
