@@ -20,14 +20,15 @@ def case_logs(network: Network, variable: Variable, h: Hidden) -> Tensor:
     return torch.log_softmax(finer(network.logits(variable, h)), -1)
 
 
-def column_knots(network: Network, variable: Variable, h: Hidden) -> Knots:
-    """Return the knots of a number's conditional, ``(n, bins)``."""
+def column_knots(network: Network, variable: Variable, h: Hidden, steps: bool = True) -> Knots:
+    """Return the knots of a number's conditional, ``(n, bins)``; without the steps of classes where these are scored by bins alone."""
     circular = torch.tensor(variable.column.kind == "circular", device=h.units.device)
     knots = knots_of(network.spline(variable, h.units), network.bins, circular, *network.copula.place(h.common, variable))
     if not network.classes.count:
         return knots
     number = torch.tensor([variable.number], device=h.units.device)
-    return knots._replace(wide=knots.wide + network.classes.odds_of(number), steps=network.classes.steps(variable, h.posterior))
+    knots = knots._replace(wide=knots.wide + network.classes.odds_of(number))
+    return knots._replace(steps=network.classes.steps(variable, h.posterior)) if steps else knots
 
 
 def column_score(network: Network, variable: Variable, grid: Grid | None, h: Hidden, events: Events) -> Tensor:
@@ -38,11 +39,11 @@ def column_score(network: Network, variable: Variable, grid: Grid | None, h: Hid
     if variable.number is not None:
         assert grid is not None
         place, wide = events.places[:, variable.number], case <= HELD
-        knots = column_knots(network, variable, h)
+        some = bool(wide.any())
+        knots = column_knots(network, variable, h, steps=some)
         every = torch.arange(len(case), device=case.device)
         log_step = network.classes.log_steps([variable], h.posterior, [every], events) if network.classes.count else 0.0
         value = _value(knots, place, grid.step > 0, log_step)
-        some = bool(wide.any())
         if some:
             value = torch.where(wide, _value(knots, place, True, _of_interval(knots, place)), value)
         of_case, of_value, of_number = (part.unsqueeze(1) for part in (own, logs[:, VALUE], value))
