@@ -83,7 +83,7 @@ def schema_of(frame):
 
 def set_classes(model, count=3, seed=0, odds=0.5):
     """Let a model begin with classes whose probabilities are any."""
-    edges = edges_of([model.chart_of(variable) for variable in model.numbers], [bool(grid.step) for grid in model.grids])
+    edges = edges_of([model.chart_of(variable) for variable in model.numbers], model.grids)
     layout = layout_of(model, edges)
     random = torch.Generator().manual_seed(seed)
     noise = torch.exp(0.5 * torch.randn(len(layout.block), count, generator=random, dtype=torch.float64))

@@ -167,7 +167,7 @@ def test_a_row_is_left_out_of_the_classes_as_if_it_had_not_been_counted():
     frame = frame_of("categorical", "real", n=60)
     model = pf.TableFlow(frame, widths=(8,)).measure(frame, classes=False).model
     coded = torch.from_numpy(np.column_stack([frame["categorical"].map({"Bonn": 0, "Köln": 1, "Ulm": 2}), frame["real"]]))
-    edges = beginning.edges_of([model.chart_of(v) for v in model.numbers], [False])
+    edges = beginning.edges_of([model.chart_of(v) for v in model.numbers], model.grids)
     layout, events = beginning.layout_of(model, edges), model.events(coded)
     index = model.network.classes.tokens(events, [0, 1], edges)
     found, _ = maximised(layout, index, torch.ones(60).double(), torch.ones(60, 1).double(), 4)

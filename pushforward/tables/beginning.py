@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pushforward.core.draws import Drawing
+from pushforward.data.schema.grid import Grid
 from pushforward.data.schema.schema import Schema
 from pushforward.tables.chain import score_chain
 from pushforward.tables.chart import Chart
@@ -43,16 +44,22 @@ SURE = 2.0
 """By how many standard errors classes have to be better."""
 
 
-def edges_of(charts: list[Chart], stepped: list[bool]) -> Tensor:
-    """Return the edges of bins in shares below and above ``(numbers, 2, BINS + 1)``: those of charts, of points each bin in equal parts."""
+def edges_of(charts: list[Chart], grids: list[Grid]) -> Tensor:
+    """Return the edges of bins in shares below and above ``(numbers, 2, BINS + 1)``: those of charts, of points each bin in equal parts.
+
+    On a grid bins are whole cells, so that a cell is in one of them.
+    """
     found = []
-    for chart, on_grid in zip(charts, stepped, strict=True):
+    for chart, grid in zip(charts, grids, strict=True):
         below, above = chart.edges()
         below, above = torch.cat([below.new_zeros(1), below, below.new_ones(1)]), torch.cat([below.new_ones(1), above, below.new_zeros(1)])
         # A bound has no tail beyond it.
         kept = torch.cat([torch.ones_like(below[:1], dtype=torch.bool), widths(torch.stack([below, above])) > 0])
+        if grid.step:
+            place = (chart.knots[: len(below) - 2] - grid.origin) / grid.step - 0.5
+            kept[1:-1] &= (place - torch.round(place)).abs() < 1e-6
         both = torch.stack([below[kept], above[kept]])
-        parts = 1 if on_grid else max(1, BINS // (both.shape[1] - 1))
+        parts = 1 if grid.step else max(1, BINS // (both.shape[1] - 1))
         place = torch.arange(parts, dtype=both.dtype, device=both.device) / parts
         fine = torch.cat([(both[:, :-1, None] + place * both.diff().unsqueeze(2)).flatten(1), both[:, -1:]], 1)
         found.append(torch.cat([fine, fine[:, -1:].expand(2, BINS + 1 - fine.shape[1])], 1))
@@ -89,7 +96,7 @@ def begin(model: Model, events: Events, weights: Tensor, total: int) -> None:
     n = len(weights)
     if n < LEAST or len(model.variables) < 2:
         return
-    edges = edges_of([model.chart_of(variable) for variable in model.numbers], [bool(grid.step) for grid in model.grids]).to(weights.device)
+    edges = edges_of([model.chart_of(variable) for variable in model.numbers], model.grids).to(weights.device)
     layout = layout_of(model, edges)
     index = classes.tokens(events, range(len(model.variables)), edges)
     held = torch.arange(n, device=weights.device) % HELD == HELD - 1
