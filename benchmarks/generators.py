@@ -83,7 +83,7 @@ class Trial:
     def measured(self, correlated: bool) -> pf.TableFlow:
         """Return what a `TableFlow` starts from: independent columns, or their normal copula."""
         torch.manual_seed(self.seed)
-        model = pf.TableFlow(self.schema, widths=(8,)).measure(self.train)
+        model = pf.TableFlow(self.schema, widths=(8,)).measure(self.train, classes=False)
         if not correlated:
             model.model.network.copula.forget()
         return model

@@ -8,6 +8,8 @@ import torch
 
 from pushforward import TableFlow
 from pushforward.data import Schema
+from pushforward.tables.beginning import begin_with, edges_of, layout_of
+from pushforward.tables.maximising import Found, summed
 
 
 def column_of(kind, n=400, seed=0):
@@ -59,6 +61,8 @@ KINDS = [
     "missing atom", "missing count", "binary", "numbered", "categorical", "ordered",
     "missing category", "many", "date", "moment", "zone", "whole", "huge count", "half hours", "constant",
 ]  # fmt: skip
+BEGUN = [*((kind, 0) for kind in KINDS), *((kind, 3) for kind in KINDS)]
+"""Each kind of column, in models that begin without latent classes, and with three."""
 TOLD = {
     "interval": "interval:0:1",
     "circular": "circular:-3.141592653589793:3.141592653589793",
@@ -77,10 +81,28 @@ def schema_of(frame):
     return Schema.find(frame, {kind: TOLD[kind] for kind in frame.columns if kind in TOLD})
 
 
-def model_of(frame, noise=0.5, seed=0, narrow=False, **options):
+def set_classes(model, count=3, seed=0, odds=0.5):
+    """Let a model begin with classes whose probabilities are any."""
+    edges = edges_of([model.chart_of(variable) for variable in model.numbers], model.grids)
+    layout = layout_of(model, edges)
+    random = torch.Generator().manual_seed(seed)
+    noise = torch.exp(0.5 * torch.randn(len(layout.block), count, generator=random, dtype=torch.float64))
+    # Neighbours differ less than ends, in all classes alike, so that distribution functions are others than the marginal's.
+    at = torch.arange(len(layout.block), dtype=torch.float64).unsqueeze(1)
+    noise = noise * torch.exp(1.5 * torch.sin(at / 8 + 0.3 * torch.arange(count)))
+    chances = layout.shares.unsqueeze(1) * noise
+    chances = chances / summed(layout, chances)[layout.block]
+    weights = torch.log_softmax(torch.randn(count, generator=random, dtype=torch.float64), 0)
+    sizes = torch.full((layout.blocks + 1, count), 100.0, dtype=torch.float64)
+    begin_with(model, Found(weights, torch.log(chances), sizes), edges, torch.full((len(edges),), odds, dtype=torch.float64))
+
+
+def model_of(frame, noise=0.5, seed=0, narrow=False, classes=0, **options):
     """Return a model that has met a frame, with noise on its network: conditionals are any, those of numbers ``narrow`` if asked for."""
     torch.manual_seed(seed)
-    model = TableFlow(schema_of(frame), **{"widths": (32, 32), "bins": 6, **options}).measure(frame)
+    model = TableFlow(schema_of(frame), **{"widths": (32, 32), "bins": 6, **options}).measure(frame, classes=False)
+    if classes:
+        set_classes(model.model, classes, seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if any(part in name for part in ("case_", "spline_", "told", "bias")):

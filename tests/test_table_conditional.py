@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import pushforward as pf
-from tests.table_cases import KINDS, frame_of, model_of
+from tests.table_cases import BEGUN, KINDS, frame_of, model_of
 from tests.test_table_flow import beside, outcomes, seeded
 
 NUMBERS = [kind for kind in KINDS if kind not in ("binary", "numbered", "categorical", "ordered", "missing category", "many")]
@@ -38,12 +38,12 @@ def test_given_and_rest_are_the_joint_in_the_order_given_first():
     assert torch.allclose(sum(parts.values()), view.log_prob(rows), atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_one_column_is_given_others_is_a_sum_over_its_density(kind):
+@pytest.mark.parametrize(("kind", "classes"), BEGUN)
+def test_what_one_column_is_given_others_is_a_sum_over_its_density(kind, classes):
     """Probabilities, mean, distribution function, quantiles and intervals against sums over `log_prob`."""
     other = beside(kind)
     frame = frame_of(kind, other)
-    model = model_of(frame)
+    model = model_of(frame, classes=classes)
     given = {other: bool(frame[other][0]) if other == "binary" else int(frame[other][0])}
     view = model.condition(given)
     values, counts = outcomes(model, kind)

@@ -11,7 +11,7 @@ import torch
 import pushforward as pf
 from pushforward.data import Schema
 from pushforward.tables.orders import draw_known
-from tests.table_cases import KINDS, frame_of, model_of, schema_of
+from tests.table_cases import BEGUN, KINDS, frame_of, model_of, schema_of
 
 
 def seeded(seed=0):
@@ -56,10 +56,10 @@ def scores_of(model, coded, columns=None):
     return model.log_prob(model.decode(coded, "dict"), columns)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_probabilities_and_densities_of_each_kind_are_1_together(kind):
+@pytest.mark.parametrize(("kind", "classes"), BEGUN)
+def test_probabilities_and_densities_of_each_kind_are_1_together(kind, classes):
     frame = frame_of(kind, beside(kind))
-    model = model_of(frame)
+    model = model_of(frame, classes=classes)
     values, counts = outcomes(model, kind)
     for other in (0.0, 1.0):
         coded = torch.stack([values, torch.full_like(values, other)], 1)
@@ -70,10 +70,10 @@ def test_probabilities_and_densities_of_each_kind_are_1_together(kind):
         assert torch.isfinite(joint).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_conditional_of_each_kind_is_1_together(kind):
+@pytest.mark.parametrize(("kind", "classes"), BEGUN)
+def test_a_conditional_of_each_kind_is_1_together(kind, classes):
     frame = frame_of("large count", kind) if kind != "large count" else frame_of("count", kind)
-    model = model_of(frame)
+    model = model_of(frame, classes=classes)
     values, counts = outcomes(model, kind)
     for other in (3.0, 70.0):
         coded = torch.stack([torch.full_like(values, other), values], 1)
@@ -81,11 +81,11 @@ def test_a_conditional_of_each_kind_is_1_together(kind):
         assert float((torch.exp(second) * counts).sum()) == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_samples_have_the_probabilities_of_the_density(kind):
+@pytest.mark.parametrize(("kind", "classes"), BEGUN)
+def test_samples_have_the_probabilities_of_the_density(kind, classes):
     """In 12 parts of a column: of two columns the second, whose conditional the first moves."""
     frame = frame_of(beside(kind), kind)
-    model = model_of(frame)
+    model = model_of(frame, classes=classes)
     n = 8000
     drawn = model.encode(model.sample(n, generator=seeded()))
     values, counts = outcomes(model, kind)

@@ -116,10 +116,7 @@ def _draw(model: Model, coded: Tensor, known: Tensor, order: Sequence[int], gene
         if not bool(wanted.any()):
             continue
         coded[wanted, index] = draw_column(model, variable, network.trunk(state.take(wanted)), generator, missing)
-        case, seen = model.seen(variable, coded[:, index])
-        events.cases[:, index] = case
-        if seen is not None:
-            events.features[:, variable.number] = seen
+        events = model.met(events, variable, coded[:, index])
         more = network.added(state, variable, events)
         # What was known before has been told.
         state = more if bool(wanted.all()) else state.where(wanted, more)

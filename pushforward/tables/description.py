@@ -20,12 +20,15 @@ def described(model: Model, parameters: int) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     count = len(model.variables)
+    found = model.network.classes.count
+    classes = [f"  begins with {found} latent classes beside the normal copula"] * bool(found)
     products = sum(model.network.products(variable, variable.index == count - 1) for variable in model.variables)
     hidden = [len(model.network.bias), *(layer.out_features for layer in model.network.hidden if isinstance(layer, nn.Linear))]
     return "\n".join(
         [
             f"TableFlow of {count} column{'s' * (count > 1)}, {parameters:,} parameters" + ("" if bool(model.measured) else ", not fitted"),
             *(f"  {line}" for line in table),
+            *classes,
             f"  network: cells that are known → {' → '.join(map(str, hidden))} → the conditional of any column",
             f"  a row is scored, or drawn, in {count} pass{'es' * (count > 1)} of the network, {products:,} multiplications",
         ]

@@ -16,7 +16,8 @@ from pushforward.native.activations import ACTIVATIONS
 
 KEY = "table"
 """The field of a header that only a table flow has."""
-VERSION = 1
+VERSION = 2
+"""Of files with latent classes; those without are as before."""
 
 
 class Content(NamedTuple):
@@ -29,13 +30,14 @@ class Content(NamedTuple):
     dtype: str
     library: str | None
     types: dict[str, str]
+    classes: int
     tensors: dict[str, Tensor]
 
 
 def write(path: str | os.PathLike[str], content: Content) -> None:
     """Write a file; one that is there is replaced once the new one is whole."""
     header = {
-        KEY: VERSION,
+        KEY: VERSION if content.classes else 1,
         "schema": content.schema.to_dict(),
         "widths": list(content.widths),
         "bins": content.bins,
@@ -43,7 +45,7 @@ def write(path: str | os.PathLike[str], content: Content) -> None:
         "dtype": content.dtype,
         "library": content.library,
         "types": content.types,
-    }
+    } | ({"classes": content.classes} if content.classes else {})
     io.write(path, header, content.tensors)
 
 
@@ -79,6 +81,7 @@ def read(path: str | os.PathLike[str]) -> Content:
         io.field(path, header, "dtype", Annotated[str, OneOf("float32", "float64")]),
         library,
         types,
+        io.field(path, header, "classes", Annotated[int, Within(least=1, most=MOST)]) if version > 1 else 0,
         tensors,
     )
 

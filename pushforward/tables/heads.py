@@ -11,20 +11,24 @@ from pushforward.core.numerics import finer
 from pushforward.data.schema.grid import Grid
 from pushforward.tables.events import Events
 from pushforward.tables.network import Hidden, Network
-from pushforward.tables.spline import Knots, knots_of, log_mean_slope, shares
+from pushforward.tables.spline import Knots, knots_of, log_mean_slope, log_slope
 from pushforward.tables.variable import HELD, OUTSIDE, VALUE, Variable
 
 
 def case_logs(network: Network, variable: Variable, h: Hidden) -> Tensor:
     """Return the log-probabilities of a column's cases ``(n, cases)`` in float64."""
-    return torch.log_softmax(finer(network.logits(variable, h.units)), -1)
+    return torch.log_softmax(finer(network.logits(variable, h)), -1)
 
 
-def column_knots(network: Network, variable: Variable, h: Hidden) -> Knots:
-    """Return the knots of a number's conditional, ``(n, bins)``."""
+def column_knots(network: Network, variable: Variable, h: Hidden, steps: bool = True) -> Knots:
+    """Return the knots of a number's conditional, ``(n, bins)``; without the steps of classes where these are scored by bins alone."""
     circular = torch.tensor(variable.column.kind == "circular", device=h.units.device)
-    mean, spread = network.copula.place(h.common, variable)
-    return knots_of(network.spline(variable, h.units), network.bins, circular, mean, spread)
+    knots = knots_of(network.spline(variable, h.units), network.bins, circular, *network.copula.place(h.common, variable))
+    if not network.classes.count:
+        return knots
+    number = torch.tensor([variable.number], device=h.units.device)
+    knots = knots._replace(wide=knots.wide + network.classes.odds_of(number))
+    return knots._replace(steps=network.classes.steps(variable, h.posterior)) if steps else knots
 
 
 def column_score(network: Network, variable: Variable, grid: Grid | None, h: Hidden, events: Events) -> Tensor:
@@ -35,11 +39,13 @@ def column_score(network: Network, variable: Variable, grid: Grid | None, h: Hid
     if variable.number is not None:
         assert grid is not None
         place, wide = events.places[:, variable.number], case <= HELD
-        knots = column_knots(network, variable, h)
-        value = _value(knots, place, grid.step > 0)
         some = bool(wide.any())
-        if some and not grid.step:
-            value = torch.where(wide, _value(knots, place, True), value)
+        knots = column_knots(network, variable, h, steps=some)
+        every = torch.arange(len(case), device=case.device)
+        log_step = network.classes.log_steps([variable], h.posterior, [every], events) if network.classes.count else 0.0
+        value = _value(knots, place, grid.step > 0, log_step)
+        if some:
+            value = torch.where(wide, _value(knots, place, True, _of_interval(knots, place)), value)
         of_case, of_value, of_number = (part.unsqueeze(1) for part in (own, logs[:, VALUE], value))
         own = _joined([variable], [grid], case.unsqueeze(1), of_case, of_value, of_number).squeeze(1)
         own = torch.where(wide, _within(held(variable, logs, case), logs[:, VALUE] + value), own) if some else own
@@ -66,7 +72,7 @@ def all_scores(network: Network, grids: list[Grid], h: Hidden, events: Events, w
     own, of_value, order = [], [], []
     of_atoms: dict[int, Tensor] = {}
     some = bool((events.cases <= HELD).any())
-    for group, logits in network.all_logits(h.units):
+    for group, logits in network.all_logits(h):
         logs = torch.log_softmax(finer(logits), -1)
         index = [variable.index for variable in group]
         order += index
@@ -109,25 +115,40 @@ def _all_values(network: Network, grids: list[Grid], h: Hidden, events: Events, 
     circular = torch.tensor(turns, device=device)[number] if any(turns) else None
     mean, spread = (part[row, number] for part in network.copula.places(h.common, numbers))
     knots = knots_of(network.some_splines(h.units, rows), network.bins, circular, mean, spread)
-    places, cells = events.places[row, number], (stepped | wide)[row, number]
-    value = torch.zeros_like(mean)
+    places, cells, between = events.places[row, number], (stepped | wide)[row, number], wide[row, number]
+    log_step = places.new_zeros(len(places))
+    if network.classes.count:
+        knots = knots._replace(wide=knots.wide + network.classes.odds_of(number).unsqueeze(-1))
+        log_step = network.classes.log_steps(numbers, h.posterior, rows, events, h.own)
+        if bool(between.any()):
+            parts = [row[which] for row, which in zip(rows, between.split([len(row) for row in rows]), strict=True)]
+            steps = network.classes.some_steps(numbers, h.posterior, parts)
+            log_step[between] = steps.log_mean_slope(*_ends(places[between]))
+    value = places.new_zeros(len(places))
     for which in (True, False):
         some = (cells == which).nonzero().squeeze(-1)
         if len(some) == len(cells):
-            value = _value(knots, places, which)
+            value = _value(knots, places, which, log_step)
         elif len(some):
-            value = value.index_copy(0, some, _value(knots.take(some), places[some], which))
+            value = value.index_copy(0, some, _value(knots.take(some), places[some], which, log_step[some]))
     found: Tensor = torch.zeros(case.shape, dtype=events.places.dtype, device=device)
     return found.index_put((row, number), value)
 
 
-def _value(knots: Knots, place: Tensor, cells: bool) -> Tensor:
-    """Return the log of a number's measure among values, of points or of cells."""
-    begin_below, begin_above, end_below, end_above, base = place.unbind(-1)
-    if not cells:
-        _, _, log_slope = shares(knots, begin_below, begin_above)
-        return base + log_slope
-    return base + log_mean_slope(knots, (begin_below, begin_above), (end_below, end_above))
+def _value(knots: Knots, place: Tensor, cells: bool, log_step: Tensor | float) -> Tensor:
+    """Return the log of a number's measure among values, of points or of cells, by that of the steps beside or of the marginal."""
+    begin, end = _ends(place)
+    return place[..., 4] + (log_mean_slope(knots, begin, end, log_step) if cells else log_slope(knots, *begin, log_step))
+
+
+def _ends(place: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return the marginal's shares below and above where cells begin, and where they end."""
+    begin_below, begin_above, end_below, end_above, _ = place.unbind(-1)
+    return (begin_below, begin_above), (end_below, end_above)
+
+
+def _of_interval(knots: Knots, place: Tensor) -> Tensor | float:
+    return knots.steps.log_mean_slope(*_ends(place)) if knots.steps is not None else 0.0
 
 
 def _joined(numbers: Sequence[Variable], grids: Sequence[Grid], case: Tensor, own: Tensor, of_value: Tensor, value: Tensor) -> Tensor:

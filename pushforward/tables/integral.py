@@ -104,12 +104,7 @@ def _paths(model: Model, events: Events, state: State, wide: Sequence[int], poin
         found.append(total)
         if place + 1 < len(wide):
             values = draw_within(model, variable, h, events, uniform[:, 2 * place], uniform[:, 2 * place + 1])
-            case, seen = model.seen(variable, values)
-            cases, features = events.cases.clone(), events.features.clone()
-            cases[:, index] = case
-            assert seen is not None
-            features[:, variable.number] = seen
-            events = Events(cases, events.places, features)
+            events = model.met(events, variable, values)
             state = network.added(state, variable, events)
     logs: Tensor = torch.stack(found, 1).unflatten(0, (n, count))
     return logs
@@ -122,7 +117,7 @@ def draw_within(model: Model, variable: Variable, h: Hidden, events: Events, sha
     logs, case = case_logs(model.network, variable, h), events.cases[:, variable.index]
     begin_below, begin_above, end_below, end_above, base = events.places[:, variable.number].unbind(-1)
     knots = column_knots(model.network, variable, h)
-    a, b = (_both(*shares(knots, below, above)[:2]) for below, above in ((begin_below, begin_above), (end_below, end_above)))
+    a, b = (_both(*shares(knots, below, above)) for below, above in ((begin_below, begin_above), (end_below, end_above)))
     share = share.clamp(_END, 1 - _END)
     below, above = a[0] + share * (b[0] - a[0]), b[1] + (1 - share) * (a[1] - b[1])
     x = chart.inverse(*inverse(knots, below, above))

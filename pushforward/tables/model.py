@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pushforward.data.schema.grid import Grid, find_grid
 from pushforward.data.schema.schema import Schema
+from pushforward.tables.beginning import begin
 from pushforward.tables.chart import Chart
 from pushforward.tables.events import Events, category_events, events_of, number_events
 from pushforward.tables.measuring import measure_chart
@@ -72,19 +73,39 @@ class Model(nn.Module):
         """Return coded rows ``(n, columns)`` of float64 as events, with the bounds of cells that are known between them alone."""
         return events_of(self.variables, [self.chart_of(variable) for variable in self.numbers], self.grids, coded, self.dtype, bounds)
 
-    def seen(self, variable: Variable, values: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the cases of coded values ``(n)`` of one column and, of a number, the features by which the network sees them."""
+    def cases(self, variable: Variable, values: Tensor) -> Tensor:
+        """Return the cases of coded values ``(n)`` of one column."""
         grid = self.grid_of(variable)
+        return category_events(variable, values) if grid is None else number_events(variable, self.chart_of(variable), grid, values)[0]
+
+    def met(self, events: Events, variable: Variable, values: Tensor) -> Events:
+        """Return events in which one column has other coded values ``(n)``."""
+        cases, grid = events.cases.clone(), self.grid_of(variable)
         if grid is None:
-            return category_events(variable, values), None
-        case, _, features = number_events(variable, self.chart_of(variable), grid, values)
-        return case, features.to(self.dtype)
+            cases[:, variable.index] = category_events(variable, values)
+            return events._replace(cases=cases)
+        places, features = events.places.clone(), events.features.clone()
+        case, place, seen = number_events(variable, self.chart_of(variable), grid, values)
+        cases[:, variable.index], places[:, variable.number], features[:, variable.number] = case, place, seen.to(self.dtype)
+        return Events(cases, places, features)
+
+    def begin_as(self, other: Model) -> None:
+        """Take what another model of the same columns has measured."""
+        for ours, theirs in zip(self.charts, other.charts, strict=True):
+            ours.load_state_dict(theirs.state_dict())
+        self.network.starts.copy_(other.network.starts)
+        self.network.copula.load_state_dict(other.network.copula.state_dict())
+        self.network.classes.load_state_dict(other.network.classes.state_dict())
+        self.measured.copy_(other.measured)
 
     @torch.no_grad()
-    def measure(self, coded: Tensor, weights: Tensor | None = None, bounds: Tensor | None = None) -> None:
+    def measure(
+        self, coded: Tensor, weights: Tensor | None = None, bounds: Tensor | None = None, correlated: bool = True, classes: bool = True
+    ) -> None:
         """Measure charts, grids and the probabilities of cases from coded rows ``(n, columns)``, each with a weight.
 
         Of cells that are known between ``bounds (n, columns, 2)`` alone the weight is spread over the values that there are between.
+        Without ``correlated`` columns are independent but for latent classes, without ``classes`` there are none of these.
         """
         heavy = torch.ones(len(coded), dtype=torch.float64, device=coded.device) if weights is None else weights.double()
         # As many rows as there would have to be without weights.
@@ -94,7 +115,7 @@ class Model(nn.Module):
             if bounds is not None and variable.number is not None:
                 values, mass = spread(variable.column, values, mass, bounds[:, variable.index])
             overlap = self._measure_number(variable, values, mass) if variable.number is not None else {}
-            case, _ = self.seen(variable, values)
+            case = self.cases(variable, values)
             counts = torch.zeros(variable.cases, dtype=torch.float64, device=coded.device).index_add(0, case, mass)
             shares = (counts + 1 / variable.cases) / (counts.sum() + 1)
             if overlap:
@@ -105,7 +126,13 @@ class Model(nn.Module):
                 shares[VALUE] = value
             self.network.start_of(variable).copy_(torch.log(shares / shares.sum()))
         some = slice(None, None, max(1, len(coded) // SEEN))
-        self.network.copula.measure(self.events(coded[some], None if bounds is None else bounds[some]), heavy[some])
+        events = self.events(coded[some], None if bounds is None else bounds[some])
+        self.network.copula.measure(events, heavy[some])
+        if not correlated:
+            self.network.copula.forget()
+        self.network.classes.forget()
+        if classes:
+            begin(self, events, heavy[some], len(coded))
         self.measured.fill_(True)
 
     def _measure_number(self, variable: Variable, values: Tensor, weights: Tensor) -> dict[int, float]:
@@ -117,7 +144,7 @@ class Model(nn.Module):
         chart.spacing.copy_(torch.tensor([grid.step, grid.origin, grid.rounding], dtype=torch.float64))
         some, heavy = (part[finite].cpu().numpy() for part in (values, weights))
         measure_chart(chart, grid, np.array([0.0]) if not len(some) else some)  # a place for all values, to tell the atoms
-        case, _ = self.seen(variable, values[finite])
+        case = self.cases(variable, values[finite])
         among = (case == VALUE).cpu().numpy()
         measure_chart(chart, grid, some[among], heavy[among])
         if not grid.step or not variable.atoms:
@@ -129,10 +156,11 @@ class Model(nn.Module):
         }
 
     def broken(self) -> str | None:
-        """Return the name of a column whose chart is no distribution function, as of a file may be; the first, if the copula is none."""
+        """Return the name of a column whose chart is no distribution function, as of a file may be; of bad copulas or classes the first."""
         bad = (v for v in self.numbers if bool(self.measured) and not self.chart_of(v).sound)
         name = next((variable.column.name for variable in bad), None)
-        return name if name is not None or self.network.copula.sound else self.variables[0].column.name
+        sound = self.network.copula.sound and self.network.classes.sound
+        return name if name is not None or sound else self.variables[0].column.name
 
 
 def _expect_size(name: str, values: Tensor) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pushforward.native.activations import ACTIVATIONS
 from pushforward.nets.mlp import WIDE
+from pushforward.tables.classes import BINS, Classes, Own
 from pushforward.tables.copula import Copula, Evidence
 from pushforward.tables.copula import Factors as Common
 from pushforward.tables.events import FEATURES, Events
@@ -23,25 +24,30 @@ RANK = 32
 
 
 class State(NamedTuple):
-    """What is known of rows: the first layer's sums ``(n, first width)``, and what is known of the copula's factors."""
+    """What is known of rows: the first layer's sums ``(n, first width)``, and what is known of the copula's factors and of the classes."""
 
     sums: Tensor
     evidence: Evidence
+    classes: Tensor
+    own: Own | None = None
 
     def take(self, index: Tensor) -> State:
         """Return that of some of the rows."""
-        return State(self.sums[index], self.evidence.take(index))
+        return State(self.sums[index], self.evidence.take(index), self.classes[index])
 
     def where(self, chosen: Tensor, other: State) -> State:
         """Return the other's for the rows that are chosen ``(n)``, and its own for those that are not."""
-        return State(torch.where(chosen.unsqueeze(1), other.sums, self.sums), self.evidence.where(chosen, other.evidence))
+        sums, classes = (torch.where(chosen.unsqueeze(1), *both) for both in ((other.sums, self.sums), (other.classes, self.classes)))
+        return State(sums, self.evidence.where(chosen, other.evidence), classes)
 
 
 class Hidden(NamedTuple):
-    """What heads take: the last hidden layer ``(n, last width)``, and what is known of the copula's factors."""
+    """What heads take: the last hidden layer ``(n, last width)``, the copula's factors, and the posterior of the classes ``(n, K)``."""
 
     units: Tensor
     common: Common
+    posterior: Tensor
+    own: Own | None = None
 
 
 class Network(nn.Module):
@@ -76,7 +82,7 @@ class Network(nn.Module):
         self.cases = nn.Parameter(torch.randn(total, first) / math.sqrt(known))
         self.values = nn.Parameter(torch.randn(self.numbers * FEATURES, first) / math.sqrt(known))
         self.bias = nn.Parameter(torch.zeros(first))
-        self.copula = Copula(variables)
+        self.copula, self.classes = Copula(variables), Classes(variables)
         self.factors = nn.Parameter(torch.randn(self.copula.rank, first) / math.sqrt(max(self.copula.rank, 1)))
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
         self.gain = min(1.0, WIDE / last)
@@ -87,6 +93,7 @@ class Network(nn.Module):
         self.large = nn.ModuleDict(
             {str(variable.index): Factors(variable.cases, first, last, 1 / math.sqrt(known)) for variable in variables if variable.large}
         )
+        self.begins = self.classes.begins
         self.register_buffer("starts", torch.zeros(sum(variable.cases for variable in variables)))
 
     starts: Tensor
@@ -94,7 +101,7 @@ class Network(nn.Module):
 
     def start_of(self, variable: Variable) -> Tensor:
         """Return the logits of a column's cases in a new network, which can be set."""
-        begin = sum(other.cases for other in self.variables[: variable.index])
+        begin = self.begins[variable.index]
         return self.starts[begin : begin + variable.cases]
 
     def term(self, variable: Variable, case: Tensor, features: Tensor | None) -> Tensor:
@@ -108,16 +115,20 @@ class Network(nn.Module):
             added = added + features @ self.values[at : at + FEATURES]
         return torch.where(inside, added, 0.0)
 
-    def state(self, events: Events, known: Tensor) -> State:
-        """Return what is known of rows where ``known (n, columns)`` is so."""
+    def state(self, events: Events, known: Tensor, left_out: bool = False) -> State:
+        """Return what is known of rows where ``known (n, columns)`` is so, by classes from which each is left out if that is asked for."""
         # Where nothing is known there is nothing to multiply.
         sums = self.sums(events, known) if bool(known.any()) else self.bias.expand(len(known), -1)
-        return State(sums, self.copula.evidence(events, known))
+        evidence = self.copula.evidence(events, known)
+        if left_out and self.classes.count:
+            return State(sums, evidence, *self.classes.left_out(events, known))
+        return State(sums, evidence, self.classes.evidence(events, known))
 
     def added(self, state: State, variable: Variable, events: Events) -> State:
         """Return what is known when one more column of all rows is."""
         term = self.term(variable, events.cases[:, variable.index], events.seen(variable))
-        return State(state.sums + term, self.copula.added(state.evidence, variable.index, events))
+        index = variable.index
+        return State(state.sums + term, self.copula.added(state.evidence, index, events), self.classes.added(state.classes, index, events))
 
     def sums(self, events: Events, known: Tensor) -> Tensor:
         """Return the first layer's sums ``(n, first width)`` where ``known (n, columns)`` is so."""
@@ -144,20 +155,26 @@ class Network(nn.Module):
         for layer in self.hidden:
             new = self.activate(layer(h))
             h = h + new if new.shape == h.shape else new
-        return Hidden(torch.cat([self.gain * h, factors], 1), common)
+        return Hidden(torch.cat([self.gain * h, factors], 1), common, torch.softmax(state.classes, 1), state.own)
 
     def _factors(self, variable: Variable) -> Factors:
         found = self.large[str(variable.index)]
         assert isinstance(found, Factors)
         return found
 
-    def logits(self, variable: Variable, h: Tensor) -> Tensor:
+    def starts_of(self, variable: Variable, h: Hidden) -> Tensor:
+        """Return the logits of a column's cases in a new network, ``(n, cases)`` or the same for all rows ``(cases)``."""
+        if self.classes.count:
+            return self.classes.case_logs(variable, h.posterior).to(h.units.dtype)
+        return self.start_of(variable)
+
+    def logits(self, variable: Variable, h: Hidden) -> Tensor:
         """Return the logits of a column's cases ``(n, cases)``."""
-        start = self.start_of(variable)
+        start = self.starts_of(variable, h)
         if variable.large:
-            return self._factors(variable).logits(h) + start
+            return self._factors(variable).logits(h.units) + start
         at = slice(self.offsets[variable.index], self.offsets[variable.index] + variable.cases)
-        return F.linear(h, self.case_weight[at], self.case_bias[at]) + start
+        return F.linear(h.units, self.case_weight[at], self.case_bias[at]) + start
 
     def products(self, variable: Variable, last: bool) -> int:
         """Return the multiplications of a row's pass for a column: hidden layers, its head and, unless it is the last, what it adds."""
@@ -166,6 +183,8 @@ class Network(nn.Module):
         count += RANK * (width + variable.cases) if variable.large else width * variable.cases
         if not last:
             count += RANK * first * variable.large
+        if self.classes.count:
+            count += self.classes.count * (variable.cases + (BINS + 2 if variable.number is not None else 0))
         rank, told = self.copula.rank, self.copula.columns.count(variable.index)
         count += rank * (first + rank) + (0 if last else told * rank * (rank + 1))
         if variable.number is not None:
@@ -173,15 +192,20 @@ class Network(nn.Module):
             count += width * size(self.bins) + (0 if last else FEATURES * first)
         return count
 
-    def all_logits(self, h: Tensor) -> list[tuple[list[Variable], Tensor]]:
+    def all_logits(self, h: Hidden) -> list[tuple[list[Variable], Tensor]]:
         """Return the logits of all columns in groups with equally many cases: the columns, and ``(n, columns, cases)``."""
-        found: list[tuple[list[Variable], Tensor]] = [([v], self.logits(v, h).unsqueeze(1)) for v in self.variables if v.large]
-        made = F.linear(h, self.case_weight, self.case_bias)
+        starts = self.classes.all_case_logs(h.posterior, h.own).to(h.units.dtype) if self.classes.count else self.starts
+        found: list[tuple[list[Variable], Tensor]] = []
+        for variable in (variable for variable in self.variables if variable.large):
+            begin = self.begins[variable.index]
+            made = self._factors(variable).logits(h.units) + starts[..., begin : begin + variable.cases]
+            found.append(([variable], made.unsqueeze(1)))
+        made = F.linear(h.units, self.case_weight, self.case_bias)
         for count in sorted({variable.cases for variable in self.order}):
             group = [variable for variable in self.order if variable.cases == count]
             at = self.offsets[group[0].index]
-            starts = torch.stack([self.start_of(variable) for variable in group])
-            found.append((group, made[:, at : at + count * len(group)].unflatten(1, (len(group), count)) + starts))
+            own = torch.stack([starts[..., self.begins[v.index] : self.begins[v.index] + count] for v in group], -2)
+            found.append((group, made[:, at : at + count * len(group)].unflatten(1, (len(group), count)) + own))
         return found
 
     def spline(self, variable: Variable, h: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pushforward.core.numerics import finer, soft_clamp
 from pushforward.kernels.spline import logits, quadratic_forward, quadratic_inverse
+from pushforward.tables.steps import Steps
 
 MARGIN = 1e-4
 """What is cut off of shares before their logit is taken, so that the ends are finite."""
@@ -36,6 +37,7 @@ class Knots(NamedTuple):
         center: Of what shares are moved by, ``(..., 1)``.
         scale: Of what they are narrowed by, ``(..., 1)``.
         wide: The log-odds of the marginal itself, beside all of it, ``(..., 1)``.
+        steps: What shares go through before they are moved, ``(...)``; None for nothing.
     """
 
     table: Tensor
@@ -43,15 +45,18 @@ class Knots(NamedTuple):
     center: Tensor
     scale: Tensor
     wide: Tensor
+    steps: Steps | None = None
 
     def repeated(self, count: int) -> Knots:
         """Return one spline several times over."""
-        table, *others = self
-        return Knots(table.expand(count, -1, -1), *(part.expand(count, -1) for part in others))
+        slopes, center, scale, wide = (part.expand(count, -1) for part in (self.slopes, self.center, self.scale, self.wide))
+        return Knots(self.table.expand(count, -1, -1), slopes, center, scale, wide, self.steps and self.steps.repeated(count))
 
     def take(self, index: Tensor) -> Knots:
         """Return the knots of some splines."""
-        return Knots(*(part.index_select(0, index) for part in self))
+        parts = (self.table, self.slopes, self.center, self.scale, self.wide)
+        table, slopes, center, scale, wide = (part.index_select(0, index) for part in parts)
+        return Knots(table, slopes, center, scale, wide, self.steps and self.steps.take(index))
 
 
 def size(bins: int) -> int:
@@ -95,18 +100,19 @@ def _sums(parts: Tensor) -> tuple[Tensor, Tensor]:
     return before, after
 
 
-def shares(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the conditional's share on the nearer side of the moved middle, which side that is (True: below), and the log-slope.
+def shares(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the conditional's share on the nearer side of the moved middle, and which side that is (True: below).
 
     Args:
         knots: ``(..., K)``.
         below: The marginal's share below, ``(...)``.
         above: The share above.
     """
-    near, on_left, log_slope = (part.squeeze(-1) for part in _bent(knots, below.unsqueeze(-1), above.unsqueeze(-1)))
-    log_wide, log_rest = F.logsigmoid(knots.wide.squeeze(-1)), F.logsigmoid(-knots.wide.squeeze(-1))
-    mixed = torch.exp(log_rest) * near + torch.exp(log_wide) * torch.where(on_left, below, above)
-    return mixed, on_left, torch.logaddexp(log_rest + log_slope, log_wide)
+    near, on_left, _ = (part.squeeze(-1) for part in _bent(knots, below.unsqueeze(-1), above.unsqueeze(-1)))
+    if knots.steps is not None:
+        below, above = knots.steps.forward(below, above)
+    wide = knots.wide.squeeze(-1)
+    return torch.sigmoid(-wide) * near + torch.sigmoid(wide) * torch.where(on_left, below, above), on_left
 
 
 def _bent(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -118,17 +124,24 @@ def _bent(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, T
     return torch.where(on_left, y0, y1) + h * part, on_left, log_slope + log_move
 
 
-def log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
+def log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], log_step: Tensor | float = 0.0) -> Tensor:
     """Return the log of the conditional's share of cells divided by the marginal's.
 
     Args:
         knots: ``(..., K)``.
         a: The marginal's shares below and above where cells begin, each ``(...)``.
         b: Those where they end; the same for a point, of which this is the log-slope.
+        log_step: What this is of the steps beside, or of the marginal.
     """
-    # Of a mixture with the marginal it is a mixture with 1.
     wide = knots.wide.squeeze(-1)
-    return torch.logaddexp(F.logsigmoid(-wide) + _log_mean_slope(knots, a, b), F.logsigmoid(wide))
+    return torch.logaddexp(F.logsigmoid(-wide) + _log_mean_slope(knots, a, b), F.logsigmoid(wide) + log_step)
+
+
+def log_slope(knots: Knots, below: Tensor, above: Tensor, log_step: Tensor | float = 0.0) -> Tensor:
+    """Return the log of the conditional's density divided by the marginal's at points, as `log_mean_slope` does of cells."""
+    bent = _bent(knots, below.unsqueeze(-1), above.unsqueeze(-1))[2].squeeze(-1)
+    wide = knots.wide.squeeze(-1)
+    return torch.logaddexp(F.logsigmoid(-wide) + bent, F.logsigmoid(wide) + log_step)
 
 
 def _log_mean_slope(knots: Knots, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> Tensor:
@@ -154,7 +167,7 @@ def inverse(knots: Knots, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]
     low, high = (torch.full_like(wanted, side * FAR) for side in (-1, 1))
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        near, left, _ = shares(knots, torch.sigmoid(middle), torch.sigmoid(-middle))
+        near, left = shares(knots, torch.sigmoid(middle), torch.sigmoid(-middle))
         # Each compared with what is kept of it without a difference.
         less = torch.where(left == (below <= 0.5), (near < wanted) == left, left)
         less = torch.where((left != (below <= 0.5)), torch.where(left, near < 1 - wanted, near > 1 - wanted), less)
@@ -167,6 +180,8 @@ def drawn(knots: Knots, below: Tensor, above: Tensor, choice: Tensor) -> tuple[T
     """Return the marginal's shares of draws: uniform ones, which a second uniform ``choice`` leaves as the marginal's, or bends."""
     plain = choice < torch.sigmoid(knots.wide.squeeze(-1))
     bent = [part.squeeze(-1) for part in _bent_back(knots, below.unsqueeze(-1), above.unsqueeze(-1))]
+    if knots.steps is not None:
+        below, above = knots.steps.inverse(below, above)
     return torch.where(plain, below, bent[0]), torch.where(plain, above, bent[1])
 
 

@@ -44,7 +44,7 @@ class TableFlow(nn.Module):
 
     a probability for categories, counts, atoms and missing values, a density in the units of the table for other numbers (for those on a
     grid, the probability of the cell by its width). A new model that has met data joins the columns' marginals by the correlations
-    of their numbers, a Gaussian copula.
+    of their numbers, a Gaussian copula, and by latent classes, where these say more.
     Source: A Deep and Tractable Density Estimator (Uria et al., 2014); Autoregressive Diffusion Models (Hoogeboom et al., 2022); Neural
     Spline Flows (Durkan et al., 2019).
 
@@ -100,24 +100,31 @@ class TableFlow(nn.Module):
         """Return what errors begin with."""
         return "TableFlow"
 
-    def measure(self, data: Any, weights: Any = None) -> TableFlow:
-        """Measure the marginals of the columns and their correlations, which is where a fit begins, and return the model.
+    def measure(self, data: Any, weights: Any = None, *, classes: bool = True) -> TableFlow:
+        """Measure the marginals of the columns, and what relates them, which is where a fit begins, and return the model.
+
+        That are the correlations of a normal copula, and beside it latent classes, if rows that are held out for that are more probable
+        with them: mixtures in each class of which columns are independent, of which these rows choose how many there are.
 
         Args:
             data: A table with the columns of the schema.
             weights: Weight of each row, ``(n,)``, at least 0; only their ratios matter.
+            classes: Whether there may be latent classes; False for the copula alone.
 
         Raises:
-            ValueError: The data is not what the schema says, or has no rows, or weights are none.
+            ValueError: The data is not what the schema says, or has no rows, weights are none, or classes is neither True nor False.
         """
+        if not isinstance(classes, bool):
+            raise ValueError(f"TableFlow.measure: expected classes to be True or False, got {classes!r}")
         coded, bounds = self.encode_all(data, "raise", fitted=False)
         if not len(coded):
             raise ValueError("TableFlow: expected rows to measure, got none")
         if weights is None:
-            self.model.measure(coded, None, bounds)
+            self.model.measure(coded, None, bounds, classes=classes)
         else:
             heavy = of_rows("TableFlow.measure", weights, len(coded)).to(self.device)
-            self.model.measure(coded[heavy > 0], heavy[heavy > 0], None if bounds is None else bounds[heavy > 0])
+            some = heavy > 0
+            self.model.measure(coded[some], heavy[some], None if bounds is None else bounds[some], classes=classes)
         self.remember(data)
         return self
 
@@ -312,7 +319,20 @@ class TableFlow(nn.Module):
             raise ValueError(f"TableFlow.save: expected float32 or float64, got {self.dtype}; use .float()")
         dtype = io.dtype_name(self.dtype)
         state = self.state_dict()
-        write(path, Content(self.schema, self.widths, self.bins, self.activation, dtype, self.library, self.types, state))
+        write(
+            path,
+            Content(
+                self.schema,
+                self.widths,
+                self.bins,
+                self.activation,
+                dtype,
+                self.library,
+                self.types,
+                self.model.network.classes.count,
+                state,
+            ),
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, trusted: bool = False) -> TableFlow:
@@ -332,6 +352,7 @@ class TableFlow(nn.Module):
             # The initial weights, which the file replaces, cost the user no random numbers.
             with Drawing(0), budget:
                 made = cls(content.schema, content.widths, content.bins, activation=content.activation)
+                made.model.network.classes.resize(content.classes)
         except PlanError as error:
             raise PlanError(f"TableFlow.load: {os.fspath(path)!r}: {error}, with so small a file; if you trust it: trusted=True") from error
         made.to(getattr(torch, content.dtype))

@@ -12,7 +12,7 @@ from torch import Tensor
 from pushforward.tables.heads import case_logs, column_knots
 from pushforward.tables.model import Model
 from pushforward.tables.network import Hidden
-from pushforward.tables.spline import inverse, shares
+from pushforward.tables.spline import inverse, log_slope, shares
 from pushforward.tables.variable import VALUE, Variable
 
 CELLS = 20_000
@@ -69,7 +69,7 @@ class Univariate:
     def _among_values(self, x: float) -> float:
         """Return the share of values up to x, atoms left out."""
         place = self.chart(torch.tensor([x], dtype=torch.float64, device=self.device))
-        near, left, _ = shares(self.knots, place.below, place.above)
+        near, left = shares(self.knots, place.below, place.above)
         return float(torch.where(left, near, 1 - near))
 
     def cdf(self, x: float) -> float:
@@ -129,8 +129,7 @@ class Univariate:
                 return x, self._cells(torch.from_numpy(x).to(self.device))
         below, above, weights = (part.to(self.device) for part in self._nodes())
         wide = self.knots.repeated(len(below))
-        _, _, log_slope = shares(wide, below, above)
-        mass = weights * torch.exp(log_slope)
+        mass = weights * torch.exp(log_slope(wide, below, above, wide.steps.log_slope(below, above) if wide.steps else 0.0))
         # What quadrature is off counts by how far values are from one another, not from 0.
         return self.chart.inverse(below, above).cpu().numpy(), (mass / mass.sum()).cpu().numpy()
 
@@ -138,7 +137,7 @@ class Univariate:
         edges = torch.cat([x - self.grid.step / 2, x[-1:] + self.grid.step / 2])
         place = self.chart(edges)
         wide = self.knots.repeated(len(edges))
-        near, left, _ = shares(wide, place.below, place.above)
+        near, left = shares(wide, place.below, place.above)
         low, high = near[:-1], near[1:]
         mass = torch.where(left[1:], high - low, torch.where(left[:-1], 1 - high - low, low - high))
         return (mass / mass.sum()).cpu().numpy()
@@ -152,6 +151,8 @@ class Univariate:
         wide = self.knots.repeated(len(own))
         bends = torch.cat([left, inverse(wide, own, 1 - own)[0].cpu(), torch.tensor([1.0], dtype=torch.float64)]).unique()
         low_tail, high_tail = float(left[0]), float(right[-1])
+        if self.knots.steps is not None:
+            bends = torch.cat([bends, self.knots.steps.edges[0, 0].cpu()]).unique()
         bends = bends[(bends >= low_tail) & (bends <= 1 - high_tail)]
         a, b = bends[:-1, None], bends[1:, None]
         below = ((a + b) / 2 + (b - a) / 2 * torch.from_numpy(nodes)).flatten()

@@ -63,6 +63,7 @@ class Bench:
         return {
             "independent columns": lambda _: self._measured(TABLES[0]),
             "normal copula": lambda _: self._measured(TABLES[1]),
+            "latent classes": lambda _: self._measured(TABLES[2]),
             "one normal": lambda limit: self._classical(CANDIDATES[:1], limit),
             "mixture of normals": lambda limit: self._classical([one for one in CANDIDATES[1:] if one.closed], limit),
             "NSF": self._spline_flow,
@@ -71,7 +72,7 @@ class Bench:
 
     def run(self, name: str, model: Callable[[Limit], Any]) -> None:
         """Fit a model and score it."""
-        typed = name in ("independent columns", "normal copula", "TableFlow")
+        typed = name in ("independent columns", "normal copula", "latent classes", "TableFlow")
         if not typed and not self.table.numbers:
             told = [f"{column}: {why}" for column, why in self.table.beyond.items()]
             self.left_out[name] = "; ".join(told[:2]) + (f" and {len(told) - 2} more" if len(told) > 2 else "")
@@ -134,9 +135,7 @@ class Bench:
 
     def _measured(self, candidate: TableCandidate) -> TableFlow:
         model = candidate.make(self.table.schema, self.seed)
-        model.model.measure(self.train.x, self.train.weights)
-        if not candidate.correlated:
-            model.model.network.copula.forget()
+        model.model.measure(self.train.x, self.train.weights, correlated=candidate.correlated, classes=candidate.classes)
         return model
 
     def _classical(self, candidates: Sequence[Any], limit: Limit) -> Flow:

@@ -108,7 +108,8 @@ class TableCandidate:
         name: What it is called in a history.
         options: Options of the `TableFlow`.
         closed: Whether it is measured and not trained: a classical density.
-        correlated: Whether it has the correlations of the columns; one that is closed and has none is that of independent columns.
+        correlated: Whether one that is closed has the correlations of the columns.
+        classes: Whether one that is closed may have latent classes; with neither it is that of independent columns.
 
     >>> TableCandidate("small", {"widths": (16,)}).make(Schema.find({"a": [1.5, 2.5, 2.0]}), seed=0).columns
     ('a',)
@@ -118,6 +119,7 @@ class TableCandidate:
     options: Mapping[str, Any] = field(default_factory=dict)
     closed: bool = False
     correlated: bool = True
+    classes: bool = True
 
     def make(self, schema: Schema, seed: int = 0) -> TableFlow:
         """Return a new model, its first weights drawn from the seed."""
@@ -126,9 +128,10 @@ class TableCandidate:
 
 
 TABLES = (
-    TableCandidate("independent columns", {"widths": (8,)}, closed=True, correlated=False),
-    TableCandidate("normal copula", {"widths": (8,)}, closed=True),
+    TableCandidate("independent columns", {"widths": (8,)}, closed=True, correlated=False, classes=False),
+    TableCandidate("normal copula", {"widths": (8,)}, closed=True, classes=False),
+    TableCandidate("latent classes", {"widths": (8,)}, closed=True),
     TableCandidate("TableFlow, small", {"widths": (64, 64), "bins": 8}),
     TableCandidate("TableFlow"),
 )
-"""The same for tables with columns of any kind; the first two are what a `TableFlow` starts from."""
+"""The same for tables with columns of any kind; the last of the closed ones is what a `TableFlow` starts from."""

@@ -38,9 +38,10 @@ def compare(
 ) -> Comparison:
     r"""Fit flows and classical densities to a table in equal time each, and score rows that none has seen.
 
-    These are independent columns; their normal copula, which a `TableFlow` starts from; where all cells are numbers and none has a
-    probability of its own, one normal distribution, the mixture of as many normals as a tenth of its rows chooses, and `NSF`; and a
-    `TableFlow`. All are scored in the mixed measure of a `TableFlow`. On a grid that is the probability of a cell by its width: flows of
+    These are independent columns; their normal copula; latent classes beside it, which a `TableFlow` starts from; where all cells are
+    numbers and none has a probability of its own, one normal distribution, the mixture of as many normals as a tenth of its rows chooses,
+    and `NSF`; and a `TableFlow`. All are scored in the mixed measure of a `TableFlow`. On a grid that is the probability of a cell by its
+    width: flows of
     numbers are fitted to values spread evenly over their cells, and their density is averaged over 32 points of the cell, one in each
     part of each side: an estimate that is a little low rather than high. A schema that is found is found from all rows, those held out
     among them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -91,6 +92,18 @@ class Run:
         self.flow, self.waits = self.candidate.over(start.flow, self.rows["seed"]), False
         self.outcome.plan = _plan(self.flow)
 
+    def begin_as(self, start: Run) -> None:
+        """Take what a classical density has measured on the same rows, unless some of those held out are none that it can have."""
+        assert isinstance(self.flow, TableFlow)
+        assert isinstance(start.flow, TableFlow)
+        try:
+            for name in ("data", "validation"):
+                if not isinstance(self.rows[name], numbers.Real):
+                    start.flow.encode_all(self.rows[name])
+        except ValueError:
+            return
+        self.flow.model.begin_as(start.flow.model)
+
     def train(self, seconds: float | Limit, first: bool) -> None:
         """Go on for some seconds; the errors of the first of all are the data's, those of others are their own."""
         limit = Limit(None, seconds.measure if isinstance(seconds, Limit) else None)
@@ -118,7 +131,7 @@ class Run:
             assert isinstance(self.flow, TableFlow)
             if self.candidate.closed:
                 given = (self.rows[name] for name in ("data", "validation", "weights", "seed"))
-                return measure_table(self.flow, *given, correlated=self.candidate.correlated)
+                return measure_table(self.flow, *given, correlated=self.candidate.correlated, classes=self.candidate.classes)
             return fit(self.flow, **self.rows, seconds=seconds, epochs=EPOCHS, progress=False)
         whiten = self.candidate.whiten if self.history is None else False
         return fit(self.flow, **self.rows, whiten=whiten, seconds=seconds, epochs=EPOCHS, progress=False)
@@ -138,11 +151,11 @@ class Search:
         for kind in (Candidate, TableCandidate):
             before = math.inf
             for run in (run for run in self.runs if run.candidate.closed and isinstance(run.candidate, kind)):
-                # They are in the order of their sizes: when one more component does not help, many more do not.
                 if self.begun and (self.over() or self.limit.gone > most):
                     break
                 self.train(run, MOMENT)
-                if run.outcome.loss > before:
+                # Mixtures are in the order of their sizes: when one more component does not help, many more do not.
+                if kind is Candidate and run.outcome.loss > before:
                     break
                 before = run.outcome.loss
         classical = [run for run in self.runs if run.candidate.closed and isinstance(run.candidate, Candidate) and run.history is not None]
@@ -150,6 +163,10 @@ class Search:
             if run.waits and classical:
                 run.begin_over(_ranked(classical)[0])
         field = [run for run in self.runs if not run.candidate.closed and not run.waits]
+        measured = [run for run in self.runs if _begins(run.candidate) and run.candidate.closed and run.history is not None]
+        for run in field if measured else ():
+            if _begins(run.candidate):
+                run.begin_as(measured[0])
         share = SHARE * self.left()
         begun = [run for run in field if isinstance(run.candidate, Candidate) and run.candidate.components is None]
         if begun and share / len(field) < min(run.outcome.seconds for run in classical):
@@ -190,6 +207,11 @@ class Search:
         if self.ended is None and self.limit.over:
             told["stopped"] = "seconds"
         return Chosen(chosen.flow, ChoiceHistory(**told, candidates=[run.outcome for run in ranked]))
+
+
+def _begins(candidate: Candidate | TableCandidate) -> bool:
+    """Tell whether a candidate measures all that a `TableFlow` begins with."""
+    return isinstance(candidate, TableCandidate) and candidate.correlated and candidate.classes
 
 
 def _ranked(runs: Sequence[Run]) -> list[Run]:

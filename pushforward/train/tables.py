@@ -50,7 +50,7 @@ class TableLoss(nn.Module):
         """Return the loss of packed rows ``(n, width)`` of which ``known (n, columns)`` is given, each counted ``count (n)`` times."""
         model = self.model.model
         events = unpacked(rows, len(model.variables), len(model.numbers), model.dtype)
-        h = model.network.trunk(model.network.state(events, known))
+        h = model.network.trunk(model.network.state(events, known, left_out=True))
         loss = count * -all_scores(model.network, model.grids, h, events, ~known).sum(1)
         return torch.mean(loss if weights is None else weights * loss)
 
@@ -120,7 +120,7 @@ def fit_table(
     return TableTraining(model, seen, judged, made, random, options, Masters(model)).run(callback)
 
 
-def measure_table(model: TableFlow, data: Any, validation: Any, weights: Any, seed: int, *, correlated: bool) -> History:
+def measure_table(model: TableFlow, data: Any, validation: Any, weights: Any, seed: int, **what: bool) -> History:
     """Measure a new model on the rows that a fit would train on, and score those that it would hold out; nothing is trained.
 
     Args:
@@ -129,13 +129,11 @@ def measure_table(model: TableFlow, data: Any, validation: Any, weights: Any, se
         validation: As for `fit`.
         weights: As for `fit`.
         seed: As for `fit`.
-        correlated: Whether columns have the correlations of the data, or are independent.
+        what: What columns may have of the data, ``correlated`` and ``classes``.
     """
     train, held = _parted(model, data, validation, weights, True, Randomness(model, seed))
     assert held is not None
-    model.model.measure(train.x, train.weights, train.context)
-    if not correlated:
-        model.model.network.copula.forget()
+    model.model.measure(train.x, train.weights, train.context, **what)
     model.remember(data)
     loss = held_out(model, _packed(model, held.part(slice(HELD))))
     return History(start=loss, best_loss=loss, monitored="validation")
