@@ -96,6 +96,25 @@ def fitted(
     return Trained(flow.log_prob, each * len(history.train), mapped(flow))
 
 
+def taught(rows: Tensor, steps: int) -> pf.Flow:
+    """Return a continuous flow that has learned rows by flow matching."""
+    torch.manual_seed(0)
+    flow = pf.CNF(rows.shape[1])
+    epochs = max(1, round(steps * BATCH / (len(rows) * (1 - SHARE))))
+    options = {"learning_rate": MATCHED, "schedule": "cosine", "patience": None, "progress": False}
+    pf.fit(flow, rows, objective="flow_matching", epochs=epochs, **options)
+    return flow
+
+
+def at(flow: pf.Flow, tolerance: float, **options: Any) -> pf.Flow:
+    """Return the same flow whose solver is held to another tolerance, or with other options of its continuous layers."""
+    plans = [layer.plan for layer in flow.transform.layers]
+    finer = [plan.replace(tolerance=tolerance, **options) if isinstance(plan, pf.bijectors.Continuous) else plan for plan in plans]
+    made = pf.Flow(flow.base.plan, finer, flow.event_shape)
+    made.load_state_dict(dict(flow.state_dict()))  # a state that names no plan
+    return made
+
+
 def cnf(features: int) -> pf.Flow:
     return pf.CNF(features, tolerance=1e-4)
 
