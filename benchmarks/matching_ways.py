@@ -244,6 +244,7 @@ WAYS = {
     "NSF": Way(partial(fitted, pf.NSF)),
     "CNF, matching": Way(partial(fitted, cnf, objective="flow_matching"), rate=MATCHED),
     "CNF, matching, as drawn": Way(partial(fitted, cnf, starts=False, objective=pf.FlowMatching(times="uniform")), rate=MATCHED),
+    "CNF, matching, variance preserving": Way(partial(fitted, cnf, objective=pf.FlowMatching(path="variance_preserving")), rate=MATCHED),
     "CNF, likelihood": Way(partial(fitted, cnf), solves=True),
     "Zuko, matching": Way(partial(zuko, matching=True), rate=MATCHED, needs=("zuko",)),
     "Zuko, likelihood": Way(partial(zuko, matching=False), solves=True, needs=("zuko",)),
