@@ -1,12 +1,12 @@
-"""Scoring by a continuous flow beside Zuko's and torchdiffeq's solvers on the same network: evaluations, milliseconds and true errors.
+"""Scoring by a continuous flow beside others' solvers on the same network: evaluations, milliseconds and true errors.
 
     python benchmarks/continuous.py [--rows 1000] [--rounds 5] [--features 2 16] [--widths 64 64]
 
-It takes zuko, and torchdiffeq where it is installed. A flow is trained by flow matching, and its field, in float32, is given to each of the
-solvers at several tolerances; what is true are log-densities in float64 at a tolerance of 1e-12. Of each row of a table: the tolerance, how
-often a row's field is evaluated (the mean; the others evaluate all rows as often), milliseconds of the processor for a call (the median of
-the rounds), and how far log-densities are off, in the middle and for 95 % of the rows. The second table has the milliseconds at equal
-errors of 95 %, read off between the tolerances on logarithmic scales. One thread; all take turns.
+It takes zuko, and torchdiffeq and torchode where they are installed. A flow is trained by flow matching, and its field, in float32, is
+given to each of the solvers at several tolerances; what is true are log-densities in float64 at a tolerance of 1e-12. Of each row of a
+table: the tolerance, how often a row's field is evaluated (the mean; the others evaluate all rows as often), milliseconds of the processor
+for a call (the median of the rounds), and how far log-densities are off, in the middle and for 95 % of the rows. The second table has the
+milliseconds at equal errors of 95 %, read off between the tolerances on logarithmic scales. One thread; all take turns.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ try:
     from torchdiffeq import odeint
 except ImportError:
     odeint = None
+try:
+    import torchode
+except ImportError:
+    torchode = None
 
 TOLERANCES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 LEVELS = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -115,20 +119,38 @@ def of_zuko(field: Field, tolerance: float) -> tuple[Score, Callable[[Tensor], f
     return score, counted(field, score)
 
 
+def rates(field: Field, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return velocities and the traces of their Jacobians by autograd."""
+    with torch.enable_grad():
+        place = x.detach().requires_grad_()
+        v = field(t, place)
+        trace = sum(torch.autograd.grad(v[:, d].sum(), place, retain_graph=True)[0][:, d] for d in range(x.shape[-1]))
+    return v.detach(), trace
+
+
 def of_torchdiffeq(field: Field, tolerance: float) -> tuple[Score, Callable[[Tensor], float]]:
     """The trace as its own example of a continuous flow has it: one backward pass for each dimension."""
 
     def score(x: Tensor) -> Tensor:
-        def rates(t: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            with torch.enable_grad():
-                place = state[0].detach().requires_grad_()
-                v = field(t, place)
-                trace = sum(torch.autograd.grad(v[:, d].sum(), place, retain_graph=True)[0][:, d] for d in range(x.shape[-1]))
-            return v.detach(), trace
-
         start = (x, torch.zeros(len(x)))
-        made, ladj = odeint(rates, start, torch.tensor([1.0, 0.0]), atol=tolerance, rtol=tolerance, method="dopri5")
+        made, ladj = odeint(
+            lambda t, state: rates(field, t, state[0]), start, torch.tensor([1.0, 0.0]), atol=tolerance, rtol=tolerance, method="dopri5"
+        )
         return normal(made[-1]) + ladj[-1]
+
+    return score, counted(field, score)
+
+
+def of_torchode(field: Field, tolerance: float) -> tuple[Score, Callable[[Tensor], float]]:
+    """Each row with steps of its own by Tsitouras' method; the trace as with torchdiffeq."""
+
+    def score(x: Tensor) -> Tensor:
+        term = torchode.ODETerm(lambda t, state: torch.column_stack(rates(field, t[:, None], state[:, :-1])))
+        controller = torchode.IntegralController(atol=tolerance, rtol=tolerance, term=term)
+        ends = {"t_start": torch.ones(len(x)), "t_end": torch.zeros(len(x))}
+        problem = torchode.InitialValueProblem(y0=torch.cat([x, torch.zeros(len(x), 1)], 1), **ends)
+        made = torchode.AutoDiffAdjoint(torchode.Tsit5(term=term), controller).solve(problem).ys[:, -1]
+        return normal(made[:, :-1]) + made[:, -1]
 
     return score, counted(field, score)
 
@@ -165,6 +187,8 @@ def main() -> None:
         }
         if odeint is not None:
             solvers["torchdiffeq, dopri5"] = lambda tolerance, field=field: of_torchdiffeq(field, tolerance)
+        if torchode is not None:
+            solvers["torchode, tsit5"] = lambda tolerance, field=field: of_torchode(field, tolerance)
         print(f"\n{features} features, {options.rows} rows, widths {options.widths}\n")
         print("| solver | tolerance | evaluations | ms | off by, median | off by, 95 % |\n|---|---|---|---|---|---|")
         curves: dict[str, list[tuple[float, float]]] = {name: [] for name in solvers}

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import pushforward as pf
+from pushforward.layers.continuous import ContinuousModule
 from pushforward.train.limit import Limit
 
 BATCH, SHARE = 512, 0.1
@@ -25,6 +26,8 @@ RATE, MATCHED = 5e-3, 1e-2
 """The rate at first, and that of flow matching, whose steps are noisier."""
 MANY = 10**6
 """Epochs or steps where time is what ends them."""
+LENGTHS = 50
+"""Steps of one length through a field, where its density is integrated."""
 Score = Callable[[Tensor], Tensor]
 
 
@@ -39,10 +42,34 @@ class Budget(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A log-density, and after how many steps."""
+    """A log-density, after how many steps, and where at hand the map from base to data that it comes from, with gradients."""
 
     score: Score
     steps: int
+    push: Score | None = None
+
+
+def followed(velocity: Callable[[Tensor, Tensor], Tensor], z: Tensor) -> Tensor:
+    """Return where a velocity of times ``(n,)`` and places takes points by steps of RK4 of one length: by no solver of a library."""
+    h, x = 1 / LENGTHS, z
+    for i in range(LENGTHS):
+        start, half, end = (torch.full((len(z),), (i + part) * h) for part in (0.0, 0.5, 1.0))
+        k1 = velocity(start, x)
+        k2 = velocity(half, x + 0.5 * h * k1)
+        k3 = velocity(half, x + 0.5 * h * k2)
+        x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + velocity(end, x + h * k3))
+    return x
+
+
+def mapped(flow: pf.Flow) -> Score:
+    """Return the map of a flow of this library; of continuous layers as velocities and nothing else."""
+
+    def push(z: Tensor) -> Tensor:
+        for layer in flow.transform.layers:
+            z = followed(layer.velocity, z) if isinstance(layer, ContinuousModule) else layer.push(z)[0]
+        return z
+
+    return push
 
 
 def fitted(
@@ -66,7 +93,26 @@ def fitted(
         progress=False,
         **options,
     )
-    return Trained(flow.log_prob, each * len(history.train))
+    return Trained(flow.log_prob, each * len(history.train), mapped(flow))
+
+
+def taught(rows: Tensor, steps: int) -> pf.Flow:
+    """Return a continuous flow that has learned rows by flow matching."""
+    torch.manual_seed(0)
+    flow = pf.CNF(rows.shape[1])
+    epochs = max(1, round(steps * BATCH / (len(rows) * (1 - SHARE))))
+    options = {"learning_rate": MATCHED, "schedule": "cosine", "patience": None, "progress": False}
+    pf.fit(flow, rows, objective="flow_matching", epochs=epochs, **options)
+    return flow
+
+
+def at(flow: pf.Flow, tolerance: float, **options: Any) -> pf.Flow:
+    """Return the same flow whose solver is held to another tolerance, or with other options of its continuous layers."""
+    plans = [layer.plan for layer in flow.transform.layers]
+    finer = [plan.replace(tolerance=tolerance, **options) if isinstance(plan, pf.bijectors.Continuous) else plan for plan in plans]
+    made = pf.Flow(flow.base.plan, finer, flow.event_shape)
+    made.load_state_dict(dict(flow.state_dict()))  # a state that names no plan
+    return made
 
 
 def cnf(features: int) -> pf.Flow:
@@ -100,10 +146,10 @@ def looped(module: nn.Module, loss: Score, rows: Tensor, budget: Budget, rate: f
     return done
 
 
-def standardised(log_prob: Score, rows: Tensor) -> tuple[Tensor, Score]:
-    """Return standardised rows, and the log-density before that."""
+def standardised(log_prob: Score, rows: Tensor) -> tuple[Tensor, Score, Score]:
+    """Return standardised rows, the log-density before that, and what takes them back."""
     mean, scale = rows.mean(0), rows.std(0)
-    return (rows - mean) / scale, lambda x: log_prob((x - mean) / scale) - scale.log().sum()
+    return (rows - mean) / scale, lambda x: log_prob((x - mean) / scale) - scale.log().sum(), lambda x: mean + scale * x
 
 
 def zuko(rows: Tensor, budget: Budget, rate: float, seed: int, matching: bool) -> Trained:
@@ -117,10 +163,10 @@ def zuko(rows: Tensor, budget: Budget, rate: float, seed: int, matching: bool) -
         z, t = torch.randn_like(x), torch.rand(len(x))
         return (flow.transform.f(t, torch.lerp(x, z, t[:, None])) - (z - x)).square().mean()
 
-    x, score = standardised(lambda x: flow().log_prob(x), rows)
+    x, score, back = standardised(lambda x: flow().log_prob(x), rows)
     steps = looped(flow, squares if matching else lambda x: -flow().log_prob(x).mean(), x, budget, rate, seed)
     flow.eval()
-    return Trained(score, steps)
+    return Trained(score, steps, lambda z: back(followed(lambda t, x: -flow.transform.f(1 - t, x), z)))
 
 
 def torchcfm(rows: Tensor, budget: Budget, rate: float, seed: int, optimal: bool) -> Trained:
@@ -148,8 +194,9 @@ def torchcfm(rows: Tensor, budget: Budget, rate: float, seed: int, optimal: bool
         made, ladj = odeint(rates, (x, torch.zeros(len(x))), torch.tensor([1.0, 0.0]), atol=1e-5, rtol=1e-5, method="dopri5")
         return -0.5 * (made[-1].square().sum(-1) + x.shape[-1] * math.log(2 * math.pi)) + ladj[-1]
 
-    x, score = standardised(log_prob, rows)
-    return Trained(score, looped(net, squares, x, budget, rate, seed))
+    x, score, back = standardised(log_prob, rows)
+    steps = looped(net, squares, x, budget, rate, seed)
+    return Trained(score, steps, lambda z: back(followed(net, z)))
 
 
 def torchflows(rows: Tensor, budget: Budget, rate: float, seed: int, kind: str) -> Trained:
@@ -178,7 +225,7 @@ def torchflows(rows: Tensor, budget: Budget, rate: float, seed: int, kind: str) 
         made, *costs = flow.log_prob(x, return_aux=True)
         return -made.mean() + flow.regularization(*costs)
 
-    x, score = standardised(log_prob, rows)
+    x, score, _ = standardised(log_prob, rows)
     steps = looped(flow, loss, x, budget, rate, seed)
     flow.eval()
     return Trained(score, steps)
@@ -197,14 +244,15 @@ WAYS = {
     "NSF": Way(partial(fitted, pf.NSF)),
     "CNF, matching": Way(partial(fitted, cnf, objective="flow_matching"), rate=MATCHED),
     "CNF, matching, as drawn": Way(partial(fitted, cnf, starts=False, objective=pf.FlowMatching(times="uniform")), rate=MATCHED),
+    "CNF, matching, variance preserving": Way(partial(fitted, cnf, objective=pf.FlowMatching(path="variance_preserving")), rate=MATCHED),
     "CNF, likelihood": Way(partial(fitted, cnf), solves=True),
     "Zuko, matching": Way(partial(zuko, matching=True), rate=MATCHED, needs=("zuko",)),
     "Zuko, likelihood": Way(partial(zuko, matching=False), solves=True, needs=("zuko",)),
     "torchcfm": Way(partial(torchcfm, optimal=False), rate=MATCHED, needs=("torchcfm", "torchdiffeq")),
     "torchcfm, transport": Way(partial(torchcfm, optimal=True), rate=MATCHED, needs=("torchcfm", "torchdiffeq", "ot")),
-    "torchflows, FFJORD": Way(partial(torchflows, kind="FFJORD"), solves=True, needs=("torchflows", "torchdiffeq")),
-    "torchflows, OT-Flow": Way(partial(torchflows, kind="OT-Flow"), solves=True, needs=("torchflows", "torchdiffeq")),
-    "torchflows, ResFlow": Way(partial(torchflows, kind="ResFlow"), solves=True, needs=("torchflows",)),
+    "torchflows, FFJORD": Way(partial(torchflows, kind="FFJORD"), needs=("torchflows", "torchdiffeq")),
+    "torchflows, OT-Flow": Way(partial(torchflows, kind="OT-Flow"), needs=("torchflows", "torchdiffeq")),
+    "torchflows, ResFlow": Way(partial(torchflows, kind="ResFlow"), needs=("torchflows",)),
 }
 
 

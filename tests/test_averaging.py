@@ -17,7 +17,9 @@ def rows(count=200, seed=0):
 def fitted(**options):
     torch.manual_seed(0)
     flow = pf.MAF(2, transforms=1, widths=(8,))
-    return flow, pf.fit(flow, rows(), progress=False, **{"validation": rows(100, 1), "learning_rate": 0.1, "epochs": 8, "mixture": 0, **options})
+    return flow, pf.fit(
+        flow, rows(), progress=False, **{"validation": rows(100, 1), "learning_rate": 0.1, "epochs": 8, "mixture": 0, **options}
+    )
 
 
 def test_the_averages_are_those_of_the_formula():

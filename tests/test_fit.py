@@ -492,7 +492,7 @@ def test_history_is_plain():
     history = pf.fit(maf(2), rows(), **QUICK)
     assert list(history.to_dict()) == [
         "train", "validation", "learning_rate", "seconds", "start", "best_epoch", "best_loss", "monitored", "stopped", "skipped_steps",
-        "tried", "averaged", "objective", "nats",
+        "tried", "averaged", "objective", "nats", "error", "evaluations",
     ]  # fmt: skip
     assert repr(history).startswith("History(epochs=2, best validation loss")
 

@@ -338,6 +338,21 @@ def test_fit_notes_losses_and_nats(name):
     assert pf.fit(pf.MAF(2), x, epochs=1, progress=False).objective == "likelihood"
 
 
+@pytest.mark.parametrize("objective", ["flow_matching", "likelihood"])
+def test_a_history_says_how_exact_a_continuous_flow_is(objective):
+    x, c = rows()[:60], torch.randn(60, 1)
+    flow = pf.CNF(2, 1, widths=(8,), tolerance=1e-3)
+    history = pf.fit(flow, x, c, validation=(x[:40], c[:40]), objective=objective, epochs=2, progress=False)
+    field, scale = flow.transform.layers
+    assert history.error == pytest.approx(flow.log_prob_and_error(x[:40], c[:40])[1].median().item(), rel=1e-3)
+    assert 0 < history.error < 1e-2
+    calls = field.evaluations(scale.pull(x[:40])[0], flow.context_units.pull(c[:40])[0])
+    assert history.evaluations == pytest.approx(calls.double().mean().item())
+    for exact in (pf.fit(pf.MAF(2), x, epochs=1, progress=False), pf.fit(pf.CNF(2), x, validation=None, epochs=1, progress=False)):
+        assert math.isnan(exact.error)
+        assert math.isnan(exact.evaluations)
+
+
 def test_held_out_losses_are_of_the_same_draws():
     history = pf.fit(made(), rows(), learning_rate=1e-30, schedule=None, **{**QUICK, "epochs": 3})
     assert history.validation == [history.start] * 3

@@ -128,7 +128,7 @@ def test_as_many_components_as_suit_the_rows(components):
 
 
 def test_components_end_with_the_rows_with_more_of_them_and_with_the_time(monkeypatch):
-    asked = []
+    asked, densities = [], {}
 
     def grown(rows, held):
         for count in (1, 2, 4, 8, 16, 32, 64):
@@ -137,7 +137,7 @@ def test_components_end_with_the_rows_with_more_of_them_and_with_the_time(monkey
 
     monkeypatch.setattr(standardising, "grown", grown)
     rows = torch.randn(2000, 2, generator=seeded(0))
-    for densities, count, over, end, found in (
+    for given, count, over, end, found in (
         ({2: 0.1, 8: 1.0}, 2000, lambda: False, 32, 8),
         ({1: 1.0}, 2000, lambda: False, 4, 1),
         ({2: 0.1, 4: 0.2, 8: 0.3, 16: 0.4, 32: 1.0}, 2000, lambda: False, 32, 32),
@@ -145,6 +145,8 @@ def test_components_end_with_the_rows_with_more_of_them_and_with_the_time(monkey
         ({4: 1.0}, 2000, lambda: len(asked) > 1, 2, 1),
     ):
         asked.clear()
+        densities.clear()
+        densities.update(given)
         assert best_mixture(rows[:count], rows, over)[1] == found
         assert asked[-1] == end
 

@@ -149,7 +149,9 @@ def measured(job: str, seed: int, peers: tuple[str, ...]) -> dict[str, Any]:
             began = time.process_time()
             made = LIBRARIES[library](kept)
             spent = time.process_time() - began
-            told = train(made, kept, held, rate, seed, None if unit else STEPS["table" if best is None else "density"], unit, spent if unit else 0.0)
+            told = train(
+                made, kept, held, rate, seed, None if unit else STEPS["table" if best is None else "density"], unit, spent if unit else 0.0
+            )
             unit = unit or told["seconds"]
             put(f"{library}, {rate:g}", made.log_prob, told)
     assert unit is not None
@@ -205,7 +207,7 @@ def main() -> None:
     path = given.out / "fit-quality.json"
     data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     data = {"setting": setting(), "steps": STEPS, "all": jobs, "choosing": [*CHOOSING, *CHOOSING_DENSITIES], "jobs": data.get("jobs", {})}
-    pf.fit(pf.MAF(2), torch.randn(100, 2), epochs=1, progress=False)  # torch imports its compiler with its first optimiser
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # torch imports its compiler with its first optimiser
     for seed in given.seeds:
         for job in given.only:
             cells = data["jobs"].setdefault(job, {})

@@ -26,8 +26,10 @@ def page(data: dict[str, Any], tools: str = "") -> str:
     units = [one["unit"] for cells in jobs.values() for one in cells]
     protocol, tried = (path.read_text(encoding="utf-8") for path in (PROTOCOL, TRIED))
     for word, value in {
-        "STEPS_OF_DENSITIES": f"{data['steps']['density']:,}", "STEPS_OF_TABLES": str(data["steps"]["table"]),
-        "LEAST": f"{min(units):.1f}", "MOST": f"{max(units):.1f}",
+        "STEPS_OF_DENSITIES": f"{data['steps']['density']:,}",
+        "STEPS_OF_TABLES": str(data["steps"]["table"]),
+        "LEAST": f"{min(units):.1f}",
+        "MOST": f"{max(units):.1f}",
     }.items():
         protocol, tried = protocol.replace(word, value), tried.replace(word, value)
     parts = [protocol, missing(data)]

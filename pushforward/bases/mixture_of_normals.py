@@ -178,7 +178,7 @@ class MixtureModule(ElementsModule):
             return self.triangular.inverse(x.unsqueeze(-2) - loc, theta["entries"], log_scale)[0]
         # The same components for all rows: one product of matrices, many times as fast as a solve for each row.
         whitening = self.triangular.inverse_matrix(theta["entries"], log_scale)
-        z = (finer(x) @ whitening.flatten(0, 1).mT).unflatten(-1, whitening.shape[:2])
+        z = (finer(x) @ whitening.flatten(0, 1).mT).reshape(*x.shape[:-1], *whitening.shape[:2])
         return (z - (whitening @ finer(loc).unsqueeze(-1)).squeeze(-1)).to(x.dtype)
 
     def _of_noise(self, z: Tensor, ladj: Tensor) -> tuple[Tensor, Tensor]:

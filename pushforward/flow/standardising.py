@@ -15,7 +15,7 @@ from pushforward.bases.em import grown
 from pushforward.bases.mixture_of_normals import MixtureOfNormals
 from pushforward.bases.normal import StandardNormal
 from pushforward.core import sets
-from pushforward.core.base import Base, BaseModule
+from pushforward.core.base import BaseModule
 from pushforward.core.bijector import Bijector
 from pushforward.core.compose import Compose, ComposeModule
 from pushforward.core.layer import Layer, Shape

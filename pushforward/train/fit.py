@@ -227,7 +227,9 @@ def fit(
             given = (flow, _resident(train, flow), held and _resident(held, flow), made, random, options, masters)
             training = _training(plan, *given)
             training.history.tried = losses
-        return training.run(callback)
+        history = training.run(callback)
+        training.state_exactness()
+    return history
 
 
 def _training(plan: FlowMatching | Likelihood | None, *given: Any) -> Training:

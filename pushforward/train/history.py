@@ -30,6 +30,8 @@ class History:
         objective: What the loss was: ``"likelihood"``, ``"flow_matching"``, or the name of a divergence.
         nats: For flow matching the mean negative log-density of held-out rows, 4096 at most, by the epoch after which it was taken: 0 for
             the start, the epoch whose weights were kept, and those that were asked for.
+        error: Of a continuous flow, the median of the errors that its kept weights state of held-out log-densities, in nats; else NaN.
+        evaluations: Of a continuous flow, how often its fields are evaluated to score a held-out row, on average; else NaN.
 
     >>> History(train=[1.5], validation=[1.25], best_epoch=1, best_loss=1.25, monitored="validation")
     History(epochs=1, best validation loss 1.25 nats after epoch 1, stopped by epochs)
@@ -49,6 +51,8 @@ class History:
     averaged: list[float] = field(default_factory=list)
     objective: str = "likelihood"
     nats: dict[int, float] = field(default_factory=dict)
+    error: float = math.nan
+    evaluations: float = math.nan
 
     @property
     def interrupted(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from pushforward.data.rows import Rows, Stream
 from pushforward.flow.flow import Flow
 from pushforward.train.adam import Stepper
+from pushforward.train.exactness import LOOKED_AT, exactness
 from pushforward.train.history import History
 from pushforward.train.loop import Loop, Options
 from pushforward.train.losses import NegativeLogLikelihood
@@ -42,7 +44,7 @@ class Training(Loop):
         masters: Masters,
     ) -> None:
         super().__init__(flow, optimizer, options, History(monitored="training" if held is None else "validation"), random, masters)
-        self.train, self.held = train, held
+        self.train, self.held, self.judges = train, held, held
         self.loss = self.make_loss()
         self.scale = _mean_weight(train)
         self.place = flow.device, data_precision(flow)
@@ -85,6 +87,21 @@ class Training(Loop):
         assert self.held is not None
         self.flow.eval()
         return self.mean_over(self.held, self.score)
+
+    def state_exactness(self) -> None:
+        """Note how exact the kept weights of a continuous flow are, on the first of the rows held out."""
+        if not isinstance(self.judges, Rows) or self.history.interrupted:
+            return
+        rows, mode = self._placed(self.judges.part(slice(LOOKED_AT))), self.flow.training
+        self.flow.eval()
+        try:
+            with self.masters.rounded(), self.random.layers():
+                found = exactness(self.flow, rows.x, rows.context)
+            self.history.error, self.history.evaluations = found or (math.nan, math.nan)
+        except KeyboardInterrupt:
+            self.history.stopped = "interrupted"
+        finally:
+            self.flow.train(mode)
 
     def mean_over(self, held: Rows | Stream, score: Callable[[Rows], Tensor]) -> float:
         """Return the mean of a loss over rows, by their weights."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,7 @@ from pushforward.layers.domains import Domain
 from pushforward.layers.standardize import Standardize, StandardizeModule
 from pushforward.recipes.choice import Choice, look_up, make_flow
 from pushforward.train import options as check
-from pushforward.train.objective import FlowMatching, Likelihood, check_objective, make_objective
+from pushforward.train.objective import FlowMatching, Likelihood, around, check_objective, make_objective
 
 SCORES = ("independent", "structured", "none")
 ROWS = 4096
@@ -61,7 +62,8 @@ def density_estimator(
         support: The prior (a distribution, or its support), or a set for each feature as in `Domain`; of theta for NPE, of x for NLE.
         objective: ``"likelihood"``; or ``"flow_matching"`` or a `FlowMatching`, for a flow with a `Continuous` layer such as ``"CNF"``:
             steps then solve no differential equation, and losses are squared errors of a velocity. Later rounds of NPE, whose loss
-            compares densities, train by these.
+            compares densities, train by these. The word stands for the path ``"variance_preserving"``, along which what the regression
+            leaves hardly has to move; on spheres and circles for the shortest ways.
         averaging: Decay of moving averages of the weights from step to step, which stand in for the weights whenever sbi scores or keeps
             the estimator (None: the weights themselves).
         regression: Whether the flow begins with a linear regression of the values on the conditions, as a shift that training goes on to
@@ -106,7 +108,7 @@ def density_estimator(
             f"density_estimator: expected an objective with coupling='independent', got {plan.coupling!r}, which pairs draws among rows of "
             "equal conditions alone"
         )
-    return partial(_build, flow, of, embedding_net, scores, support, plan, averaging, regression, options)
+    return partial(_build, flow, of, embedding_net, scores, support, plan, plan is objective, averaging, regression, options)
 
 
 def _build(
@@ -116,6 +118,7 @@ def _build(
     scores: tuple[str, str],
     support: Support,
     plan: FlowMatching | None,
+    written: bool,
     averaging: float | None,
     regression: bool,
     options: dict[str, Any],
@@ -144,7 +147,13 @@ def _build(
             propagate("measure", inside, context, flow.transform, flow.base)
             begin(flow.transform)
     check_objective("density_estimator", flow, plan)
-    return FlowEstimator(flow, conditions, plan, averaging)
+    return FlowEstimator(flow, conditions, plan if plan is None or written else _with_path(plan, flow), averaging)
+
+
+def _with_path(plan: FlowMatching, flow: Flow) -> FlowMatching:
+    """Return the options with the path that suits values in the units of the base: such normal ones stand still on it."""
+    on_lines = around("density_estimator", flow).field.spaces is None
+    return replace(plan, path="variance_preserving") if on_lines else plan
 
 
 def _flow(choice: Choice, features: int, context: int, kinds: Any, z_score: bool, options: dict[str, Any]) -> Flow:
