@@ -134,7 +134,8 @@ class Run:
                 return measure_table(self.flow, *given, correlated=self.candidate.correlated, classes=self.candidate.classes)
             return fit(self.flow, **self.rows, seconds=seconds, epochs=EPOCHS, progress=False)
         whiten = self.candidate.whiten if self.history is None else False
-        return fit(self.flow, **self.rows, whiten=whiten, seconds=seconds, epochs=EPOCHS, progress=False)
+        # Mixtures are candidates of their own, one flow begins as the best of them, and another's trials would take of its share.
+        return fit(self.flow, **self.rows, whiten=whiten, mixture=0, seconds=seconds, epochs=EPOCHS, progress=False)
 
 
 class Search:
