@@ -1,6 +1,7 @@
 """fit: what it takes, what it refuses, what it leaves behind."""
 
 import copy
+import math
 import warnings
 from functools import partial
 
@@ -642,3 +643,31 @@ def test_rows_that_weigh_next_to_nothing_may_all_be_held_out():
         history = pf.fit(maf(), rows(), weights=weights, validation=0.02, seed=seed, **QUICK)
         assert np.isfinite(history.start)
         assert np.isfinite(history.best_loss)
+
+
+def rates_of(flow, rows, **options):
+    """Return the learning rate of each step of a fit."""
+    taken = []
+
+    def make(parameters):
+        optimizer = torch.optim.SGD(parameters, 1.0)
+        optimizer.register_step_pre_hook(lambda *_: taken.append(optimizer.param_groups[0]["lr"]))
+        return optimizer
+
+    history = pf.fit(flow, rows, optimizer=make, epochs=13, progress=False, clip=1e-6, **{"schedule": None, **options})
+    return taken, history
+
+
+def test_what_knows_something_warms_up():
+    rows = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    flow = pf.MAF(2, transforms=1, widths=(8,))
+    taken, _ = rates_of(flow, rows, mixture=0)
+    assert set(taken) == {1.0}
+    growing = [min(1.0, (step + 1) / 100) for step in range(len(taken))]
+    assert len(taken) > 100
+    # A flow that has met data, and one that begins as a mixture.
+    assert rates_of(flow, rows)[0] == pytest.approx(growing)
+    taken, history = rates_of(pf.MAF(2, transforms=1, widths=(8,)), rows, mixture=2, schedule="cosine")
+    assert taken[: len(taken) // 13] == pytest.approx(growing[: len(taken) // 13])
+    assert taken[-1] == pytest.approx(0.5 * (1 + math.cos(math.pi * 12 / 13)))
+    assert history.learning_rate[-1] == taken[-1]

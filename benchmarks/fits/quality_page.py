@@ -16,6 +16,8 @@ OURS = (*(f"{way}, {rate}" for rate in LOOPS for way in ("pushforward", "pushfor
 SEEDS = 3
 """Of each job."""
 PROTOCOL, TRIED = (Path(__file__).with_name(name) for name in ("protocol.md", "tried.md"))
+OTHERS = ("wide.md", "more_peers.md", "round_trips.md", "few_rows.md")
+"""What other commands have measured; each says which."""
 
 
 def page(data: dict[str, Any], tools: str = "") -> str:
@@ -40,7 +42,8 @@ def page(data: dict[str, Any], tools: str = "") -> str:
         parts += ["## Real tables: nats\n", sizes(tables, data["choosing"]), grid(tables, data["choosing"], excess=False)]
     parts += ["## Ours less the best peer, and less the better of normal and mixture\n", BEHIND, behind(jobs)]
     parts += ["## Time to reach what the best peer reaches\n", REACH, reached(jobs)]
-    return "\n".join([*parts, *([tools] if tools else []), tried]).rstrip("\n") + "\n"
+    others = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in OTHERS]
+    return "\n".join([*parts, "## Other measurements\n", *others, *([tools] if tools else []), tried]).rstrip("\n") + "\n"
 
 
 BEHIND = """Below zero ours is ahead. Behind by more than one standard error is in bold.
