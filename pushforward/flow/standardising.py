@@ -105,14 +105,35 @@ def arranged(
     spot = white_end(chain(transform)) if whiten else None
     if spot is not None and not any(isinstance(part, Whiten) for part in inside):
         transform = with_part(spot, Whiten())
+        # What is next to nothing beside others, but for a few rows, is far out once it has a spread of one.
+        scored = any(isinstance(part.plan, NormalScores) for part in chain(transform))
+        if scores and not scored and _far_out_white(_seen_at(chain(transform), spot + 1, value, context)):
+            transform = with_part(spot, NormalScores())
     return transform
 
 
 def _far_out_at(layers: Sequence[Layer], place: int, shape: Shape, value: Tensor, context: Tensor | None) -> bool:
     """Tell whether a few values, as they are after so many layers, decide the spread of an element."""
+    return any_far_out(_seen_at(layers, place, value, context), layers[place - 1].out_shape if place else shape)
+
+
+def _seen_at(layers: Sequence[Layer], place: int, value: Tensor, context: Tensor | None) -> Tensor:
+    """Return values as they are after so many layers."""
     for layer in reversed(layers[place:]):
         value = layer.pull(value, context)[0]
-    return any_far_out(value, layers[place - 1].out_shape if place else shape)
+    return value
+
+
+def _far_out_white(value: Tensor) -> bool:
+    """Tell whether a few values of vectors decide the spread of an element, once all are whitened."""
+    rows = value.double().flatten(0, -2)
+    spread = rows.std(0, correction=0)
+    if not bool(torch.isfinite(rows).all() and (spread > 0).all()):
+        return False
+    scaled = (rows - rows.mean(0)) / spread
+    layer = Whiten().build(rows.shape[1]).to(scaled)
+    layer.measure(scaled)
+    return any_far_out(layer.pull(scaled)[0], (rows.shape[1],))
 
 
 def real_end(layers: Sequence[Layer], support: Constraint) -> int | None:

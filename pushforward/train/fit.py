@@ -33,12 +33,10 @@ from pushforward.train.randomness import Randomness
 from pushforward.train.regularised import RegularisedTraining
 from pushforward.train.tabled import has_names
 from pushforward.train.tables import fit_table
-from pushforward.train.trials import tried
+from pushforward.train.trials import WARMUP, tried
 
 __all__ = ["History", "fit"]
 
-WARMUP = 100
-"""Steps in which the learning rate grows to what it is, where a flow begins as a mixture, or has met data before."""
 RESIDENT = 2**30
 """Bytes up to which all rows are moved to the flow's device at once; more are moved batch by batch."""
 

@@ -29,8 +29,12 @@ TRIAL = 100
 """Steps of a trial, by half more or less, since epochs are whole: within so many it shows which way is the better."""
 HELD = 4096
 """Held-out rows that judge a trial, at most."""
-SHARE = 0.1
-"""Share of the seconds of a fit that a trial may take."""
+SHARE, LADDER = 0.1, 0.2
+"""Share of the seconds of a fit that a trial may take, and the search for how many components a mixture needs."""
+CLEAR = 0.2
+"""Nats by which a mixture is ahead of the flow after its trial, at least: what learns fast is soon ahead of what begins a little better."""
+WARMUP = 100
+"""Steps in which the learning rate grows to what it is, where a flow begins as a mixture, or has met data before."""
 SCORES, PLAIN, WHITE, MIXTURE = "normal scores", "location and scale", "covariance", "mixture"
 
 
@@ -64,8 +68,8 @@ def tried(
 
     Normal scores help where a few values decide the spread of a column by chance. Where columns are linear in one another, heavy tails
     and all, as pixels are in those beside them, they bend what was straight. The covariance is where a flow may begin, and a few
-    columns that others nearly determine, or that are heavy, make much of their noise. A mixture is taken where it is better before any
-    step than the flow after its trial; the covariance always goes with it, without which components are narrow, and steps too long.
+    columns that others nearly determine, or that are heavy, make much of their noise. A mixture is taken where it is clearly better before
+    any step than the flow after its trial; the covariance always goes with it, without which components are narrow, and steps too long.
 
     Args:
         flow: The flow, not measured yet; it is left as it is.
@@ -91,13 +95,12 @@ def tried(
     epochs = max(1, round(steps / _an_epoch(rows, options, fewest)))
 
     losses: dict[str, float] = {}
-    taught: dict[str, Mapping[str, Any]] = {}
+    ways: dict[str, Flow] = {}
 
     def attempt(name: str, **how: Any) -> float:
-        """Measure a copy in a way, fit it for some steps, and note its loss and its weights."""
-        way = measured(**how)
-        losses[name] = loss(way)
-        taught[name] = way.state_dict()
+        """Measure a copy in a way, fit it for some steps, and note its loss."""
+        ways[name] = measured(**how)
+        losses[name] = loss(ways[name])
         return losses[name]
 
     def loss(way: Flow) -> float:
@@ -125,14 +128,16 @@ def tried(
         """Tell whether measuring in a way puts in a layer of a kind; to measure only to see would cost what the base's start costs."""
         return _count(flow.arranged(typical.x, typical.context, scores, whiten), kind) != _count(flow.transform, kind)
 
+    begun: dict[str, Any] = {}
     scored = gains(NormalScoresModule, **how)
     chosen = SCORES if scored else PLAIN
     if mixture is None and matching is None and suits_mixture(flow.base):
-        for white in ({**how, "whiten": True, "scores": scores} for scores in ((True, False) if scored else (True,))):
-            nats, count = _mixture(measured(**white), typical, judges, options.limit.part(SHARE), seed)
+        both = gains(NormalScoresModule, **{**how, "whiten": True})
+        for white in ({**how, "whiten": True, "scores": scores} for scores in ((True, False) if both else (True,))):
+            nats, count = _mixture(measured(**white), typical, judges, options.limit.part(LADDER), seed)
             if count > 1 and nats < losses.get(MIXTURE, math.inf):
                 losses[MIXTURE], begun = nats, {**white, "mixture": count}
-        if MIXTURE in losses and losses[MIXTURE] < attempt(chosen, **how):
+        if begun and losses[MIXTURE] < attempt(chosen, **how) - CLEAR:
             return Tried(losses, begun, None)
     if scored:
         plain = {**how, "scores": False}
@@ -143,7 +148,7 @@ def tried(
         before = losses[chosen] if chosen in losses else attempt(chosen, **how)
         if attempt(WHITE, **{**how, "whiten": True}) < before:
             how, chosen = {**how, "whiten": True}, WHITE
-    return Tried(losses, how, taught.get(chosen))
+    return Tried(losses, how, ways[chosen].state_dict() if chosen in ways else None)
 
 
 @torch.no_grad()
