@@ -110,7 +110,7 @@ def fit(
             as short fits say, by the held-out rows.
         mixture: When it measures, components of a mixture of normals that takes the place of a standard normal base, fitted to the
             training rows by expectation maximisation, with their covariance as by ``whiten``: the flow begins as that mixture. None: 2, 4,
-            8, ... as suit the held-out rows, if that is better than the flow after a short fit; not in flow matching. 0: the base stays.
+            8, ... as suit the held-out rows, if that is clearly better than the flow after a short fit; not given contexts. 0: the base stays.
         columns: Columns of a DataFrame that are data; None: those of an earlier fit, else all that are not context.
         context_columns: Columns of the same DataFrame that are context.
         schema: What the columns of a DataFrame are: a `Schema`, or kinds of some of them such as ``{"age": "count"}``; None to find out. It

@@ -19,7 +19,8 @@ class History:
         validation: Loss on the held-out rows after each epoch; empty when nothing was held out.
         learning_rate: Learning rate in each epoch.
         seconds: Duration of each epoch.
-        start: Loss on the held-out rows before the first step, already standardised; NaN when nothing was held out.
+        start: Loss on the held-out rows before the first step, already standardised, and after the steps of a trial that the fit goes on
+            from (``tried``); NaN when nothing was held out.
         best_epoch: The epoch, counted from 1, after which the flow had the weights that were kept; 0 for those it came with.
         best_loss: The loss of these weights, on the rows that ``monitored`` names.
         monitored: ``"validation"`` or ``"training"``: the loss that chose the weights.

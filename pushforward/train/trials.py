@@ -81,7 +81,8 @@ def tried(
         seed: That of the fit.
         whiten: Whether to whiten; None: as a trial says.
         mixture: Components of a mixture that becomes the base, 0 for none; None: as many as the held-out rows say, if any. None are
-            tried in flow matching, whose field does not begin at it, nor of events of more than a hundred numbers.
+            tried in flow matching, whose field does not begin at it, given contexts, which it does not know, nor of events of more than a
+            hundred numbers.
         matching: Options of flow matching, where that is the objective; the densities of its fits are compared, since the units of its loss
             are those of the values that the field sees.
     """
@@ -131,7 +132,7 @@ def tried(
     begun: dict[str, Any] = {}
     scored = gains(NormalScoresModule, **how)
     chosen = SCORES if scored else PLAIN
-    if mixture is None and matching is None and suits_mixture(flow.base):
+    if mixture is None and matching is None and flow.context_shape is None and suits_mixture(flow.base):
         both = gains(NormalScoresModule, **{**how, "whiten": True})
         for white in ({**how, "whiten": True, "scores": scores} for scores in ((True, False) if both else (True,))):
             nats, count = _mixture(measured(**white), typical, judges, options.limit.part(LADDER), seed)
