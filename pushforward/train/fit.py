@@ -165,8 +165,7 @@ def fit(
     )
     check.choice("fit", "standardize", standardize, (True, False, None))
     check.choice("fit", "whiten", whiten, (True, False, None))
-    if mixture is not None:
-        check.whole("fit", "mixture", mixture, 0)
+    mixture = check.whole("fit", "mixture", mixture, 0, optional=True)
     check.names("fit", "columns", columns)
     check.names("fit", "context_columns", context_columns)
     check.seed("fit", seed)
