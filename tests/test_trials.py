@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import pushforward as pf
 from pushforward.bases.mixture_of_normals import StartedMixtureModule
-from pushforward.bijectors import ActNorm, NormalScores, Whiten
+from pushforward.bijectors import ActNorm, Affine, NormalScores, Whiten
 from pushforward.distributions import StandardNormal, StudentT
 from pushforward.flow import standardising
 from pushforward.flow.standardising import best_mixture, components_of, mixture_of
@@ -211,6 +211,16 @@ def test_a_flow_of_a_half_format_tells_rows_far_from_zero_apart(dtype):
     assert history.start == pytest.approx(exact.start, abs=0.1)
 
 
+@pytest.mark.parametrize("mixture", [None, 2])
+def test_a_flow_of_single_numbers_begins_as_a_mixture(mixture):
+    rows = apart()[:, 0]
+    flow, history = fitted(rows, pf.Flow(StandardNormal(), Affine(), ()), mixture=mixture)
+    assert flow.base.plan == mixture_of(2)
+    vectors, same = fitted(rows[:, None], pf.Flow(StandardNormal(), Affine(), 1), mixture=mixture)
+    assert (history.start, history.tried) == (pytest.approx(same.start), pytest.approx(same.tried))
+    assert torch.allclose(flow.log_prob(rows), vectors.log_prob(rows[:, None]), atol=1e-5)
+
+
 def test_a_mixture_of_images_is_saved_and_moved_between():
     rows = 3.0 * torch.randint(0, 2, (600, 1, 1), generator=seeded(0)) + torch.randn(600, 4, 4, generator=seeded(1))
     flow, history = fitted(rows, pf.Flow(StandardNormal(), ActNorm(), (4, 4)))
@@ -372,6 +382,13 @@ def test_numbers_of_components_may_be_numpys():
     flow = pf.MAF(2, transforms=1, widths=(8,))
     flow.standardize(apart(), mixture=np.int64(2))
     assert (flow.base.plan, type(flow.base.plan.components)) == (mixture_of(2), int)
+
+
+def test_numbers_to_standardize_by_may_have_any_batch_shape():
+    for batch in ((600,), (20, 30)):
+        flow = pf.Flow(StandardNormal(), Affine(), ())
+        flow.standardize(apart()[:, 0].reshape(batch), mixture=None)
+        assert flow.base.plan == mixture_of(2)
 
 
 @pytest.mark.parametrize("batch", [(600,), (20, 30), (1, 600), (600, 1)])

@@ -62,7 +62,8 @@ def best_mixture(rows: Tensor, held: Tensor, over: Callable[[], bool] = lambda: 
     """
     found: list[tuple[int, Tensor]] = []
     different = len(torch.unique(rows, dim=0))
-    for count, density in grown(rows.double().flatten(1), held.double().flatten(1)):
+    size = math.prod(rows.shape[1:])  # an event may be a number
+    for count, density in grown(rows.double().reshape(-1, size), held.double().reshape(-1, size)):
         found.append((count, density))
         best, most = max(found, key=lambda one: one[1].mean().item())
         if 4 * best <= count or count == COMPONENTS[-1] or different < ROWS * 2 * count or over():

@@ -178,7 +178,7 @@ def fit(
             objective=(objective, "likelihood"),
             context=(context, None),
             whiten=(whiten or None, None),
-            mixture=(mixture, None),
+            mixture=(mixture or None, None),
             columns=(columns, None),
             context_columns=(context_columns, None),
             schema=(schema, None),
