@@ -169,6 +169,13 @@ def test_one_normal_distribution_gives_way_at_two_standard_errors(ahead, found, 
     assert best_mixture(torch.randn(400, 2), torch.randn(100, 2))[1] == found
 
 
+def test_an_optimizer_of_the_flow_itself_is_told_of_copies():
+    flow = pf.MAF(2, transforms=1, widths=(8,))
+    with pytest.raises(ValueError, match=r"got one of others; leave flow\.parameters\(\) for the function's argument"):
+        fitted(apart(), flow, optimizer=lambda _: torch.optim.SGD(flow.parameters(), 0.1))
+    assert flow.base.plan == StandardNormal()
+
+
 def test_a_flow_that_knows_something_begins_with_small_steps():
     taken = []
 
