@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -182,6 +183,31 @@ def test_narrow_components_far_out_are_scored_to_the_precision_of_their_rows(dty
     found = base.to(dtype).log_prob(rows).double()
     tolerance = 1e-9 if dtype == torch.float64 else 1e-3
     torch.testing.assert_close(found, exact.log_prob(rows.double()), rtol=tolerance, atol=tolerance)
+
+
+def test_narrow_components_far_from_zero_have_their_density():
+    generator = torch.Generator().manual_seed(0)
+    centres = 100 * torch.randn(4, 1, 2, generator=generator).double()
+    mixing = torch.randn(4, 2, 2, generator=generator).double()
+    rows = (centres + 1e-4 * torch.randn(4, 300, 2, generator=generator).double() @ mixing).reshape(-1, 2).float()
+    base = MixtureOfNormals(4, covariance="full", bound=12.0, start="em").build((2,))
+    base.measure(rows)
+    exact = copy.deepcopy(base).double()
+    wanted = exact.distribution().log_prob(rows.double())
+    assert torch.allclose(base.log_prob(rows).double(), wanted, atol=1e-4)
+    x = rows.double().requires_grad_()
+    slopes = torch.autograd.grad(exact.distribution().log_prob(x).sum(), x)[0]
+    found = torch.func.vmap(torch.func.grad(base.log_prob))(rows)
+    assert torch.allclose(found.double(), slopes, rtol=1e-4, atol=1e-4 * slopes.abs().max().item())
+    assert torch.allclose(base.log_prob(rows.reshape(4, 300, 2)).flatten(), base.log_prob(rows))
+    assert base.log_prob(rows[:0]).shape == (0,)
+
+
+def test_second_derivatives_of_a_full_mixture_are_those_of_torch():
+    base = randomize(MixtureOfNormals(3, covariance="full").build((2,)), 0.5).double()
+    x = torch.randn(5, 2, generator=torch.Generator().manual_seed(0)).double()
+    wanted = [torch.autograd.functional.hessian(base.distribution().log_prob, row) for row in x]
+    assert torch.allclose(torch.func.vmap(torch.func.hessian(base.log_prob))(x), torch.stack(wanted))
 
 
 @pytest.mark.parametrize("elements", [1, 3])

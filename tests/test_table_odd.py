@@ -263,6 +263,12 @@ def test_a_frame_where_none_belongs_is_not_printed():
     assert len(str(caught.value)) < 300
 
 
+def test_a_table_takes_no_mixture_and_may_be_told_so():
+    assert pf.fit(measured(people()), people(), mixture=0, whiten=False, epochs=1, progress=False).stopped == "epochs"
+    with pytest.raises(ValueError, match="expected no mixture for a TableFlow, got 2"):
+        pf.fit(measured(people()), people(), mixture=2)
+
+
 @pytest.mark.parametrize(("share", "words"), [(1.0, "(100 %)"), (0.999, "(100 %)"), (0.25, "(25 %)"), (0.031, "(3.1 %)")])
 def test_shares_are_written_out(share, words):
     assert Column("x", "real", atoms=((5.0, share),)).told().endswith(words)

@@ -1,18 +1,21 @@
 """Trials: `fit` tries both ways to measure columns with values far out, and keeps the one with the better held-out loss."""
 
 import copy
+import io
+import pickle
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import pushforward as pf
 from pushforward.bases.mixture_of_normals import StartedMixtureModule
-from pushforward.bijectors import NormalScores, Whiten
+from pushforward.bijectors import ActNorm, Affine, NormalScores, Whiten
 from pushforward.distributions import StandardNormal, StudentT
 from pushforward.flow import standardising
-from pushforward.flow.standardising import best_mixture, mixture_of
+from pushforward.flow.standardising import best_mixture, components_of, mixture_of
 from pushforward.train import trials
 from pushforward.train.history import History
 from pushforward.train.trials import MIXTURE, PLAIN, SCORES, WHITE
@@ -158,6 +161,42 @@ def test_fewer_components_are_taken_where_more_are_ahead_by_chance(monkeypatch):
     assert best_mixture(torch.randn(400, 2), torch.randn(100, 2)) == (pytest.approx(0.0), 2)
 
 
+@pytest.mark.parametrize(("ahead", "found"), [(0.15, 1), (0.19, 1), (0.21, 2)])
+def test_one_normal_distribution_gives_way_at_two_standard_errors(ahead, found, monkeypatch):
+    noise = torch.randn(100, generator=seeded(0)).double()
+    noise = (noise - noise.mean()) / noise.std(correction=0)  # one standard error is 0.1
+    monkeypatch.setattr(standardising, "grown", lambda rows, held: iter([(1, noise * 0), (2, noise + ahead)]))
+    assert best_mixture(torch.randn(400, 2), torch.randn(100, 2))[1] == found
+
+
+def test_an_optimizer_of_the_flow_itself_is_told_of_copies():
+    flow = pf.MAF(2, transforms=1, widths=(8,))
+    with pytest.raises(ValueError, match=r"got one of others; leave flow\.parameters\(\) for the function's argument"):
+        fitted(apart(), flow, optimizer=lambda _: torch.optim.SGD(flow.parameters(), 0.1))
+    assert flow.base.plan == StandardNormal()
+
+
+def test_a_flow_that_knows_something_begins_with_small_steps():
+    taken = []
+
+    class Told(torch.optim.SGD):
+        def step(self):
+            taken.append(self.param_groups[0]["lr"])
+            super().step()
+
+    def rates(flow=None, **options):
+        taken.clear()
+        flow = fitted(apart(), flow, optimizer=lambda p: Told(p, lr=0.5), epochs=7, schedule=None, **options)[0]
+        return flow, [*taken]
+
+    flow, found = rates(mixture=0)
+    assert len(found) > 100
+    assert set(found) == {0.5}
+    grown = [0.5 * min(1.0, (step + 1) / 100) for step in range(len(found))]
+    assert rates(flow)[1] == pytest.approx(grown)
+    assert rates(mixture=2)[1] == pytest.approx(grown)
+
+
 @pytest.mark.parametrize("values", [(0.0, 1.0), (0.0, 1.0, 2.0, 9.0), tuple(range(30))])
 def test_rows_that_come_again_and_again_are_no_trouble(values):
     rows = torch.tensor(values, dtype=torch.float32)[torch.randint(0, len(values), (600, 1), generator=seeded(0))]
@@ -166,6 +205,45 @@ def test_rows_that_come_again_and_again_are_no_trouble(values):
         flow, history = fitted(rows, pf.NSF(1, transforms=1))
     assert torch.isfinite(flow.log_prob(rows)).all()
     assert torch.isfinite(torch.tensor([*history.tried.values()])).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_flow_of_a_half_format_tells_rows_far_from_zero_apart(dtype):
+    rows = 1e-3 * apart(900) + 100  # in either format all are one number
+    flow, history = fitted(rows, pf.MAF(2, transforms=1, widths=(8,)).to(dtype))
+    assert flow.base.plan == mixture_of(4)
+    assert {p.dtype for p in flow.parameters()} == {dtype}
+    exact = fitted(rows.double(), pf.MAF(2, transforms=1, widths=(8,)).double())[1]
+    assert history.tried[MIXTURE] == pytest.approx(exact.tried[MIXTURE], abs=0.1)
+    assert history.start == pytest.approx(exact.start, abs=0.1)
+
+
+@pytest.mark.parametrize("mixture", [None, 2])
+def test_a_flow_of_single_numbers_begins_as_a_mixture(mixture):
+    rows = apart()[:, 0]
+    flow, history = fitted(rows, pf.Flow(StandardNormal(), Affine(), ()), mixture=mixture)
+    assert flow.base.plan == mixture_of(2)
+    vectors, same = fitted(rows[:, None], pf.Flow(StandardNormal(), Affine(), 1), mixture=mixture)
+    assert (history.start, history.tried) == (pytest.approx(same.start), pytest.approx(same.tried))
+    assert torch.allclose(flow.log_prob(rows), vectors.log_prob(rows[:, None]), atol=1e-5)
+
+
+def test_a_mixture_of_images_is_saved_and_moved_between():
+    rows = 3.0 * torch.randint(0, 2, (600, 1, 1), generator=seeded(0)) + torch.randn(600, 4, 4, generator=seeded(1))
+    flow, history = fitted(rows, pf.Flow(StandardNormal(), ActNorm(), (4, 4)))
+    assert flow.base.plan == mixture_of(2)
+    assert history.tried[MIXTURE] < history.tried[PLAIN] - 3
+    file = io.BytesIO()
+    pickle.dump(flow, file)
+    file.seek(0)
+    for other in (copy.deepcopy(flow), pickle.load(file)):
+        assert torch.equal(other.log_prob(rows), flow.log_prob(rows))
+    vector = flow.base.distribution()
+    assert torch.allclose(vector.log_prob(rows.flatten(1)), flow.base.log_prob(rows), atol=1e-3)
+    assert torch.allclose(flow.mean, rows.mean(0), atol=0.2)
+    assert f"from {mixture_of(2)}" in str(flow.describe())
+    assert flow.log_prob(rows[:6].reshape(2, 3, 4, 4)).shape == (2, 3)
+    assert flow.log_prob(rows[:0]).shape == (0,)
 
 
 def test_what_is_not_tried_is_measured_once(monkeypatch):
@@ -304,6 +382,37 @@ def test_the_covariance_is_measured_without_a_trial_where_that_is_told_or_there_
     assert Whiten() in flow.plan.bijectors
     assert Whiten() not in fitted(leaning(), whiten=None, validation=None)[0].plan.bijectors
     assert fitted(torch.randn(100, 1, generator=seeded(0)), pf.NSF(1, transforms=1), whiten=None)[1].tried == {}
+
+
+def test_numbers_of_components_may_be_numpys():
+    assert fitted(apart(), mixture=np.int64(3))[0].base.plan == mixture_of(3)
+    flow = pf.MAF(2, transforms=1, widths=(8,))
+    flow.standardize(apart(), mixture=np.int64(2))
+    assert (flow.base.plan, type(flow.base.plan.components)) == (mixture_of(2), int)
+
+
+def test_numbers_to_standardize_by_may_have_any_batch_shape():
+    for batch in ((600,), (20, 30)):
+        flow = pf.Flow(StandardNormal(), Affine(), ())
+        flow.standardize(apart()[:, 0].reshape(batch), mixture=None)
+        assert flow.base.plan == mixture_of(2)
+
+
+@pytest.mark.parametrize("batch", [(600,), (20, 30), (1, 600), (600, 1)])
+def test_rows_to_standardize_by_may_have_any_batch_shape(batch):
+    flow = pf.MAF(2, transforms=1, widths=(8,))
+    flow.standardize(apart().reshape(*batch, 2), mixture=None)
+    assert flow.base.plan == mixture_of(4)
+
+
+def test_of_many_rows_some_tell_of_the_components(monkeypatch):
+    seen = []
+    monkeypatch.setattr(standardising, "SEEN", 400)
+    monkeypatch.setattr(standardising, "best_mixture", lambda rows, held: (seen.extend([rows, held]), (0.0, 2))[1])
+    values = torch.arange(1000.0)[:, None]
+    assert components_of(values) == 2
+    assert torch.equal(torch.cat(seen).sort(0).values, values[::3])
+    assert torch.equal(seen[1], values[::30])
 
 
 def test_scores_can_be_left_out_in_a_loop_of_ones_own():

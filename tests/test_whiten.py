@@ -10,11 +10,11 @@ import torch.distributions as td
 from sklearn.mixture import GaussianMixture
 
 import pushforward as pf
-from pushforward.bases.em import maximised
+from pushforward.bases.em import POINT, maximised
 from pushforward.bijectors import Standardize, Whiten
 from pushforward.core.spec import PlanError
 from pushforward.distributions import DiagNormal, MixtureOfNormals, StandardNormal
-from pushforward.flow.standardising import mixture_of
+from pushforward.flow.standardising import best_mixture, mixture_of
 from pushforward.kernels.linear import ROW_BOUND
 
 
@@ -149,8 +149,19 @@ def test_a_mixture_of_rows_that_come_again_is_finite(covariance, tied):
     shares, means, covariances = maximised(rows, 3, covariance, tied)
     assert shares.sum().item() == pytest.approx(1)
     assert torch.isfinite(means).all()
-    assert (torch.linalg.eigvalsh(covariances) > 0).all()
+    # No component is narrower than a hundred-millionth of all.
+    assert (torch.linalg.eigvalsh(covariances) > 0.99 * POINT * rows.var(0, correction=0).mean()).all()
     assert len(covariances) == (1 if tied else 3)
+
+
+def test_one_component_of_rows_that_are_all_the_same():
+    rows = torch.full((40, 2), 3.0, dtype=torch.float64)
+    shares, means, covariances = maximised(rows, 1, "full", False)
+    assert (shares.item(), means.tolist()) == (1.0, [[3.0, 3.0]])
+    assert torch.isfinite(torch.linalg.cholesky(covariances)).all()
+    density, count = best_mixture(rows, rows)
+    assert count == 1
+    assert density > 100
 
 
 def test_more_components_fit_the_rows_better():

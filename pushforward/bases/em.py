@@ -131,7 +131,8 @@ def _shaped(covariances: Tensor, shares: Tensor, means: Tensor, covariance: str,
     # A column that others determine has no part of its own; and where values come again, a component may be one of them.
     weights, middle = shares[:, None], (shares[:, None] * means).sum(0)
     spread = (weights * (covariances.diagonal(dim1=-2, dim2=-1) + (means - middle).square())).sum(0).mean()
-    least = torch.diag_embed((1e-6 * variance.mean(-1, keepdim=True) + POINT * spread).expand(variance.shape))
+    least = 1e-6 * variance.mean(-1, keepdim=True) + POINT * spread + torch.finfo(spread.dtype).tiny
+    least = torch.diag_embed(least.expand(variance.shape))
     return (found if covariance == "full" else torch.diag_embed(variance)) + least
 
 

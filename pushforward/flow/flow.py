@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -383,12 +384,13 @@ class Flow(EstimatedModule, Planned):
         for name, given in (("scores", scores), ("whiten", whiten), ("starts", starts)):
             if not isinstance(given, bool):
                 raise ValueError(f"Flow.standardize: expected {name} to be True or False, got {given!r}")
-        if mixture is not None and (isinstance(mixture, bool) or not isinstance(mixture, int) or mixture < 0):
+        if mixture is not None and (isinstance(mixture, bool) or not isinstance(mixture, numbers.Integral) or mixture < 0):
             raise ValueError(f"Flow.standardize: expected mixture to be a number of components, 0 or None, got {mixture!r}")
         if mixture is None:
             self.standardize(value, context, scores, whiten, starts)
             with torch.no_grad():
-                mixture = components_of(self.to_base(value, context)[0]) if suits_mixture(self.base) else 0
+                rows = self.to_base(value, context)[0].reshape(-1, *self.base.event_shape) if suits_mixture(self.base) else None
+            mixture = 0 if rows is None else components_of(rows)
         if mixture and not takes_mixture(self.base):
             raise ValueError(
                 f"Flow.standardize: expected a standard normal base, whose place a mixture takes, got {self.base.plan!r}; leave out mixture"
@@ -397,7 +399,7 @@ class Flow(EstimatedModule, Planned):
             check_rows(value.reshape(-1, math.prod(self.event_shape)), mixture)
         transform = self.arranged(value, context, scores, whiten)
         if mixture:
-            base = mixture_of(mixture).build(self.base.in_shape, self.context_shape)
+            base = mixture_of(int(mixture)).build(self.base.in_shape, self.context_shape)
             self.base = base.to(self.device, self.dtype)
             self._check()
         if transform is not self.transform:

@@ -28,6 +28,8 @@ COMPONENTS = (2, 4, 8, 16, 32)
 """Components of mixtures to try, each twice as many as the one before."""
 ROWS = 10
 """Rows for each component of a mixture, at least."""
+SEEN = 2**15
+"""Values that tell how many components suit, at most; of more some that are evenly spread."""
 WIDEST = 100
 """Numbers of an event for which mixtures are tried, at most: each component has half the square of it."""
 CONTEXT_UNITS: dict[bool, Bijector] = {False: Standardize(), True: Compose([Standardize(), NormalScores()])}
@@ -60,7 +62,8 @@ def best_mixture(rows: Tensor, held: Tensor, over: Callable[[], bool] = lambda: 
     """
     found: list[tuple[int, Tensor]] = []
     different = len(torch.unique(rows, dim=0))
-    for count, density in grown(rows.double().flatten(1), held.double().flatten(1)):
+    size = math.prod(rows.shape[1:])  # an event may be a number
+    for count, density in grown(rows.double().reshape(-1, size), held.double().reshape(-1, size)):
         found.append((count, density))
         best, most = max(found, key=lambda one: one[1].mean().item())
         if 4 * best <= count or count == COMPONENTS[-1] or different < ROWS * 2 * count or over():
@@ -74,6 +77,7 @@ def best_mixture(rows: Tensor, held: Tensor, over: Callable[[], bool] = lambda: 
 
 def components_of(values: Tensor) -> int:
     """Return the components of the mixture that suits every tenth value ``(n, *event)`` best, fitted to the others; 0 for one normal."""
+    values = values[:: -(-len(values) // SEEN)]
     held = torch.arange(len(values), device=values.device) % 10 == 0
     count = best_mixture(values[~held], values[held])[1] if len(values) > 1 else 1
     return count if count > 1 else 0

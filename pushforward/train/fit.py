@@ -94,7 +94,8 @@ def fit(
         epochs: Passes over the rows, at most; where a pass is fewer than 10 steps, as many as make 10 count as one.
         batch_size: Rows in a step, at most. An epoch takes ten steps or more, so fewer rows come in batches of a tenth of them, of 64 at
             least, and several times where that does not do. Flow matching keeps the size.
-        learning_rate: Learning rate of AdamW in the first epoch.
+        learning_rate: Learning rate of AdamW in the first epoch; of a flow that begins as a mixture, or has met data before, it grows to
+            that in 100 steps.
         schedule: ``"plateau"`` halves the rate after 8 epochs without improvement, ``"cosine"`` takes it to 0 over all epochs, or over
             ``seconds`` where these end first.
         patience: Epochs without improvement after which to stop (None: never).
@@ -110,13 +111,15 @@ def fit(
             as short fits say, by the held-out rows.
         mixture: When it measures, components of a mixture of normals that takes the place of a standard normal base, fitted to the
             training rows by expectation maximisation, with their covariance as by ``whiten``: the flow begins as that mixture. None: 2, 4,
-            8, ... as suit the held-out rows, if that is clearly better than the flow after a short fit; not given contexts. 0: the base stays.
+            8, ... as suit the held-out rows, where that is clearly better than the flow after a short fit, but not given contexts. 0: the
+            base stays.
         columns: Columns of a DataFrame that are data; None: those of an earlier fit, else all that are not context.
         context_columns: Columns of the same DataFrame that are context.
         schema: What the columns of a DataFrame are: a `Schema`, or kinds of some of them such as ``{"age": "count"}``; None to find out. It
             stays with the flow, as ``flow.schema``.
         weights: Weight of each row, ``(n,)``, at least 0; only ratios matter.
-        optimizer: A function from parameters to an optimiser, instead of AdamW; its own learning rates hold.
+        optimizer: A function from parameters to an optimiser, instead of AdamW; its own learning rates hold. Short fits that choose how the
+            flow begins ask it for others, with the parameters of copies.
         compile: Compile the loss and its gradient with torch.compile: True, or one of its modes; ``"reduce-overhead"`` replays CUDA graphs.
             Worth its minute on a GPU; on a CPU the library's own kernels are as fast without.
         precision: ``"bfloat16"`` (or ``"float16"``) lets networks compute in it, by torch.autocast; kernels and densities stay in float32.
@@ -163,8 +166,7 @@ def fit(
     )
     check.choice("fit", "standardize", standardize, (True, False, None))
     check.choice("fit", "whiten", whiten, (True, False, None))
-    if mixture is not None:
-        check.whole("fit", "mixture", mixture, 0)
+    mixture = check.whole("fit", "mixture", mixture, 0, optional=True)
     check.names("fit", "columns", columns)
     check.names("fit", "context_columns", context_columns)
     check.seed("fit", seed)
@@ -177,7 +179,7 @@ def fit(
             objective=(objective, "likelihood"),
             context=(context, None),
             whiten=(whiten or None, None),
-            mixture=(mixture, None),
+            mixture=(mixture or None, None),
             columns=(columns, None),
             context_columns=(context_columns, None),
             schema=(schema, None),

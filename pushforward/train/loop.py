@@ -274,7 +274,10 @@ def _check_optimizer(owner: str, made: Optimizer, parameters: list[nn.Parameter]
         )
     ours = {id(parameter) for parameter in parameters}
     if not any(id(parameter) in ours for group in made.param_groups for parameter in group["params"]):
-        raise ValueError(f"{owner}: expected an optimizer of the parameters that its function is given, got one of others")
+        raise ValueError(
+            f"{owner}: expected an optimizer of the parameters that its function is given, got one of others; leave flow.parameters() for "
+            "the function's argument, since short trials fit copies of the flow"
+        )
 
 
 @contextmanager

@@ -156,8 +156,9 @@ def tried(
 def _mixture(flow: Flow, typical: Rows, held: Rows, limit: Limit, seed: int) -> tuple[float, int]:
     """Return the nats of held-out rows under the best mixture at the base of a flow, and its components."""
     judges = held.typical(torch.Generator().manual_seed(int(seed)))
-    seen, unseen = (part.map(lambda t: t.to(flow.device, flow.dtype)) for part in (_some(typical, HELD), judges))
-    rows, (z, ladj) = flow.to_base(seen.x, seen.context)[0], flow.to_base(unseen.x, unseen.context)
+    with Masters(flow):  # in a half format rows far from zero would all be one
+        seen, unseen = (part.map(lambda t: t.to(flow.device, flow.dtype)) for part in (_some(typical, HELD), judges))
+        rows, (z, ladj) = flow.to_base(seen.x, seen.context)[0], flow.to_base(unseen.x, unseen.context)
     density, count = best_mixture(rows, z, lambda: limit.over)
     return -density - ladj.double().mean().item(), count
 
