@@ -11,7 +11,7 @@ from sklearn.mixture import GaussianMixture
 
 import pushforward as pf
 from pushforward.bases.em import POINT, maximised
-from pushforward.bijectors import Standardize, Whiten
+from pushforward.bijectors import NormalScores, Standardize, Whiten
 from pushforward.core.spec import PlanError
 from pushforward.distributions import DiagNormal, MixtureOfNormals, StandardNormal
 from pushforward.flow.standardising import best_mixture, mixture_of
@@ -201,3 +201,32 @@ def test_a_flow_over_the_mixture_begins_where_it_is():
         one.double().standardize(rows, whiten=True)
     assert nats(flow, rows) == pytest.approx(nats(mixture, rows), abs=1e-6)
     assert nats(mixture, rows) < nats(pf.Flow(StandardNormal(), mixture.plan, 2).double(), rows)
+
+
+def nearly_the_same(count=2000, wild=3):
+    """Two columns that are nearly the same, but for a few rows, none of which is far out in either."""
+    x = torch.randn(count, 1, generator=torch.Generator().manual_seed(0)).double()
+    rows = torch.cat([x, x + 0.01 * torch.randn(count, 1, generator=torch.Generator().manual_seed(1)).double()], 1)
+    rows[:wild, 1] = -rows[:wild, 0] - 1
+    return rows
+
+
+def test_what_is_far_out_once_it_is_whitened_is_taken_by_its_quantile():
+    rows, flow = nearly_the_same(), pf.NSF(2, transforms=1).double()
+    assert NormalScores() not in flow.arranged(rows).plan.bijectors
+    flow.standardize(rows, whiten=True)
+    assert flow.plan.bijectors[-3:] == (NormalScores(), Whiten(), Standardize())
+    plain = pf.NSF(2, transforms=1).double()
+    plain.standardize(rows, whiten=True, scores=False)
+    assert NormalScores() not in plain.plan.bijectors
+    # A wild row no longer costs the square of how far out it is, nor does it widen all others.
+    unseen = torch.tensor([[1.0, -2.5]]).double()
+    assert nats(flow, unseen) < 0.5 * nats(plain, unseen)
+    assert nats(flow, rows) < nats(plain, rows) - 0.5
+    # Rows that are whitened well need none, and what is taken by its quantile before is not again.
+    for given in (nearly_the_same(wild=0), nearly_the_same() + torch.tensor([[0.0, 1e6]] + [[0.0, 0.0]] * 1999).double()):
+        flow = pf.NSF(2, transforms=1).double()
+        flow.standardize(given, whiten=True)
+        far = bool(given.abs().max() > 100)
+        assert flow.plan.bijectors.count(NormalScores()) == far
+        assert flow.plan.bijectors[-2 - far :] == (Whiten(), Standardize(), NormalScores())[: 2 + far]
