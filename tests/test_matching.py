@@ -304,6 +304,11 @@ def test_batches_of_any_shape_and_contexts_that_broadcast():
             r"the base of the flow that is trained, StandardNormal\(\) with the same parameters, got StudentT",
         ),
         (
+            lambda: FlowMatchingLoss(made(), FlowMatching(coupling=pf.Flow(pf.bases.MixtureOfNormals(2), Affine(), 2))),
+            ValueError,
+            r"got MixtureOfNormals\(components=2\); fit it with mixture=0, which leaves its base",
+        ),
+        (
             lambda: FlowMatchingLoss(normals(0.0), FlowMatching(coupling=normals(0.1))),
             ValueError,
             "with the same parameters, got others",

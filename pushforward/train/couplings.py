@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pushforward.bases.mixture_of_normals import MixtureOfNormals
 from pushforward.core import sets
 from pushforward.core.extras import require
 from pushforward.flow.flow import Flow
@@ -57,7 +58,8 @@ def check_teacher(owner: str, flow: Flow, teacher: Flow) -> None:
     one, other = flow.base, teacher.base
     if one.plan != other.plan or not _equal(one, other):
         but = f"{other.plan!r}" if one.plan != other.plan else "others"
-        raise ValueError(f"{wanted} the base of the flow that is trained, {one.plan!r} with the same parameters, got {but}")
+        advice = "; fit it with mixture=0, which leaves its base" if isinstance(other.plan, MixtureOfNormals) else ""
+        raise ValueError(f"{wanted} the base of the flow that is trained, {one.plan!r} with the same parameters, got {but}{advice}")
 
 
 def _equal(one: nn.Module, other: nn.Module) -> bool:
