@@ -68,7 +68,7 @@ def compare(
     >>> table = {"city": ["Bonn", "Ulm"] * 50, "height": [170.0 + i % 17 + i / 100 for i in range(100)]}
     >>> found = compare(table, seconds=0.2, progress=False)
     >>> len(found.rows), found.held, list(found.left_out)
-    (3, 20, ['one normal', 'mixture of normals', 'NSF'])
+    (4, 20, ['one normal', 'mixture of normals', 'NSF'])
     """
     check.real("compare", "seconds", seconds)
     check.names("compare", "columns", columns)
