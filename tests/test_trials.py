@@ -426,3 +426,17 @@ def test_scores_can_be_left_out_in_a_loop_of_ones_own():
     for wrong in ("no", None, 1):
         with pytest.raises(ValueError, match=rf"Flow\.standardize: expected scores to be True or False, got {wrong!r}"):
             pf.MAF(2).standardize(one_wild(300), scores=wrong)
+
+
+def test_the_more_rows_the_clearer_a_mixture_has_to_be_ahead(monkeypatch):
+    class Judge(trials.Training):
+        def run(self, callback):
+            return History(best_loss=3.0)
+
+    monkeypatch.setattr(trials, "Training", Judge)
+    monkeypatch.setattr(trials, "_mixture", lambda *_: (ahead, 2))
+    for count, ahead, taken in ((300, 2.99, True), (300, 2.998, False), (12_000, 2.81, False), (12_000, 2.79, True)):
+        rows = torch.randn(count, 2, generator=seeded(0))
+        flow, history = fitted(rows, epochs=1, validation=rows[:50])
+        assert history.tried == {MIXTURE: ahead, PLAIN: 3.0}
+        assert (flow.base.plan == mixture_of(2)) == taken

@@ -31,8 +31,9 @@ HELD = 4096
 """Held-out rows that judge a trial, at most."""
 SHARE, LADDER = 0.1, 0.2
 """Share of the seconds of a fit that a trial may take, and the search for how many components a mixture needs."""
-CLEAR = 0.2
-"""Nats by which a mixture is ahead of the flow after its trial, at least: what learns fast is soon ahead of what begins a little better."""
+CLEAR, MANY = 0.2, 10_000
+"""Nats by which a mixture is ahead of the flow after its trial, at least, of so many rows or more: what learns fast is soon ahead of what
+begins a little better. Of fewer rows it learns less, and the nats count by their share."""
 WARMUP = 100
 """Steps in which the learning rate grows to what it is, where a flow begins as a mixture, or has met data before."""
 SCORES, PLAIN, WHITE, MIXTURE = "normal scores", "location and scale", "covariance", "mixture"
@@ -138,7 +139,7 @@ def tried(
             nats, count = _mixture(measured(**white), typical, judges, options.limit.part(LADDER), seed)
             if count > 1 and nats < losses.get(MIXTURE, math.inf):
                 losses[MIXTURE], begun = nats, {**white, "mixture": count}
-        if begun and losses[MIXTURE] < attempt(chosen, **how) - CLEAR:
+        if begun and losses[MIXTURE] < attempt(chosen, **how) - CLEAR * min(1.0, len(train) / MANY):
             return Tried(losses, begun, None)
     if scored:
         plain = {**how, "scores": False}
