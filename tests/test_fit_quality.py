@@ -62,7 +62,8 @@ def test_nsf_is_at_or_under_the_best_mixture(name):
     pf.fit(flow, train, progress=False)
     ours, theirs = nats(flow, test), mixture_nats(train, test)
     print(f"{name}: NSF {ours:.4f}, mixture {theirs:.4f} held-out nats")  # noqa: T201
-    assert ours <= theirs
+    # A fit may begin as such a mixture, of which EM itself finds ones that differ by thousandths.
+    assert ours <= theirs + 0.005
 
 
 def test_an_offset_of_1e5_costs_nothing():
@@ -158,7 +159,7 @@ def test_double_precision_learns():
     x = skewed(1500, 3)
     torch.manual_seed(0)
     flow = pf.MAF(3).double()
-    history = pf.fit(flow, x[:1000], epochs=30, progress=False)
+    history = pf.fit(flow, x[:1000], epochs=30, mixture=0, progress=False)
     assert flow.dtype == torch.float64
     # On the same rows, since another five hundred are harder or easier by half a nat.
     assert history.best_loss < history.start - 0.2

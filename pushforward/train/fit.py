@@ -93,7 +93,7 @@ def fit(
             chooses the weights. A share cannot be held out of a DataLoader, so it is None there.
         epochs: Passes over the rows, at most; where a pass is fewer than 10 steps, as many as make 10 count as one.
         batch_size: Rows in a step, at most. An epoch takes ten steps or more, so fewer rows come in batches of a tenth of them, of 64 at
-            least, and several times where that does not do. Flow matching keeps the size.
+            least, and several times where that does not do. Flow matching keeps the size, and so do fits without held-out rows.
         learning_rate: Learning rate of AdamW in the first epoch; of a flow that begins as a mixture, or has met data before, it grows to
             that in 100 steps.
         schedule: ``"plateau"`` halves the rate after 8 epochs without improvement, ``"cosine"`` takes it to 0 over all epochs, or over

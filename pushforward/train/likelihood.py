@@ -50,7 +50,7 @@ class Training(Loop):
         self.place = flow.device, data_precision(flow)
 
     fewest: int | None = FEWEST
-    """Rows to which batches may shrink so that one pass makes `STEPS` steps."""
+    """Rows to which batches may shrink so that one pass makes `STEPS` steps, if any are held out: the training loss gains nothing by it."""
     together: int | None = None
     """Rows that the held-out loss looks at together; None: `EVALUATE`."""
 
@@ -73,7 +73,7 @@ class Training(Loop):
         return history.best_loss
 
     def steps(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-        for rows in passes_of(self.train, self.options.batch_size, self.random.rows, self.fewest):
+        for rows in passes_of(self.train, self.options.batch_size, self.random.rows, None if self.held is None else self.fewest):
             rows = self._placed(rows)
             with self._layers():
                 seen = rows if rows.weights is None else rows.typical(self.random.rows)
