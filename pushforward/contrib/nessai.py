@@ -100,7 +100,9 @@ class NessaiFlow(BaseFlow):  # type: ignore[misc]
     def _begin(self, x: Tensor) -> None:
         """Let a flow that measures meet its first rows. Nothing is put in or taken away: the optimiser has the parameters already."""
         standardises = any(isinstance(part.plan, Standardize) for part in self.flow.modules() if isinstance(part, Layer))
-        if standardises and len(x) > 1 and bool((x.std(0) > 0).all()):
+        # What are no rows of the flow's is for its log_prob to say.
+        rows = x.is_floating_point() and x.dim() == 2 and x.shape[1:] == self.flow.event_shape
+        if standardises and rows and len(x) > 1 and bool((x.std(0) > 0).all()):
             self.flow.standardize(x, scores=False)
 
     def sample_latent_distribution(self, n: int, context: Tensor | None = None) -> Tensor:
