@@ -53,17 +53,18 @@ ONE_COLUMN = {
 }
 
 
+# What goes on from a trial ends thousandths of a nat elsewhere; from a normal distribution it is at or under the mixture on all four.
+@pytest.mark.parametrize(("mixture", "more"), [(0, 0.0), (None, 0.005)])
 @pytest.mark.parametrize("name", ONE_COLUMN)
-def test_nsf_is_at_or_under_the_best_mixture(name):
+def test_nsf_is_at_or_under_the_best_mixture(name, mixture, more):
     x = ONE_COLUMN[name]
     train, test = x[:2000], x[2000:]
     torch.manual_seed(0)
     flow = pf.NSF(x.shape[1])
-    pf.fit(flow, train, progress=False)
+    pf.fit(flow, train, mixture=mixture, progress=False)
     ours, theirs = nats(flow, test), mixture_nats(train, test)
     print(f"{name}: NSF {ours:.4f}, mixture {theirs:.4f} held-out nats")  # noqa: T201
-    # A fit may begin as such a mixture, of which EM itself finds ones that differ by thousandths.
-    assert ours <= theirs + 0.005
+    assert ours <= theirs + more
 
 
 def test_an_offset_of_1e5_costs_nothing():
