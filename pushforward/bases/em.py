@@ -14,8 +14,10 @@ STEPS, FEW = 100, 10
 """Steps with all components, at most; and before, between two splits and of each beginning."""
 GAIN = 1e-3
 """Nats a row that a step gains at least; one that gains less is the last."""
-FIRM = 10.0
-"""To each covariance the typical one is added: as if it were that of so many rows divided by the component's, and of one at most."""
+FIRM, SCARCE = 10.0, 3.0
+"""To each covariance the typical one is added: as if it were that of so many rows divided by the component's, and of one at most; or of as
+many as there are columns, where a component has no more than so many times that, and by the square of its rows fewer where it has more.
+"""
 POINT = 1e-8
 """Least variance of a component in any direction, by that of all rows."""
 APART = 0.6
@@ -118,7 +120,9 @@ def moments_of(sums: Moments, covariance: str, tied: bool) -> Moments:
     pooled = within.sum(0) / counts.sum()
     shares = counts / counts.sum()
     # Of the typical covariance few rows need some, lest they shrink to a point; many would no longer be as narrow as they are.
-    prior = (FIRM / counts).clamp(max=1.0)[:, None, None]
+    width = first.shape[1]
+    scarce = (SCARCE * width / counts).clamp(max=1.0)
+    prior = torch.maximum((FIRM / counts).clamp(max=1.0), width * scarce * scarce)[:, None, None]
     return shares, means, _shaped((within + prior * pooled) / (counts[:, None, None] + prior), shares, means, covariance, tied)
 
 

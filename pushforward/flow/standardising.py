@@ -28,6 +28,8 @@ COMPONENTS = (2, 4, 8, 16, 32)
 """Components of mixtures to try, each twice as many as the one before."""
 ROWS = 10
 """Rows for each component of a mixture, at least."""
+FEW = 2000
+"""Of fewer rows those held out hardly tell how many components suit: each tenth is held out in turn, as long as so many rows are fitted to."""
 SEEN = 2**15
 """Values that tell how many components suit, at most; of more some that are evenly spread."""
 WIDEST = 100
@@ -52,19 +54,25 @@ def suits_mixture(base: BaseModule) -> bool:
     return takes_mixture(base) and math.prod(base.event_shape) <= WIDEST
 
 
-def best_mixture(rows: Tensor, held: Tensor, over: Callable[[], bool] = lambda: False) -> tuple[float, int]:
-    """Return the mean log-density of held-out values ``(n, *event)`` under the mixture that suits them, and its components.
+def best_mixture(rows: Tensor, held: Tensor, over: Callable[[], bool] = lambda: False) -> tuple[Tensor, int]:
+    """Return the log-density of held-out values ``(n, *event)`` under the mixture that suits them, and its components.
 
     There are 1, 2, 4, ... of them, as long as more help (if not the next, the ones after), there are rows enough, and it is not over. The
     fewest are taken that are no more than one standard error behind the best, or two where that is one normal distribution: more cost
     time, and may be ahead by chance.
     Source: Classification and Regression Trees (Breiman, Friedman, Olshen, Stone, 1984), for that rule.
     """
-    found: list[tuple[int, Tensor]] = []
-    different = len(torch.unique(rows, dim=0))
     size = math.prod(rows.shape[1:])  # an event may be a number
-    for count, density in grown(rows.double().reshape(-1, size), held.double().reshape(-1, size)):
-        found.append((count, density))
+    rows, held = rows.double().reshape(-1, size), held.double().reshape(-1, size)
+    different = len(torch.unique(rows, dim=0))
+    parts = [(rows, held)]
+    if different >= 2 * ROWS:
+        tenth = torch.arange(len(rows), device=rows.device) % 10
+        parts += [(rows[tenth != part], rows[tenth == part]) for part in range(min(10, FEW // len(rows)))]
+    found: list[tuple[int, Tensor]] = []
+    for steps in zip(*(grown(fitted, judges) for fitted, judges in parts), strict=False):
+        count = steps[0][0]
+        found.append((count, torch.cat([density for _, density in steps])))
         best, most = max(found, key=lambda one: one[1].mean().item())
         if 4 * best <= count or count == COMPONENTS[-1] or different < ROWS * 2 * count or over():
             break
@@ -72,7 +80,7 @@ def best_mixture(rows: Tensor, held: Tensor, over: Callable[[], bool] = lambda: 
         behind = most - density
         if behind.mean() <= (2 if count == 1 else 1) * behind.std(correction=0) / math.sqrt(len(behind)):
             break
-    return density.mean().item(), count
+    return density[: len(held)], count
 
 
 def components_of(values: Tensor) -> int:

@@ -34,6 +34,8 @@ SHARE, LADDER = 0.1, 0.2
 CLEAR, MANY = 0.2, 10_000
 """Nats by which a mixture is ahead of the flow after its trial, at least, of so many rows or more: what learns fast is soon ahead of what
 begins a little better. Of fewer rows it learns less, and the nats count by their share."""
+UNSURE = 2.0
+"""Standard errors."""
 WARMUP = 100
 """Steps in which the learning rate grows to what it is, where a flow begins as a mixture, or has met data before."""
 SCORES, PLAIN, WHITE, MIXTURE = "normal scores", "location and scale", "covariance", "mixture"
@@ -136,11 +138,17 @@ def tried(
     if mixture is None and matching is None and flow.context_shape is None and suits_mixture(flow.base):
         both = gains(NormalScoresModule, **{**how, "whiten": True})
         for white in ({**how, "whiten": True, "scores": scores} for scores in ((True, False) if both else (True,))):
-            nats, count = _mixture(measured(**white), typical, judges, options.limit.part(LADDER), seed)
-            if count > 1 and nats < losses.get(MIXTURE, math.inf):
-                losses[MIXTURE], begun = nats, {**white, "mixture": count}
-        if begun and losses[MIXTURE] < attempt(chosen, **how) - CLEAR * min(1.0, len(train) / MANY):
-            return Tried(losses, begun, None)
+            found, count = _mixture(measured(**white), typical, judges, options.limit.part(LADDER), seed)
+            if count > 1 and found.mean().item() < losses.get(MIXTURE, math.inf):
+                losses[MIXTURE], nats, begun = found.mean().item(), found, {**white, "mixture": count}
+        if begun:
+            attempt(chosen, **how)
+            behind = nats - _nats(ways[chosen], judges, seed)
+            doubt = UNSURE * behind.std(correction=0).item() / math.sqrt(len(behind))
+            import os
+            if os.environ.get("DBG"): print("behind", behind.mean().item(), doubt/UNSURE)
+            if behind.mean().item() < doubt - CLEAR * min(1.0, len(train) / MANY):
+                return Tried(losses, begun, None)
     if scored:
         plain = {**how, "scores": False}
         before = losses[SCORES] if SCORES in losses else attempt(SCORES, **how)
@@ -154,14 +162,25 @@ def tried(
 
 
 @torch.no_grad()
-def _mixture(flow: Flow, typical: Rows, held: Rows, limit: Limit, seed: int) -> tuple[float, int]:
+def _mixture(flow: Flow, typical: Rows, held: Rows, limit: Limit, seed: int) -> tuple[Tensor, int]:
     """Return the nats of held-out rows under the best mixture at the base of a flow, and its components."""
-    judges = held.typical(torch.Generator().manual_seed(int(seed)))
     with Masters(flow):  # in a half format rows far from zero would all be one
-        seen, unseen = (part.map(lambda t: t.to(flow.device, flow.dtype)) for part in (_some(typical, HELD), judges))
+        seen, unseen = (part.map(lambda t: t.to(flow.device, flow.dtype)) for part in (_some(typical, HELD), _drawn(held, seed)))
         rows, (z, ladj) = flow.to_base(seen.x, seen.context)[0], flow.to_base(unseen.x, unseen.context)
     density, count = best_mixture(rows, z, lambda: limit.over)
-    return -density - ladj.double().mean().item(), count
+    return -density - ladj.double(), count
+
+
+@torch.no_grad()
+def _nats(flow: Flow, held: Rows, seed: int) -> Tensor:
+    """Return the nats of the same rows under a flow."""
+    with Masters(flow):
+        return -flow.eval().log_prob(_drawn(held, seed).x.to(flow.device, flow.dtype)).double()
+
+
+def _drawn(held: Rows, seed: int) -> Rows:
+    """Return held-out rows, drawn by their weights."""
+    return held.typical(torch.Generator().manual_seed(int(seed)))
 
 
 def _count(transform: Layer, kind: type[Layer]) -> int:
