@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from pushforward.core.layer import Layer
 from pushforward.data.rows import Rows, Stream
 from pushforward.flow.flow import Flow
-from pushforward.flow.standardising import best_mixture, suits_mixture
+from pushforward.flow.mixture_start import best_mixture, suits_mixture
 from pushforward.layers.normal_scores import NormalScoresModule
 from pushforward.layers.whiten import WhitenModule
 from pushforward.train.likelihood import FEWEST, Training, epoch_of
@@ -34,8 +35,8 @@ SHARE, LADDER = 0.1, 0.2
 CLEAR, MANY = 0.2, 10_000
 """Nats by which a mixture is ahead of the flow after its trial, at least, of so many rows or more: what learns fast is soon ahead of what
 begins a little better. Of fewer rows it learns less, and the nats count by their share."""
-UNSURE = 2.0
-"""Standard errors."""
+UNSURE = 3.0
+"""Standard errors by which a flow is ahead, at least, for a mixture to give way: few rows can hardly tell, and of these it knows more."""
 WARMUP = 100
 """Steps in which the learning rate grows to what it is, where a flow begins as a mixture, or has met data before."""
 SCORES, PLAIN, WHITE, MIXTURE = "normal scores", "location and scale", "covariance", "mixture"
@@ -145,8 +146,6 @@ def tried(
             attempt(chosen, **how)
             behind = nats - _nats(ways[chosen], judges, seed)
             doubt = UNSURE * behind.std(correction=0).item() / math.sqrt(len(behind))
-            import os
-            if os.environ.get("DBG"): print("behind", behind.mean().item(), doubt/UNSURE)
             if behind.mean().item() < doubt - CLEAR * min(1.0, len(train) / MANY):
                 return Tried(losses, begun, None)
     if scored:
