@@ -162,7 +162,7 @@ def test_a_component_is_split_where_it_is_two_in_any_units(stretch):
     rows = rows / rows.std(0)
     turn = torch.linalg.qr(torch.randn(3, 3, generator=draw, dtype=torch.float64))[0] * torch.tensor([1.0, stretch, 1.0]).double()
     counts = dict(grown(rows @ turn, rows @ turn))
-    # As good as two normals that are known: the two places are 10 / sqrt(26) standard deviations apart, and each has a spread of 1 / sqrt(26).
+    # As good as two normals that are known: the places are 10 / sqrt(26) apart, and each has a spread of 1 / sqrt(26).
     places = torch.distributions.MixtureSameFamily(
         torch.distributions.Categorical(torch.ones(2).double()),
         torch.distributions.Normal(torch.tensor([-5.0, 5.0]).double() / 26**0.5, torch.ones(2).double() / 26**0.5),
