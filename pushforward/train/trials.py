@@ -63,6 +63,7 @@ def tried(
     held: Rows | Stream | None,
     optimizer: Callable[[Flow], Optimizer],
     options: Options,
+    random: Randomness,
     seed: int,
     whiten: bool | None,
     mixture: int | None,
@@ -82,6 +83,7 @@ def tried(
         held: Rows held out; without them there is no judge.
         optimizer: Makes the optimiser of a copy.
         options: Those of the fit.
+        random: What the fit draws; a trial draws by itself.
         seed: That of the fit.
         whiten: Whether to whiten; None: as a trial says.
         mixture: Components of a mixture that becomes the base, 0 for none; None: as many as the held-out rows say, if any. None are
@@ -114,7 +116,9 @@ def tried(
             options, epochs=epochs, patience=None, schedule=None, compile=False, progress=False, limit=limit, averaging=None
         )
         with Masters(way) as masters:
-            given = (way, rows, judges, optimizer(way), Randomness(way, seed), short, masters)
+            with random.mode:
+                stepper = optimizer(way)
+            given = (way, rows, judges, stepper, Randomness(way, seed), short, masters)
             training = Training(*given) if matching is None else MatchingTraining(matching, *given)
             try:
                 history = training.run(None)
@@ -126,12 +130,14 @@ def tried(
 
     def measured(**how: Any) -> Flow:
         way = copy.deepcopy(flow)
-        way.standardize(typical.x, typical.context, **how)
+        with random.mode:  # a layer that is added, and those that the data goes through, may draw
+            way.standardize(typical.x, typical.context, **how)
         return way
 
     def gains(kind: type[Layer], scores: bool = True, whiten: bool = False, **_: Any) -> bool:
         """Tell whether measuring in a way puts in a layer of a kind; to measure only to see would cost what the base's start costs."""
-        return _count(flow.arranged(typical.x, typical.context, scores, whiten), kind) != _count(flow.transform, kind)
+        with random.mode:
+            return _count(flow.arranged(typical.x, typical.context, scores, whiten), kind) != _count(flow.transform, kind)
 
     begun: dict[str, Any] = {}
     scored = gains(NormalScoresModule, **how)
@@ -139,12 +145,14 @@ def tried(
     if mixture is None and matching is None and flow.context_shape is None and suits_mixture(flow.base):
         both = gains(NormalScoresModule, **{**how, "whiten": True})
         for white in ({**how, "whiten": True, "scores": scores} for scores in ((True, False) if both else (True,))):
-            found, count = _mixture(measured(**white), typical, judges, options.limit.part(LADDER), seed)
+            with random.layers():
+                found, count = _mixture(measured(**white), typical, judges, options.limit.part(LADDER), seed)
             if count > 1 and found.mean().item() < losses.get(MIXTURE, math.inf):
                 losses[MIXTURE], nats, begun = found.mean().item(), found, {**white, "mixture": count}
         if begun:
             attempt(chosen, **how)
-            behind = nats - _nats(ways[chosen], judges, seed)
+            with random.layers():
+                behind = nats - _nats(ways[chosen], judges, seed)
             doubt = UNSURE * behind.std(correction=0).item() / math.sqrt(len(behind))
             if behind.mean().item() < doubt - CLEAR * min(1.0, len(train) / MANY):
                 return Tried(losses, begun, None)
