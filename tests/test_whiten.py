@@ -10,11 +10,11 @@ import torch.distributions as td
 from sklearn.mixture import GaussianMixture
 
 import pushforward as pf
-from pushforward.bases.em import POINT, maximised
+from pushforward.bases.em import POINT, _flattest, _sums, grown, maximised, moments_of
 from pushforward.bijectors import NormalScores, Standardize, Whiten
 from pushforward.core.spec import PlanError
 from pushforward.distributions import DiagNormal, MixtureOfNormals, StandardNormal
-from pushforward.flow.standardising import best_mixture, mixture_of
+from pushforward.flow.mixture_start import best_mixture, mixture_of
 from pushforward.kernels.linear import ROW_BOUND
 
 
@@ -154,6 +154,43 @@ def test_a_mixture_of_rows_that_come_again_is_finite(covariance, tied):
     assert len(covariances) == (1 if tied else 3)
 
 
+@pytest.mark.parametrize("stretch", [1.0, 40.0])
+def test_a_component_is_split_where_it_is_two_in_any_units(stretch):
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.randn(2000, 3, generator=draw, dtype=torch.float64)
+    rows[:, 0] += 5.0 * torch.where(torch.rand(2000, generator=draw) < 0.5, -1, 1)
+    rows = rows / rows.std(0)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=draw, dtype=torch.float64))[0] * torch.tensor([1.0, stretch, 1.0]).double()
+    counts = dict(grown(rows @ turn, rows @ turn))
+    # As good as two normals that are known: the places are 10 / sqrt(26) apart, and each has a spread of 1 / sqrt(26).
+    places = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(torch.ones(2).double()),
+        torch.distributions.Normal(torch.tensor([-5.0, 5.0]).double() / 26**0.5, torch.ones(2).double() / 26**0.5),
+    )
+    known = places.log_prob(rows[:, 0]) + torch.distributions.Normal(0.0, 1.0).log_prob(rows[:, 1:]).sum(1) - math.log(stretch)
+    assert counts[2].mean().item() > known.mean().item() - 0.02
+    axis = _flattest(rows @ turn, *[moments_of(_sums(rows @ turn, torch.ones(2000, 1).double()), "full", False)] * 2, torch.tensor([0]))[0]
+    along = torch.linalg.solve(turn.T, axis)
+    assert abs(along[0]) / torch.linalg.vector_norm(along) > 0.99
+
+
+def test_components_with_few_rows_are_like_all_others():
+    rows = torch.randn(80, 12, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    rows[:, 0] += 9.0 * (torch.arange(80) % 4)
+    _, _, covariances = maximised(rows, 4, "full", False)
+    # Twenty rows of twelve columns say nothing of most directions; what they do not say is that of all of them.
+    assert torch.linalg.eigvalsh(covariances).amin() > 0.15
+    assert torch.linalg.eigvalsh(covariances).amax() < 4.0
+    many = (
+        torch.randn(8000, 12, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        * torch.where(torch.arange(8000) % 2 == 0, 1.0, 0.01)[:, None]
+    )
+    many[:, 0] += 9.0 * (torch.arange(8000) % 2)
+    _, _, covariances = maximised(many, 2, "full", False)
+    # Many do: what is narrow stays narrow.
+    assert torch.linalg.eigvalsh(covariances).amin(1).amin().sqrt().item() == pytest.approx(0.01, rel=0.1)
+
+
 def test_one_component_of_rows_that_are_all_the_same():
     rows = torch.full((40, 2), 3.0, dtype=torch.float64)
     shares, means, covariances = maximised(rows, 1, "full", False)
@@ -161,7 +198,7 @@ def test_one_component_of_rows_that_are_all_the_same():
     assert torch.isfinite(torch.linalg.cholesky(covariances)).all()
     density, count = best_mixture(rows, rows)
     assert count == 1
-    assert density > 100
+    assert (density > 100).all()
 
 
 def test_more_components_fit_the_rows_better():

@@ -10,16 +10,18 @@ from torch import Tensor
 
 from pushforward.bases.clusters import clusters
 
-STEPS, FEW = 100, 10
-"""Steps with all components, at most; and before, between two splits and of each beginning."""
+STEPS, FEW, SOON = 100, 10, 3
+"""Steps with all components, at most; before, between two splits and of each beginning; and those that tell which split is the better."""
 GAIN = 1e-3
 """Nats a row that a step gains at least; one that gains less is the last."""
-FIRM = 10.0
-"""To each covariance the typical one is added: as if it were that of so many rows divided by the component's, and of one at most."""
+FIRM, SCARCE = 10.0, 3.0
+"""To each covariance the typical one is added: as if it were that of so many rows divided by the component's, and of one at most; or of as
+many as there are columns, where a component has no more than so many times that, and by the square of its rows fewer where it has more.
+"""
 POINT = 1e-8
 """Least variance of a component in any direction, by that of all rows."""
 APART = 0.6
-"""How far the halves of a component are from its mean, in standard deviations along its longest axis."""
+"""How far the halves of a component are from its mean, in standard deviations along an axis."""
 ROWS, BEGIN, BLOCK = 2**15, 2**12, 2**10
 """Rows that are looked at, at most, of more some that are evenly spread; those of them that all but the last steps see; and together, since
 each has D numbers for each component.
@@ -33,9 +35,9 @@ def maximised(rows: Tensor, count: int, covariance: str, tied: bool, seed: int =
     """Return the moments of a mixture's components after steps of expectation maximisation.
 
     There are two beginnings, of which some steps show the better one. Clusters by k-means are round, and see what lies apart. Or
-    there is one component to begin with; each is split along its longest axis, the heaviest where not all are, and some steps follow,
-    until there are as many as asked for: that finds long and narrow parts. To each covariance some of a typical component's is added,
-    so that none shrinks to a point.
+    there is one component to begin with; each is split along its longest axis, or the one along which it looks most like two, as some steps
+    show; the heaviest are, where not all are, until there are as many as asked for: that finds long and narrow parts. To each covariance
+    some of a typical component's is added, so that none shrinks to a point.
 
     Args:
         rows: ``(rows, D)``, finite.
@@ -54,7 +56,7 @@ def maximised(rows: Tensor, count: int, covariance: str, tied: bool, seed: int =
     some = rows[:: -(-len(rows) // ROWS)]
     middle = some.mean(0)
     some = some - middle  # sums of squares about 0 lose nothing then
-    few = some[:: -(-len(some) // BEGIN)]
+    few = _some(some)
     begun = [[*_splits(few, count, covariance, tied)][-1]]
     if 1 < count <= len(torch.unique(few, dim=0)):
         found = torch.nn.functional.one_hot(clusters(few, count, "kmeans", seed), count).to(few)
@@ -82,18 +84,29 @@ def grown(rows: Tensor, held: Tensor) -> Iterator[tuple[int, Tensor]]:
     [1, 2, 4]
     """
     middle = rows.mean(0)
-    few, held = rows[:: -(-len(rows) // BEGIN)] - middle, held - middle
+    few, held = _some(rows) - middle, held - middle
     for _, moments in _splits(few, len(few), "full", False):
         yield len(moments[0]), torch.cat([torch.logsumexp(joint, -1) for _, joint in _joint(held, *moments)])
+
+
+def _some(rows: Tensor) -> Tensor:
+    """Return those rows that most steps see."""
+    return rows[:: -(-len(rows) // BEGIN)]
 
 
 def _splits(rows: Tensor, count: int, covariance: str, tied: bool) -> Iterator[tuple[float, Moments]]:
     """Yield mixtures that begin as one component, which is split, each with the mean log-density of rows; the last has all components."""
     sums = _sums(rows, torch.ones_like(rows[:, :1]))
-    yield -math.inf, moments_of(sums, covariance, tied)
+    found = -math.inf, moments_of(sums, covariance, tied)
+    yield found
     while (there := len(sums[0])) < count:
-        begun = _split(moments_of(sums, "full", False), min(there, count - there), covariance, tied)
-        found = _improved(rows, begun, covariance, tied, FEW)
+        moments = moments_of(sums, "full", False)
+        chosen = moments[0].argsort(descending=True)[: min(there, count - there)]
+        steps = [_longest(moments, chosen)]
+        if rows.shape[1] > 1:
+            steps.append(_flattest(rows, found[1], moments, chosen))
+        begun = (_improved(rows, _split(moments, chosen, step, covariance, tied), covariance, tied, SOON) for step in steps)
+        found = _improved(rows, max(begun, key=lambda one: one[0])[1], covariance, tied, FEW - SOON)
         yield found
         sums = _step(rows, *found[1])[1]
 
@@ -118,7 +131,9 @@ def moments_of(sums: Moments, covariance: str, tied: bool) -> Moments:
     pooled = within.sum(0) / counts.sum()
     shares = counts / counts.sum()
     # Of the typical covariance few rows need some, lest they shrink to a point; many would no longer be as narrow as they are.
-    prior = (FIRM / counts).clamp(max=1.0)[:, None, None]
+    width = first.shape[1]
+    scarce = (SCARCE * width / counts).clamp(max=1.0)
+    prior = torch.maximum((FIRM / counts).clamp(max=1.0), width * scarce * scarce)[:, None, None]
     return shares, means, _shaped((within + prior * pooled) / (counts[:, None, None] + prior), shares, means, covariance, tied)
 
 
@@ -136,12 +151,36 @@ def _shaped(covariances: Tensor, shares: Tensor, means: Tensor, covariance: str,
     return (found if covariance == "full" else torch.diag_embed(variance)) + least
 
 
-def _split(moments: Moments, count: int, covariance: str, tied: bool) -> Moments:
-    """Return a mixture in which so many of the heaviest components are halved along their longest axes; each kept its mean and spread."""
+def _longest(moments: Moments, chosen: Tensor) -> Tensor:
+    """Return the longest axis of each component that is chosen, ``(n, D)``, as long as its standard deviation."""
+    lengths, axes = torch.linalg.eigh(moments[2][chosen])
+    found: Tensor = axes[..., -1] * lengths[:, -1:].clamp(min=0).sqrt()
+    return found
+
+
+def _flattest(rows: Tensor, mixture: Moments, moments: Moments, chosen: Tensor) -> Tensor:
+    r"""Return the axis of each component along which it looks most like two, as long as its standard deviation.
+
+    In the units in which its covariance is one, the mean of :math:`|z|^2 z z^T` is the smallest along an axis whose values are in two
+    places, since these have few far out; a normal has no such axis. Unlike the longest axis it is the same in all units.
+    Source: Source Separation Using Higher Order Moments (Cardoso, 1989), for that matrix.
+    """
+    _, means, covariances = (part[chosen] for part in moments)
+    factors = torch.linalg.cholesky(covariances)
+    found = []
+    for part, joint in _joint(rows, *mixture):
+        weights = torch.exp(joint - torch.logsumexp(joint, -1, keepdim=True))[:, chosen]
+        z = torch.linalg.solve_triangular(factors, (part.unsqueeze(1) - means).permute(1, 2, 0), upper=False)
+        found.append((z * (weights.mT * z.square().sum(1)).unsqueeze(1)) @ z.mT)
+    axes = torch.linalg.eigh(torch.stack(found).sum(0))[1][..., :1]
+    long: Tensor = (factors @ axes).squeeze(-1)
+    return long
+
+
+def _split(moments: Moments, chosen: Tensor, axes: Tensor, covariance: str, tied: bool) -> Moments:
+    """Return a mixture in which some components are halved along axes of a standard deviation; each keeps its mean and spread."""
     shares, means, covariances = moments
-    chosen = shares.argsort(descending=True)[:count]
-    lengths, axes = torch.linalg.eigh(covariances[chosen])
-    step = APART * axes[..., -1] * lengths[:, -1:].clamp(min=0).sqrt()
+    step = APART * axes
     halves = covariances[chosen] - step.unsqueeze(-1) * step.unsqueeze(-2)
     shares = shares.index_put((chosen,), shares[chosen] / 2)
     means, covariances = means.index_put((chosen,), means[chosen] + step), covariances.index_put((chosen,), halves)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import numbers
 import os
@@ -27,17 +28,9 @@ from pushforward.core.spec import PlanError
 from pushforward.core.state import Planned, text_of
 from pushforward.flow.conditioned import ConditionedFlow, Sizes
 from pushforward.flow.error import MARGIN, ROUNDINGS, of_error, of_probes
+from pushforward.flow.mixture_start import mixture_of, suited, suits_mixture, takes_mixture
 from pushforward.flow.parts import as_plan, build_base, tensors_of
-from pushforward.flow.standardising import (
-    CONTEXT_UNITS,
-    any_far_out,
-    arranged,
-    begin,
-    components_of,
-    mixture_of,
-    suits_mixture,
-    takes_mixture,
-)
+from pushforward.flow.standardising import CONTEXT_UNITS, any_far_out, arranged, begin
 
 
 class Flow(EstimatedModule, Planned):
@@ -374,7 +367,8 @@ class Flow(EstimatedModule, Planned):
                 rows, as the same identity: knots of splines lie closer together near zero. What has learnt something, or is frozen, stays.
             mixture: Components of a mixture of normals that takes the place of a standard normal base, fitted to the rows, as the layers
                 have them, by expectation maximisation; so the flow begins as that mixture. 0: the base stays. None: as many as
-                suit every tenth row best, held out to see; none, where one normal suits them as well, or the base is another.
+                suit every tenth row best, held out to see, and with normal scores only where these rows are likelier with them; none,
+                where one normal suits them as well, or the base is another.
 
         Raises:
             ValueError: Scores, whiten or starts that are neither True nor False; a mixture that is no number of components, or in place of
@@ -387,10 +381,7 @@ class Flow(EstimatedModule, Planned):
         if mixture is not None and (isinstance(mixture, bool) or not isinstance(mixture, numbers.Integral) or mixture < 0):
             raise ValueError(f"Flow.standardize: expected mixture to be a number of components, 0 or None, got {mixture!r}")
         if mixture is None:
-            self.standardize(value, context, scores, whiten, starts)
-            with torch.no_grad():
-                rows = self.to_base(value, context)[0].reshape(-1, *self.base.event_shape) if suits_mixture(self.base) else None
-            mixture = 0 if rows is None else components_of(rows)
+            scores, mixture = self._suited(value, context, scores, whiten)
         if mixture and not takes_mixture(self.base):
             raise ValueError(
                 f"Flow.standardize: expected a standard normal base, whose place a mixture takes, got {self.base.plan!r}; leave out mixture"
@@ -412,6 +403,24 @@ class Flow(EstimatedModule, Planned):
         self.calibrate(value, context)
         if starts:
             begin(self.transform)
+
+    def _suited(self, value: Tensor, context: Tensor | None, scores: bool, whiten: bool) -> tuple[bool, int]:
+        """Return whether normal scores help a mixture at the base, if they are wanted, and its components; 0 where none helps."""
+        if not suits_mixture(self.base):
+            return scores, 0
+        found: dict[bool, tuple[float, int]] = {}
+        plans: list[Bijector] = []
+        for scored in (True, False) if scores else (False,):
+            way = copy.deepcopy(self)
+            way.standardize(value, context, scored, whiten)
+            if way.plan in plans:  # no column needs scores
+                break
+            plans.append(way.plan)
+            with torch.no_grad():
+                z, ladj = way.to_base(value, context)
+            found[scored] = suited(z.reshape(-1, *self.base.event_shape), ladj.flatten())
+        better = min(found, key=lambda scored: found[scored][0])
+        return (better, found[better][1]) if found[better][1] > 1 else (scores, 0)
 
     def arranged(self, value: Tensor, context: Tensor | None = None, scores: bool = True, whiten: bool = False) -> Layer:
         """Return the transform with the layers that `standardize` puts in, not measured yet; without any, the transform itself."""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from pushforward.bases.em import grown
-from pushforward.bases.mixture_of_normals import MixtureOfNormals
-from pushforward.bases.normal import StandardNormal
 from pushforward.core import sets
 from pushforward.core.base import BaseModule
 from pushforward.core.bijector import Bijector
@@ -24,63 +21,8 @@ from pushforward.layers.normal_scores import NormalScores, far_out
 from pushforward.layers.standardize import Standardize, StandardizeModule
 from pushforward.layers.whiten import Whiten
 
-COMPONENTS = (2, 4, 8, 16, 32)
-"""Components of mixtures to try, each twice as many as the one before."""
-ROWS = 10
-"""Rows for each component of a mixture, at least."""
-SEEN = 2**15
-"""Values that tell how many components suit, at most; of more some that are evenly spread."""
-WIDEST = 100
-"""Numbers of an event for which mixtures are tried, at most: each component has half the square of it."""
 CONTEXT_UNITS: dict[bool, Bijector] = {False: Standardize(), True: Compose([Standardize(), NormalScores()])}
 """How contexts are measured: by location and scale, and where a few are so far out that these say little, by quantiles and tails."""
-
-
-def mixture_of(components: int) -> MixtureOfNormals:
-    """Return a mixture of normals that is fitted to the rows when it measures, with all covariances and wide bounds."""
-    return MixtureOfNormals(components, covariance="full", bound=8.0, start="em")
-
-
-def takes_mixture(base: BaseModule) -> bool:
-    """Tell whether a mixture may take the place of a base: of one that has learnt nothing, or of such a mixture."""
-    plan = base.plan
-    return plan == StandardNormal() or (isinstance(plan, MixtureOfNormals) and plan == mixture_of(plan.components))
-
-
-def suits_mixture(base: BaseModule) -> bool:
-    """Tell whether mixtures in the place of a base are worth trying: of events that are not too wide."""
-    return takes_mixture(base) and math.prod(base.event_shape) <= WIDEST
-
-
-def best_mixture(rows: Tensor, held: Tensor, over: Callable[[], bool] = lambda: False) -> tuple[float, int]:
-    """Return the mean log-density of held-out values ``(n, *event)`` under the mixture that suits them, and its components.
-
-    There are 1, 2, 4, ... of them, as long as more help (if not the next, the ones after), there are rows enough, and it is not over. The
-    fewest are taken that are no more than one standard error behind the best, or two where that is one normal distribution: more cost
-    time, and may be ahead by chance.
-    Source: Classification and Regression Trees (Breiman, Friedman, Olshen, Stone, 1984), for that rule.
-    """
-    found: list[tuple[int, Tensor]] = []
-    different = len(torch.unique(rows, dim=0))
-    size = math.prod(rows.shape[1:])  # an event may be a number
-    for count, density in grown(rows.double().reshape(-1, size), held.double().reshape(-1, size)):
-        found.append((count, density))
-        best, most = max(found, key=lambda one: one[1].mean().item())
-        if 4 * best <= count or count == COMPONENTS[-1] or different < ROWS * 2 * count or over():
-            break
-    for count, density in found:
-        behind = most - density
-        if behind.mean() <= (2 if count == 1 else 1) * behind.std(correction=0) / math.sqrt(len(behind)):
-            break
-    return density.mean().item(), count
-
-
-def components_of(values: Tensor) -> int:
-    """Return the components of the mixture that suits every tenth value ``(n, *event)`` best, fitted to the others; 0 for one normal."""
-    values = values[:: -(-len(values) // SEEN)]
-    held = torch.arange(len(values), device=values.device) % 10 == 0
-    count = best_mixture(values[~held], values[held])[1] if len(values) > 1 else 1
-    return count if count > 1 else 0
 
 
 def chain(transform: Layer) -> list[Layer]:

@@ -9,7 +9,8 @@ from typing import Any
 from pushforward.core.draws import Drawing
 from pushforward.data.schema import Schema
 from pushforward.flow.flow import Flow
-from pushforward.flow.standardising import COMPONENTS, ROWS, begin, chain, mixture_of
+from pushforward.flow.mixture_start import COMPONENTS, ROWS, mixture_of
+from pushforward.flow.standardising import begin, chain
 from pushforward.layers.standardize import Standardize
 from pushforward.recipes.choice import make_flow
 from pushforward.tables.table_flow import TableFlow

@@ -203,7 +203,7 @@ def fit(
         held.typical(random.rows)
     with ExitStack() as stack:
         losses: dict[str, float] = {}
-        with as_it_was(flow), random.mode:  # a layer that is added, and those that the data goes through, may draw
+        with as_it_was(flow), ExitStack() as drawing:
             # What knows something already would lose it in steps that are too long.
             options.warmup = WARMUP if measured(flow) else 0
             if standardize or (standardize is None and not measured(flow)):
@@ -211,12 +211,15 @@ def fit(
                 fresh: Callable[[Flow], Any] = lambda way: make_optimizer("fit", way, optimizer, learning_rate)  # noqa: E731
                 if mixture:
                     clusters.check_rows(some.x.reshape(len(some.x), -1), mixture, "fit: mixture")
-                losses, how, taught = tried(flow, some, train, held, fresh, options, seed, whiten, mixture, matching)
+                losses, how, taught = tried(flow, some, train, held, fresh, options, random, seed, whiten, mixture, matching)
+                drawing.enter_context(random.mode)  # a layer that is added, and those that the data goes through, may draw
                 flow.standardize(some.x, some.context, **how)
                 if taught is not None:
                     flow.load_state_dict(taught)
                 options.warmup = WARMUP if how["mixture"] else 0
                 warn_of_the_flow(flow, seen, chosen=bool(losses))
+            else:
+                drawing.enter_context(random.mode)
             if train.columns is not None:
                 flow.columns = train.columns
             if train.context_columns is not None or train.columns is not None:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from pushforward.core.layer import Layer
 from pushforward.data.rows import Rows, Stream
 from pushforward.flow.flow import Flow
-from pushforward.flow.standardising import best_mixture, suits_mixture
+from pushforward.flow.mixture_start import best_mixture, suits_mixture
 from pushforward.layers.normal_scores import NormalScoresModule
 from pushforward.layers.whiten import WhitenModule
 from pushforward.train.likelihood import FEWEST, Training, epoch_of
@@ -34,6 +35,8 @@ SHARE, LADDER = 0.1, 0.2
 CLEAR, MANY = 0.2, 10_000
 """Nats by which a mixture is ahead of the flow after its trial, at least, of so many rows or more: what learns fast is soon ahead of what
 begins a little better. Of fewer rows it learns less, and the nats count by their share."""
+UNSURE = 3.0
+"""Standard errors by which a flow is ahead, at least, for a mixture to give way: few rows can hardly tell, and of these it knows more."""
 WARMUP = 100
 """Steps in which the learning rate grows to what it is, where a flow begins as a mixture, or has met data before."""
 SCORES, PLAIN, WHITE, MIXTURE = "normal scores", "location and scale", "covariance", "mixture"
@@ -60,6 +63,7 @@ def tried(
     held: Rows | Stream | None,
     optimizer: Callable[[Flow], Optimizer],
     options: Options,
+    random: Randomness,
     seed: int,
     whiten: bool | None,
     mixture: int | None,
@@ -79,6 +83,7 @@ def tried(
         held: Rows held out; without them there is no judge.
         optimizer: Makes the optimiser of a copy.
         options: Those of the fit.
+        random: What the fit draws; a trial draws by itself.
         seed: That of the fit.
         whiten: Whether to whiten; None: as a trial says.
         mixture: Components of a mixture that becomes the base, 0 for none; None: as many as the held-out rows say, if any. None are
@@ -111,7 +116,9 @@ def tried(
             options, epochs=epochs, patience=None, schedule=None, compile=False, progress=False, limit=limit, averaging=None
         )
         with Masters(way) as masters:
-            given = (way, rows, judges, optimizer(way), Randomness(way, seed), short, masters)
+            with random.mode:
+                stepper = optimizer(way)
+            given = (way, rows, judges, stepper, Randomness(way, seed), short, masters)
             training = Training(*given) if matching is None else MatchingTraining(matching, *given)
             try:
                 history = training.run(None)
@@ -123,12 +130,14 @@ def tried(
 
     def measured(**how: Any) -> Flow:
         way = copy.deepcopy(flow)
-        way.standardize(typical.x, typical.context, **how)
+        with random.mode:  # a layer that is added, and those that the data goes through, may draw
+            way.standardize(typical.x, typical.context, **how)
         return way
 
     def gains(kind: type[Layer], scores: bool = True, whiten: bool = False, **_: Any) -> bool:
         """Tell whether measuring in a way puts in a layer of a kind; to measure only to see would cost what the base's start costs."""
-        return _count(flow.arranged(typical.x, typical.context, scores, whiten), kind) != _count(flow.transform, kind)
+        with random.mode:
+            return _count(flow.arranged(typical.x, typical.context, scores, whiten), kind) != _count(flow.transform, kind)
 
     begun: dict[str, Any] = {}
     scored = gains(NormalScoresModule, **how)
@@ -136,11 +145,17 @@ def tried(
     if mixture is None and matching is None and flow.context_shape is None and suits_mixture(flow.base):
         both = gains(NormalScoresModule, **{**how, "whiten": True})
         for white in ({**how, "whiten": True, "scores": scores} for scores in ((True, False) if both else (True,))):
-            nats, count = _mixture(measured(**white), typical, judges, options.limit.part(LADDER), seed)
-            if count > 1 and nats < losses.get(MIXTURE, math.inf):
-                losses[MIXTURE], begun = nats, {**white, "mixture": count}
-        if begun and losses[MIXTURE] < attempt(chosen, **how) - CLEAR * min(1.0, len(train) / MANY):
-            return Tried(losses, begun, None)
+            with random.layers():
+                found, count = _mixture(measured(**white), typical, judges, options.limit.part(LADDER), seed)
+            if count > 1 and found.mean().item() < losses.get(MIXTURE, math.inf):
+                losses[MIXTURE], nats, begun = found.mean().item(), found, {**white, "mixture": count}
+        if begun:
+            attempt(chosen, **how)
+            with random.layers():
+                behind = nats - _nats(ways[chosen], judges, seed)
+            doubt = UNSURE * behind.std(correction=0).item() / math.sqrt(len(behind))
+            if behind.mean().item() < doubt - CLEAR * min(1.0, len(train) / MANY):
+                return Tried(losses, begun, None)
     if scored:
         plain = {**how, "scores": False}
         before = losses[SCORES] if SCORES in losses else attempt(SCORES, **how)
@@ -154,14 +169,25 @@ def tried(
 
 
 @torch.no_grad()
-def _mixture(flow: Flow, typical: Rows, held: Rows, limit: Limit, seed: int) -> tuple[float, int]:
+def _mixture(flow: Flow, typical: Rows, held: Rows, limit: Limit, seed: int) -> tuple[Tensor, int]:
     """Return the nats of held-out rows under the best mixture at the base of a flow, and its components."""
-    judges = held.typical(torch.Generator().manual_seed(int(seed)))
     with Masters(flow):  # in a half format rows far from zero would all be one
-        seen, unseen = (part.map(lambda t: t.to(flow.device, flow.dtype)) for part in (_some(typical, HELD), judges))
+        seen, unseen = (part.map(lambda t: t.to(flow.device, flow.dtype)) for part in (_some(typical, HELD), _drawn(held, seed)))
         rows, (z, ladj) = flow.to_base(seen.x, seen.context)[0], flow.to_base(unseen.x, unseen.context)
     density, count = best_mixture(rows, z, lambda: limit.over)
-    return -density - ladj.double().mean().item(), count
+    return -density - ladj.double(), count
+
+
+@torch.no_grad()
+def _nats(flow: Flow, held: Rows, seed: int) -> Tensor:
+    """Return the nats of the same rows under a flow."""
+    with Masters(flow):
+        return -flow.eval().log_prob(_drawn(held, seed).x.to(flow.device, flow.dtype)).double()
+
+
+def _drawn(held: Rows, seed: int) -> Rows:
+    """Return held-out rows, drawn by their weights."""
+    return held.typical(torch.Generator().manual_seed(int(seed)))
 
 
 def _count(transform: Layer, kind: type[Layer]) -> int:
