@@ -59,8 +59,8 @@ class Field(nn.Module):
         event_shape: Shape of the values.
         context_shape: Shape of the context, or None.
         steepest: The bound, of a perceptron alone.
-        probes: Signs ``(k, size)`` by which the trace is estimated, or None: it is exact.
-        sketch: Signs ``(s, size)`` by which it is sought where the Jacobian is large, or None: it is not.
+        probes: A frame ``(k, size)`` by which the trace is estimated, or None: it is exact.
+        sketch: One ``(s, size)`` by which it is sought where the Jacobian is large, or None: it is not.
         spaces: On what the values are points (None: all are real numbers).
     """
 
@@ -135,11 +135,11 @@ class Field(nn.Module):
         """
         found = self._perceptron()
         probes = None if self.probes is None else self.probes[self.taken]
-        signs = [numerics.finer(t) for t in (probes, self.sketch) if t is not None]
+        directions = [numerics.finer(t) for t in (probes, self.sketch) if t is not None]
         if found is None:
             buffers = ((name, b) for name, b in self.named_buffers() if b.is_floating_point() and name not in ("probes", "sketch"))
             named = [*self.named_parameters(), *buffers]
-            return NetField(self, tuple(name for name, _ in named)), [*(numerics.finer(t) for _, t in named), *signs]
+            return NetField(self, tuple(name for name, _ in named)), [*(numerics.finer(t) for _, t in named), *directions]
         program, parts = found
         layers = range(len(program.sources))
         given = [None if t is None else numerics.finer(t) for t in parts]
@@ -150,10 +150,10 @@ class Field(nn.Module):
         assert bias is not None
         beside, biases = given[2], [given[4 * layer + 3] for layer in layers[:-1]]
         assert beside is not None
-        form = None if signs or self.spaces else coefficients(program, weights)
-        used = [*weights, *(b for b in biases if b is not None), bias * share, beside, *([] if form is None else [form]), *signs]
+        form = None if directions or self.spaces else coefficients(program, weights)
+        used = [*weights, *(b for b in biases if b is not None), bias * share, beside, *([] if form is None else [form]), *directions]
         plain = Program(program.activation, program.sources, program.skips, (1.0,) * len(layers), (False,) * len(layers))
-        return PerceptronField(plain, bool(signs), self.spaces), used
+        return PerceptronField(plain, bool(directions), self.spaces), used
 
     def _perceptron(self) -> tuple[Program, list[Tensor | None]] | None:
         """Return the program and the tensors of a perceptron that is evaluated by formulas, or None where the net has to be called."""
@@ -197,7 +197,7 @@ class PerceptronField:
 
     Args:
         program: What its layers are.
-        estimated: Whether the trace is estimated, by the signs that are the last of the tensors.
+        estimated: Whether the trace is estimated, by the probes that are the last of the tensors.
         spaces: On what the values are points (None: all are real numbers).
     """
 
@@ -241,7 +241,7 @@ class PerceptronField:
         return made
 
     def probes(self, used: Sequence[Tensor]) -> Tensor | None:
-        """Return the signs that estimate the trace, or None: it is exact."""
+        """Return the probes that estimate the trace, or None: it is exact."""
         return self._parts(used)[-1][0] if self.estimated else None
 
     def _layout(self, used: Sequence[Tensor]) -> list[Tensor | None]:
@@ -291,11 +291,11 @@ def _spread(weight: Tensor, gain: float, deviations: Tensor | None = None) -> No
             weight.div_(deviations)
 
 
-def _estimate(signs: Sequence[Tensor]) -> Estimate | None:
+def _estimate(directions: Sequence[Tensor]) -> Estimate | None:
     """Return the estimate of a trace by probes, and a sketch where there is one; without any, none."""
-    if not signs:
+    if not directions:
         return None
-    return hutchinson(signs[0]) if len(signs) == 1 else hutch_plus_plus(signs[1], signs[0])
+    return hutchinson(directions[0]) if len(directions) == 1 else hutch_plus_plus(directions[1], directions[0])
 
 
 def _seen(t: Tensor, context: Tensor | None) -> Tensor:
@@ -304,7 +304,7 @@ def _seen(t: Tensor, context: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True)
 class NetField:
-    """The rates of any net, of its own tensors and the signs by which the trace is estimated.
+    """The rates of any net, of its own tensors and the probes by which the trace is estimated.
 
     Args:
         field: The field.
@@ -335,5 +335,5 @@ class NetField:
         return velocity
 
     def probes(self, used: Sequence[Tensor]) -> Tensor | None:
-        """Return the signs that estimate the trace, or None: it is exact."""
+        """Return the probes that estimate the trace, or None: it is exact."""
         return used[len(self.names)] if len(used) > len(self.names) else None

@@ -25,7 +25,7 @@ Estimate = Callable[[Times], Tensor]
 
 
 def hutchinson(probes: Tensor) -> Estimate:
-    r"""Return the mean of :math:`e^\top J e` over signs e ``(k, D)``: an estimate without bias, by k tangents.
+    r"""Return the mean of :math:`e^\top J e` over probes e ``(k, D)``: an estimate without bias, by k tangents.
 
     Source: A stochastic estimator of the trace of the influence matrix for Laplacian smoothing splines (Hutchinson, 1989).
     """
@@ -33,9 +33,9 @@ def hutchinson(probes: Tensor) -> Estimate:
 
 
 def hutch_plus_plus(sketch: Tensor, probes: Tensor) -> Estimate:
-    r"""Return the trace where J is large, and the mean over signs of what is left: an estimate without bias, by 2 s + k tangents.
+    r"""Return the trace where J is large, and the mean over probes of what is left: an estimate without bias, by 2 s + k tangents.
 
-    With :math:`Y = J S` of a sketch S of s signs and :math:`P = Y (Y^\top Y + \epsilon)^{-1} Y^\top`, near the projection on what J maps
+    With :math:`Y = J S` of a sketch S of s vectors and :math:`P = Y (Y^\top Y + \epsilon)^{-1} Y^\top`, near the projection on what J maps
     most to, the trace of J is that of P J and that of (1 - P) J, whatever P is. The ridge makes it smooth where J has a lower rank, down to
     J = 0, where a basis by QR has no derivative.
     Source: Hutch++: Optimal Stochastic Trace Estimation (Meyer, Musco, Musco, Woodruff, 2021).

@@ -36,7 +36,7 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
     ),
     "Continuous, Hutchinson": (
         Continuous(MLP((4,), "tanh"), tolerance=3e-2, steps=2, steepest=2.0, trace="hutchinson", probes=4, seed=1),
-        (2,),
+        (5,),
         None,
     ),
     # Its field has a Jacobian of a lower rank than the sketch.
