@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from functools import partial
 
 import pytest
@@ -119,6 +120,7 @@ NETS = {
     "three layers": bij.MLP((7, 5, 6), "elu"),
     "residual": bij.ResidualMLP(6, 2, "softplus"),
     "a net that is called": bij.Periodic(bij.MLP((7,), "sigmoid"), circular=(0,)),
+    "a potential": bij.Potential(bij.MLP((6, 5), "tanh")),
     "a module": Turning(),
 }
 
@@ -133,6 +135,24 @@ def test_rates_are_the_velocity_and_the_trace_of_its_jacobian(name):
     torch.testing.assert_close(made[:, :2], layer.velocity(t, x, context), rtol=1e-12, atol=1e-12)
     jacobian = torch.autograd.functional.jacobian(lambda x: layer.velocity(t, x, context).sum(0), x)
     torch.testing.assert_close(made[:, 2], jacobian.diagonal(0, 0, 2).sum(-1), rtol=1e-11, atol=1e-12)
+
+
+def test_threads_may_score_by_a_net_that_is_called_at_once():
+    """Tangents have levels that torch counts for all threads, and tensors in other precision stand in the net while it is called."""
+    layer, y = built(bij.Periodic(bij.MLP((4,), "tanh"), circular=(0,)), dtype=torch.float32, method="heun", steps=2), points(5, 2).float()
+    right, found = layer.inverse(y)[1].detach(), []
+
+    def work():
+        found.extend(layer.inverse(y)[1].detach() for _ in range(8))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 32
+    assert all(torch.equal(each, right) for each in found)
+    assert {p.dtype for p in layer.parameters()} == {torch.float32}
 
 
 def test_traces_of_many_dimensions_are_carried_some_at_a_time():
@@ -265,6 +285,7 @@ def test_a_layer_says_what_it_takes_at_most():
         (bij.MLP((6, 6), "tanh"), {"tolerance": 1e-10}),
         (bij.MLP((4, 4, 4), "silu"), {"method": "rk4", "steps": 3}),
         (bij.Periodic(bij.MLP((5,), "tanh"), circular=(0,)), {"method": "heun", "steps": 2}),
+        (bij.Potential(bij.MLP((5,), "tanh")), {"method": "heun", "steps": 2}),
     ],
 )
 def test_gradients_in_values_context_and_weights_are_those_of_differences(net, options):

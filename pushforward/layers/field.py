@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from pushforward.nets.divergence import (
 from pushforward.nets.net import NetLike
 from pushforward.nets.parts import products, tensors
 from pushforward.nets.perceptron import Perceptron
+from pushforward.nets.potential import PotentialNet
 from pushforward.solvers.steps import Rates
 
 FREQUENCIES = 3
@@ -102,11 +104,14 @@ class Field(nn.Module):
     def spread(self) -> None:
         """Scale the hidden weights of a perceptron that has learnt nothing so that its units bend within standardised data, or its spaces.
 
+        It is the field, or its potential.
+
         As they are drawn they hardly do, and a field learns what is narrow in the data slowly, be it by matching or by likelihood.
         Source: Delving Deep into Rectifiers (He et al., 2015), for variances that count what a unit is given; the gains are measured.
         """
         net: Any = self.parameters_of.net
-        if self._perceptron() is None or not all(parameter.requires_grad for parameter in self.parameters()):
+        net = net.net if type(net) is PotentialNet else net
+        if _program(net) is None or not all(parameter.requires_grad for parameter in self.parameters()):
             return
         first, *hidden, last = net.layers
         if bool(last.weight.any()):
@@ -139,7 +144,7 @@ class Field(nn.Module):
         if found is None:
             buffers = ((name, b) for name, b in self.named_buffers() if b.is_floating_point() and name not in ("probes", "sketch"))
             named = [*self.named_parameters(), *buffers]
-            return NetField(self, tuple(name for name, _ in named)), [*(numerics.finer(t) for _, t in named), *directions]
+            return NetField(self._apart(), tuple(name for name, _ in named)), [*(numerics.finer(t) for _, t in named), *directions]
         program, parts = found
         layers = range(len(program.sources))
         given = [None if t is None else numerics.finer(t) for t in parts]
@@ -155,13 +160,15 @@ class Field(nn.Module):
         plain = Program(program.activation, program.sources, program.skips, (1.0,) * len(layers), (False,) * len(layers))
         return PerceptronField(plain, bool(directions), self.spaces), used
 
+    def _apart(self) -> Field:
+        """Return the field in modules of its own, with the same tensors, since others stand in them while it is evaluated."""
+        if mode.compiling() or mode.tracing():
+            return self
+        return copy.deepcopy(self, {id(t): t for t in (*self.parameters(), *self.buffers())})
+
     def _perceptron(self) -> tuple[Program, list[Tensor | None]] | None:
         """Return the program and the tensors of a perceptron that is evaluated by formulas, or None where the net has to be called."""
-        net = self.parameters_of.net
-        if type(net) is not Perceptron or not has_slopes(net.program):
-            return None
-        found = tensors(net.layers)
-        return None if found is None else (net.program, found)
+        return _program(self.parameters_of.net)
 
     def _share(self, program: Program, parts: list[Tensor | None]) -> Tensor:
         r"""Return what the velocity is multiplied by, :math:`(1 + (L / b)^4)^{-1/4}`, L a bound of its slope by Schatten norms.
@@ -189,6 +196,14 @@ class Field(nn.Module):
             sizes = torch.stack(fourths).sqrt().tolist()
         bound = _bound(program, steep, sizes)
         return bool(bound**4 <= 4 * GENTLE * torch.finfo(first.dtype).eps * self.steepest**4)
+
+
+def _program(net: nn.Module | None) -> tuple[Program, list[Tensor | None]] | None:
+    """Return the program and the tensors of a perceptron whose slopes are known by formulas, or None of any other net."""
+    if type(net) is not Perceptron or not has_slopes(net.program):
+        return None
+    found = tensors(net.layers)
+    return None if found is None else (net.program, found)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from pushforward.core import mode
 from pushforward.native.activations import ACTIVATIONS
 from pushforward.native.program import Program, interpret, of_tensors
 
@@ -16,7 +19,8 @@ CHUNK = 64
 RIDGE, TINY = 1e-6, 1e-30
 """What keeps the rank of a sketch full: beside the sum of its squares, and where that is zero. Second derivatives lose as many digits
 as it has where J has a lower rank, and what falls below its root is left to the probes."""
-
+FORWARD = threading.RLock()
+"""Held where tangents are carried: torch counts its levels of forward mode for all threads, and one that ends closes all others'."""
 
 Times = Callable[[Tensor], Tensor]
 """Jacobians of rows times vectors: from ``(k, D)``, or for each row others ``(n, k, D)``, to ``(n, k, D)``."""
@@ -75,7 +79,8 @@ def by_tangents(function: Callable[[Tensor], Tensor], x: Tensor, estimate: Estim
         moved: Tensor = torch.func.jvp(function, (x,), (axis.expand_as(x),))[1]
         return (moved * axis).sum(-1)
 
-    return function(x), torch.func.vmap(own, chunk_size=CHUNK)(axes).sum(0)
+    with _alone():
+        return function(x), torch.func.vmap(own, chunk_size=CHUNK)(axes).sum(0)
 
 
 def along(function: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor) -> Tensor:
@@ -90,8 +95,14 @@ def along(function: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor) -> T
         moved: Tensor = torch.func.jvp(function, (x,), (vector.expand_as(x),))[1]
         return moved
 
-    made: Tensor = torch.func.vmap(of, in_dims=vectors.dim() - 2, out_dims=1, chunk_size=CHUNK)(vectors)
+    with _alone():
+        made: Tensor = torch.func.vmap(of, in_dims=vectors.dim() - 2, out_dims=1, chunk_size=CHUNK)(vectors)
     return made
+
+
+def _alone() -> contextlib.AbstractContextManager[object]:
+    """Return what lets one thread at a time through; a graph has none, and knows no locks."""
+    return contextlib.nullcontext() if mode.compiling() or mode.tracing() else FORWARD
 
 
 def has_slopes(program: Program) -> bool:
