@@ -74,13 +74,22 @@ def by_tangents(function: Callable[[Tensor], Tensor], x: Tensor, estimate: Estim
     if estimate is not None:
         return function(x), estimate(lambda vectors: along(function, x, vectors))
     axes = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    if mode.compiling():  # a graph carries no tangents of an open number of rows: there each axis is taken backwards
+        made = torch.func.vjp(function, x)
+        y, back = made[0], made[1]
 
-    def own(axis: Tensor) -> Tensor:
+        def own(axis: Tensor) -> Tensor:
+            moved: Tensor = back(axis.expand_as(y))[0]
+            return (moved * axis).sum(-1)
+
+        return y, torch.func.vmap(own, chunk_size=CHUNK)(axes).sum(0)
+
+    def moves(axis: Tensor) -> Tensor:
         moved: Tensor = torch.func.jvp(function, (x,), (axis.expand_as(x),))[1]
         return (moved * axis).sum(-1)
 
     with _alone():
-        return function(x), torch.func.vmap(own, chunk_size=CHUNK)(axes).sum(0)
+        return function(x), torch.func.vmap(moves, chunk_size=CHUNK)(axes).sum(0)
 
 
 def along(function: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor) -> Tensor:
