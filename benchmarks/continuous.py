@@ -2,11 +2,11 @@
 
     python benchmarks/continuous.py [--rows 1000] [--rounds 5] [--features 2 16] [--widths 64 64]
 
-It takes zuko, and torchdiffeq and torchode where they are installed. A flow is trained by flow matching, and its field, in float32, is
-given to each of the solvers at several tolerances; what is true are log-densities in float64 at a tolerance of 1e-12. Of each row of a
-table: the tolerance, how often a row's field is evaluated (the mean; the others evaluate all rows as often), milliseconds of the processor
-for a call (the median of the rounds), and how far log-densities are off, in the middle and for 95 % of the rows. The second table has the
-milliseconds at equal errors of 95 %, read off between the tolerances on logarithmic scales. One thread; all take turns.
+It takes zuko, and torchdiffeq, torchode and torchdyn where they are installed. A flow is trained by flow matching, and its field, in
+float32, is given to each of the solvers at several tolerances; what is true are log-densities in float64 at a tolerance of 1e-12. Of each
+row of a table: the tolerance, how often a row's field is evaluated (the mean; the others evaluate all rows as often), milliseconds of the
+processor for a call (the median of the rounds), and how far log-densities are off, in the middle and for 95 % of the rows. The second table
+has the milliseconds at equal errors of 95 %, read off between the tolerances on logarithmic scales. One thread; all take turns.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ try:
     import torchode
 except ImportError:
     torchode = None
+try:
+    import torchdyn.numerics as torchdyn
+except ImportError:
+    torchdyn = None
 
 TOLERANCES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 LEVELS = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -155,6 +159,18 @@ def of_torchode(field: Field, tolerance: float) -> tuple[Score, Callable[[Tensor
     return score, counted(field, score)
 
 
+def of_torchdyn(field: Field, tolerance: float) -> tuple[Score, Callable[[Tensor], float]]:
+    """Places and log-determinants in one state, by one step size for all rows."""
+
+    def score(x: Tensor) -> Tensor:
+        start, span = torch.cat([x, torch.zeros(len(x), 1)], 1), torch.tensor([1.0, 0.0])
+        options = {"solver": "tsit5", "atol": tolerance, "rtol": tolerance}
+        made = torchdyn.odeint(lambda t, state: torch.column_stack(rates(field, t, state[:, :-1])), start, span, **options)[1][-1]
+        return normal(made[:, :-1]) + made[:, -1]
+
+    return score, counted(field, score)
+
+
 def at(level: float, rows: list[tuple[float, float]]) -> float:
     """Return the milliseconds at an error, between the tolerances whose errors are around it, or NaN beyond them."""
     rows = sorted(rows)
@@ -189,6 +205,8 @@ def main() -> None:
             solvers["torchdiffeq, dopri5"] = lambda tolerance, field=field: of_torchdiffeq(field, tolerance)
         if torchode is not None:
             solvers["torchode, tsit5"] = lambda tolerance, field=field: of_torchode(field, tolerance)
+        if torchdyn is not None:
+            solvers["torchdyn, tsit5"] = lambda tolerance, field=field: of_torchdyn(field, tolerance)
         print(f"\n{features} features, {options.rows} rows, widths {options.widths}\n")
         print("| solver | tolerance | evaluations | ms | off by, median | off by, 95 % |\n|---|---|---|---|---|---|")
         curves: dict[str, list[tuple[float, float]]] = {name: [] for name in solvers}

@@ -59,6 +59,7 @@ from pushforward.layers.standardize import Standardize
 from pushforward.layers.whiten import Whiten
 from pushforward.nets.mlp import MLP, ResidualMLP
 from pushforward.nets.periodic import Periodic
+from pushforward.nets.potential import Potential
 
 __all__ = [
     "ELU", "MLP", "PLU", "QR", "SVD", "Abs", "ActNorm", "Additive", "Affine", "AffineAutoregressive", "AffineCoupling", "AffineFixed",
@@ -68,10 +69,10 @@ __all__ = [
     "Gaussianization", "Haar", "Householder", "Inverse", "InverseAutoregressive", "Kernel", "LeakyReLU", "Linear", "LinearSpline",
     "LogTanh", "LogisticMixture", "Logit", "LowerCholesky", "LowerCholeskyAffine", "MatrixExponential", "MonotonicNetwork",
     "NonlinearSquared", "NormalScores", "Normalize", "OnAxis", "Ordered", "Periodic", "Permute", "Planar", "PositiveDefinite",
-    "PositivePower", "Power", "QuadraticSpline", "Radial", "Reshape", "Residual", "ResidualMLP", "Reverse", "Rotation", "Shuffle",
-    "Sigmoid", "SignedPower", "SimplexToOrdered", "Sin", "SinhArcsinh", "Softclip", "Softmax", "Softplus", "SoftplusLowerCholesky",
-    "Spline", "SplineAutoregressive", "SplineCoupling", "Stack", "Standardize", "Stereographic", "StickBreaking", "SumOfSquares",
-    "Sylvester", "Tanh", "Triangular", "UnitLowerCholesky", "Unwrap", "Whiten", "to_support",
+    "PositivePower", "Potential", "Power", "QuadraticSpline", "Radial", "Reshape", "Residual", "ResidualMLP", "Reverse", "Rotation",
+    "Shuffle", "Sigmoid", "SignedPower", "SimplexToOrdered", "Sin", "SinhArcsinh", "Softclip", "Softmax", "Softplus",
+    "SoftplusLowerCholesky", "Spline", "SplineAutoregressive", "SplineCoupling", "Stack", "Standardize", "Stereographic", "StickBreaking",
+    "SumOfSquares", "Sylvester", "Tanh", "Triangular", "UnitLowerCholesky", "Unwrap", "Whiten", "to_support",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:

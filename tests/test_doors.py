@@ -106,6 +106,7 @@ NETS = {
     "wide MLP": (bij.MLP((128, 128)), 2, 3),
     "ResidualMLP": (bij.ResidualMLP(8), 2, 3),
     "Periodic": (Periodic(bij.MLP((8,)), [0]), 2, 3),
+    "Potential": (bij.Potential(bij.MLP((8,), "silu")), 6, 3),
 }
 
 

@@ -229,11 +229,11 @@ def test_each_layer_of_a_continuous_flow_has_probes_of_its_own(trace):
 
 
 def test_the_log_density_of_a_continuous_flow_by_probes_states_how_far_off_it_is():
-    make = partial(flows.CNF, 6, transforms=2, widths=(8,), tolerance=1e-4)
+    make = partial(flows.CNF, 20, transforms=2, widths=(8,), tolerance=1e-4)
     exact, probed = make(), make(trace="hutchinson", probes=16)
     randomize(exact, 0.5, 0)
     probed.load_state_dict(dict(exact.state_dict()))
-    x = torch.randn(50, 6, generator=generator())
+    x = torch.randn(50, 20, generator=generator())
     with torch.no_grad():
         value, error = probed.log_prob_and_error(x)
         off = (exact.log_prob(x) - value).abs()

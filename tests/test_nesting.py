@@ -40,6 +40,7 @@ NESTS = {
     "Truncated": (S, lambda p: bases.Truncated(p, -3.0, 3.0)),
     "OrderStatistics": (S, bases.OrderStatistics),
     "Periodic": (bij.MLP((4,)), bij.Periodic),
+    "Potential": (bij.MLP((4,)), bij.Potential),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import numpy as np
+import page_nets
 import pytest
 import torch
 import torch.nn.functional as F
@@ -58,6 +59,58 @@ def test_a_new_net_is_a_constant(net):
     module = net.build(Signature((3,), (4,), (2,)), start)
     assert torch.equal(module(torch.randn(8, 3), torch.randn(8, 2)), start.expand(8, 4))
     assert torch.equal(net.build(Signature(None, (4,), (2,)))(None, torch.randn(8, 2)), torch.zeros(8, 4))
+
+
+@pytest.mark.parametrize("behind", [bij.MLP((5, 7), "silu"), bij.ResidualMLP(6, 1, "tanh")], ids=repr)
+def test_a_potential_is_a_gradient(behind):
+    """Its Jacobian in x is symmetric, as that of a gradient is, and of others is not."""
+    net = randomize(bij.Potential(behind).build(Signature((3,), (3,), (2,))), 0.5).double()
+    x, c = torch.randn(6, 3, dtype=torch.float64, requires_grad=True), torch.randn(6, 2, dtype=torch.float64)
+    expected = torch.autograd.grad(net.net(x, c).sum(), x)[0] + net.offset
+    torch.testing.assert_close(net(x, c), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(net(x[:1, None], c), net(x[:1].expand(6, -1), c)[None], rtol=1e-12, atol=1e-12)
+    jacobian = torch.autograd.functional.jacobian(lambda x: net(x, c).sum(0), x).permute(1, 0, 2)
+    torch.testing.assert_close(jacobian, jacobian.mT, rtol=1e-9, atol=1e-9)
+    assert float(jacobian.detach().abs().max()) > 1e-2
+    plain = randomize(behind.build(Signature((3,), (3,), (2,))), 0.5).double()
+    other = torch.autograd.functional.jacobian(lambda x: plain(x, c).sum(0), x).permute(1, 0, 2)
+    assert not torch.allclose(other, other.mT, rtol=1e-3, atol=1e-3)
+
+
+def test_a_new_potential_is_a_constant_and_can_be_put_back_to_one():
+    start, x, c = torch.randn(3), torch.randn(8, 3), torch.randn(8, 2)
+    module = bij.Potential(bij.MLP((5,), "silu")).build(Signature((3,), (3,), (2,)), start)
+    assert torch.equal(module(x, c), start.expand(8, 3))
+    assert torch.equal(module.constant(), start)
+    randomize(module, 0.5)
+    assert module.constant() is None
+    module.start_at(start)
+    assert torch.equal(module(x, c), start.expand(8, 3))
+
+
+def test_a_potential_of_a_module_of_the_users():
+    own = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1))
+    plan = bij.Potential(own)
+    net = plan.build(Signature((3,), (3,), (2,)))
+    assert plan.summary(Signature((3,), (3,), (2,))) == "gradient of Sequential"
+    x = torch.randn(4, 3, requires_grad=True)
+    expected = torch.autograd.grad(own(torch.cat([x, torch.ones(4, 2)], -1)).sum(), x)[0]
+    torch.testing.assert_close(net(x, torch.ones(2)), expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: bij.Coupling(bij.Affine(), net=bij.Potential()).build(4), "expected as many outputs as inputs, without a mask"),
+        (lambda: bij.Continuous(bij.Potential(), on=["circle"]).build(1), "expected as many outputs as inputs"),
+        (lambda: bij.Potential().build(Signature(None, (2,), (2,))), "expected as many outputs as inputs"),
+        (lambda: bij.Potential().build(Signature((2,), (2,), mask=np.eye(2, dtype=bool))), "without a mask"),
+        (lambda: bij.Continuous(bij.Potential(page_nets.ConvNet((3,)))).build((2, 4, 4)), "expected a net of flat values"),
+    ],
+)
+def test_what_a_potential_is_not_for(make, message):
+    with pytest.raises(PlanError, match=message):
+        make()
 
 
 @pytest.mark.parametrize(

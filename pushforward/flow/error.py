@@ -36,7 +36,9 @@ def of_probes(flow: Flow, value: Tensor, context: Tensor | None) -> Tensor | flo
     r"""Return how far a log-density may be off that random probes estimate: two standard errors, and more of few probes; 0 of none.
 
     It is scored by parts of the probes alone. Their mean is what is stated, and how far they are apart tells how far that is off:
-    :math:`t \, s / \sqrt{k}` of k parts, with the quantile t of Student's distribution that 95 % are within.
+    :math:`t \, s / \sqrt{k} \sqrt{1 - m / D}` of k parts, with the quantile t of Student's distribution that 95 % are within, and m of the
+    D directions of a frame whose mean would be exact: they are drawn without replacement.
+    Source of the last factor: Sampling Techniques (Cochran, 1977), 2.6.
     """
     other = copy.deepcopy(flow)
     layers = [module for module in other.modules() if isinstance(module, Layer) and module.probes]
@@ -48,7 +50,8 @@ def of_probes(flow: Flow, value: Tensor, context: Tensor | None) -> Tensor | flo
         for layer in layers:
             layer.probe(part, parts)
         found.append(numerics.finer(other.log_prob(value, context)))
-    return student(parts - 1) * torch.std(torch.stack(found), 0) / math.sqrt(parts)
+    left = max(1 - layer.probes / math.prod(layer.event_shape) for layer in layers)
+    return student(parts - 1) * torch.std(torch.stack(found), 0) * math.sqrt(left / parts)
 
 
 def student(freedom: int) -> float:

@@ -67,12 +67,12 @@ class Continuous(Bijector):
         method: ``"tsit5"`` and ``"dopri5"`` follow the error; ``"rk4"`` and ``"heun"`` take equal steps.
         steps: How many equal steps: of ``rk4`` and ``heun``, and of all methods under ``torch.compile`` and export, where no step can
             depend on values.
-        trace: ``"exact"``, or ``"hutchinson"``: the mean of :math:`e^\top J e` over random signs e, for events so large that a tangent for
-            each dimension costs too much. The log-density is then right on average, and `Flow.log_prob_and_error` says how far off it is.
-            ``"hutch++"`` takes three tangents for each e, the others to find where J is large and to trace it there: better where J has few
-            large directions.
-        probes: How many such e, of which each costs a tangent. They are the same for all rows, so that a row is alone, both ways undo each
-            other, and the solver follows a smooth field.
+        trace: ``"exact"``, or ``"hutchinson"``: the mean of :math:`e^\top J e` over random directions e at right angles to each other, for
+            events so large that a tangent for each dimension costs too much. The log-density is then right on average, and
+            `Flow.log_prob_and_error` says how far off it is. ``"hutch++"`` takes three tangents for each e, the others to find where J is
+            large and to trace it there: better where J has few large directions.
+        probes: How many such e, of which each costs a tangent; the trace is exact where events have no more numbers than that. They are the
+            same for all rows, so that a row is alone, both ways undo each other, and the solver follows a smooth field.
         seed: Sets them.
         steepest: Bound of how fast a perceptron's velocity changes with x, so that no weights make it too stiff for steps; and on spheres
             of any velocity.
@@ -132,9 +132,10 @@ class ContinuousModule(Layer):
     def __init__(self, plan: Continuous, event_shape: Shape, context_shape: Shape | None) -> None:
         super().__init__(plan, event_shape, context_shape)
         probes = sketch = None
-        if plan.trace != "exact":
-            both = _signs((1 + (plan.trace == "hutch++")) * plan.probes, math.prod(event_shape), plan.seed)
-            probes, sketch = both[: plan.probes], both[plan.probes :] if plan.trace == "hutch++" else None
+        # As many tangents as there are dimensions are the trace itself.
+        if plan.trace != "exact" and plan.probes < math.prod(event_shape):
+            probes, *others = _frames(1 + (plan.trace == "hutch++"), plan.probes, math.prod(event_shape), plan.seed)
+            sketch = others[0] if others else None
         self.spaces = plan.spaces(event_shape)
         self.field = Field(plan.net, event_shape, context_shape, plan.steepest, probes, sketch, self.spaces)
         self.tableau, self.tolerance, self.steps = METHODS[plan.method], plan.tolerance, plan.steps
@@ -266,8 +267,15 @@ class ContinuousModule(Layer):
         return torch.nn.functional.pad(flat, (0, 1)), given, torch.Size(batch)
 
 
-def _signs(count: int, size: int, seed: int) -> Tensor:
-    """Return random signs ``(count, size)``; the stream of a seed is promised to stay the same."""
-    reserve(count, size)
+def _frames(frames: int, count: int, size: int, seed: int) -> Tensor:
+    """Return random frames ``(frames, count, size)``: vectors of length sqrt(size), at right angles to the others of their frame.
+
+    The numbers of a seed are promised to stay the same, but for roundings.
+    Source of the normal numbers: A Note on the Generation of Random Normal Deviates (Box, Muller, 1958).
+    """
+    reserve(2 * frames * count, size)
     draw = random.Random(seed)
-    return torch.tensor([[1.0 if draw.random() < 0.5 else -1.0 for _ in range(size)] for _ in range(count)])
+    u, v = torch.tensor([draw.random() for _ in range(2 * frames * count * size)], dtype=torch.float64).reshape(2, frames, size, count)
+    normal = torch.sqrt(-2 * torch.log1p(-u)) * torch.cos(2 * math.pi * v)
+    made: Tensor = math.sqrt(size) * torch.linalg.qr(normal)[0].mT
+    return made.to(torch.get_default_dtype())

@@ -26,14 +26,14 @@ class FieldOf(Protocol):
         """Return the velocity of times, places and contexts."""
 
     def probes(self, used: Sequence[Tensor]) -> Tensor | None:
-        """Return the signs that estimate its trace, or None: it is exact."""
+        """Return the probes that estimate its trace, or None: it is exact."""
 
 
 @dataclass(frozen=True)
 class Costly:
     r"""The rates of a field, with those of two costs behind them: :math:`|v|^2 / D` and :math:`\|\partial v / \partial x\|_F^2 / D`.
 
-    The norm of the Jacobian is exact where the trace is, by D tangents; else the mean of :math:`|J e|^2` over the same signs e.
+    The norm of the Jacobian is exact where the trace is, by D tangents; else the mean of :math:`|J e|^2` over the same probes e.
     Source: How to Train Your Neural ODE: the World of Jacobian and Kinetic Regularization (Finlay et al., 2020).
 
     Args:

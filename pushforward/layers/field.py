@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from pushforward.nets.divergence import (
 from pushforward.nets.net import NetLike
 from pushforward.nets.parts import products, tensors
 from pushforward.nets.perceptron import Perceptron
+from pushforward.nets.potential import PotentialNet
 from pushforward.solvers.steps import Rates
 
 FREQUENCIES = 3
@@ -59,8 +61,8 @@ class Field(nn.Module):
         event_shape: Shape of the values.
         context_shape: Shape of the context, or None.
         steepest: The bound, of a perceptron alone.
-        probes: Signs ``(k, size)`` by which the trace is estimated, or None: it is exact.
-        sketch: Signs ``(s, size)`` by which it is sought where the Jacobian is large, or None: it is not.
+        probes: A frame ``(k, size)`` by which the trace is estimated, or None: it is exact.
+        sketch: One ``(s, size)`` by which it is sought where the Jacobian is large, or None: it is not.
         spaces: On what the values are points (None: all are real numbers).
     """
 
@@ -102,11 +104,14 @@ class Field(nn.Module):
     def spread(self) -> None:
         """Scale the hidden weights of a perceptron that has learnt nothing so that its units bend within standardised data, or its spaces.
 
+        It is the field, or its potential.
+
         As they are drawn they hardly do, and a field learns what is narrow in the data slowly, be it by matching or by likelihood.
         Source: Delving Deep into Rectifiers (He et al., 2015), for variances that count what a unit is given; the gains are measured.
         """
         net: Any = self.parameters_of.net
-        if self._perceptron() is None or not all(parameter.requires_grad for parameter in self.parameters()):
+        net = net.net if type(net) is PotentialNet else net
+        if _program(net) is None or not all(parameter.requires_grad for parameter in self.parameters()):
             return
         first, *hidden, last = net.layers
         if bool(last.weight.any()):
@@ -135,11 +140,11 @@ class Field(nn.Module):
         """
         found = self._perceptron()
         probes = None if self.probes is None else self.probes[self.taken]
-        signs = [numerics.finer(t) for t in (probes, self.sketch) if t is not None]
+        directions = [numerics.finer(t) for t in (probes, self.sketch) if t is not None]
         if found is None:
             buffers = ((name, b) for name, b in self.named_buffers() if b.is_floating_point() and name not in ("probes", "sketch"))
             named = [*self.named_parameters(), *buffers]
-            return NetField(self, tuple(name for name, _ in named)), [*(numerics.finer(t) for _, t in named), *signs]
+            return NetField(self._apart(), tuple(name for name, _ in named)), [*(numerics.finer(t) for _, t in named), *directions]
         program, parts = found
         layers = range(len(program.sources))
         given = [None if t is None else numerics.finer(t) for t in parts]
@@ -150,18 +155,20 @@ class Field(nn.Module):
         assert bias is not None
         beside, biases = given[2], [given[4 * layer + 3] for layer in layers[:-1]]
         assert beside is not None
-        form = None if signs or self.spaces else coefficients(program, weights)
-        used = [*weights, *(b for b in biases if b is not None), bias * share, beside, *([] if form is None else [form]), *signs]
+        form = None if directions or self.spaces else coefficients(program, weights)
+        used = [*weights, *(b for b in biases if b is not None), bias * share, beside, *([] if form is None else [form]), *directions]
         plain = Program(program.activation, program.sources, program.skips, (1.0,) * len(layers), (False,) * len(layers))
-        return PerceptronField(plain, bool(signs), self.spaces), used
+        return PerceptronField(plain, bool(directions), self.spaces), used
+
+    def _apart(self) -> Field:
+        """Return the field in modules of its own, with the same tensors, since others stand in them while it is evaluated."""
+        if mode.compiling() or mode.tracing():
+            return self
+        return copy.deepcopy(self, {id(t): t for t in (*self.parameters(), *self.buffers())})
 
     def _perceptron(self) -> tuple[Program, list[Tensor | None]] | None:
         """Return the program and the tensors of a perceptron that is evaluated by formulas, or None where the net has to be called."""
-        net = self.parameters_of.net
-        if type(net) is not Perceptron or not has_slopes(net.program):
-            return None
-        found = tensors(net.layers)
-        return None if found is None else (net.program, found)
+        return _program(self.parameters_of.net)
 
     def _share(self, program: Program, parts: list[Tensor | None]) -> Tensor:
         r"""Return what the velocity is multiplied by, :math:`(1 + (L / b)^4)^{-1/4}`, L a bound of its slope by Schatten norms.
@@ -191,13 +198,21 @@ class Field(nn.Module):
         return bool(bound**4 <= 4 * GENTLE * torch.finfo(first.dtype).eps * self.steepest**4)
 
 
+def _program(net: nn.Module | None) -> tuple[Program, list[Tensor | None]] | None:
+    """Return the program and the tensors of a perceptron whose slopes are known by formulas, or None of any other net."""
+    if type(net) is not Perceptron or not has_slopes(net.program):
+        return None
+    found = tensors(net.layers)
+    return None if found is None else (net.program, found)
+
+
 @dataclass(frozen=True)
 class PerceptronField:
     """The rates of a perceptron without masks, of the tensors that `Field.rates` tells.
 
     Args:
         program: What its layers are.
-        estimated: Whether the trace is estimated, by the signs that are the last of the tensors.
+        estimated: Whether the trace is estimated, by the probes that are the last of the tensors.
         spaces: On what the values are points (None: all are real numbers).
     """
 
@@ -241,7 +256,7 @@ class PerceptronField:
         return made
 
     def probes(self, used: Sequence[Tensor]) -> Tensor | None:
-        """Return the signs that estimate the trace, or None: it is exact."""
+        """Return the probes that estimate the trace, or None: it is exact."""
         return self._parts(used)[-1][0] if self.estimated else None
 
     def _layout(self, used: Sequence[Tensor]) -> list[Tensor | None]:
@@ -291,11 +306,11 @@ def _spread(weight: Tensor, gain: float, deviations: Tensor | None = None) -> No
             weight.div_(deviations)
 
 
-def _estimate(signs: Sequence[Tensor]) -> Estimate | None:
+def _estimate(directions: Sequence[Tensor]) -> Estimate | None:
     """Return the estimate of a trace by probes, and a sketch where there is one; without any, none."""
-    if not signs:
+    if not directions:
         return None
-    return hutchinson(signs[0]) if len(signs) == 1 else hutch_plus_plus(signs[1], signs[0])
+    return hutchinson(directions[0]) if len(directions) == 1 else hutch_plus_plus(directions[1], directions[0])
 
 
 def _seen(t: Tensor, context: Tensor | None) -> Tensor:
@@ -304,7 +319,7 @@ def _seen(t: Tensor, context: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True)
 class NetField:
-    """The rates of any net, of its own tensors and the signs by which the trace is estimated.
+    """The rates of any net, of its own tensors and the probes by which the trace is estimated.
 
     Args:
         field: The field.
@@ -335,5 +350,5 @@ class NetField:
         return velocity
 
     def probes(self, used: Sequence[Tensor]) -> Tensor | None:
-        """Return the signs that estimate the trace, or None: it is exact."""
+        """Return the probes that estimate the trace, or None: it is exact."""
         return used[len(self.names)] if len(used) > len(self.names) else None

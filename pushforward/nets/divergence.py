@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from pushforward.core import mode
 from pushforward.native.activations import ACTIVATIONS
 from pushforward.native.program import Program, interpret, of_tensors
 
@@ -16,7 +19,8 @@ CHUNK = 64
 RIDGE, TINY = 1e-6, 1e-30
 """What keeps the rank of a sketch full: beside the sum of its squares, and where that is zero. Second derivatives lose as many digits
 as it has where J has a lower rank, and what falls below its root is left to the probes."""
-
+FORWARD = threading.RLock()
+"""Held where tangents are carried: torch counts its levels of forward mode for all threads, and one that ends closes all others'."""
 
 Times = Callable[[Tensor], Tensor]
 """Jacobians of rows times vectors: from ``(k, D)``, or for each row others ``(n, k, D)``, to ``(n, k, D)``."""
@@ -25,7 +29,7 @@ Estimate = Callable[[Times], Tensor]
 
 
 def hutchinson(probes: Tensor) -> Estimate:
-    r"""Return the mean of :math:`e^\top J e` over signs e ``(k, D)``: an estimate without bias, by k tangents.
+    r"""Return the mean of :math:`e^\top J e` over probes e ``(k, D)``: an estimate without bias, by k tangents.
 
     Source: A stochastic estimator of the trace of the influence matrix for Laplacian smoothing splines (Hutchinson, 1989).
     """
@@ -33,9 +37,9 @@ def hutchinson(probes: Tensor) -> Estimate:
 
 
 def hutch_plus_plus(sketch: Tensor, probes: Tensor) -> Estimate:
-    r"""Return the trace where J is large, and the mean over signs of what is left: an estimate without bias, by 2 s + k tangents.
+    r"""Return the trace where J is large, and the mean over probes of what is left: an estimate without bias, by 2 s + k tangents.
 
-    With :math:`Y = J S` of a sketch S of s signs and :math:`P = Y (Y^\top Y + \epsilon)^{-1} Y^\top`, near the projection on what J maps
+    With :math:`Y = J S` of a sketch S of s vectors and :math:`P = Y (Y^\top Y + \epsilon)^{-1} Y^\top`, near the projection on what J maps
     most to, the trace of J is that of P J and that of (1 - P) J, whatever P is. The ridge makes it smooth where J has a lower rank, down to
     J = 0, where a basis by QR has no derivative.
     Source: Hutch++: Optimal Stochastic Trace Estimation (Meyer, Musco, Musco, Woodruff, 2021).
@@ -70,12 +74,22 @@ def by_tangents(function: Callable[[Tensor], Tensor], x: Tensor, estimate: Estim
     if estimate is not None:
         return function(x), estimate(lambda vectors: along(function, x, vectors))
     axes = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    if mode.compiling():  # a graph carries no tangents of an open number of rows: there each axis is taken backwards
+        made = torch.func.vjp(function, x)
+        y, back = made[0], made[1]
 
-    def own(axis: Tensor) -> Tensor:
+        def own(axis: Tensor) -> Tensor:
+            moved: Tensor = back(axis.expand_as(y))[0]
+            return (moved * axis).sum(-1)
+
+        return y, torch.func.vmap(own, chunk_size=CHUNK)(axes).sum(0)
+
+    def moves(axis: Tensor) -> Tensor:
         moved: Tensor = torch.func.jvp(function, (x,), (axis.expand_as(x),))[1]
         return (moved * axis).sum(-1)
 
-    return function(x), torch.func.vmap(own, chunk_size=CHUNK)(axes).sum(0)
+    with _alone():
+        return function(x), torch.func.vmap(moves, chunk_size=CHUNK)(axes).sum(0)
 
 
 def along(function: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor) -> Tensor:
@@ -90,8 +104,14 @@ def along(function: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor) -> T
         moved: Tensor = torch.func.jvp(function, (x,), (vector.expand_as(x),))[1]
         return moved
 
-    made: Tensor = torch.func.vmap(of, in_dims=vectors.dim() - 2, out_dims=1, chunk_size=CHUNK)(vectors)
+    with _alone():
+        made: Tensor = torch.func.vmap(of, in_dims=vectors.dim() - 2, out_dims=1, chunk_size=CHUNK)(vectors)
     return made
+
+
+def _alone() -> contextlib.AbstractContextManager[object]:
+    """Return what lets one thread at a time through; a graph has none, and knows no locks."""
+    return contextlib.nullcontext() if mode.compiling() or mode.tracing() else FORWARD
 
 
 def has_slopes(program: Program) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pushforward.core.bijector import Bijector
 from pushforward.layers.continuous import Continuous
 from pushforward.nets.mlp import MLP, ResidualMLP
+from pushforward.nets.potential import Potential
 
 # name -> (plan, event_shape, context_shape)
 CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
@@ -36,7 +37,7 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
     ),
     "Continuous, Hutchinson": (
         Continuous(MLP((4,), "tanh"), tolerance=3e-2, steps=2, steepest=2.0, trace="hutchinson", probes=4, seed=1),
-        (2,),
+        (5,),
         None,
     ),
     # Its field has a Jacobian of a lower rank than the sketch.
@@ -45,10 +46,16 @@ CASES: dict[str, tuple[Bijector, tuple[int, ...], tuple[int, ...] | None]] = {
         (5,),
         None,
     ),
+    "Continuous, of a potential, given context": (
+        Continuous(Potential(MLP((4,), "tanh")), tolerance=3e-2, method="rk4", steps=2, steepest=2.0),
+        (2,),
+        (2,),
+    ),
     "Continuous, heun": (Continuous(MLP((4,), "silu"), tolerance=3e-2, method="heun", steps=6, steepest=2.0), (1,), None),
 }
 # Of these the laws take long, and the others have their code.
 HEAVY = {
+    "Continuous, of a potential, given context",
     "Continuous, dopri5, matrix",
     "Continuous, heun",
     "Continuous, on a sphere of four numbers, given context",
