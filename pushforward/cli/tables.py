@@ -17,7 +17,7 @@ from pushforward.data.reading import ROWS, Array, Table
 from pushforward.data.schema import Column, Schema
 from pushforward.data.schema.checking import say as problems_of
 from pushforward.data.schema.column import DISCRETE, REFUSED
-from pushforward.data.schema.finding import find_column
+from pushforward.data.schema.finding import find_column, is_between
 from pushforward.data.to_frames import zone_of
 from pushforward.data.values import Values
 from pushforward.files import load
@@ -54,7 +54,8 @@ def schema_of(table: Table, columns: Sequence[str], asked: bool, exclude: Sequen
     if unknown := [name for name in kinds if name not in wanted]:
         there = ", ".join(map(repr, wanted))
         raise ValueError(f"--kind {unknown[0]}={kinds[unknown[0]]}: expected a column that is fitted, {there}, got {unknown[0]!r}")
-    found = [find_column(values, kinds.get(values.name), 1) for values in table.typed(wanted)]
+    texts = [name for name, kind in kinds.items() if is_between(kind)]
+    found = [find_column(values, kinds.get(values.name), 1) for values in table.typed(wanted, texts=texts)]
     odd = {column.name: f"{column.kind}: {column.why}" for column in found if column.kind in REFUSED}
     odd |= {column.name: f"one value: {column.atoms[0][0]:g}" for column in found if _is_constant(column) and column.name not in odd}
     odd |= {name: table.left_out[name] for name in table.doubtful if name in wanted and name not in kinds}
@@ -78,6 +79,7 @@ def beyond_numbers(schema: Schema) -> list[str]:
     for column in schema:
         parts = [column.kind] if column.kind in DISCRETE or not column.numeric else []
         parts += ["missing values"] if column.missing else []
+        parts += ["values known between two others"] if column.between else []
         parts += ["values with a probability of their own"] if column.atoms else []
         told += [f"{column.name}: {', '.join(parts)}"] if parts else []
     return told
@@ -130,16 +132,12 @@ def _cell(setting: str, column: Column, text: str) -> Any:
     return value
 
 
-def parts_of(table: Table, schema: Schema) -> Iterator[dict[str, Array]]:
+def parts_of(table: Table, schema: Schema) -> Iterator[dict[str, Values]]:
     """Iterate over parts of a table as columns by name."""
-    columns = dict(zip(schema.names, table.typed(table.known(schema.names)), strict=True))
-    rows = len(next(iter(columns.values())).values)
-    for start in range(0, rows, ROWS):
-        yield {name: _part(values, start) for name, values in columns.items()}
-
-
-def _part(values: Values, start: int) -> Array:
-    return values.values[start : start + ROWS]
+    table.known(schema.names)  # which says what there is instead of one that is not
+    columns = dict(zip(schema.names, schema.values(table), strict=True))
+    for start in range(0, len(next(iter(columns.values()))), ROWS):
+        yield {name: values.part(slice(start, start + ROWS)) for name, values in columns.items()}
 
 
 def check(schema: Schema, table: Table) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from pushforward.data.cells import TRUTH, number
+from pushforward.data.ranges import hint, of_texts
 from pushforward.data.rows import SAMPLE
 from pushforward.data.schema.atoms import Found, find_atoms
 from pushforward.data.schema.checking import problems, say
-from pushforward.data.schema.column import DISCRETE, KINDS, Column
+from pushforward.data.schema.column import BETWEEN, DISCRETE, KINDS, Column
 from pushforward.data.schema.grid import find_grid
 from pushforward.data.values import DAY, NUMBERS, Values
 
@@ -61,16 +62,22 @@ def find_column(values: Values, told: str | None = None, first: int = 0) -> Colu
     Args:
         values: The column.
         told: A kind, with bounds, a period or categories after colons: ``"count"``, ``"interval:0:100"``, ``"circular:360"``,
-            ``"ordered:low:medium:high"``; None to find out.
+            ``"ordered:low:medium:high"``; None to find out. ``"between"`` where of some cells two values alone are known, in texts such as
+            ``">5"`` and ``"3..7"``; a kind may follow: ``"between:count"``.
         first: The number of the first row, for messages.
 
     Raises:
         ValueError: There is no such kind, or values are none of that kind; the message names the rows.
     """
+    if told is not None and is_between(told):
+        values, told = of_texts(values, first), told.partition(":")[2].strip() or None
+        return _as_between(find_column(values, told, first))
+    if values.bounds is not None and told is not None:
+        return _as_between(_told(values, values.values[~(values.missing | values.open)], float(values.missing.mean()), told, first))
     missing = values.missing
     present = values.values[~(missing | values.open)]
-    if values.bounds is not None and told is None:
-        return _found_between(values, present, float(missing.mean()))
+    if values.bounds is not None:
+        return _as_between(_found_between(values, present, float(missing.mean())))
     share = float(missing.mean()) if len(missing) else 0.0
     if told is not None:
         return _told(values, present, share, told, first)
@@ -89,6 +96,23 @@ def find_column(values: Values, told: str | None = None, first: int = 0) -> Colu
     return _text(values, present, share)
 
 
+def is_between(told: str) -> bool:
+    """Tell whether a kind says that of some cells two values alone are known."""
+    return str(told).partition(":")[0].strip() == "between"
+
+
+def _as_between(column: Column) -> Column:
+    """Return a column of which some cells may be known between two values alone."""
+    if column.kind == "empty":
+        return column
+    if column.kind not in BETWEEN:
+        raise ValueError(
+            f"column {column.name!r}: expected numbers or dates, since some cells are known between two values alone, got what is "
+            f"{column.kind} ({column.why}); say what they are, as in between:real, or give values"
+        )
+    return replace(column, between=True)
+
+
 def _found_between(values: Values, present: Array, share: float) -> Column:
     """Return what a column is of which some cells are known between two values alone; where all are, their ends stand for values."""
     assert values.bounds is not None
@@ -99,6 +123,10 @@ def _found_between(values: Values, present: Array, share: float) -> Column:
         found = find_column(replace(values, values=present if len(present) else ends, bounds=None))
         share_known = len(present) / (len(present) + rows)
         found = replace(found, atoms=tuple((value, part * share_known) for value, part in found.atoms if len(present)))
+        limits = values.bounds[np.isneginf(values.bounds[:, 0]), 1]
+        # What is below a limit near 0, where all else is above 0, is above 0 too: the limit of a device.
+        if found.kind == "real" and len(limits) and len(present) and 0 < limits.min() <= np.median(present) and present.min() >= 0:
+            found = replace(found, kind="positive", low=0)
     else:
         found = find_column(replace(values, values=present, bounds=None))
         found = replace(found, kind="datetime", step=DAY if values.storage == "date" else 0.0) if not len(present) else found
@@ -212,7 +240,7 @@ def _text(values: Values, present: Array, share: float) -> Column:
     parsed = [one for one in categories[:SAMPLE] if number(one) is not None]
     if len(parsed) > 1 and 2 * len(parsed) > len(categories):
         odd = next((one for one in categories if number(one) is None), None)
-        why += f"; most are numbers, but {odd!r} is none" if odd is not None else "; all are numbers, stored as text"
+        why += "; all are numbers, stored as text" if odd is None else f"; most are numbers, but {odd!r} is none{hint(values.name, odd)}"
     if 2 * len(categories) > len(present):
         return Column(values.name, "text", **common, why=why)
     return Column(values.name, "categorical", categories=tuple(categories), **common, why=why)
@@ -222,7 +250,8 @@ def _told(values: Values, present: Array, share: float, told: str, first: int) -
     """Return a column of the kind that is said, or raise ValueError where values are none of it."""
     kind, *given = [part.strip() for part in str(told).split(":")]
     if kind not in KINDS or kind == "empty":
-        raise ValueError(f"column {values.name!r}: expected a kind among {', '.join(k for k in KINDS if k != 'empty')}, got {kind!r}")
+        kinds = ", ".join(k for k in KINDS if k != "empty")
+        raise ValueError(f"column {values.name!r}: expected a kind among {kinds}, or between and one of these, got {kind!r}")
     common: dict[str, Any] = {"storage": values.storage, "missing": share, "why": "as told"}
     if kind in DISCRETE:
         column = Column(values.name, kind, categories=_categories(values, present, given), **common)
