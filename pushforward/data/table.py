@@ -87,7 +87,7 @@ class Table(ABC):
 
     @abstractmethod
     def typed(self, columns: Sequence[str] | None = None, rows: int | None = None, texts: Collection[str] = ()) -> Iterator[Values]:
-        """Iterate over columns as what they hold, of any kind: all rows, or the first ``rows``; of a text table some as they are written."""
+        """Iterate over columns as what they hold, of any kind: all or the first ``rows``; of a text some as they are written."""
 
     @abstractmethod
     def _batches(self, columns: tuple[str, ...], rows: int) -> Iterator[Array]:

@@ -98,7 +98,9 @@ class Column:
         self._expect(self.origin is None or self.step > 0, f"no origin of a grid, since it has no step, got {self.origin}")
         self._expect(isinstance(self.between, bool), f"between to be True or False, got {self.between!r}")
         known = self.kind in BETWEEN or not self.between
-        self._expect(known, f"no cells that are known between two values alone, since it is {self.kind}; {', '.join(BETWEEN)} may have such")
+        self._expect(
+            known, f"no cells that are known between two values alone, since it is {self.kind}; {', '.join(BETWEEN)} may have such"
+        )
         self._check_categories()
         self._check_atoms()
         self._expect(self.kind == "datetime" or not self.zone, f"no time zone, since it is {self.kind}, got {self.zone!r}")

@@ -77,8 +77,8 @@ class Schema:
         Args:
             data: A frame of any library (pandas, polars, Arrow, ...), a table in a file or its name, a mapping of names to values, or an
                 array ``(n, columns)`` of numbers, whose columns are called ``"0"``, ``"1"``, ...
-            kinds: What some columns are, by name: ``"count"``, ``"interval:0:100"``, ``"circular:360"``, ``"ordered:low:medium:high"``, ...;
-                ``"between"`` of one with cells such as ``">5"``, ``"<0.1"`` and ``"3..7"``.
+            kinds: What some columns are, by name: ``"count"``, ``"interval:0:100"``, ``"circular:360"``, ``"ordered:low:medium:high"``,
+                ...; and ``"between"`` of one with cells such as ``">5"``, ``"<0.1"`` and ``"3..7"``.
             columns: Those wanted, in this order; None for all.
             exclude: Those to leave out.
 
