@@ -253,9 +253,9 @@ class TableFlow(nn.Module):
             raise ValueError("TableFlow.condition: expected values of some columns, got none; sample and log_prob ask for no more")
         names = list(table) if isinstance(table, Mapping) else [name for at, name in enumerate(self.columns) if not self.absent(table, at)]
         places = places_of(self.columns, "condition", names)
-        if len(places) == len(self.schema):
-            raise ValueError("TableFlow.condition: expected a column that is not given, got values of all; log_prob scores whole rows")
         coded, bounds = self.encode_all(table, "raise", places)
+        if len(places) == len(self.schema) and bounds is None:
+            raise ValueError("TableFlow.condition: expected a column that is not given, got values of all; log_prob scores whole rows")
         if len(coded) != 1:
             raise ValueError(f"TableFlow.condition: expected one row, got {len(coded)}; call it for each, or impute(data) for all")
         return TableConditional(self, coded, places, bounds)
