@@ -155,7 +155,7 @@ REFUSED = {
     "a circle": (lambda: Schema.find({"x": ["1", "350", "90"]}, {"x": "between:circular:360"}), "got what is circular"),
     "no kind": (lambda: Schema.find({"x": ["1", "350", "90"]}, {"x": "between:many"}), "or between and one of these, got 'many'"),
     "shares": (lambda: Schema.find({"x": ["1 %", "<2", "3 %"]}, {"x": "between"}), "expected all cells with a percent sign"),
-    "beyond the kind": (lambda: Schema.find({"x": ["1", "<-2", "3"]}, {"x": "between:count"}), "expected cells between two values to hold one"),
+    "beyond the kind": (lambda: Schema.find({"x": ["1", "<-2", "3"]}, {"x": "between:count"}), "expected cells between two values to hold"),
     "a column that may not": (lambda: Column("x", "categorical", categories=("a", "b"), between=True), "since it is categorical"),
     "a flag that is none": (lambda: Column("x", "real", between=1), "between to be True or False, got 1"),
 }  # fmt: skip

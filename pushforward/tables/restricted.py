@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 CHOSEN = 1024
 """Draws among which samples are chosen by their weights, where several columns are given between two values; more for many samples."""
-AMONG = 64
-"""Draws of which one is chosen for a row with several cells between two values that is filled."""
 _SEED = 40_487
 
 
@@ -198,25 +196,3 @@ def started(
     chosen = torch.searchsorted(torch.cumsum(weights, 0), ticks).clamp(max=count - 1)
     # They come in no order.
     return rows[chosen[uniform(n).argsort()]]
-
-
-def filled(model: Model, coded: Tensor, bounds: Tensor, known: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Return coded rows in which each cell between two values is drawn given those known ``(n, columns)``, and effective sample sizes.
-
-    Of a row with several one of `AMONG` draws is chosen by its weight; the size is that of these draws, and `AMONG` for other rows.
-    """
-    where = generator.device if generator is not None else coded.device
-    rows, wide = coded.clone(), ~torch.isnan(bounds[:, :, 0])
-    sizes = torch.full((len(coded),), float(AMONG), dtype=torch.float64, device=coded.device)
-    both = torch.cat([wide, known], 1)
-    for pattern in both[wide.any(1)].unique(dim=0):
-        between, given = (part.nonzero().squeeze(-1).tolist() for part in pattern.chunk(2))
-        count = 1 if len(between) == 1 else AMONG
-        for part in (both == pattern).all(1).nonzero().squeeze(-1).split(max(1, BLOCK // count)):
-            points = torch.rand(len(part), count, 2 * len(between), dtype=torch.float64, generator=generator, device=where)
-            drawn = draw_between(model, coded[part], bounds[part], given, between, points)
-            chosen = torch.multinomial(drawn.weights.to(where), 1, generator=generator).to(coded.device)
-            rows[part] = drawn.rows.unflatten(0, (len(part), count)).gather(1, chosen.unsqueeze(2).expand(-1, -1, rows.shape[1])).squeeze(1)
-            if count > 1:
-                sizes[part] = drawn.effective
-    return rows, sizes

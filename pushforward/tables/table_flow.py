@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,24 +14,23 @@ from pushforward import io
 from pushforward.core.budget import Budget
 from pushforward.core.draws import Drawing
 from pushforward.core.spec import PlanError
-from pushforward.data.between import Between
-from pushforward.data.from_frames import is_table
 from pushforward.data.schema.schema import Schema
 from pushforward.data.to_frames import decode, library_of, types_of
 from pushforward.data.weights import of_rows
 from pushforward.flow.file import FACTOR, FREE
 from pushforward.native.activations import ACTIVATIONS
-from pushforward.tables.asking import places_asked, places_of, whole, widths_of
+from pushforward.tables.asking import given_table, places_asked, places_of, whole, widths_of
 from pushforward.tables.chain import Scores, draw_chain
 from pushforward.tables.coding import encoded
 from pushforward.tables.conditional import TableConditional
 from pushforward.tables.description import described
 from pushforward.tables.disagreement import Disagreement, disagreement_of
 from pushforward.tables.file import Content, read, write
+from pushforward.tables.filling import filled
 from pushforward.tables.integral import DRAWS
 from pushforward.tables.model import Model
 from pushforward.tables.noise import deviations_of, score_noisy
-from pushforward.tables.restricted import AMONG, filled, score_given
+from pushforward.tables.restricted import score_given
 
 
 class TableFlow(nn.Module):
@@ -243,14 +240,7 @@ class TableFlow(nn.Module):
             ValueError: The model has not met data, nothing or everything is given, or a value is none that the schema allows.
         """
         self._expect_measured("condition")
-        if not isinstance(given, Mapping) and (not is_table(given) or len(np.shape(given)) == 1):
-            raise ValueError(
-                f"TableFlow.condition: expected a mapping from names to values, or a table of one row, got {type(given).__name__}; of a "
-                "row of pandas dict(row)"
-            )
-        table = {str(name): _cell(str(name), value) for name, value in given.items()} if isinstance(given, Mapping) else given
-        if isinstance(given, Mapping) and not given:
-            raise ValueError("TableFlow.condition: expected values of some columns, got none; sample and log_prob ask for no more")
+        table = given_table(given)
         names = list(table) if isinstance(table, Mapping) else [name for at, name in enumerate(self.columns) if not self.absent(table, at)]
         places = places_of(self.columns, "condition", names)
         coded, bounds = self.encode_all(table, "raise", places)
@@ -279,18 +269,12 @@ class TableFlow(nn.Module):
         """
         self._expect_measured("impute")
         coded, bounds = self.encode_all(data, missing=True)
-        known = ~torch.isnan(coded)
-        wide = torch.zeros_like(known) if bounds is None else ~torch.isnan(bounds[:, :, 0])
         own = library_of(data)
         wanted = library or own
         types = types_of(data) if wanted == own else None
         tables = []
         for _ in range(whole("n", n, 1)):
-            rows = coded
-            if bounds is not None:
-                rows, sizes = filled(self.model, coded, bounds, known, generator)
-                _warn_of(sizes)
-            rows = draw_chain(self.model, rows, known | wide, range(len(self.schema)), generator, missing=False)
+            rows = filled(self.model, coded, bounds, generator)
             table = decode(self.schema, rows.cpu().numpy(), wanted, types)
             if wanted == own == "pandas":
                 table.index = data.index
@@ -418,26 +402,3 @@ class TableFlow(nn.Module):
     def _expect_measured(self, method: str) -> None:
         if not self.measured:
             raise ValueError(f"TableFlow.{method}: expected a model that has met data, got a new one; fit it first, or measure(data)")
-
-
-def _cell(name: str, value: Any) -> Any:
-    """Return what is given of a column as a column of one cell; a pair is a lower and an upper end."""
-    if not isinstance(value, tuple):
-        return [value]
-    if len(value) != 2:
-        raise ValueError(f"TableFlow.condition: column {name!r}: expected a value, or two between which it lies, got {value!r}")
-    try:
-        cell = Between(*value)
-    except ValueError as error:
-        raise ValueError(f"TableFlow.condition: column {name!r}: {str(error).removeprefix('Between: ')}") from error
-    return [value[0] if value[0] == value[1] else cell]
-
-
-def _warn_of(sizes: Tensor) -> None:
-    """Warn of rows in which few draws have most of the weight."""
-    if len(few := (sizes < AMONG / 8).nonzero().squeeze(-1)):
-        warnings.warn(
-            f"TableFlow.impute: in {len(few)} rows with several cells between two values the draws count for fewer than {AMONG // 8} of "
-            f"{AMONG} with equal weights, at least {float(sizes.min()):.1f}: what is drawn there is further from exact",
-            stacklevel=3,
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -16,6 +15,7 @@ from pushforward.data.schema.atoms import Found, find_atoms
 from pushforward.data.schema.checking import problems, say
 from pushforward.data.schema.column import BETWEEN, DISCRETE, KINDS, Column
 from pushforward.data.schema.grid import find_grid
+from pushforward.data.schema.names import bounds_of, circle_of
 from pushforward.data.values import DAY, NUMBERS, Values
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -41,19 +41,6 @@ SCALES = (
     ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
 )
 """Scales whose order is known from their words."""
-_TURN = 2 * np.pi
-_ANGLES = "dir|direction|angle|heading|bearing|azimuth|orientation|aspect|hue|theta|phi|phase|rotation"
-_CIRCLES = (
-    (_ANGLES, ((0, 360), (-180, 180), (0, _TURN), (-np.pi, np.pi))),
-    ("lon|long|longitude|lng", ((-180, 180), (0, 360))),
-    ("hour|hr|hod", ((0, 24),)),
-    ("minute|second", ((0, 60),)),
-    ("month|mon", ((1, 13), (0, 12))),
-    ("weekday|dow|dayofweek", ((0, 7), (1, 8))),
-    ("doy|dayofyear|yday", ((1, 367), (0, 366))),
-)
-"""By words of a name: the bounds of each circle that it may mean."""
-_SHARES = "percent|percentage|pct|perc|hum|humid|humidity|share|fraction|frac|prob|probability|proportion|prop|rate|ratio"
 
 
 def find_column(values: Values, told: str | None = None, first: int = 0) -> Column:
@@ -155,10 +142,10 @@ def _number(values: Values, present: Array, share: float) -> Column:
     common: dict[str, Any] = {"storage": values.storage, "missing": share}
     if whole and (low, high) == (0.0, 1.0) and not found.far:
         return Column(values.name, "binary", **common, categories=(0, 1), why=f"only 0 and 1{infinite}")
-    if circle := _circle(values.name, low, high):
+    if circle := circle_of(values.name, low, high):
         return Column(values.name, "circular", **common, **grid, low=circle[0], high=circle[1], why=f"its name, and {why}")
     count = whole and 0 <= low <= max(high - low, FROM) and (bool(step) or high <= SMALL)
-    if bounds := _bounds(values, rest, low, high, count):
+    if bounds := bounds_of(values, rest, low, high, count):
         return Column(values.name, "interval", **common, **grid, low=0, high=bounds[0], why=f"{bounds[1]}, and {why}")
     if count:
         return Column(values.name, "count", **common, low=0, step=1, atoms=found.atoms, why=why)
@@ -178,37 +165,6 @@ def _on_grid(column: Column, present: Array) -> Column:
     if grid is not None and grid.step:
         return replace(column, step=grid.step, origin=grid.origin)
     return column if column.kind == "count" else replace(column, step=0.0)
-
-
-def _circle(name: str, low: float, high: float) -> tuple[float, float] | None:
-    words = _words(name)
-    for pattern, circles in _CIRCLES:
-        if any(re.fullmatch(pattern, word) for word in words):
-            for start, stop in circles:
-                # Most of the circle is seen, and nothing beyond it.
-                if start <= low and high <= stop and high - low >= 0.75 * (stop - start):
-                    return float(start), float(stop)
-    return None
-
-
-def _bounds(values: Values, finite: Array, low: float, high: float, count: bool) -> tuple[float, str] | None:
-    """Return the upper bound of a share or a percentage, and why it is one."""
-    top = next((top for top in (1.0, 100.0) if high <= top and not (values.unit == "%" and top == 1.0)), None)
-    if low < 0 or top is None:
-        return None
-    if values.unit == "%":
-        return top, "a percent sign"
-    if high > 0.5 * top and any(re.fullmatch(_SHARES, word) for word in _words(values.name)):
-        return top, "its name"
-    if not count and len(finite) >= 50 and low <= 0.02 * top and high >= 0.98 * top:
-        return top, f"values that reach both 0 and {top:g}"
-    return None
-
-
-def _words(name: str) -> list[str]:
-    """Return the words of a name such as wind_dir, windDir or "Wind dir (deg)", in small letters, pairs of them together too."""
-    parts = [part.lower() for part in re.findall(r"[A-Z]?[a-zµ]+|[A-Z]+(?![a-z])", name)]
-    return parts + ["".join(pair) for pair in zip(parts, parts[1:], strict=False)] + ["".join(parts)]
 
 
 def _far(found: Found) -> str:
