@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pushforward.data import Between
+from pushforward.tables.univariate import Univariate
 from tests.table_cases import frame_of, model_of
 
 FRAME = frame_of("real", "positive", "count", "step", "atom", "atom on a grid", "missing", "binary")
@@ -215,3 +216,19 @@ def test_dates_may_be_given_between_two():
     assert drawn["day"].min() >= pd.Timestamp("2020-01-10")
     assert drawn["day"].max() <= pd.Timestamp("2020-01-20")
     assert view.quantile("day", 0.5) in [dt.date(2020, 1, day) for day in range(10, 21)] or str(view.quantile("day", 0.5))[:7] == "2020-01"
+
+
+def test_a_component_counts_by_how_likely_it_has_a_value():
+    at, counts = MODEL.columns.index("count"), [1, 9]
+    coded = MODEL.encode({"count": counts}, asked=[at])
+    known = torch.zeros(coded.shape, dtype=torch.bool)
+    known[:, at] = True
+    with torch.no_grad():
+        h = MODEL.model.network.trunk(MODEL.model.network.state(MODEL.model.events(coded), known))
+        both = Univariate(MODEL.model, MODEL.model.variables[MODEL.columns.index("missing")], h, torch.tensor([0.3, 0.7]))
+    alone = [MODEL.condition({"count": count}) for count in counts]
+    there = np.array([0.3, 0.7]) * [1 - each.probabilities("missing")[None] for each in alone]
+    cdfs = np.array([each.cdf("missing", 5.0) for each in alone])
+    assert abs(there[0] / there.sum() - 0.3) > 1e-3
+    assert both.cdf(5.0) == pytest.approx(float(there @ cdfs / there.sum()), abs=1e-6)
+    assert both.cdf(both.quantile(0.4)) == pytest.approx(0.4, abs=1e-6)
