@@ -143,7 +143,7 @@ WRONG = [
     (
         [1, 2],
         "number",
-        "expected a kind among real, positive, interval, circular, count, ordered, categorical, binary, datetime, text, got 'number'",
+        "binary, datetime, text, or between and one of these, got 'number'",
     ),
     ([1, 2.5], "count", "column 'x': expected whole numbers, got 2.5 in row 1"),
     ([1, -2], "count", "column 'x': expected at least 0, got -2 in row 1"),

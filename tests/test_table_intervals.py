@@ -234,12 +234,10 @@ WRONG = [
     (lambda: MODEL.log_prob(ROW | {"binary": [Between(0, 1)]}), "column 'binary': expected values, since it is binary, got cells that are"),
     (lambda: MODEL.log_prob(ROW | {"positive": [Between(-5, -2)]}), "column 'positive': expected cells between two values to hold"),
     (lambda: MODEL.log_prob(ROW | {"count": [Between(2.2, 2.8)]}), "column 'count': expected cells between two values to hold one of the"),
-    (lambda: MODEL.condition({"real": Between(1, 2)}), "column 'real': expected values here, got in row 0 one that is known between two"),
-    (lambda: MODEL.impute(ROW | {"real": [Between(1, 2)]}), "column 'real': expected values here, got in row 0 one that is known between"),
+    (lambda: MODEL.disagreement(ROW | {"real": [Between(1, 2)]}), "column 'real': expected values here, got in row 0 one that is known"),
     (lambda: MODEL.condition({"count": 2}).log_prob(ROW | {"count": [Between(1, 3)]}), "got one that is known between two alone"),
     (lambda: Schema.find({"x": ["a", Between(1, 2)]}), "column 'x': expected numbers or dates beside values known between two others"),
     (lambda: MODEL.log_prob_and_error(ROW, draws=0), "expected draws to be a whole number of at least 1, got 0"),
-    (lambda: pf.choose(pd.DataFrame({"x": [1.0, Between(1, 2)] * 50}), seconds=1), "column 'x': expected values here, got in row 1 one"),
 ]  # fmt: skip
 
 
@@ -247,6 +245,19 @@ WRONG = [
 def test_what_is_no_interval_is_refused(call, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         call()
+
+
+def test_models_are_chosen_and_compared_with_such_cells():
+    random = np.random.default_rng(0)
+    x, limit = random.exponential(3, 200), random.exponential(5, 200)
+    table = {"x": between(np.minimum(x, limit), np.where(x < limit, x, np.inf)), "arm": ["a", "b"] * 100}
+    model, history = pf.choose(table, seconds=1, progress=False)
+    assert "NSF" not in history.tried
+    assert model.schema["x"].between
+    assert history.best_loss == pytest.approx(-float(model.log_prob(table).mean()), abs=0.4)
+    found = pf.compare(table, seconds=0.2, held=table, progress=False)
+    assert found.left_out["NSF"].startswith("x: values known between two others")
+    assert found["independent columns"].nats == pytest.approx(history.tried["independent columns"], abs=0.4)
 
 
 def test_outside_of_what_there_can_be_a_cell_has_no_probability_if_that_is_asked_for():

@@ -13,11 +13,12 @@ import typer
 from pushforward.cli.arguments import generator_of, say
 from pushforward.core.draws import Drawing
 from pushforward.data import cells
+from pushforward.data.ranges import cell_of
 from pushforward.data.reading import ROWS, Array, Table
 from pushforward.data.schema import Column, Schema
 from pushforward.data.schema.checking import say as problems_of
 from pushforward.data.schema.column import DISCRETE, REFUSED
-from pushforward.data.schema.finding import find_column
+from pushforward.data.schema.finding import find_column, is_between
 from pushforward.data.to_frames import zone_of
 from pushforward.data.values import Values
 from pushforward.files import load
@@ -54,7 +55,8 @@ def schema_of(table: Table, columns: Sequence[str], asked: bool, exclude: Sequen
     if unknown := [name for name in kinds if name not in wanted]:
         there = ", ".join(map(repr, wanted))
         raise ValueError(f"--kind {unknown[0]}={kinds[unknown[0]]}: expected a column that is fitted, {there}, got {unknown[0]!r}")
-    found = [find_column(values, kinds.get(values.name), 1) for values in table.typed(wanted)]
+    texts = [name for name, kind in kinds.items() if is_between(kind)]
+    found = [find_column(values, kinds.get(values.name), 1) for values in table.typed(wanted, texts=texts)]
     odd = {column.name: f"{column.kind}: {column.why}" for column in found if column.kind in REFUSED}
     odd |= {column.name: f"one value: {column.atoms[0][0]:g}" for column in found if _is_constant(column) and column.name not in odd}
     odd |= {name: table.left_out[name] for name in table.doubtful if name in wanted and name not in kinds}
@@ -78,21 +80,26 @@ def beyond_numbers(schema: Schema) -> list[str]:
     for column in schema:
         parts = [column.kind] if column.kind in DISCRETE or not column.numeric else []
         parts += ["missing values"] if column.missing else []
+        parts += ["values known between two others"] if column.between else []
         parts += ["values with a probability of their own"] if column.atoms else []
         told += [f"{column.name}: {', '.join(parts)}"] if parts else []
     return told
 
 
 def given_cells(settings: Sequence[str], schema: Schema) -> dict[str, Any]:
-    """Return ``COLUMN=VALUE`` settings by column, each as a value of the column's kind; nothing after the sign means a missing one."""
+    """Return ``COLUMN=VALUE`` settings by column, each as a value of the column's kind; nothing after the sign means a missing one.
+
+    Of numbers and dates ``COLUMN=3..7``, ``COLUMN>5`` and the like say that two values alone are known, as `of_texts` reads them.
+    """
     found: dict[str, Any] = {}
     for setting in settings:
         # Names and categories may have the sign in them.
-        places = [at for at, sign in enumerate(setting) if sign == "=" and setting[:at] in schema.names]
-        name, text = (setting[: places[0]], setting[places[0] + 1 :]) if places else ("", "")
+        places = [at for at, sign in enumerate(setting) if sign in "=<>≤≥" and setting[:at].strip() in schema.names]
+        name = setting[: places[0]].strip() if places else ""
         if not places or name in found:
             raise typer.BadParameter(f"--given {setting}: expected COLUMN=VALUE, each column once, of {', '.join(schema.names)}")
-        found[name] = _cell(setting, schema[name], text.strip())
+        text = setting[places[0] :].removeprefix("=").strip()
+        found[name] = _cell(setting, schema[name], text)
     return found
 
 
@@ -110,36 +117,44 @@ def _cell(setting: str, column: Column, text: str) -> Any:
         if number is not None and number[0] in column.categories and column.storage != "string":
             return number[0]
         raise typer.BadParameter(f"--given {setting}: expected one of {', '.join(map(str, column.categories[:20]))}, got {text!r}")
-    if column.kind == "datetime":
-        moments = cells.dates([text])
-        if moments is None:
-            raise typer.BadParameter(f"--given {setting}: expected a date such as 2024-12-31, got {text!r}")
-        moment = moments[0][0]
-        assert moment is not None
-        if column.zone and moment.tzinfo is None:
-            moment = moment.replace(tzinfo=zone_of(column.zone))
-        elif moment.tzinfo is not None and not column.zone:
-            raise typer.BadParameter(f"--given {setting}: expected a time without a zone, as the column has none, got {text!r}")
-        return moment.date() if column.storage == "date" else moment
+
+    def read(end: str) -> Any:
+        return _moment(setting, column, end) if column.kind == "datetime" else _finite(setting, end)
+
+    what = "a date such as 2024-12-31" if column.kind == "datetime" else "a number"
     try:
-        value = float(text)
-    except ValueError:
-        raise typer.BadParameter(f"--given {setting}: expected a number, got {text!r}") from None
-    if not math.isfinite(value):
-        raise typer.BadParameter(f"--given {setting}: expected a finite number")
-    return value
+        cell = cell_of(text, read)
+    except ValueError as error:
+        raise typer.BadParameter(f"--given {setting}: {str(error).removeprefix('Between: ')}") from error
+    if cell is None:
+        raise typer.BadParameter(f"--given {setting}: expected {what}, got {text!r}; a range is told as in 3..7 or >5")
+    return cell
 
 
-def parts_of(table: Table, schema: Schema) -> Iterator[dict[str, Array]]:
+def _finite(setting: str, text: str) -> float:
+    value = float(text)
+    if math.isfinite(value):
+        return value
+    raise typer.BadParameter(f"--given {setting}: expected a finite number")
+
+
+def _moment(setting: str, column: Column, text: str) -> Any:
+    moments = cells.dates([text])
+    if moments is None or (moment := moments[0][0]) is None:
+        return None
+    if column.zone and moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone_of(column.zone))
+    elif moment.tzinfo is not None and not column.zone:
+        raise typer.BadParameter(f"--given {setting}: expected a time without a zone, as the column has none, got {text!r}")
+    return moment.date() if column.storage == "date" else moment
+
+
+def parts_of(table: Table, schema: Schema) -> Iterator[dict[str, Values]]:
     """Iterate over parts of a table as columns by name."""
-    columns = dict(zip(schema.names, table.typed(table.known(schema.names)), strict=True))
-    rows = len(next(iter(columns.values())).values)
-    for start in range(0, rows, ROWS):
-        yield {name: _part(values, start) for name, values in columns.items()}
-
-
-def _part(values: Values, start: int) -> Array:
-    return values.values[start : start + ROWS]
+    table.known(schema.names)  # which says what there is instead of one that is not
+    columns = dict(zip(schema.names, schema.values(table), strict=True))
+    for start in range(0, len(next(iter(columns.values()))), ROWS):
+        yield {name: values.part(slice(start, start + ROWS)) for name, values in columns.items()}
 
 
 def check(schema: Schema, table: Table) -> None:
@@ -156,12 +171,15 @@ def made(schema: Schema, seed: int, double: bool) -> TableFlow:
 
 
 def pictured(model: TableFlow, table: Table, columns: Sequence[str], most: int, seed: int) -> tuple[Array, Array]:
-    """Return rows of a table, and as many samples, as numbers: categories by their place, moments in seconds. None has a missing value."""
+    """Return rows of a table, and as many samples, as numbers: categories by their place, moments in seconds.
+
+    None has a missing value, or one that is known between two others alone.
+    """
     places = [model.columns.index(name) for name in columns]
-    coded = model.encode(table, asked=places)[:, places].numpy()
+    coded = model.encode_all(table, asked=places)[0][:, places].numpy()
     whole = coded[~np.isnan(coded).any(1)]
     if not len(whole):
-        raise ValueError(f"{table.path}: every row has a missing value; choose other columns")
+        raise ValueError(f"{table.path}: every row has a value that is missing, or known between two others alone; choose other columns")
     chosen = np.sort(np.random.default_rng(seed).permutation(len(whole))[:most])
     drawn = model.sample(min(most, len(coded)), generator=generator_of(seed), library="pyarrow")
     samples = model.encode(drawn, asked=places)[:, places].numpy()

@@ -137,7 +137,9 @@ def of_cells(name: str, cells: Array, note: str = "") -> Values | None:
     if storage == "float":
         numbers = np.full(len(cells), np.nan) if numbers is None else numbers
         ends = bounds[np.isfinite(bounds)]
-        whole = all(isinstance(one, int | np.integer) for one in present) and bool((np.abs(ends - np.rint(ends)) < 1e-9).all())
+        whole = all(isinstance(one, int | np.integer) for one in present) and bool(
+            (np.abs(ends - np.rint(ends)) < 1e-9 + 2 * _BESIDE * np.abs(ends)).all()
+        )
         return Values(name, "integer" if whole else "float", numbers, note=note, bounds=bounds)
     return replace(Values(name, storage, others, note=note), bounds=bounds)
 

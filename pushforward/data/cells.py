@@ -233,10 +233,11 @@ def plain(cells: Sequence[str], decimal: str = ".") -> Plain | None:
         values = np.array([float(cell) if cell else np.nan for cell in cells], np.float64)
     except ValueError:
         return None
-    return Plain(values, _is_whole(text, decimal))
+    return Plain(values, is_whole(text, decimal))
 
 
-def _is_whole(text: str, decimal: str) -> bool:
+def is_whole(text: str, decimal: str) -> bool:
+    """Tell whether a number is written without a decimal mark and an exponent."""
     return decimal not in text and "e" not in text and "E" not in text
 
 
@@ -258,7 +259,7 @@ def _one_by_one(cells: Sequence[str], decimal: str, marks: frozenset[str], unit:
                     mixed = (own != unit and bool(own and unit)) or ((unit or own) == "%" and bare)
                     known[cell] = None if mixed else value
                     unit = unit or own
-                    whole = whole and _is_whole(cell, decimal)
+                    whole = whole and is_whole(cell, decimal)
         value = known[cell]
         if value is None:
             wrong = place

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from pushforward.data import cells
 from pushforward.data.dialect import Format, find_dialect, open_text, ragged
 from pushforward.data.pieces import Piece, RaggedError, pieces
+from pushforward.data.ranges import hint
 from pushforward.data.table import ROWS, Array, Table, TableError, line_of, short
 from pushforward.data.values import Values, is_mixed, zone_of_all
 
@@ -99,7 +100,8 @@ class Delimited(Table):
             return f"numbers of more than one unit: {value}"
         if 2 * good > len(present):
             self.doubtful += (name,)
-            return f"{value} is no number, as {good:,} other values are; if it means a missing one, say so (--missing)"
+            between = hint(name, column[found.wrong], self.dialect.decimal)
+            return f"{value} is no number, as {good:,} other values are; if it means a missing one, say so (--missing){between}"
         return f"text: {value}"
 
     @contextmanager
@@ -161,13 +163,15 @@ class Delimited(Table):
             raise TableError(
                 f"{self.path}: column {name!r}: expected numbers, got {short(column[found.wrong].strip())} in row {number} "
                 f"(line {self._line(number)} of the file); if it means a missing value, say so (--missing), else leave the column out"
+                f"{hint(name, column[found.wrong], self.dialect.decimal)}"
             )
         return found
 
-    def typed(self, columns: Sequence[str] | None = None, rows: int | None = None) -> Iterator[Values]:
-        wanted = self.columns if columns is None else self.known(columns)
-        numbers: dict[str, list[Array]] = {name: [] for name in wanted if name in self.numeric or self.left_out[name] == NAMELESS}
-        texts: dict[str, list[str]] = {name: [] for name in wanted if name not in numbers}
+    def typed(self, columns: Sequence[str] | None = None, rows: int | None = None, texts: Collection[str] = ()) -> Iterator[Values]:
+        wanted, as_they_are = self.columns if columns is None else self.known(columns), set(self.known(list(texts)))
+        numeric = [name for name in wanted if name in self.numeric or self.left_out[name] == NAMELESS]
+        numbers: dict[str, list[Array]] = {name: [] for name in numeric if name not in as_they_are}
+        written: dict[str, list[str]] = {name: [] for name in wanted if name not in numbers}
         whole = dict.fromkeys(numbers, True)
         before = 0
         for piece in self._pieces(self.marks, [self._place[name] for name in wanted]):
@@ -178,7 +182,7 @@ class Delimited(Table):
                     numbers[name].append(found.values)
                     whole[name] = whole[name] and found.whole
                 else:
-                    texts[name].extend(piece.texts(place))
+                    written[name].extend(piece.texts(place))
             before += piece.rows
             if rows is not None and before >= rows:
                 break
@@ -188,8 +192,10 @@ class Delimited(Table):
                 values = np.concatenate(numbers.pop(name) or [np.empty(0)])[:rows]
                 storage = "integer" if whole[name] and bool((np.isnan(values) | (values == np.rint(values))).all()) else "float"
                 yield Values(name, storage, values, unit=self._unit[name], note=note)
+            elif name in as_they_are:
+                yield self._as_written(name, written.pop(name)[:rows], note)
             else:
-                yield self._of_text(name, texts.pop(name)[:rows], note)
+                yield self._of_text(name, written.pop(name)[:rows], note)
 
     def _of_text(self, name: str, column: Sequence[str], note: str) -> Values:
         if (truths := cells.truths(column, self.marks)) is not None:
@@ -198,9 +204,12 @@ class Delimited(Table):
             moments, order = found
             day = all(moment is None or moment.timetz().isoformat() == "00:00:00" for moment in moments)
             return Values(name, "date" if day else "datetime", _objects(moments), zone=zone_of_all(moments), note=f"{order}; {note}")
+        return self._as_written(name, column, note)
+
+    def _as_written(self, name: str, column: Sequence[str], note: str) -> Values:
         # Of many cells that are alike one text is held.
         known = {cell: None if cells.is_missing(cell, self.marks) else cell.strip() for cell in dict.fromkeys(column)}
-        return Values(name, "string", _objects([known[cell] for cell in column]), note=note)
+        return Values(name, "string", _objects([known[cell] for cell in column]), note=note, decimal=self.dialect.decimal)
 
 
 def _texts(head: Sequence[Piece], place: int) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -87,7 +87,7 @@ class _Parquet(Table):
                 arrays = [batch.column(name).cast(arrow.float64(), safe=False).to_numpy(zero_copy_only=False) for name in columns]
                 yield _unmarked(np.stack(arrays, axis=1), self.marks)
 
-    def typed(self, columns: Sequence[str] | None = None, rows: int | None = None) -> Iterator[Values]:
+    def typed(self, columns: Sequence[str] | None = None, rows: int | None = None, texts: Collection[str] = ()) -> Iterator[Values]:
         wanted = self.columns if columns is None else self.known(columns)
         arrow = require("pyarrow", "table")
         with self._file() as file:
@@ -134,7 +134,7 @@ class _NPY(Table):
                 values = array[start : start + rows, [int(name) for name in columns]].astype(np.float64)
             yield _unmarked(values, self.marks)
 
-    def typed(self, columns: Sequence[str] | None = None, rows: int | None = None) -> Iterator[Values]:
+    def typed(self, columns: Sequence[str] | None = None, rows: int | None = None, texts: Collection[str] = ()) -> Iterator[Values]:
         wanted = self.columns if columns is None else self.known(columns)
         storage = "float" if self._open(self.path).dtype.kind == "f" else "integer"
         values = self.read(wanted)[:rows]

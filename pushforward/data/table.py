@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,8 @@ class Table(ABC):
         return tuple(found.get(name, found[bare_name(name)]) for name in columns)
 
     @abstractmethod
-    def typed(self, columns: Sequence[str] | None = None, rows: int | None = None) -> Iterator[Values]:
-        """Iterate over columns as what they hold, of any kind: all rows, or the first ``rows``."""
+    def typed(self, columns: Sequence[str] | None = None, rows: int | None = None, texts: Collection[str] = ()) -> Iterator[Values]:
+        """Iterate over columns as what they hold, of any kind: all or the first ``rows``; of a text some as they are written."""
 
     @abstractmethod
     def _batches(self, columns: tuple[str, ...], rows: int) -> Iterator[Array]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,7 @@ class Values:
         note: What the source has to say of the column.
         bounds: Of cells that are known between two values alone the least and the largest that they can be, coded, ``(n, 2)``; NaN
             elsewhere. None where there are none; ``values`` has nothing there.
+        decimal: The decimal mark of numbers among texts.
     """
 
     name: str
@@ -103,6 +104,14 @@ class Values:
     unit: str = ""
     note: str = ""
     bounds: np.ndarray[Any, np.dtype[np.float64]] | None = None
+    decimal: str = "."
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def part(self, rows: slice) -> Values:
+        """Return some of the rows."""
+        return replace(self, values=self.values[rows], bounds=None if self.bounds is None else self.bounds[rows])
 
     @property
     def open(self) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from pushforward.core.fields import MOST
+from pushforward.data.between import Between
+from pushforward.data.from_frames import is_table
 
 
 def place_of(columns: Sequence[str], method: str, name: Any) -> int:
@@ -57,3 +59,28 @@ def widths_of(widths: Any) -> tuple[int, ...]:
     if not isinstance(widths, Sequence) or isinstance(widths, str | Mapping) or not widths:
         raise ValueError(f"TableFlow: expected widths to be a list such as (256, 256), got {widths!r}")
     return tuple(whole("widths", width, 1) for width in widths)
+
+
+def given_table(given: Any) -> Any:
+    """Return a mapping from names to values as a table of one row, and a table as it is, or raise ValueError."""
+    if not isinstance(given, Mapping) and (not is_table(given) or len(np.shape(given)) == 1):
+        raise ValueError(
+            f"TableFlow.condition: expected a mapping from names to values, or a table of one row, got {type(given).__name__}; of a "
+            "row of pandas dict(row)"
+        )
+    if isinstance(given, Mapping) and not given:
+        raise ValueError("TableFlow.condition: expected values of some columns, got none; sample and log_prob ask for no more")
+    return {str(name): _cell(str(name), value) for name, value in given.items()} if isinstance(given, Mapping) else given
+
+
+def _cell(name: str, value: Any) -> Any:
+    """Return what is given of a column as a column of one cell; a pair is a lower and an upper end."""
+    if not isinstance(value, tuple):
+        return [value]
+    if len(value) != 2:
+        raise ValueError(f"TableFlow.condition: column {name!r}: expected a value, or two between which it lies, got {value!r}")
+    try:
+        cell = Between(*value)
+    except ValueError as error:
+        raise ValueError(f"TableFlow.condition: column {name!r}: {str(error).removeprefix('Between: ')}") from error
+    return [value[0] if value[0] == value[1] else cell]

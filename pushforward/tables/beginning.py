@@ -40,6 +40,8 @@ FAR, MOST = 30.0, 3.0
 """Log-odds of one alone, and at most of what a model begins with."""
 NEVER = -690.0
 """The log of a probability of what is in no row."""
+FEW = 32
+"""Draws of a row held out with several cells that are known between two values alone."""
 SURE = 2.0
 """By how many standard errors classes have to be better."""
 
@@ -190,4 +192,4 @@ def _scored(model: Model, events: Events) -> Tensor:
     fresh.charts, fresh.network.copula, fresh.network.classes = model.charts, model.network.copula, model.network.classes
     fresh.network.starts.copy_(model.network.starts)
     fresh.to(model.dtype)
-    return score_chain(fresh, events, range(len(model.variables))).logs
+    return score_chain(fresh, events, range(len(model.variables)), draws=FEW).logs

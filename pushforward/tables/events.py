@@ -125,8 +125,8 @@ def interval_events(variable: Variable, chart: Chart, grid: Grid, bounds: Tensor
     start, stop = (torch.tensor(math.inf if end is None else end, dtype=torch.float64, device=bounds.device) for end in grid.ends)
     a, b = low, high
     if grid.step:
-        a = grid.origin + grid.step * (_first_in(grid, low) - 0.5)
-        b = grid.origin - grid.step * (_first_in(replace(grid, origin=-grid.origin), -high) - 0.5)
+        a = grid.origin + grid.step * (first_in(grid, low) - 0.5)
+        b = grid.origin - grid.step * (first_in(replace(grid, origin=-grid.origin), -high) - 0.5)
     a = a if grid.ends[0] is None else torch.maximum(a, start)
     b = torch.minimum(b, stop)
     some = b > a
@@ -138,7 +138,7 @@ def interval_events(variable: Variable, chart: Chart, grid: Grid, bounds: Tensor
     return case, torch.stack([begin.below, begin.above, end.below, end.above, base], -1)
 
 
-def _first_in(grid: Grid, low: Tensor) -> Tensor:
+def first_in(grid: Grid, low: Tensor) -> Tensor:
     """Return how many steps from the origin the first value of a grid is that is not below another, but for roundings."""
     index = (low - grid.origin) / grid.step
     near = torch.round(index)

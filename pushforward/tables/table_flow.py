@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,22 +14,23 @@ from pushforward import io
 from pushforward.core.budget import Budget
 from pushforward.core.draws import Drawing
 from pushforward.core.spec import PlanError
-from pushforward.data.from_frames import is_table
 from pushforward.data.schema.schema import Schema
 from pushforward.data.to_frames import decode, library_of, types_of
 from pushforward.data.weights import of_rows
 from pushforward.flow.file import FACTOR, FREE
 from pushforward.native.activations import ACTIVATIONS
-from pushforward.tables.asking import places_asked, places_of, whole, widths_of
-from pushforward.tables.chain import Scores, draw_chain, score_rows
+from pushforward.tables.asking import given_table, places_asked, places_of, whole, widths_of
+from pushforward.tables.chain import Scores, draw_chain
 from pushforward.tables.coding import encoded
 from pushforward.tables.conditional import TableConditional
 from pushforward.tables.description import described
 from pushforward.tables.disagreement import Disagreement, disagreement_of
 from pushforward.tables.file import Content, read, write
+from pushforward.tables.filling import filled
 from pushforward.tables.integral import DRAWS
 from pushforward.tables.model import Model
 from pushforward.tables.noise import deviations_of, score_noisy
+from pushforward.tables.restricted import score_given
 
 
 class TableFlow(nn.Module):
@@ -195,7 +195,7 @@ class TableFlow(nn.Module):
     ) -> tuple[list[int], Scores]:
         """Return the places of the columns that are asked about, and the scores of each row."""
         asked, known, coded, bounds = self._asked(method, data, columns, given, unseen)
-        found = score_rows(self.model, coded, asked, known, bounds, draws)
+        found = score_given(self.model, coded, asked, known, bounds, draws)
         # What cannot be is given with no density.
         outside = torch.isinf(coded[:, known]).any(1)
         return asked, found._replace(logs=torch.where(outside.unsqueeze(1), -torch.inf, found.logs))
@@ -207,8 +207,6 @@ class TableFlow(nn.Module):
         self._expect_measured(method)
         asked, known = places_asked(self.columns, method, columns, given)
         coded, bounds = self.encode_all(data, unseen, sorted([*asked, *known]))
-        if bounds is not None and not bool(torch.isnan(bounds[:, known]).all()):
-            raise ValueError(f"TableFlow.{method}: expected values of what is given, got one that is known between two alone")
         return asked, known, coded, bounds
 
     @torch.no_grad()
@@ -235,32 +233,29 @@ class TableFlow(nn.Module):
 
         Args:
             given: A mapping from names to values, or a table of one row. None or NaN is a missing value, which is known to be missing;
-                a column that is not there is not known.
+                a column that is not there is not known. A `pushforward.data.Between`, or a pair of a lower and an upper end, of which
+                one may be None, is a value that is known to lie between.
 
         Raises:
             ValueError: The model has not met data, nothing or everything is given, or a value is none that the schema allows.
         """
         self._expect_measured("condition")
-        if not isinstance(given, Mapping) and (not is_table(given) or len(np.shape(given)) == 1):
-            raise ValueError(
-                f"TableFlow.condition: expected a mapping from names to values, or a table of one row, got {type(given).__name__}; of a "
-                "row of pandas dict(row)"
-            )
-        table = {str(name): [value] for name, value in given.items()} if isinstance(given, Mapping) else given
-        if isinstance(given, Mapping) and not given:
-            raise ValueError("TableFlow.condition: expected values of some columns, got none; sample and log_prob ask for no more")
+        table = given_table(given)
         names = list(table) if isinstance(table, Mapping) else [name for at, name in enumerate(self.columns) if not self.absent(table, at)]
         places = places_of(self.columns, "condition", names)
-        if len(places) == len(self.schema):
+        coded, bounds = self.encode_all(table, "raise", places)
+        if len(places) == len(self.schema) and bounds is None:
             raise ValueError("TableFlow.condition: expected a column that is not given, got values of all; log_prob scores whole rows")
-        coded = self.encode(table, "raise", places)
         if len(coded) != 1:
             raise ValueError(f"TableFlow.condition: expected one row, got {len(coded)}; call it for each, or impute(data) for all")
-        return TableConditional(self, coded, places)
+        return TableConditional(self, coded, places, bounds)
 
     @torch.no_grad()
     def impute(self, data: Any, n: int = 1, *, generator: torch.Generator | None = None, library: str | None = None) -> list[Any]:
         """Return tables in which each missing cell is drawn from what it can be, given the cells of its row that are not missing.
+
+        So is a cell that is known between two values alone, between these and before missing ones: of one in a row exactly, of several by
+        choosing among 64 draws by their weights; where few of these count for most of the weight, a warning says so.
 
         That a cell is missing is not taken for a sign of what it would be, and cells may be missing of columns that were whole in the fit.
         Of several tables, what differs between them is how little is known of the cells: multiple imputation.
@@ -273,15 +268,14 @@ class TableFlow(nn.Module):
             library: As of `sample`; None for that of the data.
         """
         self._expect_measured("impute")
-        coded = self.encode(data, missing=True)
-        known = ~torch.isnan(coded)
+        coded, bounds = self.encode_all(data, missing=True)
         own = library_of(data)
         wanted = library or own
         types = types_of(data) if wanted == own else None
         tables = []
         for _ in range(whole("n", n, 1)):
-            filled = draw_chain(self.model, coded, known, range(len(self.schema)), generator, missing=False)
-            table = decode(self.schema, filled.cpu().numpy(), wanted, types)
+            rows = filled(self.model, coded, bounds, generator)
+            table = decode(self.schema, rows.cpu().numpy(), wanted, types)
             if wanted == own == "pandas":
                 table.index = data.index
                 table = table.rename(columns={str(name): name for name in data.columns})

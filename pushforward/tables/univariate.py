@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pushforward.tables.events import first_in
 from pushforward.tables.heads import case_logs, column_knots
 from pushforward.tables.model import Model
 from pushforward.tables.network import Hidden
-from pushforward.tables.spline import inverse, log_slope, shares
+from pushforward.tables.spline import FAR, HALVINGS, Knots, inverse, log_slope, shares
 from pushforward.tables.variable import VALUE, Variable
 
 CELLS = 20_000
@@ -27,12 +28,20 @@ class Univariate:
     Args:
         model: The model.
         variable: The column.
-        h: ``(1, width)``, the last hidden layer.
+        h: ``(k, width)``, the last hidden layer; of several rows the column is a mixture.
+        weights: Of these, ``(k)``; None for equal ones.
+        between: The least and the largest value of a number that is known to lie between; None where it may be any.
     """
 
-    def __init__(self, model: Model, variable: Variable, h: Hidden) -> None:
+    def __init__(
+        self, model: Model, variable: Variable, h: Hidden, weights: Tensor | None = None, between: tuple[float, float] | None = None
+    ) -> None:
         self.variable, self.column = variable, variable.column
-        self.masses: list[float] = torch.exp(case_logs(model.network, variable, h))[0].tolist()
+        masses = torch.exp(case_logs(model.network, variable, h))
+        share = masses.new_full((len(masses),), 1 / len(masses)) if weights is None else weights.to(masses)
+        self.masses: list[float] = (share @ masses).tolist()
+        # Of values: a component counts by how likely it has one.
+        self.share = share * masses[:, VALUE] / max(self.masses[VALUE], 1e-300) if variable.number is not None else share
         self.number = variable.number is not None
         if self.number:
             self.chart, grid = model.chart_of(variable), model.grid_of(variable)
@@ -40,6 +49,17 @@ class Univariate:
             self.grid = grid
             self.knots = column_knots(model.network, variable, h)
             self.device = h.units.device
+        self.before, self.within = 0.0, 1.0
+        if between is not None:
+            self.before = self._up_to(self._just_below(between[0]))
+            self.within = self._up_to(between[1]) - self.before
+
+    def _just_below(self, low: float) -> float:
+        """Return a number up to which there is all that is less than another."""
+        if not self.grid.step or not math.isfinite(low):
+            return math.nextafter(low, -math.inf)
+        first = float(first_in(self.grid, torch.tensor(low, dtype=torch.float64)))
+        return self.grid.origin + self.grid.step * (first - 0.5)
 
     @property
     def missing(self) -> float:
@@ -68,14 +88,25 @@ class Univariate:
 
     def _among_values(self, x: float) -> float:
         """Return the share of values up to x, atoms left out."""
+        if math.isinf(x):
+            return float(x > 0)
         place = self.chart(torch.tensor([x], dtype=torch.float64, device=self.device))
-        near, left = shares(self.knots, place.below, place.above)
-        return float(torch.where(left, near, 1 - near))
+        return self._sides(place.below, place.above)[0]
+
+    def _sides(self, below: Tensor, above: Tensor) -> tuple[float, float]:
+        """Return the shares of values below and above by those of the marginal ``(1)``."""
+        near, left = shares(self.knots, *(side.expand(len(self.share)) for side in (below, above)))
+        under, over = torch.where(left, near, 1 - near), torch.where(left, 1 - near, near)
+        return float(self.share @ under), float(self.share @ over)
 
     def cdf(self, x: float) -> float:
         """Return the probability of at most x, given that the value is not missing."""
+        return min(max((self._up_to(x) - self.before) / self.within, 0.0), 1.0)
+
+    def _up_to(self, x: float) -> float:
+        """Return what `cdf` does of a value that may be any."""
         edge = x
-        if self.grid.step:
+        if self.grid.step and math.isfinite(x):
             edge = self.grid.origin + self.grid.step * (math.floor((x - self.grid.origin) / self.grid.step + 1e-6) + 0.5)
         low, high = self.grid.ends
         inside = 0.0 if low is not None and edge <= low else 1.0 if high is not None and edge >= high else self._among_values(edge)
@@ -84,7 +115,7 @@ class Univariate:
 
     def quantile(self, q: float) -> float:
         """Return the least value up to which there is a share q of what is not missing; of ordered categories the place of one."""
-        wanted = q * (1 - self.missing)
+        wanted = (self.before + q * self.within) * (1 - self.missing)
         if not self.number:
             sums = np.cumsum(self.masses[: len(self.column.categories)])
             return float(min(int(np.searchsorted(sums, wanted * (1 - 1e-12))), len(sums) - 1))
@@ -100,8 +131,18 @@ class Univariate:
 
     def value_at(self, share: float) -> float:
         """Return the number up to which a share of the values lies, atoms left out."""
-        below = torch.tensor([min(max(share, 2.0**-60), 1 - 2.0**-53)], dtype=torch.float64, device=self.device)
-        return float(self.chart.inverse(*inverse(self.knots, below, 1 - below)))
+        share = min(max(share, 2.0**-60), 1 - 2.0**-53)
+        below = torch.tensor([share], dtype=torch.float64, device=self.device)
+        if len(self.share) == 1:
+            return float(self.chart.inverse(*inverse(self.knots, below, 1 - below)))
+        low, high = -FAR, FAR
+        for _ in range(HALVINGS):
+            logit = torch.tensor([(low + high) / 2], dtype=torch.float64, device=self.device)
+            under, over = self._sides(torch.sigmoid(logit), torch.sigmoid(-logit))
+            short = under < share if share <= 0.5 else over > 1 - share
+            low, high = ((low + high) / 2, high) if short else (low, (low + high) / 2)
+        logit = torch.tensor([(low + high) / 2], dtype=torch.float64, device=self.device)
+        return float(self.chart.inverse(torch.sigmoid(logit), torch.sigmoid(-logit)))
 
     def _settled(self, x: float) -> float:
         return float(self.grid.settle(np.array([x]))[0])
@@ -126,33 +167,44 @@ class Univariate:
             first, last = (round((end - self.grid.origin) / self.grid.step) for end in ends)
             if 0 <= last - first <= CELLS:
                 x = self.grid.origin + self.grid.step * np.arange(first, last + 1.0)
-                return x, self._cells(torch.from_numpy(x).to(self.device))
-        below, above, weights = (part.to(self.device) for part in self._nodes())
-        wide = self.knots.repeated(len(below))
+                at = torch.from_numpy(x).to(self.device)
+                return x, sum(share * self._cells(at, knots) for share, knots in self._components())
+        found = [(x, share * mass) for share, knots in self._components() for x, mass in [self._quadrature(knots)]]
+        return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))  # type: ignore[return-value]
+
+    def _components(self) -> list[tuple[float, Knots]]:
+        """Return the parts of the mixture of values that count, each with its share."""
+        each = [torch.tensor([at], device=self.device) for at in range(len(self.share))]
+        return [(float(share), self.knots.take(at)) for share, at in zip(self.share, each, strict=True) if share > 0]
+
+    def _quadrature(self, knots: Knots) -> tuple[Any, Any]:
+        """Return nodes and their shares of the values of one component."""
+        below, above, weights = (part.to(self.device) for part in self._nodes(knots))
+        wide = knots.repeated(len(below))
         mass = weights * torch.exp(log_slope(wide, below, above, wide.steps.log_slope(below, above) if wide.steps else 0.0))
         # What quadrature is off counts by how far values are from one another, not from 0.
         return self.chart.inverse(below, above).cpu().numpy(), (mass / mass.sum()).cpu().numpy()
 
-    def _cells(self, x: Tensor) -> Any:
+    def _cells(self, x: Tensor, knots: Knots) -> Any:
         edges = torch.cat([x - self.grid.step / 2, x[-1:] + self.grid.step / 2])
         place = self.chart(edges)
-        wide = self.knots.repeated(len(edges))
+        wide = knots.repeated(len(edges))
         near, left = shares(wide, place.below, place.above)
         low, high = near[:-1], near[1:]
         mass = torch.where(left[1:], high - low, torch.where(left[:-1], 1 - high - low, low - high))
         return (mass / mass.sum()).cpu().numpy()
 
-    def _nodes(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _nodes(self, knots: Knots) -> tuple[Tensor, Tensor, Tensor]:
         """Return nodes between all bends of chart and spline as shares of the marginal below and above, with their weights."""
         nodes, weights = np.polynomial.legendre.leggauss(8)
         left, right = (part.cpu() for part in self.chart.edges())
         # A conditional that is narrow bends between its own quantiles.
         own = torch.linspace(0, 1, 4 * BEYOND + 1, dtype=torch.float64, device=self.device)
-        wide = self.knots.repeated(len(own))
+        wide = knots.repeated(len(own))
         bends = torch.cat([left, inverse(wide, own, 1 - own)[0].cpu(), torch.tensor([1.0], dtype=torch.float64)]).unique()
         low_tail, high_tail = float(left[0]), float(right[-1])
-        if self.knots.steps is not None:
-            bends = torch.cat([bends, self.knots.steps.edges[0, 0].cpu()]).unique()
+        if knots.steps is not None:
+            bends = torch.cat([bends, knots.steps.edges[0, 0].cpu()]).unique()
         bends = bends[(bends >= low_tail) & (bends <= 1 - high_tail)]
         a, b = bends[:-1, None], bends[1:, None]
         below = ((a + b) / 2 + (b - a) / 2 * torch.from_numpy(nodes)).flatten()

@@ -102,7 +102,7 @@ class Bench:
     def _scored(self, model: Flow | TableFlow) -> Tensor:
         """Return the log-density of each row held out."""
         if isinstance(model, TableFlow):
-            return score_rows(model.model, self.test.x, range(len(self.table.schema))).logs.sum(1)
+            return score_rows(model.model, self.test.x, range(len(self.table.schema)), bounds=self.test.context).logs.sum(1)
         return self._averaged(model)
 
     def found(self) -> Comparison:
@@ -135,7 +135,8 @@ class Bench:
 
     def _measured(self, candidate: TableCandidate) -> TableFlow:
         model = candidate.make(self.table.schema, self.seed)
-        model.model.measure(self.train.x, self.train.weights, correlated=candidate.correlated, classes=candidate.classes)
+        rows, weights, bounds = self.train.x, self.train.weights, self.train.context
+        model.model.measure(rows, weights, bounds, correlated=candidate.correlated, classes=candidate.classes)
         return model
 
     def _classical(self, candidates: Sequence[Any], limit: Limit) -> Flow:

@@ -142,7 +142,7 @@ def _of_table(
         )
     share = least_share(held, count, HELD) if typed else held
     # A flow of numbers sees the rows as they are coded, so that the same are held out.
-    seen = share if isinstance(share, numbers.Real | str) else table.rows_of("choose", share)[:HELD]
+    seen = share if not flows or isinstance(share, numbers.Real | str) else table.rows_of("choose", share)[:HELD]
     runs = []
     for each in flows:
         flow = each.make(width, 0, rows["seed"]).to(device, dtype or _carrying(table.coded, None))

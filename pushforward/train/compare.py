@@ -85,14 +85,14 @@ def compare(
     places = (heavy > 0).nonzero().squeeze(-1)
     if len(places) < LEAST:
         raise ValueError(f"compare: expected at least {LEAST} rows, got {len(places)}")
-    whole = Rows(table.coded, None, heavy.double())
+    whole = Rows(table.coded, table.bounds, heavy.double())  # what else is known of cells goes with the rows
     if share:
         part = least_share(float(held), len(places), MOST)
         mixed = places[torch.randperm(len(places), generator=torch.Generator().manual_seed(int(seed)))]
         count = round(part * len(places))
         seen, test = mixed[count:].sort().values, whole.take(mixed[:count])
     else:
-        seen, test = places, Rows(table.rows_of("compare", _named(held)))
+        seen, test = places, Rows(*table.cells_of("compare", _named(held)))
     if len(seen) < LEAST // 2 or len(test) < 2:
         raise ValueError(f"compare: expected at least {LEAST // 2} rows to fit to and 2 to score, got {len(seen)} and {len(test)}")
     bench = Bench(table, seen, whole.take(seen), test, weights is not None, float(seconds), int(seed), callback)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pushforward.data.from_frames import is_table
 from pushforward.data.schema import Schema
-from pushforward.data.schema.coding import encode
-from pushforward.data.schema.column import NUMERIC, REFUSED
+from pushforward.data.schema.coding import encode, encode_all
+from pushforward.data.schema.column import NUMERIC, REFUSED, Column
 from pushforward.data.schema.grid import find_grid
 from pushforward.data.table import Table
 
@@ -28,6 +28,7 @@ class Tabled:
         data: The table as it came; a file is opened.
         schema: What its columns are.
         coded: Its rows ``(n, columns)`` in float64, as `encode` writes them.
+        bounds: Of cells that are known between two values alone these, ``(n, columns, 2)``; None where there are none.
         steps: The distance of neighbours of each column, whose density is that of cells so wide; 0 for none.
         beyond: Why a density of numbers does not do, in words by column: kinds, missing values, values with a probability of their own.
     """
@@ -35,6 +36,7 @@ class Tabled:
     data: Any
     schema: Schema
     coded: Tensor
+    bounds: Tensor | None
     steps: Tensor
     beyond: Mapping[str, str]
 
@@ -49,8 +51,12 @@ class Tabled:
         return self.numbers and not bool(self.steps.any())
 
     def rows_of(self, owner: str, data: Any) -> Tensor:
-        """Return another table with these columns as coded rows, or raise ValueError."""
-        return torch.from_numpy(_encoded(owner, self.schema, data))
+        """Return another table with these columns as coded rows, all cells of which have to be values, or raise ValueError."""
+        return self.cells_of(owner, data, encode)[0]
+
+    def cells_of(self, owner: str, data: Any, coding: Callable[[Schema, Any], Any] = encode_all) -> tuple[Tensor, Tensor | None]:
+        """Return what `rows_of` does, and the bounds of cells that are known between two values alone."""
+        return _tensors(_encoded(owner, self.schema, data, coding))
 
 
 def has_names(data: Any) -> bool:
@@ -85,27 +91,35 @@ def tabled(owner: str, data: Any, columns: Sequence[str] | None = None, schema: 
             f"{owner}: expected columns with a density or a probability, got {told}; leave them out with columns=[...], or say what they "
             "are with schema={...}"
         )
-    coded = _encoded(owner, found, data)
+    coded, bounds = _encoded(owner, found, data, encode_all)
     if not len(coded):
         raise ValueError(f"{owner}: expected rows of data, got none")
-    beyond = {column.name: ", ".join(parts) for column in found if (parts := _beyond(column))}
+    open_ = np.zeros(len(found), bool) if bounds is None else (~np.isnan(bounds[:, :, 0])).any(0)
+    beyond = {column.name: ", ".join(parts) for column, some in zip(found, open_, strict=True) if (parts := _beyond(column, bool(some)))}
     steps = [
         find_grid(column, values[np.isfinite(values)]).step if column.kind in NUMERIC else 0.0
         for column, values in zip(found, coded.T, strict=True)
     ]
-    return Tabled(data, found, torch.from_numpy(coded), torch.tensor(steps, dtype=torch.float64), beyond)
+    return Tabled(data, found, *_tensors((coded, bounds)), torch.tensor(steps, dtype=torch.float64), beyond)
 
 
-def _encoded(owner: str, schema: Schema, data: Any) -> Any:
+def _encoded(owner: str, schema: Schema, data: Any, coding: Callable[[Schema, Any], Any]) -> Any:
     try:
-        return encode(schema, data)
+        return coding(schema, data)
     except ValueError as error:
         raise ValueError(f"{owner}: {str(error).removeprefix('encode: ')}") from error
 
 
-def _beyond(column: Any) -> list[str]:
+def _tensors(coded: Any) -> tuple[Tensor, Tensor | None]:
+    """Return coded rows, alone or with bounds, as tensors."""
+    rows, bounds = coded if isinstance(coded, tuple) else (coded, None)
+    return torch.from_numpy(rows), None if bounds is None else torch.from_numpy(bounds)
+
+
+def _beyond(column: Column, between: bool) -> list[str]:
     parts = [column.kind] if column.kind not in NUMERIC else []
     parts += ["missing values"] if column.missing else []
+    parts += ["values known between two others"] if between else []
     return parts + (["values with a probability of their own"] if column.atoms else [])
 
 

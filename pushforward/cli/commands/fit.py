@@ -99,14 +99,15 @@ def fit(
         if both := sorted(set(others) & set(names + given * (option == "--exclude"))):
             first = "--columns" if both[0] in names else "--context"
             raise typer.BadParameter(f"a column is both in {first} and in {option}: {', '.join(both)}")
-    if (given or left_out) and not names:
+    typed = all(option is None for option in of_numbers) and any(name not in left_out for name in source.columns)
+    if (given or left_out) and not names and not typed:
         raise typer.BadParameter(f"no column is left to fit beside those of {'--context' if given else '--exclude'}")
     chosen = {
         "objective": trained_by, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation,
         "patience": patience, "seconds": seconds,
     }  # fmt: skip
     options: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
-    if all(option is None for option in of_numbers):
+    if typed:
         wanted = names if columns else source.columns
         schema, odd = tables.schema_of(source, wanted, bool(columns), left_out, kinds_of(kind or ()))
         if tables.beyond_numbers(schema):

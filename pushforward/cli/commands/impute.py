@@ -29,7 +29,7 @@ def impute(
     *,
     form: Form,
 ) -> None:
-    """Fill the missing cells of a table with draws from what they can be, given the others of their row. Takes a TableFlow."""
+    """Fill the missing cells of a table, and those known between two values, given the others of their row. Takes a TableFlow."""
     check_output(output, [model, table])
     flow, source = tables.loaded(model), opened(table, form)
     if not isinstance(flow, TableFlow):
@@ -38,7 +38,7 @@ def impute(
         )
     if others := [name for name in source.columns if name not in flow.columns]:
         say(f"left out: {', '.join(others)} (the model does not have them)")
-    random, rows, filled = generator_of(seed), 0, 0
+    random, rows, filled, between = generator_of(seed), 0, 0, 0
     with write_frames(output) as add, tqdm(unit=" rows", disable=output is None or None) as bar:
         for at in range(1, n + 1):
             for part in tables.parts_of(source, flow.schema):
@@ -47,5 +47,8 @@ def impute(
                 add(tables.numbered(whole, flow.columns, at) if n > 1 else whole)
                 bar.update(len(whole))
                 if at == 1:
-                    rows, filled = rows + len(whole), filled + int(torch.isnan(flow.encode(part, missing=True)).sum())
-    say(f"filled {filled} missing cells of {rows} rows" + (f", {n} times" if n > 1 else ""))
+                    coded, bounds = flow.encode_all(part, missing=True)
+                    between += 0 if bounds is None else int((~torch.isnan(bounds[:, :, 0])).sum())
+                    rows, filled = rows + len(whole), filled + int(torch.isnan(coded).sum())
+    narrowed = f", of which {between} were known between two values," if between else ""
+    say(f"filled {filled} missing cells{narrowed} of {rows} rows" + (f", {n} times" if n > 1 else ""))

@@ -13,11 +13,12 @@ from tqdm import tqdm
 
 import pushforward
 from pushforward.cli import tables
-from pushforward.cli.arguments import check_output, columns_of, complete, dtype_of, generator_of, given_row, whole_of
+from pushforward.cli.arguments import check_output, columns_of, complete, dtype_of, generator_of, given_row, say, whole_of
 from pushforward.cli.form import Form, opened, with_form
 from pushforward.cli.options import ModelFile, Output, Seed
 from pushforward.data.reading import ROWS, Array
 from pushforward.data.writing import write_frames, write_table
+from pushforward.tables.conditional import TableConditional
 from pushforward.tables.table_flow import TableFlow
 
 
@@ -30,7 +31,10 @@ def sample(
     seed: Seed = None,
     given: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN=VALUE", help="A context column's value, of a TableFlow any column's; once for each."),
+        typer.Option(
+            metavar="COLUMN=VALUE",
+            help="A context column's value, of a TableFlow any column's, or a range, as in age=30..39; once for each.",
+        ),
     ] = None,
     context_table: Annotated[Path | None, typer.Option(metavar="TABLE", help="Contexts, a row each.")] = None,
     *,
@@ -49,6 +53,8 @@ def sample(
                 running.obj.check()
                 add(density.sample(min(ROWS, n - start), generator=random, library="pyarrow"))
                 bar.update(min(ROWS, n - start))
+        if isinstance(density, TableConditional) and len(density.between) > 1:
+            say(f"of several ranges draws are chosen by weights: {density.effective_sample_size:.0f} of 1024 in effect")
         return
     names, conditions = columns_of(flow)
     if given and context_table:

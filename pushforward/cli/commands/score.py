@@ -33,7 +33,7 @@ def score(
         list[str] | None,
         typer.Option(
             metavar="COLUMN[=VALUE]",
-            help="Of a TableFlow: a column that is given, as it is in each row or by its value; the others are scored. Once for each.",
+            help="Of a TableFlow: a column that is given, as it is in each row, by a value or a range; the others are scored.",
         ),
     ] = None,
     outside: Annotated[

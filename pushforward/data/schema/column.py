@@ -25,6 +25,8 @@ KINDS = {
 """What there is, and what it means."""
 NUMERIC = ("real", "positive", "interval", "circular", "count")
 DISCRETE = ("ordered", "categorical", "binary")
+BETWEEN = ("real", "positive", "interval", "count", "datetime")
+"""Kinds whose cells may be known between two values alone."""
 REFUSED = ("text", "empty")
 """Kinds that have no density or probability here."""
 _FEW = 4
@@ -42,6 +44,7 @@ class Column:
         high: The largest one; of a circle, where it begins again.
         step: The distance of neighbours on a grid, of dates in seconds; 0 for none.
         origin: A value of the grid of a number, where all values are whole steps from it; None where they are not.
+        between: Whether of some cells two values alone may be known between which they lie; texts such as ``">5"`` are read as such then.
         categories: The values that there are, in their order; none of a number's.
         atoms: Values of a number that have a probability of their own, each with its share of the rows.
         missing: Share of the rows in which it is missing; above 0 it may be missing in others.
@@ -67,6 +70,7 @@ class Column:
     zone: str = ""
     why: str = ""
     origin: float | None = None
+    between: bool = False
 
     def __post_init__(self) -> None:
         for name in ("name", "kind", "storage", "zone", "why"):
@@ -92,6 +96,11 @@ class Column:
             self._expect(low is None and high is None, f"no bounds, since it is {self.kind}, got {low} and {high}")
         self._expect(self.kind != "count" or self.step == 1, f"a step of 1, since it is a count, got {self.step}")
         self._expect(self.origin is None or self.step > 0, f"no origin of a grid, since it has no step, got {self.origin}")
+        self._expect(isinstance(self.between, bool), f"between to be True or False, got {self.between!r}")
+        known = self.kind in BETWEEN or not self.between
+        self._expect(
+            known, f"no cells that are known between two values alone, since it is {self.kind}; {', '.join(BETWEEN)} may have such"
+        )
         self._check_categories()
         self._check_atoms()
         self._expect(self.kind == "datetime" or not self.zone, f"no time zone, since it is {self.kind}, got {self.zone!r}")
@@ -154,6 +163,8 @@ class Column:
             parts[0] = "datetime, days" if self.storage == "date" else "datetime"
         if self.zone:
             parts.append(f"zone {self.zone}")
+        if self.between:
+            parts.append("or between two values")
         if self.atoms:
             told = ", ".join(f"{value:g} ({percent(share)})" for value, share in self.atoms[:_FEW])
             parts.append(f"atom{'s' * (len(self.atoms) > 1)} {told}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from pushforward.data.cells import TRUTH, number
+from pushforward.data.ranges import hint, of_texts
 from pushforward.data.rows import SAMPLE
 from pushforward.data.schema.atoms import Found, find_atoms
 from pushforward.data.schema.checking import problems, say
-from pushforward.data.schema.column import DISCRETE, KINDS, Column
+from pushforward.data.schema.column import BETWEEN, DISCRETE, KINDS, Column
 from pushforward.data.schema.grid import find_grid
+from pushforward.data.schema.names import bounds_of, circle_of
 from pushforward.data.values import DAY, NUMBERS, Values
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -40,19 +41,6 @@ SCALES = (
     ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
 )
 """Scales whose order is known from their words."""
-_TURN = 2 * np.pi
-_ANGLES = "dir|direction|angle|heading|bearing|azimuth|orientation|aspect|hue|theta|phi|phase|rotation"
-_CIRCLES = (
-    (_ANGLES, ((0, 360), (-180, 180), (0, _TURN), (-np.pi, np.pi))),
-    ("lon|long|longitude|lng", ((-180, 180), (0, 360))),
-    ("hour|hr|hod", ((0, 24),)),
-    ("minute|second", ((0, 60),)),
-    ("month|mon", ((1, 13), (0, 12))),
-    ("weekday|dow|dayofweek", ((0, 7), (1, 8))),
-    ("doy|dayofyear|yday", ((1, 367), (0, 366))),
-)
-"""By words of a name: the bounds of each circle that it may mean."""
-_SHARES = "percent|percentage|pct|perc|hum|humid|humidity|share|fraction|frac|prob|probability|proportion|prop|rate|ratio"
 
 
 def find_column(values: Values, told: str | None = None, first: int = 0) -> Column:
@@ -61,16 +49,22 @@ def find_column(values: Values, told: str | None = None, first: int = 0) -> Colu
     Args:
         values: The column.
         told: A kind, with bounds, a period or categories after colons: ``"count"``, ``"interval:0:100"``, ``"circular:360"``,
-            ``"ordered:low:medium:high"``; None to find out.
+            ``"ordered:low:medium:high"``; None to find out. ``"between"`` where of some cells two values alone are known, in texts such as
+            ``">5"`` and ``"3..7"``; a kind may follow: ``"between:count"``.
         first: The number of the first row, for messages.
 
     Raises:
         ValueError: There is no such kind, or values are none of that kind; the message names the rows.
     """
+    if told is not None and is_between(told):
+        values, told = of_texts(values, first), told.partition(":")[2].strip() or None
+        return _as_between(find_column(values, told, first))
+    if values.bounds is not None and told is not None:
+        return _as_between(_told(values, values.values[~(values.missing | values.open)], float(values.missing.mean()), told, first))
     missing = values.missing
     present = values.values[~(missing | values.open)]
-    if values.bounds is not None and told is None:
-        return _found_between(values, present, float(missing.mean()))
+    if values.bounds is not None:
+        return _as_between(_found_between(values, present, float(missing.mean())))
     share = float(missing.mean()) if len(missing) else 0.0
     if told is not None:
         return _told(values, present, share, told, first)
@@ -89,6 +83,23 @@ def find_column(values: Values, told: str | None = None, first: int = 0) -> Colu
     return _text(values, present, share)
 
 
+def is_between(told: str) -> bool:
+    """Tell whether a kind says that of some cells two values alone are known."""
+    return str(told).partition(":")[0].strip() == "between"
+
+
+def _as_between(column: Column) -> Column:
+    """Return a column of which some cells may be known between two values alone."""
+    if column.kind == "empty":
+        return column
+    if column.kind not in BETWEEN:
+        raise ValueError(
+            f"column {column.name!r}: expected numbers or dates, since some cells are known between two values alone, got what is "
+            f"{column.kind} ({column.why}); say what they are, as in between:real, or give values"
+        )
+    return replace(column, between=True)
+
+
 def _found_between(values: Values, present: Array, share: float) -> Column:
     """Return what a column is of which some cells are known between two values alone; where all are, their ends stand for values."""
     assert values.bounds is not None
@@ -99,6 +110,10 @@ def _found_between(values: Values, present: Array, share: float) -> Column:
         found = find_column(replace(values, values=present if len(present) else ends, bounds=None))
         share_known = len(present) / (len(present) + rows)
         found = replace(found, atoms=tuple((value, part * share_known) for value, part in found.atoms if len(present)))
+        limits = values.bounds[np.isneginf(values.bounds[:, 0]), 1]
+        # What is below a limit near 0, where all else is above 0, is above 0 too: the limit of a device.
+        if found.kind == "real" and len(limits) and len(present) and 0 < limits.min() <= np.median(present) and present.min() >= 0:
+            found = replace(found, kind="positive", low=0)
     else:
         found = find_column(replace(values, values=present, bounds=None))
         found = replace(found, kind="datetime", step=DAY if values.storage == "date" else 0.0) if not len(present) else found
@@ -127,10 +142,10 @@ def _number(values: Values, present: Array, share: float) -> Column:
     common: dict[str, Any] = {"storage": values.storage, "missing": share}
     if whole and (low, high) == (0.0, 1.0) and not found.far:
         return Column(values.name, "binary", **common, categories=(0, 1), why=f"only 0 and 1{infinite}")
-    if circle := _circle(values.name, low, high):
+    if circle := circle_of(values.name, low, high):
         return Column(values.name, "circular", **common, **grid, low=circle[0], high=circle[1], why=f"its name, and {why}")
     count = whole and 0 <= low <= max(high - low, FROM) and (bool(step) or high <= SMALL)
-    if bounds := _bounds(values, rest, low, high, count):
+    if bounds := bounds_of(values, rest, low, high, count):
         return Column(values.name, "interval", **common, **grid, low=0, high=bounds[0], why=f"{bounds[1]}, and {why}")
     if count:
         return Column(values.name, "count", **common, low=0, step=1, atoms=found.atoms, why=why)
@@ -150,37 +165,6 @@ def _on_grid(column: Column, present: Array) -> Column:
     if grid is not None and grid.step:
         return replace(column, step=grid.step, origin=grid.origin)
     return column if column.kind == "count" else replace(column, step=0.0)
-
-
-def _circle(name: str, low: float, high: float) -> tuple[float, float] | None:
-    words = _words(name)
-    for pattern, circles in _CIRCLES:
-        if any(re.fullmatch(pattern, word) for word in words):
-            for start, stop in circles:
-                # Most of the circle is seen, and nothing beyond it.
-                if start <= low and high <= stop and high - low >= 0.75 * (stop - start):
-                    return float(start), float(stop)
-    return None
-
-
-def _bounds(values: Values, finite: Array, low: float, high: float, count: bool) -> tuple[float, str] | None:
-    """Return the upper bound of a share or a percentage, and why it is one."""
-    top = next((top for top in (1.0, 100.0) if high <= top and not (values.unit == "%" and top == 1.0)), None)
-    if low < 0 or top is None:
-        return None
-    if values.unit == "%":
-        return top, "a percent sign"
-    if high > 0.5 * top and any(re.fullmatch(_SHARES, word) for word in _words(values.name)):
-        return top, "its name"
-    if not count and len(finite) >= 50 and low <= 0.02 * top and high >= 0.98 * top:
-        return top, f"values that reach both 0 and {top:g}"
-    return None
-
-
-def _words(name: str) -> list[str]:
-    """Return the words of a name such as wind_dir, windDir or "Wind dir (deg)", in small letters, pairs of them together too."""
-    parts = [part.lower() for part in re.findall(r"[A-Z]?[a-zµ]+|[A-Z]+(?![a-z])", name)]
-    return parts + ["".join(pair) for pair in zip(parts, parts[1:], strict=False)] + ["".join(parts)]
 
 
 def _far(found: Found) -> str:
@@ -212,7 +196,7 @@ def _text(values: Values, present: Array, share: float) -> Column:
     parsed = [one for one in categories[:SAMPLE] if number(one) is not None]
     if len(parsed) > 1 and 2 * len(parsed) > len(categories):
         odd = next((one for one in categories if number(one) is None), None)
-        why += f"; most are numbers, but {odd!r} is none" if odd is not None else "; all are numbers, stored as text"
+        why += "; all are numbers, stored as text" if odd is None else f"; most are numbers, but {odd!r} is none{hint(values.name, odd)}"
     if 2 * len(categories) > len(present):
         return Column(values.name, "text", **common, why=why)
     return Column(values.name, "categorical", categories=tuple(categories), **common, why=why)
@@ -222,7 +206,8 @@ def _told(values: Values, present: Array, share: float, told: str, first: int) -
     """Return a column of the kind that is said, or raise ValueError where values are none of it."""
     kind, *given = [part.strip() for part in str(told).split(":")]
     if kind not in KINDS or kind == "empty":
-        raise ValueError(f"column {values.name!r}: expected a kind among {', '.join(k for k in KINDS if k != 'empty')}, got {kind!r}")
+        kinds = ", ".join(k for k in KINDS if k != "empty")
+        raise ValueError(f"column {values.name!r}: expected a kind among {kinds}, or between and one of these, got {kind!r}")
     common: dict[str, Any] = {"storage": values.storage, "missing": share, "why": "as told"}
     if kind in DISCRETE:
         column = Column(values.name, kind, categories=_categories(values, present, given), **common)

@@ -14,9 +14,10 @@ import numpy as np
 
 from pushforward.data.between import of_cells
 from pushforward.data.from_frames import columns_of_frame, frame_of, is_table
+from pushforward.data.ranges import of_texts
 from pushforward.data.schema.checking import Problem, problems, say
 from pushforward.data.schema.column import Column, percent
-from pushforward.data.schema.finding import find_column
+from pushforward.data.schema.finding import find_column, is_between
 from pushforward.data.schema.settling import settled
 from pushforward.data.table import Table, bare_name
 from pushforward.data.values import Values, is_nothing, numbers_of, of_objects
@@ -76,7 +77,8 @@ class Schema:
         Args:
             data: A frame of any library (pandas, polars, Arrow, ...), a table in a file or its name, a mapping of names to values, or an
                 array ``(n, columns)`` of numbers, whose columns are called ``"0"``, ``"1"``, ...
-            kinds: What some columns are, by name: ``"count"``, ``"interval:0:100"``, ``"circular:360"``, ``"ordered:low:medium:high"``, ...
+            kinds: What some columns are, by name: ``"count"``, ``"interval:0:100"``, ``"circular:360"``, ``"ordered:low:medium:high"``,
+                ...; and ``"between"`` of one with cells such as ``">5"``, ``"<0.1"`` and ``"3..7"``.
             columns: Those wanted, in this order; None for all.
             exclude: Those to leave out.
 
@@ -89,7 +91,8 @@ class Schema:
         told = dict(zip(_known(names, list(kinds)), kinds.values(), strict=True))
         if unused := [name for name in told if name not in wanted]:
             raise ValueError(f"schema: expected kinds of columns that are in it, got one of {unused[0]!r}")
-        return cls(tuple(find_column(values, told.get(values.name), _first_row(data)) for values in _columns(data, wanted)))
+        texts = [name for name, kind in told.items() if is_between(kind)]
+        return cls(tuple(find_column(values, told.get(values.name), _first_row(data)) for values in _columns(data, wanted, texts)))
 
     def check(self, data: Any) -> None:
         """Raise ValueError unless new data has all the columns, and in them only what the schema allows.
@@ -117,11 +120,18 @@ class Schema:
 
     def compared(self, data: Any) -> Iterator[tuple[Column, Values, list[Problem]]]:
         """Iterate over the columns with what data has there, and what of it the schema does not allow; all of them have to be there."""
+        first = self.first_row(data)
+        for column, values in zip(self.columns, self.values(data), strict=True):
+            yield column, values, problems(column, values, first)
+
+    def values(self, data: Any) -> Iterator[Values]:
+        """Iterate over the columns as what data has there; texts such as ``">5"`` where cells may be known between two values alone."""
         names, first = _names(data), self.first_row(data)
         by_name = {bare_name(name): name for name in names} | {name: name for name in names}
         wanted = [by_name.get(name, by_name[bare_name(name)]) for name in self.names]
-        for column, values in zip(self.columns, _columns(data, wanted), strict=True):
-            yield column, values, problems(column, values, first)
+        texts = [name for name, column in zip(wanted, self.columns, strict=True) if column.between]
+        for column, values in zip(self.columns, _columns(data, wanted, texts), strict=True):
+            yield of_texts(values, first) if column.between else values
 
     @staticmethod
     def first_row(data: Any) -> int:
@@ -246,10 +256,11 @@ def _names(data: Any) -> list[str]:
     return [str(place) for place in range(1 if array.ndim < 2 else array.shape[1])]
 
 
-def _columns(data: Any, wanted: Sequence[str]) -> Iterator[Values]:
+def _columns(data: Any, wanted: Sequence[str], texts: Sequence[str] = ()) -> Iterator[Values]:
+    """Iterate over columns of a table; of a text in a file those among ``texts`` as they are written."""
     data = _opened(data)
     if isinstance(data, Table):
-        yield from data.typed(wanted)
+        yield from data.typed(wanted, texts=texts)
     elif is_table(data) and not isinstance(data, Mapping):
         yield from columns_of_frame(data, wanted)
     else:
@@ -266,6 +277,8 @@ def _columns(data: Any, wanted: Sequence[str]) -> Iterator[Values]:
 
 def _of_array(name: str, column: Any) -> Values:
     """Return one array or list as a column."""
+    if isinstance(column, Values):
+        return column
     array = np.asarray(column)
     if array.ndim != 1:
         raise ValueError(f"schema: expected one value a row in column {name!r}, got shape {array.shape}")
