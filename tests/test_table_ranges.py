@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pushforward.data import Between
+from pushforward.tables.restricted import every_value
 from pushforward.tables.univariate import Univariate
 from tests.table_cases import frame_of, model_of
 
@@ -76,18 +77,39 @@ def test_others_given_a_range_are_the_sum_over_what_lies_in_it(name):
 
     scores = MODEL.log_prob(many(len(values), **{name: values}), ["real", "step"], given=["binary", name])
     found = view.log_prob(ROW, ["real", "step"])
-    assert float(found) == pytest.approx(float(torch.log(weights @ torch.exp(scores))), abs=0.01)
+    assert float(found) == pytest.approx(float(torch.log(weights @ torch.exp(scores))), abs=1e-5)
     by_row, error = MODEL.log_prob_and_error(ROW | {name: [Between(low, high)]}, ["real", "step"], given=["binary", name])
     assert float(by_row) == pytest.approx(float(found), abs=1e-6)
-    assert 0 <= float(error) < 0.01
-    assert view.cdf("real", 1000.0) == pytest.approx(mean(each.cdf("real", 1000.0) for each in alone), abs=2e-3)
+    assert float(error) == 0
+    assert view.cdf("real", 1000.0) == pytest.approx(mean(each.cdf("real", 1000.0) for each in alone), abs=1e-5)
     assert view.cdf("real", view.quantile("real", 0.3)) == pytest.approx(0.3, abs=1e-6)
-    assert view.mean("step") == pytest.approx(mean(each.mean("step") for each in alone), abs=0.02)
-    assert view.mean("real") == pytest.approx(mean(each.mean("real") for each in alone), abs=0.2)
-    assert view.probabilities("atom")[0.0] == pytest.approx(mean(each.probabilities("atom")[0.0] for each in alone), abs=2e-3)
-    assert view.probabilities("missing")[None] == pytest.approx(mean(each.probabilities("missing")[None] for each in alone), abs=2e-3)
+    assert view.mean("step") == pytest.approx(mean(each.mean("step") for each in alone), rel=1e-5)
+    assert view.mean("real") == pytest.approx(mean(each.mean("real") for each in alone), rel=1e-5)
+    assert view.probabilities("atom")[0.0] == pytest.approx(mean(each.probabilities("atom")[0.0] for each in alone), abs=1e-5)
+    assert view.probabilities("missing")[None] == pytest.approx(mean(each.probabilities("missing")[None] for each in alone), abs=1e-5)
     low_end, high_end = view.interval("positive", 0.8)
     assert view.cdf("positive", high_end) - view.cdf("positive", low_end) == pytest.approx(0.8, abs=1e-4)
+
+
+def test_the_sum_over_a_range_has_all_of_its_probability():
+    # A row each, with other ends: few values, one, none, an atom beside them, and all that there are.
+    for name, ends in (("count", [(2, 5), (3, 3), (2.2, 2.8), (-math.inf, 4)]), ("atom on a grid", [(5, 9), (0, 0), (-5, 2)])):
+        index = MODEL.columns.index(name)
+        coded = torch.zeros(len(ends), len(MODEL.columns), dtype=torch.float64)
+        bounds = torch.full((len(ends), len(MODEL.columns), 2), math.nan, dtype=torch.float64)
+        bounds[:, index] = torch.tensor(ends, dtype=torch.float64)
+        with torch.no_grad():
+            found = every_value(MODEL.model, coded, bounds, [], index)
+        assert found is not None
+        for row, (low, high) in enumerate(ends):
+            values = found.rows.unflatten(0, found.logs.shape)[row, :, index]
+            counted = values[torch.isfinite(found.logs[row])].tolist()
+            assert len(set(counted)) == len(counted)
+            assert all(low <= value <= high for value in counted)
+            whole = MODEL.log_prob(many(1, **{name: [Between(low, high)]}), [name]) if counted else torch.tensor([-math.inf])
+            assert float(torch.logsumexp(found.logs[row], 0)) == pytest.approx(float(whole), abs=1e-5)
+    index = MODEL.columns.index("real")
+    assert every_value(MODEL.model, coded[:1], bounds[:1], [], index) is None  # it has a density
 
 
 @pytest.mark.parametrize("name", RANGES)

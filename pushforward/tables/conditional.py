@@ -15,7 +15,7 @@ from pushforward.data.to_frames import moment_of, values_of
 from pushforward.tables.asking import place_of, places_of, whole
 from pushforward.tables.chain import check_generator, draw_chain
 from pushforward.tables.integral import DRAWS
-from pushforward.tables.restricted import CHOSEN, Drawn, draw_between, points_of, score_given, started
+from pushforward.tables.restricted import CHOSEN, Drawn, draw_between, every_value, points_of, score_given, started
 from pushforward.tables.univariate import Univariate
 from pushforward.tables.variable import Variable
 
@@ -34,8 +34,9 @@ class TableConditional:
     normalised, without rejection and without weights. What one column is given all of it is told in closed form.
 
     What is given between two values alone comes first in the chain: it is drawn between its ends, and is one of the other columns that is
-    restricted to these. Given one such column, draws are those of the density, and densities, probabilities and means of others are means
-    over quasi-random draws of it. Given several, draws have weights, by which those that are returned are chosen.
+    restricted to these. Given one such column, draws are those of the density, and densities, probabilities and means of others are sums
+    over the values that it has there, or means over quasi-random draws where these are many. Given several, draws have weights, by which
+    those that are returned are chosen.
 
     Args:
         model: The model.
@@ -68,9 +69,10 @@ class TableConditional:
 
     @torch.no_grad()
     def _drawn(self, columns: Sequence[int], draws: int = DRAWS) -> Drawn:
-        """Return quasi-random draws of columns that are given between two values."""
+        """Return quasi-random draws of columns that are given between two values, or all that one has there, if they are few."""
         assert self.bounds is not None
-        return draw_between(self.parent.model, self.coded, self.bounds, self.given, columns, points_of(columns, draws))
+        found = every_value(self.parent.model, self.coded, self.bounds, self.given, columns[0]) if len(columns) == 1 else None
+        return found or draw_between(self.parent.model, self.coded, self.bounds, self.given, columns, points_of(columns, draws))
 
     @torch.no_grad()
     def sample(self, n: int, *, generator: torch.Generator | None = None, library: str | None = None) -> Any:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from pushforward.tables.chain import Scores, score_chain, score_rows
+from pushforward.tables.events import first_in
 from pushforward.tables.heads import column_score
 from pushforward.tables.integral import BLOCK, DRAWS, REPEATS, draw_within
 
@@ -29,10 +32,12 @@ class Drawn(NamedTuple):
         rows: Coded rows ``(n k, columns)``, k for each, with values in these columns.
         logs: Of each the log of its weight, ``(n, k)``: the product of the probabilities of the intervals, each given those before. Of one
             interval all are alike.
+        all: Whether these are all values that there are, and the weights their probabilities: then sums over them are no estimates.
     """
 
     rows: Tensor
     logs: Tensor
+    all: bool = False
 
     @property
     def weights(self) -> Tensor:
@@ -43,6 +48,44 @@ class Drawn(NamedTuple):
     def effective(self) -> Tensor:
         """The effective sample size of each row's draws ``(n)``: as many of equal weights are as good."""
         return 1 / self.weights.square().sum(1)
+
+
+def every_value(model: Model, coded: Tensor, bounds: Tensor, exact: Sequence[int], index: int) -> Drawn | None:
+    """Return all values of one column between the ends that rows give it, with their probabilities given what is given exactly.
+
+    None where it has a density, or more than `DRAWS` values there. Rows with fewer values than others have some of probability 0 besides.
+
+    Args:
+        model: The model.
+        coded: ``(n, columns)``.
+        bounds: ``(n, columns, 2)``.
+        exact: Columns that are given exactly.
+        index: The column that is given between two values.
+    """
+    variable = model.variables[index]
+    grid = model.grid_of(variable)
+    if grid is None or not grid.step or grid.circular:
+        return None
+    low, high = bounds[:, index].unbind(-1)
+    least, most = grid.ends
+    low = low if least is None else low.clamp(min=least)
+    high = high if most is None else high.clamp(max=most)
+    first, last = first_in(grid, low), -first_in(dataclasses.replace(grid, origin=-grid.origin), -high)
+    count = int((last - first).amax().clamp(min=-1, max=DRAWS)) + 1
+    if count > DRAWS or not bool(torch.isfinite(first).all() and torch.isfinite(last).all()):
+        return None
+    steps = first.unsqueeze(1) + torch.arange(count, device=coded.device)
+    values = torch.from_numpy(grid.settle((grid.origin + grid.step * steps).cpu().numpy())).to(coded)
+    inside = steps <= last.unsqueeze(1)
+    beside = [atom for atom, held in zip(variable.atoms, grid.holds(np.array(variable.atoms)), strict=True) if not held]
+    if beside:  # an atom that is none of the values of the grid
+        atoms = coded.new_tensor(beside).expand(len(coded), -1)
+        values = torch.cat([values, atoms], 1)
+        inside = torch.cat([inside, (atoms >= bounds[:, index, :1]) & (atoms <= bounds[:, index, 1:])], 1)
+    rows = coded.repeat_interleave(values.shape[1], 0)
+    rows[:, index] = values.flatten()
+    logs = score_rows(model, rows, [index], exact, None).logs[:, 0].unflatten(0, values.shape)
+    return Drawn(rows, torch.where(inside, logs, -torch.inf), all=True)
 
 
 def points_of(wide: Sequence[int], draws: int) -> Tensor:
@@ -100,8 +143,9 @@ def score_given(
 
     .. math:: \frac{\int_I p(w \mid x) \, p(y \mid x, w) \, dw}{P(w \in I \mid x)},
 
-    means over draws of w, as quasi-random as those of `score_open`. A column may be asked about and given between two values: then its
-    density is that of what lies between. Where no other is, all of it is exact.
+    means over draws of w, as quasi-random as those of `score_open`, or sums over all values that one column has there, if these are few. A
+    column may be asked about and given between two values: then its density is that of what lies between. Where no other is, all of it is
+    exact, as sums are.
 
     Raises:
         ValueError: A row has several cells between two values among those asked about, beside some that are given.
@@ -137,8 +181,9 @@ def _ratio(
     ends = torch.where(
         torch.isin(torch.arange(coded.shape[1], device=coded.device), torch.tensor(wide, device=coded.device))[:, None], bounds, torch.nan
     )
-    whole = draw_between(model, coded, ends, exact, wide, points)
     fixed = [index for index in wide if index in asked]
+    every = None if fixed or len(wide) > 1 else every_value(model, coded, bounds, exact, wide[0])
+    whole = draw_between(model, coded, ends, exact, wide, points) if every is None else every
     inside = torch.ones(len(coded), dtype=torch.bool, device=coded.device)
     drawn = whole
     if fixed:
@@ -167,6 +212,8 @@ def _ratio(
         # What is asked about of the intervals themselves counts with the first of them.
         found[:, list(asked).index(fixed[0])] += first[:, 0]
     found = torch.where(inside.unsqueeze(1), found, -torch.inf)
+    if whole.all:
+        return Scores(found, found.new_zeros(n))
     sets = (torch.logsumexp(part.unflatten(1, (REPEATS, -1)), 2) for part in (sums[:, :, -1], whole.logs))
     ratio = torch.exp(next(sets) - next(sets) - steps[:, -1:].clamp(min=-1e300))
     exactly = not others and len(fixed) == len(wide)
