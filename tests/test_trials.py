@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import pushforward as pf
 from pushforward.bases.mixture_of_normals import StartedMixtureModule
 from pushforward.bijectors import ActNorm, Affine, NormalScores, Whiten
+from pushforward.core.draws import Drawing
 from pushforward.data.rows import Rows
 from pushforward.distributions import StandardNormal, StudentT
 from pushforward.flow import mixture_start
@@ -170,6 +171,26 @@ def test_one_normal_distribution_gives_way_at_two_standard_errors(ahead, found, 
     noise = (noise - noise.mean()) / noise.std(correction=0)  # one standard error is 0.1
     monkeypatch.setattr(mixture_start, "grown", lambda rows, held: iter([(1, noise * 0), (2, noise + ahead)]))
     assert best_mixture(torch.randn(4000, 2), torch.randn(100, 2))[1] == found
+
+
+def test_no_operator_of_a_trial_is_watched_for_draws_of_layers_that_draw_nothing(monkeypatch):
+    watched, steps, run, dispatch = [0], [], trials.Training.run, Drawing.__torch_dispatch__
+
+    def counted(self, *given, **more):
+        watched[0] += 1
+        return dispatch(self, *given, **more)
+
+    def told(self, callback):
+        before = watched[0]
+        history = run(self, callback)
+        steps.append(watched[0] - before)
+        return history
+
+    monkeypatch.setattr(Drawing, "__torch_dispatch__", counted)
+    monkeypatch.setattr(trials, "Training", type("Told", (trials.Training,), {"run": told}))
+    fitted(apart())
+    assert watched[0] > 0  # layers that are added may draw
+    assert steps == [0]
 
 
 def test_an_optimizer_of_the_flow_itself_is_told_of_copies():
