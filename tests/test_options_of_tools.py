@@ -153,6 +153,7 @@ COMMAND = {
         "--transforms": ([*FIT, "--transforms", "3"], lambda seen: repr(seen.flow).count("Coupling") == 3),
         "--widths": ([*FIT, "--widths", "5,6"], lambda seen: "widths=(5, 6)" in repr(seen.flow)),
         "--bins": ([*FIT, "--bins", "5"], lambda seen: "Spline(bins=5)" in repr(seen.flow)),
+        "--mixture": ([*FIT, "--mixture", "3"], lambda seen: seen.options.get("mixture") == 3),
         "--objective": (
             [*FIT, "--flow", "cnf", "--objective", "flow_matching"],
             lambda seen: seen.options.get("objective") == "flow_matching",
@@ -349,6 +350,7 @@ ESTIMATOR = {
     "validation": (None, lambda seen: seen.held is None),
     "patience": (4, lambda seen: seen.options["patience"] == 4),
     "seconds": (60.0, lambda seen: seen.options["seconds"] == 60.0),
+    "mixture": (0, lambda seen: seen.options["mixture"] == 0),
     "dequantize": (True, lambda seen: not np.array_equal(seen.parts[0], np.round(seen.parts[0]))),
     "random_state": (5, lambda seen: not same(seen.start, estimated(type(seen.model)).start)),
     "verbose": (1, lambda seen: seen.options["progress"] is True),

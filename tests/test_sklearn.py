@@ -17,11 +17,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from pushforward.bases import StudentT
+from pushforward.bases import StandardNormal, StudentT
 from pushforward.bijectors import MLP, Affine, AffineFixed, Autoregressive, Elementwise, Spline
 from pushforward.contrib.sklearn import FlowDensity, FlowRegressor
 from pushforward.files import load
 from pushforward.flow.flow import Flow
+from pushforward.flow.mixture_start import mixture_of
 from pushforward.flows import CNF, MAF, NSF
 from pushforward.train import FlowMatching
 
@@ -417,3 +418,12 @@ def test_samples_of_what_was_spread_are_in_kind(tmp_path):
     assert drawn.shape == (400, 3, 2)
     np.testing.assert_array_equal(drawn, np.rint(drawn))
     assert (FlowDensity("maf", **QUICK).fit(frame).sample(20)[:, 0] % 1 != 0).all()
+
+
+def test_a_mixture_that_a_density_begins_as_can_be_told_and_left_out():
+    rows = np.random.default_rng(0).standard_normal((300, 2)) + np.where(np.arange(300) % 2, 6.0, -6.0)[:, None]
+    for mixture, plan in ((0, StandardNormal()), (3, mixture_of(3)), (None, mixture_of(2))):
+        density = FlowDensity("realnvp", mixture=mixture, epochs=1, random_state=0).fit(rows)
+        assert density.flow_.base.plan == plan
+    with pytest.raises(ValueError, match="FlowRegressor: expected mixture to be 0 or None, as quantiles are of a normal base, got 3"):
+        FlowRegressor("realnvp", mixture=3).fit(rows[:, :1], rows[:, 1])

@@ -65,6 +65,9 @@ def fit(
     coupling: Annotated[
         str | None, typer.Option(metavar="NAME", help=f"How flow matching pairs draws and rows: {', '.join(WORDS['coupling'])}.")
     ] = None,
+    mixture: Annotated[
+        int | None, typer.Option(min=0, help="Normals of a mixture that a flow begins as, 0 for none; as held-out rows say, unless told.")
+    ] = None,
     kinetic: Annotated[float | None, typer.Option(help="Of likelihood: what the kinetic energy of a continuous flow costs.")] = None,
     jacobian: Annotated[float | None, typer.Option(help="Of likelihood: what the Jacobian of a continuous flow costs.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="The most passes over the rows.")] = None,
@@ -87,7 +90,7 @@ def fit(
     check_above(learning_rate, "--learning-rate")
     check_above(seconds, "--seconds")
     check_share(validation)
-    of_numbers = flow, context, transforms, widths, bins, dequantize or None, support or None, drop_missing or None
+    of_numbers = flow, context, transforms, widths, bins, mixture, dequantize or None, support or None, drop_missing or None
     flow = flow or "NSF"
     plan = plan_options(flow, transforms, widths, bins)
     of_objective = {"path": path, "coupling": coupling, "kinetic": kinetic, "jacobian": jacobian}
@@ -104,7 +107,7 @@ def fit(
         raise typer.BadParameter(f"no column is left to fit beside those of {'--context' if given else '--exclude'}")
     chosen = {
         "objective": trained_by, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "validation": validation,
-        "patience": patience, "seconds": seconds,
+        "patience": patience, "seconds": seconds, "mixture": mixture,
     }  # fmt: skip
     options: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     if typed:

@@ -44,6 +44,7 @@ class FlowRegressor(RegressorMixin, FlowEstimator):  # type: ignore[misc]
         validation: Share of the distinct rows that is held out to choose the weights and to stop; None holds out none.
         patience: Epochs without a better held-out loss after which to stop (None: never).
         seconds: Time that a fit may take (None: no limit); how far it comes, no ``random_state`` repeats.
+        mixture: None or 0: the base stays the standard normal one.
         dequantize: Spread targets that lie on a grid evenly over its steps first.
         random_state: Seed of the weights, the split and the steps, of any kind that scikit-learn takes.
         verbose: Above 0, show the progress on stderr.
@@ -118,6 +119,8 @@ class FlowRegressor(RegressorMixin, FlowEstimator):  # type: ignore[misc]
     def _made(self, seed: int, features: int, context: int = 0) -> Flow:
         if not context:
             raise ValueError("FlowRegressor: expected a column of X that varies, got none; for the density of y alone use FlowDensity")
+        if self.mixture:
+            raise ValueError(f"FlowRegressor: expected mixture to be 0 or None, as quantiles are of a normal base, got {self.mixture!r}")
         flow = super()._made(seed, features, context)
         if flow.base.plan != StandardNormal():
             raise ValueError(

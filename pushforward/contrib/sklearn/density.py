@@ -20,9 +20,10 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
     r"""The density of rows, :math:`\log p(y) = \log p_{base}(x) - \log|\det dg/dx|` with :math:`y = g(x)`, learned by a flow.
 
     Its methods are those of `sklearn.mixture.GaussianMixture` wherever a flow has an answer: there are no components, so nothing predicts
-    labels and `sample` returns rows alone, as that of `KernelDensity`. As a transformer it maps rows to the base, where they are standard
-    normal if the flow fits well, and back. It computes in float64, and neither the order of the rows nor how they are batched changes
-    a result. Rows may be in any units; do not scale them, so that densities are in theirs.
+    labels and `sample` returns rows alone, as that of `KernelDensity`. As a transformer it maps rows to the base and back: there they are
+    distributed as ``flow_.base`` says, if the flow fits well, which with ``mixture=0`` is as independent standard normals. It computes in
+    float64, and neither the order of the rows nor how they are batched changes a result. Rows may be in any units; do not scale them, so
+    that densities are in theirs.
 
     Args:
         flow: What to fit: the name of a flow (``"nsf"``, ``"maf"``, ...), a list of plans, or a function from the number of features to a
@@ -36,6 +37,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         validation: Share of the distinct rows that is held out to choose the weights and to stop; None holds out none.
         patience: Epochs without a better held-out loss after which to stop (None: never).
         seconds: Time that a fit may take (None: no limit); how far it comes, no ``random_state`` repeats.
+        mixture: Components of a mixture of normals that becomes the base, as in `fit` (None: as held-out rows say; 0: none).
         dequantize: Spread columns that lie on a grid evenly over its steps first.
         random_state: Seed of the weights, the split and the steps, of any kind that scikit-learn takes.
         verbose: Above 0, show the progress on stderr.
@@ -90,7 +92,7 @@ class FlowDensity(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixi
         return self._in_kind(np.asarray(flow.sample((self._whole(n_samples),), generator=self._generator(random_state))))
 
     def transform(self, X: Any) -> Array:
-        """Map rows to the base, ``(n, features)``: independent standard normals, as far as the flow fits."""
+        """Map rows to the base, ``(n, features)``: independent standard normals as far as the flow fits, if ``mixture`` is 0."""
         inverse = self._fitted().transform.inverse
         return in_parts(lambda y: inverse(y)[0], SIZE, self._rows(X))
 

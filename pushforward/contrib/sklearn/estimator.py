@@ -41,6 +41,7 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
         validation: float | None = 0.1,
         patience: int | None = 10,
         seconds: float | None = None,
+        mixture: int | None = None,
         dequantize: bool = False,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -54,6 +55,7 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
         self.validation = validation
         self.patience = patience
         self.seconds = seconds
+        self.mixture = mixture
         self.dequantize = dequantize
         self.random_state = random_state
         self.verbose = verbose
@@ -104,6 +106,7 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
             weight_decay=self.weight_decay,
             patience=self.patience,
             seconds=self.seconds,
+            mixture=self.mixture,
             seed=seed,
             progress=bool(self.verbose),
         )
@@ -122,6 +125,7 @@ class FlowEstimator(BaseEstimator):  # type: ignore[misc]
         for option in ("learning_rate", "weight_decay"):
             check.real(name, option, getattr(self, option), zero=option == "weight_decay")
         check.real(name, "seconds", self.seconds, optional=True)
+        check.whole(name, "mixture", self.mixture, 0, optional=True)
         if self.validation is not None and not (check.is_number(self.validation) and 0 < self.validation < 1):
             raise ValueError(f"{name}: expected validation to be a share between 0 and 1 or None, got {self.validation!r}")
         check.choice(name, "dequantize", self.dequantize, (True, False))
