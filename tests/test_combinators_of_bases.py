@@ -232,6 +232,7 @@ NET_HOLDERS = {
     "DiagNormal": lambda net: ([], bases.DiagNormal(net)),
     "Mixture": lambda net: ([], bases.Mixture([bases.StandardNormal(), bases.DiagNormal()], net)),
     "MixtureOfNormals": lambda net: ([], bases.MixtureOfNormals(2, net=net)),
+    "Continuous": lambda net: ([bij.Continuous(net, method="rk4", steps=2)], bases.StandardNormal()),
 }
 NETS = {name: row[0] for name, row in EVERY.items() if isinstance(row[0], Net)}
 
@@ -243,6 +244,10 @@ def test_a_net_is_kept_by_what_holds_it(name, holder, folder):
     layers, base = NET_HOLDERS[holder](net)
     if getattr(net, "shares", ()) is None and "Autoregressive" in holder:  # a copy of a network without masks
         with pytest.raises(PlanError, match="expected shares for a net whose outputs see only some inputs"):
+            Flow(base, layers, 3, 2)
+        return
+    if isinstance(net, bij.Potential) and holder != "Continuous":  # whose outputs are as many as its inputs
+        with pytest.raises(PlanError, match="expected as many outputs as inputs, without a mask, as a velocity has"):
             Flow(base, layers, 3, 2)
         return
     flow = randomize(Flow(base, layers, 3, 2), 0.3).double()
