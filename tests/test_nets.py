@@ -64,6 +64,7 @@ def test_a_new_net_is_a_constant(net):
 @pytest.mark.parametrize("behind", [bij.MLP((5, 7), "silu"), bij.ResidualMLP(6, 1, "tanh")], ids=repr)
 def test_a_potential_is_a_gradient(behind):
     """Its Jacobian in x is symmetric, as that of a gradient is, and of others is not."""
+    torch.manual_seed(0)
     net = randomize(bij.Potential(behind).build(Signature((3,), (3,), (2,))), 0.5).double()
     x, c = torch.randn(6, 3, dtype=torch.float64, requires_grad=True), torch.randn(6, 2, dtype=torch.float64)
     expected = torch.autograd.grad(net.net(x, c).sum(), x)[0] + net.offset
