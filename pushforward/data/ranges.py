@@ -38,8 +38,10 @@ def parts_of(text: str) -> list[tuple[str, str, str]]:
             return [(end, "", closed) if sign[0] in ">≥" or sign == "=>" else ("", end, closed)] if end else []
     if len(text) > 2 and (closed := _BRACKETS.get(text[0] + text[-1], "")):
         inner = text[1:-1]
-        marks = [mark for mark in (";", ", ", ",") if inner.count(mark) == 1]
-        return [(*(part.strip() for part in inner.split(mark)), closed) for mark in marks]  # type: ignore[misc]
+        # A comma may be a decimal mark as well: what stands between the ends is the plainest mark that comes once.
+        apart = next((mark for mark in (";", ", ", ",") if inner.count(mark) == 1), "")
+        ends = inner.split(apart) if apart else []
+        return [(ends[0].strip(), ends[1].strip(), closed)] if ends else []
     if text.endswith("+"):
         return [(text[:-1].strip(), "", "both")]
     found = []
