@@ -476,14 +476,16 @@ def test_few_rows_take_the_best_mixture_by_all_of_them_and_many_the_fewest_that_
         assert best_mixture(torch.randn(count, 2, generator=seeded(1)), torch.randn(100, 2))[1] == found
 
 
-@pytest.mark.parametrize(("behind", "taken"), [(0.59, True), (0.61, False)])
-def test_a_mixture_gives_way_to_a_flow_that_is_three_standard_errors_ahead(behind, taken, monkeypatch):
+@pytest.mark.parametrize(
+    ("count", "behind", "taken"), [(100, 0.56, True), (100, 0.58, False), (1000, 0.29, True), (1000, 0.31, False), (2000, 0.01, False)]
+)
+def test_a_mixture_of_few_rows_gives_way_to_a_flow_that_is_three_standard_errors_ahead(count, behind, taken, monkeypatch):
     noise = torch.randn(25, generator=seeded(0)).double()
     noise = (noise - noise.mean()) / noise.std(correction=0)  # one standard error is 0.2
     monkeypatch.setattr(trials, "_nats", lambda flow, held, seed: torch.full((25,), 3.0, dtype=torch.float64))
     monkeypatch.setattr(trials, "_mixture", lambda *_: (3.0 + behind + noise, 2))
     monkeypatch.setattr(trials, "CLEAR", 0.0)
-    rows = torch.randn(100, 2, generator=seeded(0))
+    rows = torch.randn(count, 2, generator=seeded(0))
     flow, _ = fitted(rows, validation=rows[:25])
     assert (flow.base.plan == mixture_of(2)) is taken
 

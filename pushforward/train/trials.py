@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from pushforward.core.layer import Layer
 from pushforward.data.rows import Rows, Stream
 from pushforward.flow.flow import Flow
-from pushforward.flow.mixture_start import best_mixture, suits_mixture
+from pushforward.flow.mixture_start import FEW, best_mixture, suits_mixture
 from pushforward.layers.normal_scores import NormalScoresModule
 from pushforward.layers.whiten import WhitenModule
 from pushforward.train.likelihood import FEWEST, Training, epoch_of
@@ -36,7 +36,9 @@ CLEAR, MANY = 0.2, 10_000
 """Nats by which a mixture is ahead of the flow after its trial, at least, of so many rows or more: what learns fast is soon ahead of what
 begins a little better. Of fewer rows it learns less, and the nats count by their share."""
 UNSURE = 3.0
-"""Standard errors by which a flow is ahead, at least, for a mixture to give way: few rows can hardly tell, and of these it knows more."""
+"""Standard errors by which a flow is ahead, at least, for a mixture of next to no rows to give way: these can hardly tell. Of more rows
+they count by how many are missing to `FEW`.
+"""
 WARMUP = 100
 """Steps in which the learning rate grows to what it is, where a flow begins as a mixture, or has met data before."""
 SCORES, PLAIN, WHITE, MIXTURE = "normal scores", "location and scale", "covariance", "mixture"
@@ -153,7 +155,7 @@ def tried(
             attempt(chosen, **how)
             with random.layers():
                 behind = nats - _nats(ways[chosen], judges, seed)
-            doubt = UNSURE * behind.std(correction=0).item() / math.sqrt(len(behind))
+            doubt = max(0.0, 1 - len(train) / FEW) * UNSURE * behind.std(correction=0).item() / math.sqrt(len(behind))
             if behind.mean().item() < doubt - CLEAR * min(1.0, len(train) / MANY):
                 return Tried(losses, begun, None)
     if scored:
