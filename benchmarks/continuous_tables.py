@@ -2,9 +2,9 @@
 
     python -m benchmarks.continuous_tables            # seconds of the processor for each that trains, one thread
 
-It prints a table, a row as soon as it is measured. The mixture takes the time that it takes: 1 to 128 components, full covariances, by a tenth of
-the rows. pzflow's flow has its defaults (rolling spline couplings) and keeps its best weights by the same tenth; as many epochs as the time
-holds once JAX has compiled, which does not count. It needs pzflow, jax and optax; without them it is left out.
+It prints a table, a row as soon as it is measured. The mixture takes the time that it takes: 1 to 128 components, full covariances, by a
+tenth of the rows. pzflow's flow has its defaults (rolling spline couplings) and keeps its best weights by the same tenth; as many epochs as
+the time holds once JAX has compiled, which does not count. It needs pzflow, jax and optax; without them it is left out.
 """
 
 from __future__ import annotations

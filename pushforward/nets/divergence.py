@@ -181,16 +181,21 @@ class Products(NamedTuple):
         return (self.moved_by(None) * self.last).sum((-2, -1))
 
 
-def with_products(
-    program: Program, tensors: Sequence[Tensor | None], x: Tensor, context: Tensor | None
-) -> tuple[Tensor, list[Tensor], Products]:
-    """Return what a perceptron without masks gives at ``x (n, D)``, the slopes of its hidden layers there, and its Jacobians."""
+def with_slopes(program: Program, tensors: Sequence[Tensor | None], x: Tensor, context: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    """Return what a perceptron without masks gives at ``x (*batch, D)``, and the slopes of its activations there."""
     slope = ACTIVATIONS[program.activation].slope
     assert slope is not None
     z: list[Tensor] = []
     h: list[Tensor] = []
     y = interpret(program, x, of_tensors(program, tensors, context), (z, h))
-    slopes = [slope(before, after) for before, after in zip(z, h[1:], strict=True)]
+    return y, [slope(before, after) for before, after in zip(z, h[1:], strict=True)]
+
+
+def with_products(
+    program: Program, tensors: Sequence[Tensor | None], x: Tensor, context: Tensor | None
+) -> tuple[Tensor, list[Tensor], Products]:
+    """Return what a perceptron without masks gives at ``x (n, D)``, the slopes of its hidden layers there, and its Jacobians."""
+    y, slopes = with_slopes(program, tensors, x, context)
     weights = [weight for weight in tensors[::4] if weight is not None]
 
     def moved_by(vectors: Tensor | None) -> Tensor:

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.core.spec import PlanError
-from pushforward.native.activations import ACTIVATIONS
-from pushforward.native.program import Program, counted, interpret, of_tensors
-from pushforward.nets.divergence import has_slopes
+from pushforward.native.program import Program, counted
+from pushforward.nets.divergence import has_slopes, with_slopes
 from pushforward.nets.mlp import MLP
 from pushforward.nets.net import Net, NetLike, NetModule, built, start_at
 from pushforward.nets.parts import tensors
@@ -101,12 +100,7 @@ def of_perceptron(program: Program, parts: Sequence[Tensor | None], x: Tensor, c
         x: The place.
         context: ``(*batch, C)``, or None.
     """
-    slope = ACTIVATIONS[program.activation].slope
-    assert slope is not None
-    z: list[Tensor] = []
-    h: list[Tensor] = []
-    y = interpret(program, x, of_tensors(program, parts, context), (z, h))
-    slopes = [slope(before, after) for before, after in zip(z, h[1:], strict=True)]
+    y, slopes = with_slopes(program, parts, x, context)
     # What each sum before an activation, and the place, count for in the output: nothing until something that takes them has told.
     counts: list[Tensor | None] = [None] * len(slopes)
     place: Tensor = torch.zeros_like(x)
